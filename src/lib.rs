@@ -1,7 +1,11 @@
 //! urecho: map to come
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod cli;
 pub mod clock;
 pub mod error;
+pub mod ring;
+pub mod serve;
 pub mod slab;
+pub mod sys;
 pub mod units;

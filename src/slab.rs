@@ -33,7 +33,10 @@ struct Place<T> {
 impl<T> Slab<T> {
     /// Room for `capacity` tenants before the first growth.
     pub fn with_capacity(capacity: usize) -> Slab<T> {
-        Slab { places: Vec::with_capacity(capacity), free: Vec::new() }
+        Slab {
+            places: Vec::with_capacity(capacity),
+            free: Vec::new(),
+        }
     }
 
     /// How many tenants there are.
@@ -51,17 +54,31 @@ impl<T> Slab<T> {
         if let Some(slot) = self.free.pop() {
             let place = &mut self.places[slot as usize];
             place.tenant = Some(tenant);
-            return Key { slot, generation: place.generation };
+            return Key {
+                slot,
+                generation: place.generation,
+            };
         }
-        let slot = u32::try_from(self.places.len()).expect("fewer than 2^32 connections: descriptors are 31 bits");
-        self.places.push(Place { generation: 0, tenant: Some(tenant) });
-        Key { slot, generation: 0 }
+        let slot = u32::try_from(self.places.len())
+            .expect("fewer than 2^32 connections: descriptors are 31 bits");
+        self.places.push(Place {
+            generation: 0,
+            tenant: Some(tenant),
+        });
+        Key {
+            slot,
+            generation: 0,
+        }
     }
 
     /// The tenant the key was made for; none if it has moved out since.
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let place = self.places.get_mut(key.slot as usize)?;
-        if place.generation == key.generation { place.tenant.as_mut() } else { None }
+        if place.generation == key.generation {
+            place.tenant.as_mut()
+        } else {
+            None
+        }
     }
 
     /// Moves the key's tenant out, and makes every copy of the key stale.
@@ -78,10 +95,14 @@ impl<T> Slab<T> {
 
     /// The keys of all tenants, by place.
     pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
-        self.places.iter().enumerate().filter(|(_, place)| place.tenant.is_some()).map(|(slot, place)| Key {
-            slot: slot as u32,
-            generation: place.generation,
-        })
+        self.places
+            .iter()
+            .enumerate()
+            .filter(|(_, place)| place.tenant.is_some())
+            .map(|(slot, place)| Key {
+                slot: slot as u32,
+                generation: place.generation,
+            })
     }
 }
 
@@ -106,7 +127,10 @@ mod tests {
         let mut slab = Slab::with_capacity(1);
         let key = slab.insert(());
         slab.places[0].generation = GENERATIONS - 1;
-        let last = Key { generation: GENERATIONS - 1, ..key };
+        let last = Key {
+            generation: GENERATIONS - 1,
+            ..key
+        };
         assert_eq!(slab.remove(last), Some(()));
         assert_eq!(slab.insert(()).generation, 0);
     }
@@ -117,14 +141,23 @@ mod tests {
         let keys: Vec<Key> = (0..5).map(|n| slab.insert(n)).collect();
         slab.remove(keys[1]);
         slab.remove(keys[3]);
-        assert_eq!(slab.keys().map(|key| key.slot).collect::<Vec<_>>(), [0, 2, 4]);
+        assert_eq!(
+            slab.keys().map(|key| key.slot).collect::<Vec<_>>(),
+            [0, 2, 4]
+        );
         assert_eq!(slab.len(), 3);
     }
 
     #[test]
     fn a_key_of_a_place_that_never_was_finds_nobody() {
         let mut slab: Slab<u8> = Slab::with_capacity(0);
-        assert_eq!(slab.get_mut(Key { slot: 9, generation: 0 }), None);
+        assert_eq!(
+            slab.get_mut(Key {
+                slot: 9,
+                generation: 0
+            }),
+            None
+        );
         assert!(slab.is_empty());
     }
 }

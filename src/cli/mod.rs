@@ -1,0 +1,73 @@
+//! The command line: flags as typed become plans as meant, and outcomes become exit codes.
+//!
+//! The only user of clap. Every command has a file: its flags, its plan, its run.
+
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Result;
+
+/// Serve TCP echo on Linux with io_uring, load it, and measure it.
+#[derive(Debug, Parser)]
+#[command(name = "urecho", version, about, max_term_width = 100, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Echo everything that comes over TCP (RFC 862).
+    Serve(serve::Flags),
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  it went well
+  2  the command line was wrong; nothing was opened
+  4  this machine cannot do it: a limit, a blocked io_uring, a taken address
+  5  the target cannot be reached, or is not an echo server
+  6  data came back wrong, or went missing
+  70 a bug in urecho
+  130, 143  interrupted (SIGINT, SIGTERM); what was measured is reported and marked partial";
+
+/// Runs what the command line asks for.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, on stdout and with 0; everything else is a usage error.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("urecho: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Serve(flags) => serve::run(flags),
+    }
+}
+
+/// A count that must be at least one, for clap.
+fn at_least_one(text: &str) -> std::result::Result<u32, String> {
+    let count = crate::units::count(text)?;
+    match u32::try_from(count) {
+        Ok(0) => Err("at least 1 is needed".into()),
+        Ok(count) => Ok(count),
+        Err(_) => Err(format!(
+            "{count} is more than this can handle ({})",
+            u32::MAX
+        )),
+    }
+}

@@ -1,0 +1,112 @@
+//! `urecho serve`.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::clock::Nanos;
+use crate::error::Result;
+use crate::ring::Buffers;
+use crate::serve::{self, Listening, Plan};
+use crate::sys::signal::{self, Stop};
+use crate::sys::{affinity, limits, socket};
+use crate::units;
+
+#[derive(Debug, Args)]
+pub(super) struct Flags {
+    /// Address to listen on; port 0 takes a free one. Loopback on purpose: open echo services get abused
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7007")]
+    listen: SocketAddr,
+    /// Threads, each with its own ring [default: the CPUs this process may use]
+    #[arg(long, value_name = "N", value_parser = super::at_least_one)]
+    workers: Option<u32>,
+    /// Connections that may wait to be accepted (capped by net.core.somaxconn)
+    #[arg(long, value_name = "N", default_value = "4096", value_parser = super::at_least_one)]
+    backlog: u32,
+    /// Congestion control of every connection [default: the system's]
+    #[arg(long, value_name = "NAME")]
+    congestion: Option<String>,
+    /// Let small writes wait for company (leaves TCP_NODELAY unset)
+    #[arg(long)]
+    no_nodelay: bool,
+    /// Keep each worker on one of the CPUs this process may use
+    #[arg(long)]
+    pin: bool,
+    /// How long a stop may take before open connections are cut
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
+    drain_timeout: Nanos,
+    /// Receive buffers that circulate in each worker
+    #[arg(long, value_name = "N", default_value = "256", value_parser = buffers, hide_short_help = true)]
+    buffers: u16,
+    /// Bytes in each receive buffer
+    #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = buffer_size, hide_short_help = true)]
+    buffer_size: u32,
+}
+
+fn buffers(text: &str) -> std::result::Result<u16, String> {
+    match units::count(text)? {
+        count @ 1..=32_768 => Ok(count as u16),
+        count => Err(format!("{count} is not between 1 and 32,768")),
+    }
+}
+
+fn buffer_size(text: &str) -> std::result::Result<u32, String> {
+    match units::size(text)? {
+        size @ 64..=1_048_576 => Ok(size as u32),
+        size => Err(format!(
+            "{} is not between 64 B and 1 MiB",
+            units::show_size(size)
+        )),
+    }
+}
+
+impl Flags {
+    fn plan(self) -> Plan {
+        let cpus = affinity::allowed();
+        let workers = self.workers.map_or(cpus.len(), |workers| workers as usize);
+        Plan {
+            listen: self.listen,
+            workers,
+            backlog: self.backlog,
+            options: socket::Options {
+                nodelay: !self.no_nodelay,
+                congestion: self.congestion,
+            },
+            cpus: if self.pin { cpus } else { Vec::new() },
+            drain_timeout: self.drain_timeout,
+            buffers: Buffers {
+                hot: self.buffers,
+                total: self.buffers.max(Plan::loopback().buffers.total),
+                size: self.buffer_size,
+            },
+            queues: Plan::loopback().queues,
+        }
+    }
+}
+
+pub(super) fn run(flags: Flags) -> Result<ExitCode> {
+    let plan = flags.plan();
+    limits::raise_descriptors();
+    let stop = Stop::new()?;
+    signal::stop_on_signals(&stop)?;
+    let counters = serve::run(plan, &stop, announce)?;
+    eprintln!("{counters}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The line that scripts wait for. A closed stdout is nobody waiting.
+fn announce(listening: &Listening) {
+    let Listening {
+        address,
+        engine,
+        workers,
+    } = listening;
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(
+        out,
+        "listening on {address} engine={engine} workers={workers}"
+    );
+    let _ = out.flush();
+}

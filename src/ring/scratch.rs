@@ -1,0 +1,99 @@
+//! What entries point to besides buffers: message headers, vectors and addresses.
+//!
+//! It must stay put only until the entry is submitted: the kernel copies it then (IORING_FEAT_SUBMIT_STABLE,
+//! Linux 5.5). So a few places are enough, and a ring submits when they are used up.
+
+use std::mem;
+use std::net::SocketAddr;
+use std::ptr;
+
+use io_uring::opcode;
+use io_uring::squeue::Entry;
+use io_uring::types::Fd;
+use socket2::SockAddr;
+
+use super::chain::Chain;
+use super::pool::Pool;
+
+/// Chunks that one send takes at most. What a longer chain holds behind them goes with the next send.
+const VECTORS: usize = 16;
+
+/// 64 message headers with their vectors are 20 KB.
+const PLACES: usize = 64;
+
+#[derive(Default)]
+pub(super) struct Scratch {
+    // Boxed one by one: entries hold their addresses while these lists grow.
+    messages: Vec<Box<Message>>,
+    addresses: Vec<Box<SockAddr>>,
+    messages_used: usize,
+    addresses_used: usize,
+}
+
+struct Message {
+    header: libc::msghdr,
+    vectors: [libc::iovec; VECTORS],
+}
+
+impl Scratch {
+    /// True when everything pushed must be submitted before more is.
+    pub(super) fn is_full(&self) -> bool {
+        self.messages_used == PLACES || self.addresses_used == PLACES
+    }
+
+    /// Everything has been submitted.
+    pub(super) fn clear(&mut self) {
+        self.messages_used = 0;
+        self.addresses_used = 0;
+    }
+
+    /// An entry that sends the first chunks of a chain.
+    pub(super) fn send(&mut self, socket: Fd, chain: &Chain, pool: &Pool) -> Entry {
+        let mut parts = chain.parts(&pool.links);
+        if chain.count() == 1 {
+            let (buffer, skip, len) = parts.next().expect("a chain of one");
+            let entry = opcode::Send::new(socket, pool.address(buffer, skip), len);
+            // The kernel itself goes on after a short send (5.19); what it cannot finish comes back to us.
+            return entry.flags(libc::MSG_WAITALL).build();
+        }
+        let message = self.message();
+        let mut count = 0;
+        for ((buffer, skip, len), vector) in parts.zip(&mut message.vectors) {
+            *vector = libc::iovec {
+                iov_base: pool.address(buffer, skip).cast(),
+                iov_len: len as usize,
+            };
+            count += 1;
+        }
+        message.header.msg_iov = message.vectors.as_mut_ptr();
+        message.header.msg_iovlen = count;
+        let entry = opcode::SendMsg::new(socket, &raw const message.header);
+        entry.flags(libc::MSG_WAITALL as u32).build()
+    }
+
+    /// An entry that connects.
+    pub(super) fn connect(&mut self, socket: Fd, target: SocketAddr) -> Entry {
+        if self.addresses_used == self.addresses.len() {
+            self.addresses.push(Box::new(target.into()));
+        } else {
+            *self.addresses[self.addresses_used] = target.into();
+        }
+        let address = &self.addresses[self.addresses_used];
+        self.addresses_used += 1;
+        opcode::Connect::new(socket, address.as_ptr().cast(), address.len()).build()
+    }
+
+    fn message(&mut self) -> &mut Message {
+        if self.messages_used == self.messages.len() {
+            // SAFETY: all zeros is a valid msghdr: no name, no vectors, no control data.
+            let header = unsafe { mem::zeroed::<libc::msghdr>() };
+            let vectors = [libc::iovec {
+                iov_base: ptr::null_mut(),
+                iov_len: 0,
+            }; VECTORS];
+            self.messages.push(Box::new(Message { header, vectors }));
+        }
+        self.messages_used += 1;
+        &mut self.messages[self.messages_used - 1]
+    }
+}

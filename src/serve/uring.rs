@@ -1,0 +1,331 @@
+//! A whole server worker on io_uring: one thread, one ring, its share of the connections.
+//!
+//! The first worker also accepts, and hands each connection to the worker that has the fewest.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::clock::{self, Nanos};
+use crate::error::{Errno, Result};
+use crate::ring::{Chain, Completion, Event, Mailbox, Received, Ring};
+use crate::serve::Shared;
+use crate::serve::counters::{Counters, Doing};
+use crate::serve::echo::{Echo, Next, Receive};
+use crate::slab::{Key, Slab};
+use crate::sys::socket;
+
+/// Buffers that one connection may have queued before it must read. 16 × 4 KiB: a socket's default receive
+/// buffer holds as much again, and the kernel's own buffers much more.
+const QUEUE: usize = 16;
+
+/// How long accepting pauses when descriptors have run out and none of ours closes meanwhile.
+const PAUSE: Nanos = Nanos(100_000_000);
+
+/// Keys of what is not a connection. Slots are counted from zero, so these are out of their way.
+const LISTENER: Key = Key {
+    slot: u32::MAX,
+    generation: 0,
+};
+const STOP: Key = Key {
+    slot: u32::MAX - 1,
+    generation: 0,
+};
+
+/// Where connections for one worker are handed in, and how many it has.
+pub(super) struct Door {
+    pub(super) mailbox: Mailbox,
+    pub(super) open: AtomicUsize,
+}
+
+/// One worker. Made and run on its own thread.
+pub(super) struct Worker<'a> {
+    index: usize,
+    shared: &'a Shared,
+    ring: Ring,
+    connections: Slab<Connection>,
+    /// Connections whose receive found no buffer, longest waiting first.
+    starved: VecDeque<Key>,
+    accepting: Accepting,
+    /// When the drain ends; none while serving.
+    drain: Option<Nanos>,
+    counters: Counters,
+}
+
+struct Connection {
+    socket: OwnedFd,
+    echo: Echo,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Accepting {
+    /// Another worker's job, or over.
+    No,
+    /// The accept is in the kernel.
+    Armed,
+    /// Something had run out; try again then, or when a connection of ours closes.
+    Paused(Nanos),
+}
+
+impl<'a> Worker<'a> {
+    pub(super) fn new(index: usize, shared: &'a Shared, ring: Ring) -> Worker<'a> {
+        Worker {
+            index,
+            shared,
+            ring,
+            connections: Slab::with_capacity(0),
+            starved: VecDeque::new(),
+            accepting: Accepting::No,
+            drain: None,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Serves until stopped and drained. Errors: the ring broke.
+    pub(super) fn run(mut self) -> Result<Counters> {
+        self.ring.watch(STOP, self.shared.stop.as_fd());
+        if self.index == 0 {
+            self.accept();
+        }
+        let mut completions = Vec::new();
+        while !self.is_done() {
+            self.ring.turn(self.wake_up(), &mut completions)?;
+            for completion in completions.drain(..) {
+                self.handle(completion);
+            }
+            self.feed();
+            self.retry_accept();
+        }
+        self.counters.cut = self.connections.len() as u64;
+        self.counters.overflows = self.ring.counts().overflows;
+        self.counters.lent = self.ring.lent() as u64;
+        Ok(self.counters)
+    }
+
+    fn handle(&mut self, completion: Completion) {
+        let Completion { key, more, event } = completion;
+        match event {
+            Event::Accepted(result) => self.accepted(result, more),
+            Event::Adopted(socket) => self.open(socket),
+            Event::Undelivered(..) => self.counters.refused += 1,
+            Event::Received(what) => self.received(key, what, more),
+            Event::Sent { sent, rest } => self.sent(key, sent, rest),
+            Event::Cancelled => self.update(key, |echo, cap| echo.cancelled(cap)),
+            Event::Woken => self.leave(),
+            Event::Connected(_) => unreachable!("a server dials nobody"),
+        }
+    }
+
+    fn received(&mut self, key: Key, what: Received, more: bool) {
+        match &what {
+            Received::Data(chunk) => self.counters.bytes_in += chunk.len() as u64,
+            Received::Starved => self.counters.starved += 1,
+            Received::Failed(errno) => self.counters.error(Doing::Receive, *errno),
+            Received::End | Received::Cancelled => {}
+        }
+        let cap = self.cap();
+        let Some(connection) = self.connections.get_mut(key) else {
+            let lost = match what {
+                Received::Data(chunk) => Chain::of(chunk, self.ring.links()),
+                _ => Chain::default(),
+            };
+            return self.stale(lost);
+        };
+        if let Received::Data(chunk) = &what
+            && connection.echo.is_finished()
+        {
+            self.counters.discarded += chunk.len() as u64;
+        }
+        let next = connection.echo.received(what, more, cap, self.ring.links());
+        self.apply(key, next);
+    }
+
+    fn sent(&mut self, key: Key, sent: std::result::Result<u32, Errno>, rest: Chain) {
+        match sent {
+            Ok(bytes) => self.counters.bytes_out += u64::from(bytes),
+            Err(errno) => self.counters.error(Doing::Send, errno),
+        }
+        let cap = self.cap();
+        let Some(connection) = self.connections.get_mut(key) else {
+            return self.stale(rest);
+        };
+        let next = connection
+            .echo
+            .sent(sent.is_ok(), rest, cap, self.ring.links());
+        self.apply(key, next);
+    }
+
+    /// Passes an event without data to the connection, and does what it says.
+    fn update(&mut self, key: Key, event: impl FnOnce(&mut Echo, usize) -> Next) {
+        let cap = self.cap();
+        match self.connections.get_mut(key) {
+            Some(connection) => {
+                let next = event(&mut connection.echo, cap);
+                self.apply(key, next);
+            }
+            None => self.stale(Chain::default()),
+        }
+    }
+
+    fn apply(&mut self, key: Key, next: Next) {
+        self.ring.give_back_all(next.give_back);
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let peer = connection.socket.as_fd();
+        if !next.send.is_empty() {
+            self.ring.send(key, peer, next.send);
+        }
+        match next.receive {
+            Receive::Keep => {}
+            Receive::Arm => self.ring.receive(key, peer),
+            Receive::Starve => self.starved.push_back(key),
+            Receive::Cancel => self.ring.cancel_receive(key),
+        }
+        if next.finish && socket::unread(peer) == 0 {
+            // The peer may be gone already; then its receive says so.
+            let _ = socket::finish(peer);
+            connection.echo.farewell();
+        }
+        if next.close {
+            self.close(key);
+        }
+    }
+
+    /// Nothing of a connection is left in the kernel when it closes, so this is a mistake of ours: survive it.
+    fn stale(&mut self, chain: Chain) {
+        debug_assert!(false, "a completion for a connection that has left");
+        self.ring.give_back_all(chain);
+        self.counters.stale += 1;
+    }
+
+    /// Serves starved connections in order, as many as there are buffers for.
+    fn feed(&mut self) {
+        for _ in 0..self.ring.offered() {
+            let Some(key) = self.starved.pop_front() else {
+                return;
+            };
+            // A connection may have died in the queue.
+            if self.connections.get_mut(key).is_some() {
+                self.update(key, |echo, cap| echo.fed(cap));
+            }
+        }
+    }
+
+    /// Buffers that a connection may queue: less when there are many, so that slow readers cannot take all.
+    fn cap(&self) -> usize {
+        let share = self.shared.plan.buffers.total as usize / self.connections.len().max(1);
+        share.clamp(1, QUEUE)
+    }
+}
+
+/// Opening and closing.
+impl Worker<'_> {
+    fn accept(&mut self) {
+        self.ring.accept(LISTENER, self.shared.listener.as_fd());
+        self.accepting = Accepting::Armed;
+    }
+
+    fn accepted(&mut self, result: std::result::Result<OwnedFd, Errno>, more: bool) {
+        match result {
+            Ok(socket) => {
+                self.counters.accepted += 1;
+                self.place(socket);
+                if !more {
+                    self.accept();
+                }
+            }
+            // The listener was shut down by us.
+            Err(_) if self.drain.is_some() => self.accepting = Accepting::No,
+            Err(errno) => {
+                self.counters.error(Doing::Accept, errno);
+                if !more {
+                    // Whatever has run out has not come back yet: arming at once would only spin.
+                    self.counters.pauses += 1;
+                    self.accepting = Accepting::Paused(clock::now() + PAUSE);
+                }
+            }
+        }
+    }
+
+    fn retry_accept(&mut self) {
+        if let Accepting::Paused(until) = self.accepting
+            && clock::now() >= until
+        {
+            self.accept();
+        }
+    }
+
+    /// Gives a new connection to the worker that has the fewest.
+    fn place(&mut self, socket: OwnedFd) {
+        let doors = self.shared.doors();
+        let fewest =
+            (0..doors.len()).min_by_key(|&index| doors[index].open.load(Ordering::Relaxed));
+        let index = fewest.unwrap_or(self.index);
+        doors[index].open.fetch_add(1, Ordering::Relaxed);
+        if index == self.index {
+            self.open(socket);
+        } else {
+            self.ring.post(&doors[index].mailbox, socket);
+        }
+    }
+
+    fn open(&mut self, socket: OwnedFd) {
+        let (echo, next) = Echo::new();
+        let key = self.connections.insert(Connection { socket, echo });
+        self.apply(key, next);
+        if self.drain.is_some() {
+            self.update(key, Echo::leave);
+        }
+    }
+
+    /// With everything echoed, close(2) sends FIN behind the last byte.
+    fn close(&mut self, key: Key) {
+        self.connections.remove(key);
+        self.counters.closed += 1;
+        self.shared.doors()[self.index]
+            .open
+            .fetch_sub(1, Ordering::Relaxed);
+        if let Accepting::Paused(_) = self.accepting
+            && self.drain.is_none()
+        {
+            self.accept();
+        }
+    }
+
+    /// Starts the drain: no more connections, and each one ends once it has its echo.
+    fn leave(&mut self) {
+        if self.drain.is_some() {
+            return;
+        }
+        self.drain = Some(clock::now() + self.shared.plan.drain_timeout);
+        if self.index == 0 {
+            // Refuses newcomers, and ends the accept.
+            socket::stop_listening(self.shared.listener.as_fd());
+            if let Accepting::Paused(_) = self.accepting {
+                self.accepting = Accepting::No;
+            }
+        }
+        let keys: Vec<Key> = self.connections.keys().collect();
+        for key in keys {
+            self.update(key, Echo::leave);
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        let Some(deadline) = self.drain else {
+            return false;
+        };
+        let drained = self.connections.is_empty() && self.accepting == Accepting::No;
+        drained || clock::now() >= deadline
+    }
+
+    /// When to wake up though nothing completes.
+    fn wake_up(&self) -> Nanos {
+        let drain = self.drain.unwrap_or(Nanos::NEVER);
+        match self.accepting {
+            Accepting::Paused(until) => drain.min(until),
+            _ => drain,
+        }
+    }
+}

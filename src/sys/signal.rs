@@ -1,0 +1,90 @@
+//! Stopping: SIGINT and SIGTERM turned into something that a ring can wait for.
+//!
+//! The signals are blocked in all threads and taken by one that does nothing else, so nothing is ever
+//! interrupted half-way. A [`Stop`] is an eventfd(2) that stays readable once fired: any number of rings can
+//! watch it, and late ones see it too.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread;
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::signal::{SigSet, Signal};
+
+use crate::error::{Error, Result};
+
+/// A request to come to an end, shared by everybody who must hear it.
+#[derive(Debug, Clone)]
+pub struct Stop(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    event: EventFd,
+    /// The signal that asked, or zero.
+    signal: AtomicI32,
+}
+
+impl Stop {
+    /// Not fired yet. Errors: [`Error::Machine`] when descriptors have run out.
+    pub fn new() -> Result<Stop> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let event = EventFd::from_value_and_flags(0, flags).map_err(|errno| {
+            Error::Machine(format!(
+                "cannot make an eventfd: {errno}. Raise `ulimit -n`"
+            ))
+        })?;
+        Ok(Stop(Arc::new(Inner {
+            event,
+            signal: AtomicI32::new(0),
+        })))
+    }
+
+    /// Asks everybody to stop. Again does no harm.
+    pub fn fire(&self) {
+        let _ = self.0.event.write(1); // Full means fired 2^64 times already.
+    }
+
+    /// The number of the signal that fired it, if one did.
+    pub fn signal(&self) -> Option<i32> {
+        Some(self.0.signal.load(Ordering::Acquire)).filter(|&signal| signal != 0)
+    }
+}
+
+impl AsFd for Stop {
+    /// Readable once fired, and ever after.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.event.as_fd()
+    }
+}
+
+/// Fires `stop` at the first SIGINT or SIGTERM; the second ends the process at once with 128 + its number.
+///
+/// Call before any other thread exists: they inherit the blocked mask. Errors: [`Error::Machine`].
+pub fn stop_on_signals(stop: &Stop) -> Result<()> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    let failed = |cause: io::Error| Error::Machine(format!("cannot take signals: {cause}"));
+    signals
+        .thread_block()
+        .map_err(|errno| failed(errno.into()))?;
+    let stop = stop.clone();
+    let waiter = move || {
+        if let Ok(signal) = signals.wait() {
+            stop.0.signal.store(signal as i32, Ordering::Release);
+            stop.fire();
+        }
+        if let Ok(signal) = signals.wait() {
+            // No destructors: somebody has asked twice, and the kernel cleans up behind us.
+            // SAFETY: _exit(2) only ends the process.
+            unsafe { libc::_exit(128 + signal as i32) }
+        }
+    };
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(waiter)
+        .map_err(failed)?;
+    Ok(())
+}

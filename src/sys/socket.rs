@@ -1,0 +1,152 @@
+//! Listeners and dialled sockets, with the options that echo wants. Accepted sockets inherit the listener's.
+//!
+//! Options: tcp(7), socket(7). All sockets stay blocking: io_uring answers EAGAIN on a non-blocking one.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::error::{Error, Result};
+
+/// What listener and dialler may set on a TCP socket.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Small writes wait for nothing (TCP_NODELAY).
+    pub nodelay: bool,
+    /// Congestion control by name (TCP_CONGESTION); the system's default where none.
+    pub congestion: Option<String>,
+}
+
+/// Opens a listener. Errors: [`Error::Machine`] that names the address, the cause and what to try.
+pub fn listen(address: SocketAddr, backlog: u32, options: &Options) -> Result<OwnedFd> {
+    let failed = |doing: &str, cause: io::Error| {
+        Error::Machine(format!(
+            "cannot {doing} {address}: {cause}.{}",
+            listen_advice(&cause, address)
+        ))
+    };
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )
+    .map_err(|cause| failed("open a socket for", cause))?;
+    // A restart must not wait for the last run's connections in TIME_WAIT.
+    socket
+        .set_reuse_address(true)
+        .map_err(|cause| failed("prepare", cause))?;
+    apply(&socket, options).map_err(|cause| congestion_refused(options, cause))?;
+    socket
+        .bind(&address.into())
+        .map_err(|cause| failed("listen on", cause))?;
+    socket
+        .listen(backlog as i32)
+        .map_err(|cause| failed("listen on", cause))?;
+    Ok(socket.into())
+}
+
+/// A socket ready to connect, from `source` where one is given.
+pub fn dial(target: SocketAddr, source: Option<IpAddr>, options: &Options) -> io::Result<OwnedFd> {
+    let socket = Socket::new(
+        Domain::for_address(target),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    apply(&socket, options)?;
+    if let Some(source) = source {
+        // The port is chosen at connect, when the kernel knows both ends: more of them fit.
+        choose_port_late(&socket)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    Ok(socket.into())
+}
+
+/// The address a socket is bound to.
+pub fn local_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    let address = SockRef::from(&socket).local_addr()?;
+    address
+        .as_socket()
+        .ok_or_else(|| io::Error::other("not an IP socket"))
+}
+
+/// Sends FIN once everything queued has gone; receiving goes on. shutdown(2), not the ring's operation: that
+/// one always takes a worker thread of the kernel.
+pub fn finish(socket: BorrowedFd<'_>) -> io::Result<()> {
+    SockRef::from(&socket).shutdown(std::net::Shutdown::Write)
+}
+
+/// Makes a listener refuse newcomers; a pending accept ends with an error.
+pub fn stop_listening(listener: BorrowedFd<'_>) {
+    // Fails only on what is not a listener, and then nobody comes anyway.
+    let _ = SockRef::from(&listener).shutdown(std::net::Shutdown::Both);
+}
+
+/// Bytes that have arrived and nobody has read (SIOCINQ, tcp(7)); zero where that cannot be told.
+pub fn unread(socket: BorrowedFd<'_>) -> usize {
+    let mut bytes: libc::c_int = 0;
+    let number = socket.as_raw_fd();
+    // SAFETY: FIONREAD writes one int, and `bytes` is one.
+    let failed = unsafe { libc::ioctl(number, libc::FIONREAD, &raw mut bytes) };
+    if failed == 0 {
+        usize::try_from(bytes).unwrap_or(0)
+    } else {
+        0
+    }
+}
+
+/// IP_BIND_ADDRESS_NO_PORT (ip(7)), which socket2 lacks.
+fn choose_port_late(socket: &Socket) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let size = size_of_val(&on) as libc::socklen_t;
+    let (level, name) = (libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT);
+    // SAFETY: the option takes one int, and `on` is one.
+    let failed = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const on).cast(),
+            size,
+        )
+    };
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+fn apply(socket: &Socket, options: &Options) -> io::Result<()> {
+    socket.set_tcp_nodelay(options.nodelay)?;
+    match &options.congestion {
+        Some(name) => socket.set_tcp_congestion(name.as_bytes()),
+        None => Ok(()),
+    }
+}
+
+fn congestion_refused(options: &Options, cause: io::Error) -> Error {
+    let available = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control");
+    let name = options.congestion.as_deref().unwrap_or("default");
+    Error::Machine(format!(
+        "cannot use congestion control {name}: {cause}. Available here: {}",
+        available.as_deref().map_or("unknown", str::trim)
+    ))
+}
+
+fn listen_advice(cause: &io::Error, address: SocketAddr) -> String {
+    match cause.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            " Another process listens there (`ss -ltnp 'sport = :{}'`): choose another port, or 0 for a free one",
+            address.port()
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            " No interface of this machine has that address (`ip address`)".into()
+        }
+        io::ErrorKind::PermissionDenied => {
+            " Ports below 1024 need CAP_NET_BIND_SERVICE: choose a higher one".into()
+        }
+        _ => String::new(),
+    }
+}
