@@ -4,6 +4,9 @@
 pub mod cli;
 pub mod clock;
 pub mod error;
+pub mod load;
+pub mod record;
+pub mod report;
 pub mod ring;
 pub mod serve;
 pub mod slab;

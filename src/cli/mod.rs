@@ -2,6 +2,7 @@
 //!
 //! The only user of clap. Every command has a file: its flags, its plan, its run.
 
+mod load;
 mod serve;
 
 use std::process::ExitCode;
@@ -22,6 +23,8 @@ struct Cli {
 enum Command {
     /// Echo everything that comes over TCP (RFC 862).
     Serve(serve::Flags),
+    /// Open thousands of connections to an echo server and measure its latency.
+    Load(load::Flags),
 }
 
 const EXIT_CODES: &str = "\
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Serve(flags) => serve::run(flags),
+        Command::Load(flags) => load::run(&flags),
     }
 }
 

@@ -301,7 +301,7 @@ impl Worker<'_> {
         self.drain = Some(clock::now() + self.shared.plan.drain_timeout);
         if self.index == 0 {
             // Refuses newcomers, and ends the accept.
-            socket::stop_listening(self.shared.listener.as_fd());
+            socket::hang_up(self.shared.listener.as_fd());
             if let Accepting::Paused(_) = self.accepting {
                 self.accepting = Accepting::No;
             }

@@ -3,8 +3,9 @@
 //! Options: tcp(7), socket(7). All sockets stay blocking: io_uring answers EAGAIN on a non-blocking one.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -63,6 +64,17 @@ pub fn dial(target: SocketAddr, source: Option<IpAddr>, options: &Options) -> io
     Ok(socket.into())
 }
 
+/// Dials and waits for the connection, at most `patience`.
+pub fn dial_within(
+    target: SocketAddr,
+    options: &Options,
+    patience: Duration,
+) -> io::Result<TcpStream> {
+    let socket = Socket::from(dial(target, None, options)?);
+    socket.connect_timeout(&target.into(), patience)?;
+    Ok(socket.into())
+}
+
 /// The address a socket is bound to.
 pub fn local_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     let address = SockRef::from(&socket).local_addr()?;
@@ -71,16 +83,16 @@ pub fn local_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
         .ok_or_else(|| io::Error::other("not an IP socket"))
 }
 
+/// Ends a connection in both directions at once, or makes a listener refuse newcomers: what waits on it completes.
+pub fn hang_up(socket: BorrowedFd<'_>) {
+    // Fails only when it is down already.
+    let _ = SockRef::from(&socket).shutdown(std::net::Shutdown::Both);
+}
+
 /// Sends FIN once everything queued has gone; receiving goes on. shutdown(2), not the ring's operation: that
 /// one always takes a worker thread of the kernel.
 pub fn finish(socket: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&socket).shutdown(std::net::Shutdown::Write)
-}
-
-/// Makes a listener refuse newcomers; a pending accept ends with an error.
-pub fn stop_listening(listener: BorrowedFd<'_>) {
-    // Fails only on what is not a listener, and then nobody comes anyway.
-    let _ = SockRef::from(&listener).shutdown(std::net::Shutdown::Both);
 }
 
 /// Bytes that have arrived and nobody has read (SIOCINQ, tcp(7)); zero where that cannot be told.

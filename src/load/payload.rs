@@ -1,0 +1,167 @@
+//! What connections say: bytes that depend on seed, connection, message and position, made and checked in place.
+//!
+//! A message is a sequence of 64-bit words, `first + index × STEP`, little endian. The first word is a hash of
+//! (seed, connection, message), so no two messages of a run look alike; the odd step makes every word of a
+//! message differ from every other. Reordered, repeated or foreign bytes are therefore found, and both making
+//! and checking are one addition a word, which compilers turn into vector code.
+
+/// 2^64 divided by the golden ratio, made odd: the step of a Weyl sequence (Knuth, TAOCP vol. 2, 3.3.4).
+const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// Words made at a time: a cache line of them.
+const WORDS: usize = 8;
+const BLOCK: usize = WORDS * size_of::<u64>();
+
+/// What one connection says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Voice(u64);
+
+/// The first byte that is not as it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mismatch {
+    /// Where in the message, from 0.
+    pub offset: u64,
+    /// What was sent there.
+    pub expected: u8,
+    /// What came back.
+    pub found: u8,
+}
+
+impl Voice {
+    /// The voice of one connection of a run.
+    pub fn new(seed: u64, connection: u64) -> Voice {
+        Voice(mix(mix(seed) ^ connection))
+    }
+
+    /// Writes the bytes of message `number` from `offset` on, until `out` is full.
+    pub fn fill(self, number: u64, offset: u64, out: &mut [u8]) {
+        self.blocks(number, offset, out.len(), |range, block| {
+            out[range].copy_from_slice(block)
+        });
+    }
+
+    /// Compares what came back as message `number` from `offset` on.
+    pub fn check(self, number: u64, offset: u64, found: &[u8]) -> Result<(), Mismatch> {
+        let mut equal = true;
+        self.blocks(number, offset, found.len(), |range, block| {
+            equal &= found[range] == *block
+        });
+        if equal {
+            Ok(())
+        } else {
+            Err(self.mismatch(number, offset, found))
+        }
+    }
+
+    #[cold]
+    fn mismatch(self, number: u64, offset: u64, found: &[u8]) -> Mismatch {
+        let mut expected = vec![0; found.len()];
+        self.fill(number, offset, &mut expected);
+        let at = (0..found.len())
+            .find(|&at| expected[at] != found[at])
+            .expect("they were found to differ");
+        Mismatch {
+            offset: offset + at as u64,
+            expected: expected[at],
+            found: found[at],
+        }
+    }
+
+    /// Makes the bytes from `offset` on, `len` of them, block by block; `each` gets the range they belong to.
+    fn blocks(
+        self,
+        number: u64,
+        offset: u64,
+        len: usize,
+        mut each: impl FnMut(std::ops::Range<usize>, &[u8]),
+    ) {
+        let first = mix(self.0 ^ number);
+        let (mut done, mut skip) = (0, offset as usize % 8);
+        let mut word = first.wrapping_add((offset / 8).wrapping_mul(STEP));
+        while done < len {
+            let mut block = [0; BLOCK];
+            for (index, bytes) in block.chunks_exact_mut(8).enumerate() {
+                let value = word.wrapping_add((index as u64).wrapping_mul(STEP));
+                bytes.copy_from_slice(&value.to_le_bytes());
+            }
+            let end = len.min(done + BLOCK - skip);
+            each(done..end, &block[skip..skip + end - done]);
+            word = word.wrapping_add((WORDS as u64).wrapping_mul(STEP));
+            (done, skip) = (end, 0);
+        }
+    }
+}
+
+/// A bijection of 64 bits in which every output bit depends on every input bit: the finaliser of SplitMix64
+/// (Steele, Lea, Flood 2014).
+pub(super) fn mix(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(STEP);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(voice: Voice, number: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        voice.fill(number, 0, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn a_message_made_in_pieces_is_the_message_made_at_once() {
+        let voice = Voice::new(1, 2);
+        let whole = message(voice, 3, 300);
+        for cut in 0..=300 {
+            let mut pieces = vec![0; 300];
+            let (head, tail) = pieces.split_at_mut(cut);
+            voice.fill(3, 0, head);
+            voice.fill(3, cut as u64, tail);
+            assert_eq!(pieces, whole, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn every_single_flipped_bit_is_found_where_it_is() {
+        let voice = Voice::new(1, 2);
+        let mut bytes = message(voice, 3, 100);
+        for at in 0..100 {
+            for bit in 0..8 {
+                bytes[at] ^= 1 << bit;
+                let mismatch = voice.check(3, 0, &bytes).unwrap_err();
+                assert_eq!((mismatch.offset, mismatch.found), (at as u64, bytes[at]));
+                bytes[at] ^= 1 << bit;
+            }
+        }
+        assert_eq!(voice.check(3, 0, &bytes), Ok(()));
+    }
+
+    #[test]
+    fn bytes_of_another_message_connection_seed_or_position_are_foreign() {
+        let voice = Voice::new(1, 2);
+        let bytes = message(voice, 3, 64);
+        for foreign in [
+            message(voice, 4, 64),
+            message(Voice::new(1, 3), 3, 64),
+            message(Voice::new(2, 2), 3, 64),
+        ] {
+            assert!(voice.check(3, 0, &foreign).is_err());
+        }
+        for shift in 1..64 {
+            let mut rotated = bytes.clone();
+            rotated.rotate_left(shift);
+            assert!(voice.check(3, 0, &rotated).is_err(), "rotated by {shift}");
+        }
+    }
+
+    #[test]
+    fn offsets_far_into_a_large_message_agree() {
+        let voice = Voice::new(9, 9);
+        let whole = message(voice, 1, 1 << 16);
+        assert_eq!(voice.check(1, 65_001, &whole[65_001..65_100]), Ok(()));
+        assert_eq!(voice.check(1, 0, &[]), Ok(()));
+    }
+}

@@ -1,0 +1,86 @@
+//! When a run warms up, measures, and drains. The same instants for all workers.
+
+use crate::clock::Nanos;
+
+/// The instants of one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Phases {
+    /// Messages begin.
+    pub(super) start: Nanos,
+    /// Messages asked for from here on count.
+    pub(super) measure: Nanos,
+    /// No message is asked for any more.
+    pub(super) end: Nanos,
+    /// No answer is waited for any more.
+    pub(super) drained: Nanos,
+}
+
+impl Phases {
+    pub(super) fn from(start: Nanos, warmup: Nanos, duration: Nanos, drain: Nanos) -> Phases {
+        let measure = start + warmup;
+        let end = measure + duration;
+        Phases {
+            start,
+            measure,
+            end,
+            drained: end + drain,
+        }
+    }
+
+    /// The run is to end now, if it would not have by itself.
+    pub(super) fn cut_short(&mut self, now: Nanos) {
+        if now < self.end {
+            let drain = self.drained - self.end;
+            self.measure = self.measure.min(now);
+            self.end = now;
+            self.drained = now + drain;
+        }
+    }
+
+    /// True if a message asked for at `now` counts.
+    pub(super) fn measures(&self, now: Nanos) -> bool {
+        self.measure <= now && now < self.end
+    }
+
+    /// The next instant after `now` at which something changes.
+    pub(super) fn next_change(&self, now: Nanos) -> Nanos {
+        let instants = [self.start, self.measure, self.end, self.drained];
+        instants
+            .into_iter()
+            .find(|&at| at > now)
+            .unwrap_or(Nanos::NEVER)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUN: fn() -> Phases = || Phases::from(Nanos(100), Nanos(10), Nanos(50), Nanos(20));
+
+    #[test]
+    fn messages_count_from_the_end_of_the_warm_up_to_the_end() {
+        let counted: Vec<u64> = (0..300).filter(|&at| RUN().measures(Nanos(at))).collect();
+        assert_eq!((counted[0], counted[counted.len() - 1]), (110, 159));
+    }
+
+    #[test]
+    fn cut_short_it_still_drains_as_long_as_promised() {
+        let mut phases = RUN();
+        phases.cut_short(Nanos(120));
+        assert_eq!((phases.end, phases.drained), (Nanos(120), Nanos(140)));
+        phases.cut_short(Nanos(130));
+        assert_eq!(phases.end, Nanos(120), "only the first time counts");
+    }
+
+    #[test]
+    fn changes_come_in_order() {
+        let mut at = Nanos(0);
+        let changes: Vec<u64> = std::iter::from_fn(|| {
+            at = RUN().next_change(at);
+            (at != Nanos::NEVER).then_some(at.0)
+        })
+        .collect();
+        assert_eq!(changes, [100, 110, 160, 180]);
+    }
+}

@@ -1,0 +1,165 @@
+//! One connection of the load, without a kernel: messages asked for, bytes out, bytes back, answers.
+//!
+//! It keeps two cursors on one endless stream of messages: what goes out next and what must come back next. Every
+//! byte that comes back is compared. It knows no io_uring, no clock and no thread.
+
+use std::collections::VecDeque;
+
+use crate::clock::Nanos;
+use crate::load::payload::{Mismatch, Voice};
+
+/// One message on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Message {
+    /// When it was due.
+    pub planned: Nanos,
+    /// When its first byte was handed to the ring; `NEVER` while it waits.
+    pub submitted: Nanos,
+    /// True if it counts: it was asked for while measuring.
+    pub measured: bool,
+}
+
+/// Why a connection cannot go on: its bytes are not an echo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrong {
+    /// A byte differs.
+    Byte {
+        /// The message, counted from 0 on its connection.
+        message: u64,
+        /// Where, and how.
+        mismatch: Mismatch,
+    },
+    /// More came back than was sent.
+    Excess {
+        /// The message that had not been sent yet.
+        message: u64,
+        /// How many bytes too many, at least.
+        bytes: usize,
+    },
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Pinger {
+    voice: Voice,
+    size: u64,
+    /// Asked for and not answered, oldest first.
+    open: VecDeque<Message>,
+    /// Number of the oldest open message, and how much of it has come back.
+    answered: u64,
+    returned: u64,
+    /// Number of the message that goes out next, and how much of it has gone.
+    begun: u64,
+    gone: u64,
+    /// True from a send to its completion.
+    sending: bool,
+}
+
+impl Pinger {
+    /// A connection that speaks in messages of `size` bytes, the first `told` of which are history.
+    pub fn new(voice: Voice, size: u64, told: u64) -> Pinger {
+        assert!(size > 0, "an empty message has no echo");
+        Pinger {
+            voice,
+            size,
+            open: VecDeque::with_capacity(1),
+            answered: told,
+            returned: 0,
+            begun: told,
+            gone: 0,
+            sending: false,
+        }
+    }
+
+    /// One more message, due at `planned`.
+    pub fn ask(&mut self, planned: Nanos, measured: bool) {
+        self.open.push_back(Message {
+            planned,
+            submitted: Nanos::NEVER,
+            measured,
+        });
+    }
+
+    /// True when a send should be made now: there is something to say, and no send in flight.
+    pub fn wants_to_send(&self) -> bool {
+        !self.sending && self.begun < self.answered + self.open.len() as u64
+    }
+
+    /// Writes the next bytes to send into `out`, of as many messages as fit; says how many bytes.
+    /// Messages whose first byte is among them are submitted at `now`.
+    pub fn write(&mut self, out: &mut [u8], now: Nanos) -> usize {
+        assert!(self.wants_to_send(), "one send in flight per connection");
+        self.sending = true;
+        let mut written = 0;
+        while written < out.len() && (self.begun - self.answered) < self.open.len() as u64 {
+            let len = (out.len() - written).min((self.size - self.gone) as usize);
+            self.voice
+                .fill(self.begun, self.gone, &mut out[written..written + len]);
+            if self.gone == 0 {
+                self.open[(self.begun - self.answered) as usize].submitted = now;
+            }
+            written += len;
+            self.gone += len as u64;
+            if self.gone == self.size {
+                (self.begun, self.gone) = (self.begun + 1, 0);
+            }
+        }
+        written
+    }
+
+    /// The send has ended, all of it gone.
+    pub fn sent(&mut self) {
+        assert!(self.sending, "a send ended that was never begun");
+        self.sending = false;
+    }
+
+    /// Bytes came back. Each message they complete goes to `answer`.
+    pub fn received(
+        &mut self,
+        mut bytes: &[u8],
+        mut answer: impl FnMut(Message),
+    ) -> Result<(), Wrong> {
+        while !bytes.is_empty() {
+            let sent = if self.answered < self.begun {
+                self.size
+            } else {
+                self.gone
+            };
+            let len = bytes.len().min((sent - self.returned) as usize);
+            if len == 0 {
+                return Err(Wrong::Excess {
+                    message: self.answered,
+                    bytes: bytes.len(),
+                });
+            }
+            self.voice
+                .check(self.answered, self.returned, &bytes[..len])
+                .map_err(|mismatch| Wrong::Byte {
+                    message: self.answered,
+                    mismatch,
+                })?;
+            bytes = &bytes[len..];
+            self.returned += len as u64;
+            if self.returned == self.size {
+                (self.answered, self.returned) = (self.answered + 1, 0);
+                answer(self.open.pop_front().expect("an answer to what was asked"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Messages asked for and not answered, oldest first.
+    pub fn open(&self) -> impl Iterator<Item = &Message> {
+        self.open.iter()
+    }
+
+    /// True when every message asked for has come back.
+    pub fn is_quiet(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// True while a send is in the kernel.
+    pub fn is_sending(&self) -> bool {
+        self.sending
+    }
+}

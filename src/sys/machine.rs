@@ -1,0 +1,202 @@
+//! The machine a result belongs to, and how much of it others took.
+//!
+//! What a reader needs to repeat a measurement, and nothing that names the machine or its owner: no host name, no
+//! address. What is hidden from us (containers hide much) is `None`, never a failure. Files of /proc: proc(5).
+
+use std::fs;
+
+use serde::Serialize;
+
+use crate::clock::Nanos;
+use crate::sys::affinity;
+
+/// What the numbers of a run depend on, besides the program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Machine {
+    /// As the processor calls itself, `AMD EPYC 9755 128-Core Processor`. ARM processors do not say.
+    pub cpu_model: Option<String>,
+    /// CPUs the kernel has online, whoever may use them.
+    pub cpus: Option<u64>,
+    /// The CPUs this process may use, ascending.
+    pub cpus_allowed: Vec<usize>,
+    /// Kernel release, as `uname -r` prints it.
+    pub kernel: Option<String>,
+    /// Physical memory in bytes.
+    pub memory_bytes: Option<u64>,
+    /// True when a hypervisor shows itself in the CPU's flags (x86 only), so that steal and noisy neighbours are possible.
+    pub virtualised: Option<bool>,
+    /// The default congestion control of new TCP sockets, `cubic`.
+    pub congestion_control: Option<String>,
+}
+
+/// Looks at this machine, from the calling thread: call it before that thread is pinned.
+pub fn look() -> Machine {
+    let cpuinfo = read("/proc/cpuinfo").unwrap_or_default();
+    Machine {
+        cpu_model: value(&cpuinfo, "model name").map(str::to_owned),
+        cpus: read("/sys/devices/system/cpu/online").and_then(|list| cpus_in(&list)),
+        cpus_allowed: affinity::allowed(),
+        kernel: read("/proc/sys/kernel/osrelease"),
+        memory_bytes: read("/proc/meminfo").and_then(|meminfo| memory_bytes(&meminfo)),
+        virtualised: value(&cpuinfo, "flags")
+            .map(|flags| flags.split(' ').any(|flag| flag == "hypervisor")),
+        congestion_control: read("/proc/sys/net/ipv4/tcp_congestion_control"),
+    }
+}
+
+/// Time that the hypervisor gave to others while our CPUs wanted to run, in nanoseconds since boot, over all CPUs.
+/// In steps of 10 ms; differences count. Zero for ever on hypervisors that do not report it.
+pub fn steal() -> Option<Nanos> {
+    stolen(&read("/proc/stat")?)
+}
+
+/// Time in which some task of this machine waited for a CPU, in microseconds since boot (pressure stall information).
+/// None without CONFIG_PSI or with psi=0.
+pub fn pressure_cpu() -> Option<u64> {
+    pressure_total(&read("/proc/pressure/cpu")?)
+}
+
+/// The file's text without white space at its ends, if it can be read.
+fn read(path: &str) -> Option<String> {
+    fs::read_to_string(path)
+        .ok()
+        .map(|text| text.trim().to_owned())
+}
+
+/// The first `name : value` in a /proc file.
+fn value<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let pairs = text.lines().filter_map(|line| line.split_once(':'));
+    pairs
+        .map(|(key, value)| (key.trim(), value.trim()))
+        .find(|&(key, _)| key == name)
+        .map(|(_, value)| value)
+}
+
+/// How many CPUs a list like `0-3,8` has. cpuset(7), list format.
+fn cpus_in(list: &str) -> Option<u64> {
+    let ranges = list.split(',').map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last) = (
+            first.trim().parse::<u64>().ok()?,
+            last.trim().parse::<u64>().ok()?,
+        );
+        last.checked_sub(first)?.checked_add(1)
+    });
+    ranges.sum()
+}
+
+fn memory_bytes(meminfo: &str) -> Option<u64> {
+    let kib: u64 = value(meminfo, "MemTotal")?
+        .strip_suffix("kB")?
+        .trim()
+        .parse()
+        .ok()?;
+    kib.checked_mul(1024)
+}
+
+fn stolen(stat: &str) -> Option<Nanos> {
+    // USER_HZ is 100 everywhere but on Alpha: part of the ABI, whatever CONFIG_HZ is.
+    const TICK: u64 = 1_000_000_000 / 100;
+    let all_cpus = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    // user nice system idle iowait irq softirq steal
+    let ticks: u64 = all_cpus.split_whitespace().nth(7)?.parse().ok()?;
+    ticks.checked_mul(TICK).map(Nanos)
+}
+
+fn pressure_total(pressure: &str) -> Option<u64> {
+    let some = pressure
+        .lines()
+        .find_map(|line| line.strip_prefix("some "))?;
+    some.split(' ')
+        .find_map(|field| field.strip_prefix("total="))?
+        .parse()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_can_be_described() {
+        let machine = look();
+        assert!(!machine.cpus_allowed.is_empty());
+        assert!(machine.kernel.is_some_and(|kernel| kernel.contains('.')));
+        assert!(machine.memory_bytes.is_some_and(|bytes| bytes > 1 << 20));
+        assert!(machine.cpus.is_some_and(|cpus| cpus > 0));
+    }
+
+    #[test]
+    fn the_description_does_not_name_the_machine() {
+        let json = serde_json::to_value(look()).unwrap();
+        let keys: Vec<_> = json
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        let expected = [
+            "cpu_model",
+            "cpus",
+            "cpus_allowed",
+            "kernel",
+            "memory_bytes",
+            "virtualised",
+            "congestion_control",
+        ];
+        assert_eq!(
+            keys, expected,
+            "a new field is looked at for what it gives away"
+        );
+    }
+
+    #[test]
+    fn steal_and_pressure_never_run_backwards() {
+        let (steal_before, pressure_before) = (steal(), pressure_cpu());
+        assert!(steal() >= steal_before);
+        assert!(pressure_cpu() >= pressure_before);
+    }
+
+    #[test]
+    fn the_files_read_as_the_kernel_writes_them() {
+        let stat = "cpu  9186 0 2254 140297 268 0 26 8 0 0\ncpu0 4500 0 849 70655 35 0 3 2 0 0\n";
+        assert_eq!(stolen(stat), Some(Nanos(80_000_000)));
+        let pressure =
+            "some avg10=0.57 avg60=0.84 avg300=0.71 total=5714000\nfull avg10=0.00 total=3\n";
+        assert_eq!(pressure_total(pressure), Some(5_714_000));
+        assert_eq!(
+            memory_bytes("MemTotal:       24684092 kB\nMemFree: 1 kB\n"),
+            Some(24_684_092 * 1_024)
+        );
+        assert_eq!(
+            value("processor\t: 0\nmodel name\t: AMD EPYC\n", "model name"),
+            Some("AMD EPYC")
+        );
+        assert_eq!(
+            ["0", "0-3", "0-1,4,6-7"].map(cpus_in),
+            [Some(1), Some(4), Some(5)]
+        );
+    }
+
+    #[test]
+    fn what_is_missing_or_strange_is_none() {
+        for text in [
+            "",
+            "cpu",
+            "cpu  1 2 3",
+            "some total=x",
+            "MemTotal: 1",
+            "MemTotal: -1 kB",
+            "3-1",
+            "a-b",
+        ] {
+            let read = (
+                stolen(text),
+                pressure_total(text),
+                memory_bytes(text),
+                cpus_in(text),
+            );
+            assert_eq!(read, (None, None, None, None), "{text}");
+        }
+    }
+}
