@@ -1,6 +1,7 @@
 //! urecho: map to come
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod arena;
 pub mod cli;
 pub mod clock;
 pub mod error;

@@ -106,7 +106,7 @@ fn threads(text: &str) -> std::result::Result<u32, String> {
 }
 
 impl Shape {
-    pub(super) fn plan(&self, target: SocketAddr) -> Plan {
+    pub(super) fn plan(&self, target: SocketAddr, cpus: Vec<usize>) -> Plan {
         Plan {
             target,
             connections: self.connections,
@@ -120,7 +120,7 @@ impl Shape {
             seed: self
                 .seed
                 .unwrap_or_else(|| RandomState::new().hash_one(0) >> 32),
-            cpus: self.pin.clone(),
+            cpus,
             options: Options {
                 nodelay: true,
                 congestion: self.congestion.clone(),
@@ -128,8 +128,13 @@ impl Shape {
         }
     }
 
-    pub(super) fn is_pinned(&self) -> bool {
-        !self.pin.is_empty()
+    pub(super) fn threads(&self) -> usize {
+        self.threads as usize
+    }
+
+    /// The CPUs that were asked for.
+    pub(super) fn cpus(&self) -> &[usize] {
+        &self.pin
     }
 
     /// Runs the plan, writes its report, and says how it went.
@@ -148,7 +153,8 @@ impl Shape {
 pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
     let stop = Stop::new()?;
     signal::stop_on_signals(&stop)?;
-    flags.shape.run(flags.shape.plan(flags.target), &stop)
+    let plan = flags.shape.plan(flags.target, flags.shape.cpus().to_vec());
+    flags.shape.run(plan, &stop)
 }
 
 fn write_report(report: &Report, json: Option<&Path>) -> Result<()> {

@@ -2,6 +2,7 @@
 //!
 //! The only user of clap. Every command has a file: its flags, its plan, its run.
 
+mod bench;
 mod load;
 mod serve;
 
@@ -25,6 +26,8 @@ enum Command {
     Serve(serve::Flags),
     /// Open thousands of connections to an echo server and measure its latency.
     Load(load::Flags),
+    /// Both at once: start a server in a child process, load it, print one report.
+    Bench(bench::Flags),
 }
 
 const EXIT_CODES: &str = "\
@@ -60,6 +63,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Serve(flags) => serve::run(flags),
         Command::Load(flags) => load::run(&flags),
+        Command::Bench(flags) => bench::run(&flags),
     }
 }
 

@@ -27,10 +27,17 @@ pub fn allowed() -> Vec<usize> {
 ///
 /// A CPU that taskset left out may be chosen, one outside the cpuset or the machine is an [`Error::Machine`].
 pub fn pin(cpu: usize) -> Result<()> {
+    keep_to(&[cpu])
+}
+
+/// Keeps the calling thread to these CPUs from now on, as [`pin`] does to one.
+pub fn keep_to(cpus: &[usize]) -> Result<()> {
     let mut only = CpuSet::new();
-    only.set(cpu).and_then(|()| sched_setaffinity(THIS_THREAD, &only)).map_err(|cause| {
+    let chosen = cpus.iter().try_for_each(|&cpu| only.set(cpu));
+    chosen.and_then(|()| sched_setaffinity(THIS_THREAD, &only)).map_err(|cause| {
         Error::Machine(format!(
-            "cannot pin this thread to CPU {cpu}: {}. The CPUs it may use are {}: choose one of them",
+            "cannot keep this thread to CPU {}: {}. The CPUs it may use are {}: choose one of them",
+            show(cpus),
             cause.desc(),
             show(&allowed()),
         ))

@@ -1,0 +1,34 @@
+//! Child processes that cannot outlive us.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::sys::prctl;
+use nix::sys::signal::{self, Signal};
+use nix::unistd::{Pid, getppid};
+
+/// Makes the command's process die with the thread that spawns it, however that ends (PR_SET_PDEATHSIG, prctl(2)),
+/// and keeps the terminal's Ctrl-C from it: we end it ourselves, after our report.
+///
+/// Spawn from the main thread: its end is the process's end.
+pub fn tie(command: &mut Command) -> &mut Command {
+    let parent = Pid::this();
+    let before_exec = move || {
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // The parent may have died before the line above; then nobody would ever send the signal.
+        if getppid() == parent {
+            Ok(())
+        } else {
+            Err(std::io::ErrorKind::NotFound.into())
+        }
+    };
+    command.process_group(0);
+    // SAFETY: between fork and exec it makes two system calls and allocates nothing.
+    unsafe { command.pre_exec(before_exec) }
+}
+
+/// Asks a child of ours to end (SIGTERM). Must not have been waited for yet, or the id may be another's.
+pub fn terminate(child: u32) {
+    // ESRCH: it has ended by itself.
+    let _ = signal::kill(Pid::from_raw(child as i32), Signal::SIGTERM);
+}
