@@ -1,5 +1,37 @@
-//! urecho: map to come
-#![cfg_attr(test, allow(clippy::unwrap_used))]
+//! urecho measures and serves TCP echo on Linux with io_uring.
+//!
+//! Three ideas carry it. **The ring owns every byte the kernel may touch**: received data is a moved ticket for a
+//! pool buffer, so giving one back twice does not compile, and everything above `ring/` is safe Rust.
+//! **Connections are pure**: `serve::echo` and `load::pinger` take events and return what to do next, and a model
+//! test drives them through every order of completions without a kernel. **The measuring stick does not change
+//! with the thing measured**: the load generator is the same code whatever it measures.
+//!
+//! # The map
+//!
+//! A file may use its own room and any floor below it; never a floor above, never a sibling on floor 2.
+//!
+//! ```text
+//! 6  cli      the command line: flags as typed become plans as meant; exit codes
+//!    main     the binary: the allocator, and a call
+//! 4  arena    servers as child processes: started, watched, ended
+//! 3  report   what a run says to people (text) and programs (JSON and its schema)
+//! 2  serve    the server: echo (pure), uring (a worker), counters
+//!    load     the load generator: pinger (pure), payload, worker, phases, preflight, fit, outcome
+//! 1  ring     io_uring: setup, token, chain (Chunk), pool, scratch, wait, completion, memory
+//!    sys      the rest of the kernel: socket, signal, child, limits, affinity, usage, machine
+//!    record   latency histograms, and how many samples a percentile needs
+//! 0  error    failures, by exit code
+//!    units    one grammar for counts, sizes, durations and rates
+//!    clock    monotonic nanoseconds
+//!    slab     places for connections, and keys that notice a new tenant
+//! ```
+//!
+//! `unsafe` lives in `ring` and `sys` only. `tests/it/tidy.rs` checks this map, the floors and the rooms.
+//!
+//! Start reading at [`serve::echo`] (what a connection does), then [`ring`] (how bytes move), then `serve::uring`
+//! (one worker). For the load: [`load::pinger`], then `load::worker`.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))] // in a test a panic is the answer
 
 pub mod arena;
 pub mod cli;

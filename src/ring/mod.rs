@@ -86,7 +86,7 @@ impl Ring {
             uring,
             pool,
             outgoing: Vec::new(),
-            scratch: Scratch::default(),
+            scratch: Scratch::new(),
             ready: Vec::with_capacity(queues.completions as usize),
             in_flight: 0,
             broken: None,
@@ -95,7 +95,7 @@ impl Ring {
             not_send: PhantomData,
         };
         ring.probe()
-            .map_err(|cause| setup::refusal("receive through io_uring", cause.into()))?;
+            .map_err(|cause| setup::refusal("receive through io_uring", cause))?;
         Ok(ring)
     }
 

@@ -21,11 +21,10 @@ const VECTORS: usize = 16;
 /// 64 message headers with their vectors are 20 KB.
 const PLACES: usize = 64;
 
-#[derive(Default)]
 pub(super) struct Scratch {
-    // Boxed one by one: entries hold their addresses while these lists grow.
-    messages: Vec<Box<Message>>,
-    addresses: Vec<Box<SockAddr>>,
+    // Room for all places from the start: entries hold addresses into these lists, so they never grow.
+    messages: Vec<Message>,
+    addresses: Vec<SockAddr>,
     messages_used: usize,
     addresses_used: usize,
 }
@@ -36,6 +35,15 @@ struct Message {
 }
 
 impl Scratch {
+    pub(super) fn new() -> Scratch {
+        Scratch {
+            messages: Vec::with_capacity(PLACES),
+            addresses: Vec::with_capacity(PLACES),
+            messages_used: 0,
+            addresses_used: 0,
+        }
+    }
+
     /// True when everything pushed must be submitted before more is.
     pub(super) fn is_full(&self) -> bool {
         self.messages_used == PLACES || self.addresses_used == PLACES
@@ -49,6 +57,7 @@ impl Scratch {
 
     /// An entry that sends the first chunks of a chain.
     pub(super) fn send(&mut self, socket: Fd, chain: &Chain, pool: &Pool) -> Entry {
+        assert!(!self.is_full(), "submit first: these places are in use");
         let mut parts = chain.parts(&pool.links);
         if chain.count() == 1 {
             let (buffer, skip, len) = parts.next().expect("a chain of one");
@@ -73,10 +82,11 @@ impl Scratch {
 
     /// An entry that connects.
     pub(super) fn connect(&mut self, socket: Fd, target: SocketAddr) -> Entry {
+        assert!(!self.is_full(), "submit first: these places are in use");
         if self.addresses_used == self.addresses.len() {
-            self.addresses.push(Box::new(target.into()));
+            self.addresses.push(target.into());
         } else {
-            *self.addresses[self.addresses_used] = target.into();
+            self.addresses[self.addresses_used] = target.into();
         }
         let address = &self.addresses[self.addresses_used];
         self.addresses_used += 1;
@@ -91,7 +101,7 @@ impl Scratch {
                 iov_base: ptr::null_mut(),
                 iov_len: 0,
             }; VECTORS];
-            self.messages.push(Box::new(Message { header, vectors }));
+            self.messages.push(Message { header, vectors });
         }
         self.messages_used += 1;
         &mut self.messages[self.messages_used - 1]
