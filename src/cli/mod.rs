@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::error::Result;
+use crate::sys::limits;
 
 /// Serve TCP echo on Linux with io_uring, load it, and measure it.
 #[derive(Debug, Parser)]
@@ -42,6 +43,7 @@ Exit codes:
 
 /// Runs what the command line asks for.
 pub fn main() -> ExitCode {
+    limits::small_pages();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -35,6 +35,9 @@ const SYN_LOST: Nanos = Nanos(900_000_000);
 /// How long one connection may take to open and answer.
 const OPENING: Nanos = Nanos(5_000_000_000);
 
+/// Connections that get their first message in one turn: all at once would need a buffer each.
+const STARTS: usize = 64;
+
 /// How often a worker that has opened its share looks whether the others have.
 const GLANCE: Nanos = Nanos(1_000_000);
 
@@ -47,7 +50,8 @@ pub(super) struct Worker<'a> {
     ramp: Ramp,
     /// None until all workers have opened their connections.
     phases: Option<Phases>,
-    /// Connections that wait for a buffer to receive into, and to send from.
+    /// Connections that wait for their first message, for a buffer to receive into, and for one to send from.
+    starting: VecDeque<Key>,
     starved: VecDeque<Key>,
     waiting: VecDeque<Key>,
     /// Open connections whose messages have not all come back.
@@ -116,6 +120,7 @@ impl<'a> Worker<'a> {
                 window: 1,
             },
             phases: None,
+            starting: VecDeque::new(),
             starved: VecDeque::new(),
             waiting: VecDeque::new(),
             busy: 0,
@@ -275,8 +280,13 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Serves those that wait for a buffer, in order.
+    /// Serves those that wait, in order.
     fn feed(&mut self) {
+        for _ in 0..STARTS.min(self.starting.len()) {
+            if let Some(key) = self.starting.pop_front() {
+                self.ask(key);
+            }
+        }
         for _ in 0..self.starved.len().min(self.ring.offered()) {
             if let Some(key) = self.starved.pop_front() {
                 self.receive(key);
@@ -473,15 +483,13 @@ impl Worker<'_> {
             ..
         } = self.shared.plan;
         self.phases = Some(Phases::from(start, warmup, duration, drain));
-        let keys: Vec<Key> = self.connections.keys().collect();
-        for key in keys {
-            self.ask(key);
-        }
+        self.starting = self.connections.keys().collect();
         self.progress();
     }
 
     fn wake_up(&self) -> Nanos {
         match self.phases {
+            Some(_) if !self.starting.is_empty() => self.now,
             Some(phases) => phases.next_change(self.now),
             None if self.result.ramped => self.now + GLANCE,
             None => self

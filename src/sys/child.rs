@@ -15,6 +15,7 @@ pub fn tie(command: &mut Command) -> &mut Command {
     let parent = Pid::this();
     let before_exec = move || {
         prctl::set_pdeathsig(Signal::SIGKILL)?;
+        prctl::set_thp_disable(false)?; // Ours, not theirs: see `limits::small_pages`.
         // The parent may have died before the line above; then nobody would ever send the signal.
         if getppid() == parent {
             Ok(())
