@@ -1,11 +1,14 @@
 //! `urecho bench`: server and load at once, each on CPUs of its own.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use crate::arena::Server;
-use crate::cli::load::Shape;
+use crate::cli::load;
+use crate::cli::outputs::Outputs;
+use crate::cli::shape::Shape;
 use crate::error::Result;
 use crate::sys::affinity;
 use crate::sys::signal::{self, Stop};
@@ -14,6 +17,8 @@ use crate::sys::signal::{self, Stop};
 pub(super) struct Flags {
     #[command(flatten)]
     shape: Shape,
+    #[command(flatten)]
+    outputs: Outputs,
     /// Threads of the server [default: the CPUs that the generator leaves, at least 1]
     #[arg(long, value_name = "N", value_parser = super::at_least_one)]
     workers: Option<u32>,
@@ -30,9 +35,13 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
     let workers = flags
         .workers
         .map_or(sides.server.len().max(1), |workers| workers as usize);
+    // Checked against a placeholder first, so that nothing is started for a wrong command line.
+    let plan = |address| flags.shape.plan(vec![address], sides.generator.clone());
+    flags
+        .outputs
+        .check(&plan(SocketAddr::from(([127, 0, 0, 1], 1)))?)?;
     let mut server = Server::start(workers, &sides.server)?;
-    let plan = flags.shape.plan(server.address(), sides.generator);
-    let outcome = flags.shape.run(plan, &stop);
+    let outcome = load::execute(plan(server.address())?, &flags.outputs, &stop);
     // A server that died explains every other failure.
     server.check()?;
     let code = outcome?;

@@ -4,7 +4,9 @@
 
 mod bench;
 mod load;
+mod outputs;
 mod serve;
+mod shape;
 
 use std::process::ExitCode;
 
@@ -34,7 +36,9 @@ enum Command {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  it went well
+  1  an assertion is false
   2  the command line was wrong; nothing was opened
+  3  the verdict is INVALID, or an assertion undecided
   4  this machine cannot do it: a limit, a blocked io_uring, a taken address
   5  the target cannot be reached, or is not an echo server
   6  data came back wrong, or went missing

@@ -1,8 +1,7 @@
 //! Do the connections fit this machine? Worked out before the first is opened.
 
-use std::net::SocketAddr;
-
 use crate::error::{Error, Result};
+use crate::load::Plan;
 use crate::sys::limits;
 use crate::units::show_count;
 
@@ -35,7 +34,8 @@ impl Room {
     }
 
     /// Errors: [`Error::Machine`] that names the limit, its value, and what to do.
-    pub(super) fn check(self, target: SocketAddr, connections: u64, threads: u64) -> Result<()> {
+    pub(super) fn check(self, plan: &Plan) -> Result<()> {
+        let (connections, threads) = (u64::from(plan.connections), u64::from(plan.threads));
         let needed = connections + self.open + BESIDES + PER_THREAD * threads;
         if needed > self.descriptors {
             let most = self.descriptors.saturating_sub(needed - connections);
@@ -47,18 +47,34 @@ impl Room {
                 show_count(self.descriptors),
             )));
         }
-        if connections > self.ports {
+        // Ports are counted for each pair of our address and theirs.
+        let pairs = (plan.targets.len() * plan.sources.len().max(1)) as u64;
+        let most = self.ports.saturating_mul(pairs);
+        if connections > most {
             return Err(Error::Machine(format!(
-                "{} connections to {target} need as many source ports, and there are {} \
-                 (net.ipv4.ip_local_port_range): widen it with `sysctl -w net.ipv4.ip_local_port_range=\"1024 \
-                 65535\"`, or use at most -c {}",
+                "{} connections need as many source ports, and {} to {} leave {} (net.ipv4.ip_local_port_range has \
+                 {}): connect from more addresses with --source (on loopback, --source 127.0.1.0/24), give more \
+                 targets, widen the range, or use at most -c {most}",
                 show_count(connections),
+                many(plan.sources.len().max(1), "source address"),
+                many(plan.targets.len(), "target"),
+                show_count(most),
                 show_count(self.ports),
-                self.ports,
             )));
         }
         Ok(())
     }
+}
+
+fn many(count: usize, what: &str) -> String {
+    let plural = if count == 1 {
+        ""
+    } else if what.ends_with('s') {
+        "es"
+    } else {
+        "s"
+    };
+    format!("{count} {what}{plural}")
 }
 
 #[cfg(test)]
@@ -71,9 +87,16 @@ mod tests {
         ports: 28_232,
     };
 
+    fn plan(connections: u64) -> Plan {
+        let target = std::net::SocketAddr::from(([127, 0, 0, 1], 7007));
+        Plan {
+            connections: connections as u32,
+            ..Plan::against(target)
+        }
+    }
+
     fn check(room: Room, connections: u64) -> std::result::Result<(), String> {
-        let target = SocketAddr::from(([127, 0, 0, 1], 7007));
-        room.check(target, connections, 1)
+        room.check(&plan(connections))
             .map_err(|error| error.to_string())
     }
 
@@ -103,5 +126,21 @@ mod tests {
             text.contains("ip_local_port_range") && text.ends_with("-c 28232"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn more_sources_and_targets_make_more_room_for_ports() {
+        let room = Room {
+            descriptors: 1 << 20,
+            ..ROOM
+        };
+        let mut plan = plan(60_000);
+        assert!(room.check(&plan).is_err());
+        plan.sources = vec![
+            [127, 0, 1, 1].into(),
+            [127, 0, 1, 2].into(),
+            [127, 0, 1, 3].into(),
+        ];
+        assert!(room.check(&plan).is_ok());
     }
 }

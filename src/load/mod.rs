@@ -1,20 +1,27 @@
 //! The load generator: a plan in, measured latencies out.
 //!
-//! `pinger` is one connection and pure, `payload` what it says, `worker` a thread; `preflight` and `fit` refuse
-//! hopeless runs before they start. This file starts workers, keeps them in step, and merges what they found.
+//! `pinger` is one connection and pure, `payload` and `sizes` are what it says, `schedule` is when. `worker` is a
+//! thread, with `ramp` for how connections come and go and `pacing` for when messages do. `preflight` and `fit`
+//! refuse hopeless runs before they start. This file starts workers; `attend` watches them from outside.
 
+mod attend;
 mod fit;
 pub mod outcome;
+mod pacing;
 pub mod payload;
 mod phases;
 pub mod pinger;
 mod preflight;
+mod ramp;
+mod random;
+pub mod schedule;
+pub mod sheet;
+pub mod sizes;
 mod worker;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 
 use crate::clock::{self, Nanos};
@@ -22,53 +29,71 @@ use crate::error::{Error, Result};
 use crate::ring::{Buffers, Queues};
 use crate::sys::signal::Stop;
 use crate::sys::socket::Options;
-use crate::sys::{affinity, usage};
+use crate::sys::{affinity, timer, usage};
+pub use attend::{Outcome, ServerUse, Surroundings};
 use outcome::Yield;
-use payload::Voice;
 use phases::Phases;
+use pinger::Manner;
+pub use ramp::{Churn, Close};
+use schedule::Pace;
+use sheet::{Desk, Ledger, Sheet};
+use sizes::Sizes;
 use worker::Worker;
 
-/// How often whoever watches hears of the run: 4 times a second.
-const NEWS: Nanos = Nanos(250_000_000);
-
 /// What to do to whom, for how long.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// The server.
-    pub target: SocketAddr,
+    /// The servers; connections take them in turn. At least one.
+    pub targets: Vec<SocketAddr>,
+    /// Our addresses; connections take them in turn. Empty: the kernel chooses.
+    pub sources: Vec<IpAddr>,
     /// Connections, all open at once.
     pub connections: u32,
+    /// How connections end and are replaced; none: they stay.
+    pub churn: Option<Churn>,
+    /// What messages are like.
+    pub manner: Manner,
+    /// When messages go.
+    pub pace: Pace,
     /// How long messages are measured.
     pub duration: Nanos,
-    /// Bytes in every message.
-    pub size: u64,
-    /// Threads, each with a ring and its share of the connections.
-    pub threads: u32,
     /// How long messages go before they count.
     pub warmup: Nanos,
     /// How long answers are waited for at the end.
     pub drain: Nanos,
-    /// From which all payloads are made.
+    /// Threads, each with a ring and its share of the connections.
+    pub threads: u32,
+    /// From which payloads, sizes, arrivals and choices are made.
     pub seed: u64,
     /// The CPU of each thread, reused from the start when there are more threads; empty for none.
     pub cpus: Vec<usize>,
+    /// True to look for completions before sleeping, where a CPU is spare. `run` turns it off where none is.
+    pub spin: bool,
     /// Socket options of every connection.
     pub options: Options,
 }
 
 impl Plan {
-    /// A short run against one target; the rest as `urecho load` has it.
+    /// As `urecho load` has it without flags, against one target.
     pub fn against(target: SocketAddr) -> Plan {
         Plan {
-            target,
+            targets: vec![target],
+            sources: Vec::new(),
             connections: 50,
+            churn: None,
+            manner: Manner {
+                sizes: Sizes::Fixed(64),
+                depth: 1,
+                verify: true,
+            },
+            pace: Pace::Closed { think: Nanos(0) },
             duration: Nanos(10_000_000_000),
-            size: 64,
-            threads: 1,
             warmup: Nanos::SECOND,
             drain: Nanos::SECOND,
+            threads: 1,
             seed: 1,
             cpus: Vec::new(),
+            spin: true,
             options: Options {
                 nodelay: true,
                 congestion: None,
@@ -85,7 +110,12 @@ impl Plan {
 
     /// Buffers for `share` connections: one each to send from, and what circulates to receive into.
     fn buffers(&self, share: usize) -> Buffers {
-        let size = self.size.clamp(4096, 65_536) as u32;
+        let under_way = self
+            .manner
+            .sizes
+            .max()
+            .saturating_mul(self.manner.depth as u64);
+        let size = under_way.clamp(4096, 65_536) as u32;
         // 1 MiB circulates, as in the server: 256 × 4 KiB to 16 × 64 KiB.
         let hot = ((1 << 20) / size) as u16;
         let total = (share + hot as usize).min(1 << 15) as u16;
@@ -93,18 +123,16 @@ impl Plan {
     }
 }
 
-/// What a run has found, and about whom.
-#[derive(Debug, Clone)]
-pub struct Outcome {
-    /// What was asked for.
-    pub plan: Plan,
-    /// What was found.
-    pub found: Yield,
-    /// CPU time of the server's process while measuring, if it is local and could be found.
-    pub server_cpu: Option<Nanos>,
-    /// The signal that cut the run short, if one did.
-    pub interrupted: Option<i32>,
+/// Somebody who watches a run.
+pub trait Watch {
+    /// How far it is, 4 times a second.
+    fn news(&mut self, _news: News) {}
+
+    /// One second is over, all workers together. The last one may be shorter, and comes after the drain.
+    fn second(&mut self, _second: &Sheet) {}
 }
+
+impl Watch for () {}
 
 /// How far a run has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,13 +165,9 @@ struct Board {
 }
 
 impl Shared {
-    fn show(&self, index: usize, found: &Yield) {
-        self.boards[index]
-            .opened
-            .store(found.opened, Ordering::Relaxed);
-        self.boards[index]
-            .ok
-            .store(found.messages.ok, Ordering::Relaxed);
+    fn show(&self, index: usize, opened: u64, ok: u64) {
+        self.boards[index].opened.store(opened, Ordering::Relaxed);
+        self.boards[index].ok.store(ok, Ordering::Relaxed);
     }
 
     /// One more worker has opened its connections. The last one says when messages begin.
@@ -184,19 +208,15 @@ impl Shared {
     }
 }
 
-/// Runs a plan until its time is over or `stop` fires. `watch` hears of it 4 times a second.
+/// Runs a plan until its time is over or `stop` fires.
 ///
 /// Errors: [`Error::Machine`] if it cannot fit, [`Error::Target`] if there is no echo server, [`Error::Data`] at
 /// the first wrong byte.
-pub fn run(plan: Plan, stop: &Stop, mut watch: impl FnMut(News)) -> Result<Outcome> {
-    fit::Room::look().check(plan.target, plan.connections.into(), plan.threads.into())?;
-    let proven = preflight::prove(
-        plan.target,
-        &plan.options,
-        Voice::new(plan.seed, 0),
-        plan.size,
-    )?;
-    let server = usage::listener_of(plan.target);
+pub fn run(mut plan: Plan, stop: &Stop, watch: &mut dyn Watch) -> Result<Outcome> {
+    fit::Room::look().check(&plan)?;
+    let proven = preflight::prove(&plan)?;
+    let server = usage::listener_of(plan.targets[0]);
+    plan.spin &= attend::has_spare_cpu(&plan, server, 1);
     let threads = plan.threads as usize;
     let shared = Shared {
         plan,
@@ -205,15 +225,13 @@ pub fn run(plan: Plan, stop: &Stop, mut watch: impl FnMut(News)) -> Result<Outco
         start: AtomicU64::new(Nanos::NEVER.0),
         boards: (0..threads).map(|_| Board::default()).collect(),
     };
-    let mut found = Yield::default();
-    found.connect.record(proven.connect);
-    let server_cpu = thread::scope(|scope| {
-        let (done, ended) = mpsc::channel();
+    let (ledger, desks) = Ledger::with_desks(threads);
+    let (found, watched) = thread::scope(|scope| {
         let mut first = Some(OwnedFd::from(proven.stream));
         let mut handles = Vec::new();
-        for index in 0..threads {
-            let (shared, first, done) = (&shared, first.take(), done.clone());
-            let body = move || work(index, shared, first, done);
+        for (index, desk) in desks.into_iter().enumerate() {
+            let (shared, first) = (&shared, first.take());
+            let body = move || work(index, shared, desk, first);
             let handle = thread::Builder::new()
                 .name(format!("load-{index}"))
                 .spawn_scoped(scope, body);
@@ -222,8 +240,9 @@ pub fn run(plan: Plan, stop: &Stop, mut watch: impl FnMut(News)) -> Result<Outco
                 Error::Machine(format!("cannot start a thread: {cause}"))
             })?);
         }
-        drop(done);
-        let server_cpu = attend(&shared, server, &ended, &mut watch);
+        let watched = attend::attend(&shared, server, ledger, watch);
+        let mut found = Yield::default();
+        found.connect.record(proven.connect);
         for handle in handles {
             found.merge(
                 &handle
@@ -231,23 +250,18 @@ pub fn run(plan: Plan, stop: &Stop, mut watch: impl FnMut(News)) -> Result<Outco
                     .map_err(|_| Error::Bug("a load worker panicked".into()))??,
             );
         }
-        Ok(server_cpu)
+        Ok((found, watched))
     })?;
     Ok(Outcome {
         plan: shared.plan,
         found,
-        server_cpu,
         interrupted: stop.signal(),
+        ..watched
     })
 }
 
-/// A worker's thread. Its end, however it comes, drops `_done`.
-fn work(
-    index: usize,
-    shared: &Shared,
-    first: Option<OwnedFd>,
-    _done: mpsc::Sender<()>,
-) -> Result<Yield> {
+/// A worker's thread. Its end, however it comes, drops its desk.
+fn work(index: usize, shared: &Shared, desk: Desk, first: Option<OwnedFd>) -> Result<Yield> {
     let mut last_wish = StopUnlessForgiven {
         stop: &shared.stop,
         forgiven: false,
@@ -256,7 +270,8 @@ fn work(
     if !cpus.is_empty() {
         affinity::pin(cpus[index % cpus.len()])?;
     }
-    let found = Worker::new(index, shared, first)?.run()?;
+    timer::be_punctual();
+    let found = Worker::new(index, shared, desk, first)?.run()?;
     last_wish.forgiven = true;
     Ok(found)
 }
@@ -273,38 +288,4 @@ impl Drop for StopUnlessForgiven<'_> {
             self.stop.fire();
         }
     }
-}
-
-/// Watches until all workers have ended; measures the server from outside meanwhile.
-fn attend(
-    shared: &Shared,
-    server: Option<i32>,
-    ended: &mpsc::Receiver<()>,
-    watch: &mut impl FnMut(News),
-) -> Option<Nanos> {
-    let mut used = (None, None);
-    let mut news_due = clock::now() + NEWS;
-    loop {
-        let now = clock::now();
-        let phases = shared.phases();
-        if let (Some(phases), Some(server)) = (phases, server) {
-            if now >= phases.measure && used.0.is_none() {
-                used.0 = usage::process_cpu(server);
-            }
-            if now >= phases.end && used.1.is_none() {
-                used.1 = usage::process_cpu(server);
-            }
-        }
-        if now >= news_due {
-            watch(shared.news());
-            news_due = now + NEWS;
-        }
-        let change = phases.map_or(now + NEWS, |phases| phases.next_change(now));
-        match ended.recv_timeout((change.min(news_due) - now).into()) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) | Ok(()) => break,
-        }
-    }
-    let after = used.1.or_else(|| usage::process_cpu(server?));
-    Some(after? - used.0?)
 }

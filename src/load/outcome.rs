@@ -5,7 +5,6 @@ use std::fmt;
 
 use crate::clock::Nanos;
 use crate::error::Errno;
-use crate::load::pinger::Message;
 use crate::record::Recorder;
 
 /// Why a connection did not open, or did not stay open.
@@ -62,53 +61,56 @@ pub struct Messages {
     pub missing: u64,
 }
 
-/// What one worker has found, or all of them.
+impl Messages {
+    /// Adds those of another worker or second.
+    pub fn merge(&mut self, other: &Messages) {
+        self.sent += other.sent;
+        self.ok += other.ok;
+        self.failed += other.failed;
+        self.missing += other.missing;
+    }
+}
+
+/// What one worker has found besides its sheets, or all of them.
 #[derive(Debug, Clone, Default)]
 pub struct Yield {
     /// Connections that have echoed.
     pub opened: u64,
     /// Connections that never opened, by reason.
     pub unopened: BTreeMap<Loss, u64>,
-    /// Connections that opened and ended before the run did, by reason.
+    /// Connections that opened and ended before we ended them, by reason.
     pub lost: BTreeMap<Loss, u64>,
+    /// Connections that we ended before the run was over (churn).
+    pub closed: u64,
     /// How long connecting took.
     pub connect: Recorder,
-    /// From submit to the last byte back.
-    pub service: Recorder,
-    /// What became of the messages.
-    pub messages: Messages,
+    /// From the start of the connect to the first byte of the first answer (churn).
+    pub first_byte: Recorder,
+    /// From our FIN to the target's (churn).
+    pub close: Recorder,
+    /// How late messages were handed to the ring, behind their planned instants (open loop).
+    pub lag: Recorder,
+    /// Messages answered while measuring, by connection number (not for churn).
+    pub answers: Vec<(u64, u64)>,
+    /// Messages that came back while measuring, those of the warm-up too: what the server achieved in that time.
+    pub returned: u64,
+    /// Round trips as the kernel sees them, sampled from a few connections every second (TCP_INFO).
+    pub rtt: Recorder,
     /// When measuring began and ended.
     pub begin: Nanos,
     /// See `begin`.
     pub end: Nanos,
-    /// CPU time of the busiest worker while measuring; none if it never began.
-    pub cpu: Option<Nanos>,
-    /// CPU time of all workers while measuring.
+    /// CPU time of the busiest worker while measuring, and of all.
+    pub cpu_busiest: Nanos,
+    /// See `cpu_busiest`.
     pub cpu_total: Nanos,
+    /// CPU time of the busiest worker that was not spent looking for completions.
+    pub work_busiest: Nanos,
     /// Times a completion queue overflowed.
     pub overflows: u64,
-    /// True once every connection of the worker has opened or failed.
-    pub(super) ramped: bool,
 }
 
 impl Yield {
-    /// A message has come back.
-    pub(super) fn answered(&mut self, message: Message, now: Nanos) {
-        if message.measured {
-            self.messages.ok += 1;
-            self.service.record(now - message.submitted);
-        }
-    }
-
-    /// A message will not be waited for any longer. One that never left has no service time, only its age.
-    pub(super) fn missing(&mut self, message: Message, now: Nanos) {
-        if message.measured {
-            self.messages.missing += 1;
-            self.service
-                .record_missing(now - message.submitted.min(now));
-        }
-    }
-
     pub(super) fn failed(&mut self, loss: Loss) {
         *self.unopened.entry(loss).or_default() += 1;
     }
@@ -120,22 +122,25 @@ impl Yield {
     /// Adds another worker's findings.
     pub(super) fn merge(&mut self, other: &Yield) {
         self.opened += other.opened;
+        self.closed += other.closed;
+        self.returned += other.returned;
         add(&mut self.unopened, &other.unopened);
         add(&mut self.lost, &other.lost);
         self.connect.merge(&other.connect);
-        self.service.merge(&other.service);
-        self.messages.sent += other.messages.sent;
-        self.messages.ok += other.messages.ok;
-        self.messages.failed += other.messages.failed;
-        self.messages.missing += other.messages.missing;
+        self.first_byte.merge(&other.first_byte);
+        self.close.merge(&other.close);
+        self.lag.merge(&other.lag);
+        self.rtt.merge(&other.rtt);
+        self.answers.extend_from_slice(&other.answers);
         self.begin = if self.begin == Nanos(0) {
             other.begin
         } else {
             self.begin.min(other.begin)
         };
         self.end = self.end.max(other.end);
-        self.cpu = self.cpu.max(other.cpu);
-        self.cpu_total = self.cpu_total + other.cpu.unwrap_or_default();
+        self.cpu_busiest = self.cpu_busiest.max(other.cpu_busiest);
+        self.work_busiest = self.work_busiest.max(other.work_busiest);
+        self.cpu_total = self.cpu_total + other.cpu_total;
         self.overflows += other.overflows;
     }
 }

@@ -1,12 +1,11 @@
 //! What connections say: bytes that depend on seed, connection, message and position, made and checked in place.
 //!
 //! A message is a sequence of 64-bit words, `first + index × STEP`, little endian. The first word is a hash of
-//! (seed, connection, message), so no two messages of a run look alike; the odd step makes every word of a
-//! message differ from every other. Reordered, repeated or foreign bytes are therefore found, and both making
+//! (seed, connection, message), so no two messages of a run look alike; the odd step (a Weyl sequence) makes every
+//! word of a message differ from every other. Reordered, repeated or foreign bytes are therefore found, and both making
 //! and checking are one addition a word, which compilers turn into vector code.
 
-/// 2^64 divided by the golden ratio, made odd: the step of a Weyl sequence (Knuth, TAOCP vol. 2, 3.3.4).
-const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+use crate::load::random::{STEP, mix};
 
 /// Words made at a time: a cache line of them.
 const WORDS: usize = 8;
@@ -31,6 +30,11 @@ impl Voice {
     /// The voice of one connection of a run.
     pub fn new(seed: u64, connection: u64) -> Voice {
         Voice(mix(mix(seed) ^ connection))
+    }
+
+    /// 64 random bits that belong to message `number`, unrelated to its bytes.
+    pub fn draw(self, number: u64) -> u64 {
+        mix(!self.0 ^ number)
     }
 
     /// Writes the bytes of message `number` from `offset` on, until `out` is full.
@@ -90,15 +94,6 @@ impl Voice {
             (done, skip) = (end, 0);
         }
     }
-}
-
-/// A bijection of 64 bits in which every output bit depends on every input bit: the finaliser of SplitMix64
-/// (Steele, Lea, Flood 2014).
-pub(super) fn mix(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(STEP);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use crate::clock::Nanos;
 use crate::load::payload::{Mismatch, Voice};
+use crate::load::sizes::Sizes;
 
 /// One message on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,11 +39,21 @@ pub enum Wrong {
     },
 }
 
+/// What all connections of a run have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manner {
+    /// How large messages are.
+    pub sizes: Sizes,
+    /// Messages that one connection may have unanswered at once; what is asked beyond that waits. At least 1.
+    pub depth: usize,
+    /// True to compare every byte that comes back.
+    pub verify: bool,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub struct Pinger {
     voice: Voice,
-    size: u64,
     /// Asked for and not answered, oldest first.
     open: VecDeque<Message>,
     /// Number of the oldest open message, and how much of it has come back.
@@ -56,12 +67,10 @@ pub struct Pinger {
 }
 
 impl Pinger {
-    /// A connection that speaks in messages of `size` bytes, the first `told` of which are history.
-    pub fn new(voice: Voice, size: u64, told: u64) -> Pinger {
-        assert!(size > 0, "an empty message has no echo");
+    /// A connection of which the first `told` messages are history.
+    pub fn new(voice: Voice, told: u64) -> Pinger {
         Pinger {
             voice,
-            size,
             open: VecDeque::with_capacity(1),
             answered: told,
             returned: 0,
@@ -80,19 +89,29 @@ impl Pinger {
         });
     }
 
-    /// True when a send should be made now: there is something to say, and no send in flight.
-    pub fn wants_to_send(&self) -> bool {
-        !self.sending && self.begun < self.answered + self.open.len() as u64
+    /// True when a send should be made now: something may go out, and no send is in flight.
+    pub fn wants_to_send(&self, manner: &Manner) -> bool {
+        !self.sending && self.may_begin(manner)
+    }
+
+    /// True while the next message, or the rest of it, may go out: at most `depth` are unanswered at once.
+    fn may_begin(&self, manner: &Manner) -> bool {
+        let under_way = (self.begun - self.answered) as usize;
+        under_way < self.open.len().min(manner.depth)
     }
 
     /// Writes the next bytes to send into `out`, of as many messages as fit; says how many bytes.
     /// Messages whose first byte is among them are submitted at `now`.
-    pub fn write(&mut self, out: &mut [u8], now: Nanos) -> usize {
-        assert!(self.wants_to_send(), "one send in flight per connection");
+    pub fn write(&mut self, manner: &Manner, out: &mut [u8], now: Nanos) -> usize {
+        assert!(
+            self.wants_to_send(manner),
+            "one send in flight per connection"
+        );
         self.sending = true;
         let mut written = 0;
-        while written < out.len() && (self.begun - self.answered) < self.open.len() as u64 {
-            let len = (out.len() - written).min((self.size - self.gone) as usize);
+        while written < out.len() && self.may_begin(manner) {
+            let size = manner.sizes.of(self.voice.draw(self.begun));
+            let len = (out.len() - written).min((size - self.gone) as usize);
             self.voice
                 .fill(self.begun, self.gone, &mut out[written..written + len]);
             if self.gone == 0 {
@@ -100,7 +119,7 @@ impl Pinger {
             }
             written += len;
             self.gone += len as u64;
-            if self.gone == self.size {
+            if self.gone == size {
                 (self.begun, self.gone) = (self.begun + 1, 0);
             }
         }
@@ -116,12 +135,14 @@ impl Pinger {
     /// Bytes came back. Each message they complete goes to `answer`.
     pub fn received(
         &mut self,
+        manner: &Manner,
         mut bytes: &[u8],
         mut answer: impl FnMut(Message),
     ) -> Result<(), Wrong> {
         while !bytes.is_empty() {
+            let size = manner.sizes.of(self.voice.draw(self.answered));
             let sent = if self.answered < self.begun {
-                self.size
+                size
             } else {
                 self.gone
             };
@@ -132,15 +153,17 @@ impl Pinger {
                     bytes: bytes.len(),
                 });
             }
-            self.voice
-                .check(self.answered, self.returned, &bytes[..len])
-                .map_err(|mismatch| Wrong::Byte {
-                    message: self.answered,
-                    mismatch,
-                })?;
+            if manner.verify {
+                self.voice
+                    .check(self.answered, self.returned, &bytes[..len])
+                    .map_err(|mismatch| Wrong::Byte {
+                        message: self.answered,
+                        mismatch,
+                    })?;
+            }
             bytes = &bytes[len..];
             self.returned += len as u64;
-            if self.returned == self.size {
+            if self.returned == size {
                 (self.answered, self.returned) = (self.answered + 1, 0);
                 answer(self.open.pop_front().expect("an answer to what was asked"));
             }

@@ -3,14 +3,15 @@
 //! Blocking sockets of the standard library: if the ring had a fault, it could not hide here.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
 use crate::clock::{self, Nanos};
 use crate::error::{Error, Result};
+use crate::load::Plan;
 use crate::load::payload::Voice;
-use crate::sys::socket::{self, Options};
+use crate::sys::socket;
 
 /// What the first message may take, connecting included.
 const PATIENCE: Nanos = Nanos::SECOND;
@@ -26,17 +27,17 @@ pub(super) struct Proven {
     pub(super) connect: Nanos,
 }
 
-/// Connects and has one message of `size` bytes echoed. Errors: [`Error::Target`] that says what came instead.
-pub(super) fn prove(
-    target: SocketAddr,
-    options: &Options,
-    voice: Voice,
-    size: u64,
-) -> Result<Proven> {
+/// Connects as connection 0 and has its first message echoed.
+///
+/// Errors: [`Error::Target`] that says what came instead.
+pub(super) fn prove(plan: &Plan) -> Result<Proven> {
+    let (target, source) = (plan.target_of(0), plan.source_of(0));
+    let voice = Voice::new(plan.seed, 0);
+    let size = plan.manner.sizes.of(voice.draw(0));
     let begin = clock::now();
     let deadline = begin + PATIENCE;
-    let stream =
-        socket::dial_within(target, options, Duration::from(PATIENCE)).map_err(|cause| {
+    let stream = socket::dial_within(target, source, &plan.options, Duration::from(PATIENCE))
+        .map_err(|cause| {
             Error::Target(format!(
                 "cannot connect to {target}: {cause}.{}",
                 advice(&cause)

@@ -1,23 +1,23 @@
 //! One thread of the load: its ring, its connections, its record.
 //!
-//! Everything that happens in one turn of the ring happens at one instant, read once from the clock: before the
-//! handlers, after the wait. Times are therefore never shorter than the truth.
+//! Everything that one turn of the ring brings happens at one instant, read once from the clock: after the wait,
+//! before the handlers. Times are therefore never shorter than the truth. How connections come and go is in
+//! `ramp`, when messages go is in `pacing`; this file moves the bytes.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::Ordering;
 
 use crate::clock::{self, Nanos};
 use crate::error::{Errno, Error, Result};
+use crate::load::Shared;
 use crate::load::outcome::{Loss, Yield};
-use crate::load::payload::Voice;
-use crate::load::phases::Phases;
-use crate::load::pinger::{Message, Pinger, Wrong};
-use crate::load::{Plan, Shared};
+use crate::load::pacing::Pacing;
+use crate::load::pinger::{Pinger, Wrong};
+use crate::load::ramp::Ramp;
+use crate::load::sheet::Desk;
 use crate::ring::{Chain, Chunk, Completion, Event, Received, Ring};
 use crate::slab::{Key, Slab};
-use crate::sys::{socket, usage};
 
 /// Key of the stop, out of the way of connections.
 const STOP: Key = Key {
@@ -25,73 +25,56 @@ const STOP: Key = Key {
     generation: 0,
 };
 
-/// Connections that may be on their way at once, connected but not yet answered: below the shortest accept queue
-/// in common use (128), so that no SYN is dropped. Halved whenever one was.
-const WINDOW: usize = 96;
-
-/// A connection that took this long has lost a SYN: the kernel repeats it after 1 s (RFC 6298).
-const SYN_LOST: Nanos = Nanos(900_000_000);
-
-/// How long one connection may take to open and answer.
-const OPENING: Nanos = Nanos(5_000_000_000);
-
-/// Connections that get their first message in one turn: all at once would need a buffer each.
-const STARTS: usize = 64;
-
-/// How often a worker that has opened its share looks whether the others have.
-const GLANCE: Nanos = Nanos(1_000_000);
-
 /// One thread's share of a run. Made and run on its own thread.
 pub(super) struct Worker<'a> {
-    index: usize,
-    shared: &'a Shared,
-    ring: Ring,
-    connections: Slab<Connection>,
-    ramp: Ramp,
-    /// None until all workers have opened their connections.
-    phases: Option<Phases>,
-    /// Connections that wait for their first message, for a buffer to receive into, and for one to send from.
-    starting: VecDeque<Key>,
+    pub(super) index: usize,
+    pub(super) shared: &'a Shared,
+    pub(super) ring: Ring,
+    pub(super) connections: Slab<Connection>,
+    pub(super) ramp: Ramp,
+    pub(super) pacing: Pacing,
+    pub(super) desk: Desk,
+    /// Connections that wait for a buffer to receive into, and for one to send from.
     starved: VecDeque<Key>,
     waiting: VecDeque<Key>,
     /// Open connections whose messages have not all come back.
-    busy: usize,
-    now: Nanos,
-    cpu_before: Nanos,
-    stopped: bool,
-    result: Yield,
+    pub(super) busy: usize,
+    /// The instant of this turn.
+    pub(super) now: Nanos,
+    pub(super) stopped: bool,
+    pub(super) found: Yield,
 }
 
-struct Connection {
-    socket: OwnedFd,
+pub(super) struct Connection {
+    pub(super) socket: OwnedFd,
     /// Its number in the whole run, from 0.
-    number: u64,
-    pinger: Pinger,
-    stage: Stage,
+    pub(super) number: u64,
+    pub(super) pinger: Pinger,
+    pub(super) stage: Stage,
+    /// When its connect began.
+    pub(super) begin: Nanos,
+    /// Where it stands in the list of those that speak.
+    pub(super) place: u32,
+    /// Messages answered while measuring.
+    pub(super) answers: u64,
+    /// Messages it may still be asked for before it is closed (churn).
+    pub(super) left: u64,
     /// Operations that are in the kernel.
-    in_flight: u8,
+    pub(super) in_flight: u8,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// Dialled then; not connected yet.
-    Connecting(Nanos),
+pub(super) enum Stage {
+    /// Dialled; not connected yet.
+    Connecting,
     /// Connected; its first message has not come back.
     Proving,
-    /// Has echoed.
+    /// Has echoed, and takes messages.
     Open,
+    /// All its messages are back and our FIN is out since then (churn).
+    Closing(Nanos),
     /// Ended; kept until nothing of it is in the kernel.
     Gone,
-}
-
-/// Which connections are still to be opened, and how many at once.
-struct Ramp {
-    /// Numbers of those to open, in order.
-    left: VecDeque<u64>,
-    /// On their way, oldest first, with the instant by which each must be open.
-    opening: VecDeque<(Nanos, Key)>,
-    under_way: usize,
-    window: usize,
 }
 
 impl<'a> Worker<'a> {
@@ -99,35 +82,25 @@ impl<'a> Worker<'a> {
     pub(super) fn new(
         index: usize,
         shared: &'a Shared,
+        desk: Desk,
         first: Option<OwnedFd>,
     ) -> Result<Worker<'a>> {
-        let plan = &shared.plan;
-        let threads = plan.threads as usize;
-        let numbers = (0..u64::from(plan.connections))
-            .skip(index)
-            .step_by(threads);
-        let left: VecDeque<u64> = numbers.skip(usize::from(first.is_some())).collect();
-        let share = left.len() + 1;
+        let ramp = Ramp::new(&shared.plan, index, first.is_some());
+        let share = ramp.share();
         let mut worker = Worker {
             index,
             shared,
-            ring: Ring::new(plan.queues(), plan.buffers(share))?,
+            ring: Ring::new(shared.plan.queues(), shared.plan.buffers(share))?,
             connections: Slab::with_capacity(share),
-            ramp: Ramp {
-                left,
-                opening: VecDeque::new(),
-                under_way: 0,
-                window: 1,
-            },
-            phases: None,
-            starting: VecDeque::new(),
+            ramp,
+            pacing: Pacing::new(&shared.plan, index),
+            desk,
             starved: VecDeque::new(),
             waiting: VecDeque::new(),
             busy: 0,
             now: clock::now(),
-            cpu_before: Nanos(0),
             stopped: false,
-            result: Yield::default(),
+            found: Yield::default(),
         };
         worker.ring.watch(STOP, shared.stop.as_fd());
         if let Some(socket) = first {
@@ -150,7 +123,7 @@ impl<'a> Worker<'a> {
             self.progress();
         }
         self.finish();
-        Ok(self.result)
+        Ok(self.found)
     }
 
     fn handle(&mut self, completion: Completion) -> Result<()> {
@@ -173,7 +146,7 @@ impl<'a> Worker<'a> {
                 }
             }
             Event::Received(Received::Starved) => self.starved.push_back(key),
-            Event::Received(Received::End) => self.lost(key, Loss::Eof),
+            Event::Received(Received::End) => self.ended(key),
             Event::Received(Received::Failed(errno)) => self.lost(key, Loss::from(errno)),
             Event::Sent { sent, rest } => self.sent(key, sent, rest),
             Event::Received(Received::Cancelled) | Event::Cancelled | Event::Woken => {}
@@ -185,7 +158,7 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Verifies what came back, records what it answers, and asks for the next.
+    /// Verifies what came back, records what it answers, and asks for what is next.
     fn data(&mut self, key: Key, chunk: &Chunk) -> Result<()> {
         let Some(connection) = self.connections.get_mut(key) else {
             return Ok(());
@@ -193,61 +166,85 @@ impl<'a> Worker<'a> {
         if connection.stage == Stage::Gone {
             return Ok(());
         }
-        let (now, result) = (self.now, &mut self.result);
-        let mut answers = 0;
+        let (now, open_loop) = (self.now, self.shared.plan.pace.is_open());
+        let sheet = &mut self.desk.sheet;
+        let (mut answers, mut counted) = (0, 0);
+        let manner = &self.shared.plan.manner;
         let checked = connection
             .pinger
-            .received(self.ring.bytes(chunk), |message| {
+            .received(manner, self.ring.bytes(chunk), |message| {
                 answers += 1;
-                result.answered(message, now);
+                if message.measured {
+                    counted += 1;
+                    sheet.answered(message, now, open_loop);
+                }
             });
-        let number = connection.number;
-        let target = self.shared.plan.target;
-        checked.map_err(|wrong| wrong_data(target, number, wrong))?;
-        if answers == 0 {
-            return Ok(());
-        }
-        if connection.stage == Stage::Proving {
-            connection.stage = Stage::Open;
-            self.proven();
+        connection.answers += counted;
+        self.pacing.ok += counted;
+        self.found.returned += if self.pacing.measures(now) {
+            answers as u64
         } else {
-            self.busy -= usize::from(connection.pinger.is_quiet());
-            for _ in 0..answers {
-                self.ask(key);
-            }
-        }
+            0
+        };
+        let number = connection.number;
+        let target = self.shared.plan.target_of(number);
+        checked.map_err(|wrong| wrong_data(target, number, wrong))?;
+        self.answered(key, answers);
         Ok(())
     }
 
-    /// Asks for one more message, if it is time for messages.
-    fn ask(&mut self, key: Key) {
-        let Some(phases) = self.phases else { return };
+    /// So many messages of a connection have just come back.
+    fn answered(&mut self, key: Key, answers: usize) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        if self.now >= phases.end || connection.stage != Stage::Open {
+        self.ramp.first_byte(connection, self.now, &mut self.found);
+        if answers == 0 {
             return;
         }
-        let measured = phases.measures(self.now);
-        self.result.messages.sent += u64::from(measured);
+        if connection.stage == Stage::Proving {
+            return self.proven(key);
+        }
+        self.busy -= usize::from(connection.pinger.is_quiet());
+        if self.shared.plan.pace.is_open() {
+            self.send(key); // One that was queued behind the answered one may go now.
+        } else {
+            for _ in 0..answers {
+                self.ask_again(key);
+            }
+        }
+    }
+
+    /// Asks for one more message, due at `planned`.
+    pub(super) fn ask(&mut self, key: Key, planned: Nanos) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if connection.stage != Stage::Open {
+            return;
+        }
+        let measured = self.pacing.measures(planned);
+        self.desk.sheet.messages.sent += u64::from(measured);
         self.busy += usize::from(connection.pinger.is_quiet());
-        connection.pinger.ask(self.now, measured);
+        connection.pinger.ask(planned, measured);
         self.send(key);
     }
 
-    fn send(&mut self, key: Key) {
+    pub(super) fn send(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        if connection.stage == Stage::Gone || !connection.pinger.wants_to_send() {
+        let manner = &self.shared.plan.manner;
+        if connection.stage == Stage::Gone || !connection.pinger.wants_to_send(manner) {
             return;
         }
         let Some(mut chunk) = self.ring.lease() else {
             self.waiting.push_back(key);
             return;
         };
-        self.ring
-            .fill(&mut chunk, |out| connection.pinger.write(out, self.now));
+        self.ring.fill(&mut chunk, |out| {
+            connection.pinger.write(manner, out, self.now)
+        });
         let chain = Chain::of(chunk, self.ring.links());
         connection.in_flight += 1;
         self.ring.send(key, connection.socket.as_fd(), chain);
@@ -270,7 +267,7 @@ impl<'a> Worker<'a> {
         self.send(key);
     }
 
-    fn receive(&mut self, key: Key) {
+    pub(super) fn receive(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -280,13 +277,8 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Serves those that wait, in order.
+    /// Serves those that wait for a buffer, in order.
     fn feed(&mut self) {
-        for _ in 0..STARTS.min(self.starting.len()) {
-            if let Some(key) = self.starting.pop_front() {
-                self.ask(key);
-            }
-        }
         for _ in 0..self.starved.len().min(self.ring.offered()) {
             if let Some(key) = self.starved.pop_front() {
                 self.receive(key);
@@ -297,238 +289,6 @@ impl<'a> Worker<'a> {
                 self.send(key);
             }
         }
-    }
-}
-
-/// Opening and losing connections.
-impl Worker<'_> {
-    /// The connection that has proven the target: open, one message told.
-    fn adopt(&mut self, socket: OwnedFd) {
-        let key = self.insert(socket, 0, 1, Stage::Open);
-        self.result.opened += 1;
-        self.receive(key);
-    }
-
-    fn insert(&mut self, socket: OwnedFd, number: u64, told: u64, stage: Stage) -> Key {
-        let plan = &self.shared.plan;
-        let pinger = Pinger::new(Voice::new(plan.seed, number), plan.size, told);
-        self.connections.insert(Connection {
-            socket,
-            number,
-            pinger,
-            stage,
-            in_flight: 0,
-        })
-    }
-
-    /// Opens as many connections as the window has room for.
-    fn widen(&mut self) {
-        while self.ramp.under_way < self.ramp.window
-            && let Some(number) = self.ramp.left.pop_front()
-        {
-            self.dial(number);
-        }
-    }
-
-    fn dial(&mut self, number: u64) {
-        let plan = &self.shared.plan;
-        match socket::dial(plan.target, None, &plan.options) {
-            Ok(socket) => {
-                let begin = clock::now();
-                let key = self.insert(socket, number, 0, Stage::Connecting(begin));
-                self.ramp.under_way += 1;
-                self.ramp.opening.push_back((begin + OPENING, key));
-                if let Some(connection) = self.connections.get_mut(key) {
-                    connection.in_flight += 1;
-                    self.ring
-                        .connect(key, connection.socket.as_fd(), plan.target);
-                }
-            }
-            Err(cause) => self.result.failed(Loss::from(Errno::from(cause))),
-        }
-    }
-
-    fn connected(&mut self, key: Key, result: std::result::Result<(), Errno>) {
-        let now = self.now;
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        let Stage::Connecting(begin) = connection.stage else {
-            return;
-        };
-        if let Err(errno) = result {
-            return self.lost(key, Loss::from(errno));
-        }
-        connection.stage = Stage::Proving;
-        connection.pinger.ask(now, false);
-        let took = now - begin;
-        self.result.connect.record(took);
-        if took >= SYN_LOST {
-            self.ramp.window = (self.ramp.window / 2).max(1);
-        }
-        self.receive(key);
-        self.send(key);
-    }
-
-    /// One more connection has echoed.
-    fn proven(&mut self) {
-        self.result.opened += 1;
-        self.ramp.under_way -= 1;
-        self.ramp.window = (self.ramp.window + 1).min(WINDOW);
-    }
-
-    /// The connection has ended before we ended it.
-    fn lost(&mut self, key: Key, loss: Loss) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        match connection.stage {
-            Stage::Gone => return,
-            Stage::Connecting(_) | Stage::Proving => {
-                self.ramp.under_way -= 1;
-                self.result.failed(loss);
-            }
-            Stage::Open => {
-                self.busy -= usize::from(!connection.pinger.is_quiet());
-                let measured = connection
-                    .pinger
-                    .open()
-                    .filter(|message| message.measured)
-                    .count();
-                self.result.messages.failed += measured as u64;
-                self.result.lost(loss);
-            }
-        }
-        connection.stage = Stage::Gone;
-        // A send or connect that hangs completes with this.
-        socket::hang_up(connection.socket.as_fd());
-    }
-
-    /// Closes a connection that is gone once nothing of it is in the kernel.
-    fn bury(&mut self, key: Key) {
-        let gone = |connection: &mut Connection| {
-            connection.stage == Stage::Gone && connection.in_flight == 0
-        };
-        if self.connections.get_mut(key).is_some_and(gone) {
-            self.connections.remove(key);
-        }
-    }
-
-    /// Gives up those that have taken too long to open.
-    fn expire(&mut self) {
-        while let Some(&(deadline, key)) = self.ramp.opening.front() {
-            let stage = self
-                .connections
-                .get_mut(key)
-                .map(|connection| connection.stage);
-            match stage {
-                Some(Stage::Connecting(_) | Stage::Proving) if self.now < deadline => return,
-                Some(Stage::Connecting(_)) => {
-                    self.ring.cancel_connect(key);
-                    if let Some(connection) = self.connections.get_mut(key) {
-                        connection.in_flight += 1;
-                    }
-                    self.lost(key, Loss::Timeout);
-                }
-                Some(Stage::Proving) => self.lost(key, Loss::Timeout),
-                _ => {}
-            }
-            self.ramp.opening.pop_front();
-        }
-    }
-}
-
-/// From phase to phase.
-impl Worker<'_> {
-    /// What is to be done because of the time, or of what the others do.
-    fn progress(&mut self) {
-        self.shared.show(self.index, &self.result);
-        let Some(phases) = self.phases else {
-            return self.ramp_up();
-        };
-        let before = self.result.cpu.is_none() && self.cpu_before == Nanos(0);
-        if before && self.now >= phases.measure {
-            self.cpu_before = usage::thread_cpu();
-            self.result.begin = self.now;
-        }
-        if self.stopped {
-            self.phases.get_or_insert(phases).cut_short(self.now);
-        }
-        if self.result.cpu.is_none() && self.now >= self.phases.unwrap_or(phases).end {
-            self.result.cpu = Some(usage::thread_cpu() - self.cpu_before);
-            self.result.end = self.now;
-        }
-    }
-
-    fn ramp_up(&mut self) {
-        self.expire();
-        self.widen();
-        let open = self.ramp.under_way == 0 && self.ramp.left.is_empty();
-        if open && !self.result.ramped {
-            self.result.ramped = true;
-            self.shared.arrive(self.now);
-        }
-        let start = Nanos(self.shared.start.load(Ordering::Acquire));
-        if start <= self.now {
-            self.start(start);
-        }
-    }
-
-    /// All connections of all workers are open: speak.
-    fn start(&mut self, start: Nanos) {
-        let Plan {
-            warmup,
-            duration,
-            drain,
-            ..
-        } = self.shared.plan;
-        self.phases = Some(Phases::from(start, warmup, duration, drain));
-        self.starting = self.connections.keys().collect();
-        self.progress();
-    }
-
-    fn wake_up(&self) -> Nanos {
-        match self.phases {
-            Some(_) if !self.starting.is_empty() => self.now,
-            Some(phases) => phases.next_change(self.now),
-            None if self.result.ramped => self.now + GLANCE,
-            None => self
-                .ramp
-                .opening
-                .front()
-                .map_or(self.now + GLANCE, |&(deadline, _)| deadline),
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        let Some(phases) = self.phases else {
-            return self.stopped;
-        };
-        let over = self.now >= phases.end && (self.busy == 0 || self.now >= phases.drained);
-        over || self.connections.is_empty()
-    }
-
-    /// What has not come back by now is missing, and enters the record with its age.
-    fn finish(&mut self) {
-        let now = self.now;
-        let keys: Vec<Key> = self.connections.keys().collect();
-        for key in keys {
-            let Some(connection) = self.connections.get_mut(key) else {
-                continue;
-            };
-            if connection.stage != Stage::Gone {
-                let missing: Vec<Message> = connection.pinger.open().copied().collect();
-                missing
-                    .into_iter()
-                    .for_each(|message| self.result.missing(message, now));
-            }
-        }
-        if self.result.cpu.is_none() {
-            self.result.cpu = Some(usage::thread_cpu() - self.cpu_before);
-            self.result.end = now;
-        }
-        self.result.overflows = self.ring.counts().overflows;
-        self.shared.show(self.index, &self.result);
     }
 }
 

@@ -5,8 +5,14 @@
 //! the age it had reached, so that what is read at or beyond that age is marked as a lower bound.
 //! Drawing and writing are for `report`. The histogram is Gil Tene's HdrHistogram: 3 significant digits.
 
+mod blocks;
+mod hgrm;
+mod hlog;
 mod ranks;
 
+pub use blocks::{Blocks, Interval, Method};
+pub use hgrm::hgrm;
+pub use hlog::Hlog;
 pub use ranks::needs;
 
 use hdrhistogram::Histogram;
@@ -102,6 +108,14 @@ impl Recorder {
         self.missing += other.missing;
         self.censored_from = self.censored_from.min(other.censored_from);
         self.saturated += other.saturated;
+    }
+
+    /// Forgets everything, keeps its space.
+    pub fn clear(&mut self) {
+        self.histogram.reset();
+        (self.sum, self.min, self.max) = (0, u64::MAX, 0);
+        (self.missing, self.saturated) = (0, 0);
+        self.censored_from = Nanos::NEVER;
     }
 
     /// How many messages were recorded, the missing ones included.

@@ -59,6 +59,12 @@ pub struct Ring {
     /// The first error of the ring itself; the next turn reports it.
     broken: Option<Errno>,
     mode: Mode,
+    /// How long to look for completions before going to sleep, and before a deadline.
+    spin: Nanos,
+    /// True while the kernel takes deadlines instead of spans; found out at the first wait.
+    absolute: bool,
+    /// CLOCK_MONOTONIC at zero of our clock.
+    epoch: Nanos,
     counts: Counts,
     not_send: PhantomData<*mut ()>,
 }
@@ -70,6 +76,8 @@ pub struct Counts {
     pub enters: u64,
     /// Times the completion queue was found overflown. The kernel keeps the entries, slowly.
     pub overflows: u64,
+    /// Time spent looking for completions that had not come yet.
+    pub spun: Nanos,
 }
 
 /// Another thread's way to hand this ring a connection.
@@ -91,6 +99,9 @@ impl Ring {
             in_flight: 0,
             broken: None,
             mode,
+            spin: Nanos(0),
+            absolute: true,
+            epoch: monotonic() - clock::now(),
             counts: Counts::default(),
             not_send: PhantomData,
         };
@@ -107,6 +118,12 @@ impl Ring {
     /// What this ring has been through.
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// From now on looks for completions for this long before going to sleep, and wakes up this much before a
+    /// deadline to meet it looking. Zero sleeps at once.
+    pub fn set_spin(&mut self, spin: Nanos) {
+        self.spin = spin;
     }
 
     /// Where other threads hand connections to this ring. Errors: EMFILE.
@@ -393,6 +410,12 @@ impl Drop for Ring {
             self.pool.leak();
         }
     }
+}
+
+fn monotonic() -> Nanos {
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+    let time = time.expect("every Linux has CLOCK_MONOTONIC");
+    Nanos(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }
 
 fn fd(of: BorrowedFd<'_>) -> Fd {

@@ -12,6 +12,9 @@ use crate::clock::{self, Nanos};
 use crate::error::Errno;
 use crate::slab::Key;
 
+/// IORING_ENTER_ABS_TIMER (Linux 6.12), which the crate does not name yet: io_uring_enter(2).
+const ABS_TIMER: u32 = 1 << 5;
+
 impl Ring {
     pub(super) fn push(&mut self, entry: Entry, op: Op, key: Key) {
         self.in_flight += 1;
@@ -45,25 +48,66 @@ impl Ring {
         }
     }
 
+    /// Submits everything and waits for a completion until `until`: looking while it may be near, asleep else.
     pub(super) fn wait(&mut self, until: Nanos) {
-        let span = if until == Nanos::NEVER {
+        if self.spin == Nanos(0) {
+            return self.sleep(until);
+        }
+        if self.look(until.min(clock::now() + self.spin)) {
+            return;
+        }
+        // Asleep until shortly before the deadline, so that waking up does not make us late.
+        let early = if until == Nanos::NEVER {
             until
         } else {
-            until - clock::now()
+            until - self.spin
         };
-        self.enter(usize::from(span > Nanos(0)), span);
+        if early > clock::now() {
+            self.sleep(early);
+        }
+        if self.uring.completion().is_empty() {
+            self.look(until.min(clock::now() + self.spin));
+        }
     }
 
-    /// One io_uring_enter(2): submits everything, runs what the kernel deferred, waits for `want` completions.
-    fn enter(&mut self, want: usize, span: Nanos) {
+    /// Submits everything, then looks for completions until one has come (true) or the time is over.
+    fn look(&mut self, until: Nanos) -> bool {
+        self.enter(0, Nanos(0));
+        let begin = clock::now();
+        let mut now = begin;
+        while now < until && self.uring.completion().is_empty() {
+            if self.uring.submission().taskrun() {
+                self.enter(0, Nanos(0)); // Something has come; the kernel posts it when we enter.
+            }
+            std::hint::spin_loop();
+            now = clock::now();
+        }
+        self.counts.spun = self.counts.spun + (now - begin);
+        !self.uring.completion().is_empty()
+    }
+
+    fn sleep(&mut self, until: Nanos) {
+        let want = usize::from(until > clock::now());
+        self.enter(want, until);
+    }
+
+    /// One io_uring_enter(2): submits everything, runs what the kernel deferred, and waits for `want` completions,
+    /// not beyond `until`.
+    fn enter(&mut self, want: usize, until: Nanos) {
         self.counts.enters += 1;
         let pending = self.uring.submission().len() as u32;
-        let timespec = Timespec::from(Duration::from(span));
+        let mut flags = EnterFlags::GETEVENTS.bits() | EnterFlags::EXT_ARG.bits();
+        let timespec = if self.absolute {
+            flags |= ABS_TIMER;
+            Timespec::from(Duration::from(self.epoch + until))
+        } else {
+            // Before Linux 6.12 the time runs from the end of the submission: late by as much as that takes.
+            Timespec::from(Duration::from(until - clock::now()))
+        };
         let mut args = SubmitArgs::new();
-        if span != Nanos::NEVER {
+        if want > 0 && until != Nanos::NEVER {
             args = args.timespec(&timespec);
         }
-        let flags = (EnterFlags::GETEVENTS | EnterFlags::EXT_ARG).bits();
         let submitter = self.uring.submitter();
         // SAFETY: the arguments match the flags; entries were vetted when they were pushed.
         match unsafe { submitter.enter(pending, want as u32, flags, Some(&args)) } {
@@ -71,6 +115,7 @@ impl Ring {
             Err(error) => match error.raw_os_error() {
                 // A signal, the deadline, or a kernel that wants its completions reaped first: all normal.
                 Some(libc::EINTR | libc::ETIME | libc::EAGAIN | libc::EBUSY) => {}
+                Some(libc::EINVAL) if self.absolute => self.absolute = false,
                 _ => self.broken = Some(Errno::from(error)),
             },
         }

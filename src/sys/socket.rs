@@ -67,10 +67,11 @@ pub fn dial(target: SocketAddr, source: Option<IpAddr>, options: &Options) -> io
 /// Dials and waits for the connection, at most `patience`.
 pub fn dial_within(
     target: SocketAddr,
+    source: Option<IpAddr>,
     options: &Options,
     patience: Duration,
 ) -> io::Result<TcpStream> {
-    let socket = Socket::from(dial(target, None, options)?);
+    let socket = Socket::from(dial(target, source, options)?);
     socket.connect_timeout(&target.into(), patience)?;
     Ok(socket.into())
 }
@@ -87,6 +88,12 @@ pub fn local_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
 pub fn hang_up(socket: BorrowedFd<'_>) {
     // Fails only when it is down already.
     let _ = SockRef::from(&socket).shutdown(std::net::Shutdown::Both);
+}
+
+/// Makes the close of a socket abort its connection with RST (SO_LINGER of zero, socket(7)).
+pub fn reset_on_close(socket: BorrowedFd<'_>) {
+    // Fails only on what is not a socket.
+    let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
 }
 
 /// Sends FIN once everything queued has gone; receiving goes on. shutdown(2), not the ring's operation: that

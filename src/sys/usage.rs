@@ -2,8 +2,10 @@
 //!
 //! Everything about another process is an `Option`: it may be gone, or not ours to see. clock_getcpuclockid(3), proc(5).
 
+mod cpus;
 mod listener;
 
+pub use cpus::{cpus_of, parallelism_of};
 pub use listener::listener_of;
 
 use std::fs;

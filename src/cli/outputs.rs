@@ -1,0 +1,154 @@
+//! What a run leaves behind: the flags for files and assertions, and the line that shows how far it is.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::clock::Nanos;
+use crate::error::{Error, Result};
+use crate::load::sheet::Sheet;
+use crate::load::{News, Outcome, Plan, Watch};
+use crate::report::Report;
+use crate::report::assertion::{self, Assertion};
+use crate::report::files::{Files, Paths};
+use crate::units;
+
+#[derive(Debug, Args)]
+pub(super) struct Outputs {
+    /// Write the report as JSON to FILE; `-`, here and below, is stdout instead of the text
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the latency distribution for HdrHistogram plotters
+    #[arg(long, value_name = "FILE")]
+    hgrm: Option<PathBuf>,
+    /// Write both latencies of every second as an HdrHistogram interval log
+    #[arg(long, value_name = "FILE")]
+    hlog: Option<PathBuf>,
+    /// Write a JSON object for every second
+    #[arg(long, value_name = "FILE")]
+    jsonl: Option<PathBuf>,
+    /// Write a table row for every second
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Fail (exit 1) unless the 95 % interval says so, as in `p99<2ms`; repeatable. Metrics: p50 to p99.99, min, max,
+    /// mean, plain or after `response.`, `service.`, `connect.`, `lag.`; errors, failed, missing, rate
+    #[arg(long = "assert", value_name = "CONDITION", value_parser = assertion::parse)]
+    assertions: Vec<Assertion>,
+}
+
+impl Outputs {
+    fn paths(&self) -> Paths {
+        Paths {
+            json: self.json.clone(),
+            hgrm: self.hgrm.clone(),
+            hlog: self.hlog.clone(),
+            jsonl: self.jsonl.clone(),
+            csv: self.csv.clone(),
+        }
+    }
+
+    pub(super) fn assertions(&self) -> &[Assertion] {
+        &self.assertions
+    }
+
+    /// Errors: [`Error::Usage`] where outputs and plan do not go together. Opens nothing.
+    pub(super) fn check(&self, plan: &Plan) -> Result<()> {
+        for assertion in &self.assertions {
+            assertion.fits(plan.pace.is_open()).map_err(Error::Usage)?;
+        }
+        self.paths().check()
+    }
+
+    /// Opens the files.
+    pub(super) fn open(&self, plan: &Plan) -> Result<Watcher> {
+        let paths = self.paths();
+        Ok(Watcher {
+            files: Files::open(&paths, plan)?,
+            line: ProgressLine::new(),
+            text: !paths.use_stdout(),
+        })
+    }
+}
+
+/// Whoever watches a run on behalf of the command line.
+pub(super) struct Watcher {
+    files: Files,
+    line: ProgressLine,
+    /// True if the report goes to stdout as text.
+    text: bool,
+}
+
+impl Watcher {
+    /// Concludes the files and prints the report.
+    pub(super) fn finish(self, outcome: &Outcome, report: &Report) -> Result<()> {
+        let written = self.files.finish(outcome, report);
+        if self.text {
+            // A reader that has gone away has read enough.
+            let _ = write!(std::io::stdout(), "{report}");
+        }
+        written
+    }
+
+    /// Takes the progress line off the screen.
+    pub(super) fn clear(&self) {
+        self.line.clear();
+    }
+}
+
+impl Watch for Watcher {
+    fn news(&mut self, news: News) {
+        self.line.draw(news);
+    }
+
+    fn second(&mut self, second: &Sheet) {
+        self.files.second(second);
+    }
+}
+
+/// One line on stderr that says how far the run is, on a terminal only.
+struct ProgressLine {
+    shown: bool,
+    dim: (&'static str, &'static str),
+}
+
+impl ProgressLine {
+    fn new() -> ProgressLine {
+        // no-color.org: any value but the empty one.
+        let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let dim = if colour {
+            ("\x1b[2m", "\x1b[0m")
+        } else {
+            ("", "")
+        };
+        ProgressLine {
+            shown: std::io::stderr().is_terminal(),
+            dim,
+        }
+    }
+
+    fn draw(&self, news: News) {
+        if !self.shown {
+            return;
+        }
+        let mut text = format!("{} connections", units::show_count(news.opened));
+        if news.elapsed > Nanos(0) {
+            let (ok, seconds) = (units::show_count(news.ok), news.elapsed.as_secs());
+            let rate = units::show_rate(news.ok as f64 / seconds);
+            text = format!("{text}, {ok} messages, {rate}, {seconds:.1} s");
+        }
+        // Back to the start of the line, the text, and away with what is left of a longer one.
+        let _ = write!(
+            std::io::stderr(),
+            "\r{}{text}{}\x1b[K",
+            self.dim.0,
+            self.dim.1
+        );
+    }
+
+    fn clear(&self) {
+        if self.shown {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! When messages go: the phases of a run, the schedule of an open loop, pauses, and when to look instead of sleep.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+
+use crate::clock::{self, Nanos};
+use crate::load::Plan;
+use crate::load::phases::Phases;
+use crate::load::random::Random;
+use crate::load::schedule::{Pace, Schedule};
+use crate::load::worker::{Stage, Worker};
+use crate::ring::Ring;
+use crate::slab::Key;
+use crate::sys::{tcp_info, timer, usage};
+
+/// First messages, and messages due, that go out in one turn: then what has come back is looked at.
+const BATCH: usize = 64;
+
+/// How often a worker that has opened its share looks whether the others have.
+const GLANCE: Nanos = Nanos(1_000_000);
+
+/// How long to look for completions before sleeping, and before a deadline. Waking a sleeping CPU of a virtual
+/// machine takes about as long.
+const SPIN: Nanos = Nanos(100_000);
+
+/// How often to check that nobody else wants our CPU while we spin, and for how long we then leave it to them.
+const SPIN_CHECK: Nanos = Nanos(10_000_000);
+const SPIN_PAUSE: Nanos = Nanos(250_000_000);
+
+/// Connections whose round-trip time is asked of the kernel every second.
+const SAMPLED: usize = 4;
+
+/// What a worker knows of time.
+pub(super) struct Pacing {
+    /// None until all workers have opened their connections.
+    phases: Option<Phases>,
+    /// Planned instants; none in a closed loop.
+    schedule: Option<Schedule>,
+    /// Which connection a planned message goes to.
+    random: Random,
+    /// Connections that take messages, in no order.
+    pub(super) speakers: Vec<Key>,
+    /// Connections that wait for their first messages.
+    starting: VecDeque<Key>,
+    /// Connections that pause between an answer and their next message, with the end of the pause.
+    thinking: VecDeque<(Nanos, Key)>,
+    /// Messages answered so far that count.
+    pub(super) ok: u64,
+    arrived: bool,
+    /// CPU time and spinning up to the instant when measuring began.
+    before: Option<(Nanos, Nanos)>,
+    /// True once the end of measuring has been seen.
+    ended: bool,
+    /// The end of the second that the sheet is for.
+    second_ends: Nanos,
+    spin: Spin,
+}
+
+impl Pacing {
+    pub(super) fn new(plan: &Plan, index: usize) -> Pacing {
+        Pacing {
+            phases: None,
+            schedule: None,
+            random: Random::new(plan.seed, 2 * index as u64),
+            speakers: Vec::new(),
+            starting: VecDeque::new(),
+            thinking: VecDeque::new(),
+            ok: 0,
+            arrived: false,
+            before: None,
+            ended: false,
+            second_ends: Nanos::NEVER,
+            spin: Spin {
+                on: plan.spin,
+                check: Nanos(0),
+                preemptions: timer::preemptions(),
+            },
+        }
+    }
+
+    /// True once messages go.
+    pub(super) fn is_running(&self) -> bool {
+        self.phases.is_some()
+    }
+
+    /// True while messages are asked for.
+    pub(super) fn is_asking(&self, now: Nanos) -> bool {
+        self.phases.is_some_and(|phases| now < phases.end)
+    }
+
+    /// True if a message planned for then counts.
+    pub(super) fn measures(&self, planned: Nanos) -> bool {
+        self.phases.is_some_and(|phases| phases.measures(planned))
+    }
+}
+
+/// Looking instead of sleeping, while nobody else wants this CPU.
+struct Spin {
+    /// True if the plan allows it at all.
+    on: bool,
+    /// When to check next.
+    check: Nanos,
+    preemptions: i64,
+}
+
+impl Spin {
+    fn check(&mut self, now: Nanos, ring: &mut Ring) {
+        if !self.on || now < self.check {
+            return;
+        }
+        let preemptions = timer::preemptions();
+        // One may be a housekeeping thread of the kernel; more is somebody with work to do.
+        let contended = preemptions - self.preemptions > 1;
+        self.preemptions = preemptions;
+        self.check = now + if contended { SPIN_PAUSE } else { SPIN_CHECK };
+        ring.set_spin(if contended { Nanos(0) } else { SPIN });
+    }
+}
+
+impl Worker<'_> {
+    /// What is to be done because of the time, or of what the others do.
+    pub(super) fn progress(&mut self) {
+        self.shared
+            .show(self.index, self.found.opened, self.pacing.ok);
+        self.expire();
+        if !self.pacing.is_running() {
+            self.ramp_up();
+        }
+        if self.pacing.is_running() {
+            self.pacing.spin.check(self.now, &mut self.ring);
+            self.measure();
+            self.start_some();
+            self.ask_thinkers();
+            self.ask_due();
+        }
+    }
+
+    fn ramp_up(&mut self) {
+        self.widen();
+        if self.ramp.is_complete() && !self.pacing.arrived {
+            self.pacing.arrived = true;
+            self.shared.arrive(self.now);
+        }
+        let start = Nanos(self.shared.start.load(Ordering::Acquire));
+        if start <= self.now {
+            self.start(start);
+        }
+    }
+
+    /// All connections of all workers are open: speak.
+    fn start(&mut self, start: Nanos) {
+        let plan = &self.shared.plan;
+        let phases = Phases::from(start, plan.warmup, plan.duration, plan.drain);
+        self.pacing.second_ends = phases.measure + Nanos::SECOND;
+        self.pacing.phases = Some(phases);
+        match plan.pace {
+            Pace::Closed { .. } => {
+                self.pacing.starting = self.pacing.speakers.iter().copied().collect()
+            }
+            Pace::Open { rate, arrivals } => {
+                let spans = (start, plan.warmup, plan.duration);
+                let random = Random::new(plan.seed, 2 * self.index as u64 + 1);
+                let share = (self.index, plan.threads as usize);
+                self.pacing.schedule = Some(Schedule::new((rate, arrivals), spans, share, random));
+            }
+        }
+    }
+
+    /// Begins and ends measuring, and turns the sheet over every second between.
+    fn measure(&mut self) {
+        let (now, Some(mut phases)) = (self.now, self.pacing.phases) else {
+            return;
+        };
+        if self.stopped {
+            phases.cut_short(now);
+            self.pacing.phases = Some(phases);
+        }
+        if self.pacing.before.is_none() && now >= phases.measure {
+            self.pacing.before = Some((usage::thread_cpu(), self.ring.counts().spun));
+            self.found.begin = now;
+            // Seconds are counted from the same instant for all workers.
+            (self.desk.sheet.from, self.desk.sheet.to) = (Nanos(0), Nanos(0));
+        }
+        if self.pacing.before.is_some() && !self.pacing.ended && now >= phases.end {
+            self.end_measuring();
+        }
+        while now >= self.pacing.second_ends {
+            self.sample_round_trips();
+            let since = self.pacing.second_ends - phases.measure;
+            self.desk.turn_over(self.desk.sheet.second + 1, since);
+            self.pacing.second_ends = self.pacing.second_ends + Nanos::SECOND;
+        }
+    }
+
+    fn end_measuring(&mut self) {
+        self.pacing.ended = true;
+        let (cpu_before, spun_before) = self.pacing.before.unwrap_or_default();
+        let cpu = usage::thread_cpu() - cpu_before;
+        let spun = self.ring.counts().spun - spun_before;
+        self.found.end = self.now;
+        self.found.cpu_total = cpu;
+        self.found.cpu_busiest = cpu;
+        self.found.work_busiest = cpu - spun;
+    }
+
+    fn sample_round_trips(&mut self) {
+        for _ in 0..SAMPLED.min(self.pacing.speakers.len()) {
+            let key = self.pacing.speakers[self.pacing.random.below(self.pacing.speakers.len())];
+            let Some(connection) = self.connections.get_mut(key) else {
+                continue;
+            };
+            if let Some(info) = tcp_info::of(std::os::fd::AsFd::as_fd(&connection.socket)) {
+                self.found.rtt.record(info.rtt);
+            }
+        }
+    }
+
+    /// Gives some of the connections their first messages: all at once would need a buffer each.
+    fn start_some(&mut self) {
+        for _ in 0..BATCH.min(self.pacing.starting.len()) {
+            if let Some(key) = self.pacing.starting.pop_front() {
+                self.first_messages(key);
+            }
+        }
+    }
+
+    /// In a closed loop, as many messages as a connection may have unanswered.
+    pub(super) fn first_messages(&mut self, key: Key) {
+        if self.shared.plan.pace.is_open() {
+            return;
+        }
+        for _ in 0..self.shared.plan.manner.depth {
+            self.ask_next(key);
+        }
+    }
+
+    /// In a closed loop, what an answer leads to: a pause, a message, or the end of the connection.
+    pub(super) fn ask_again(&mut self, key: Key) {
+        match self.shared.plan.pace {
+            Pace::Closed { think } if think > Nanos(0) => {
+                self.pacing.thinking.push_back((self.now + think, key))
+            }
+            _ => self.ask_next(key),
+        }
+    }
+
+    fn ask_next(&mut self, key: Key) {
+        if !self.pacing.is_asking(self.now) {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if connection.left > 0 {
+            connection.left -= u64::from(connection.left != u64::MAX);
+            return self.ask(key, self.now);
+        }
+        let spent = connection.stage == Stage::Open && connection.pinger.is_quiet();
+        if let Some(churn) = self.shared.plan.churn
+            && spent
+        {
+            self.close(key, churn);
+        }
+    }
+
+    fn ask_thinkers(&mut self) {
+        while let Some(&(due, key)) = self.pacing.thinking.front()
+            && due <= self.now
+        {
+            self.pacing.thinking.pop_front();
+            self.ask_next(key);
+        }
+    }
+
+    /// Asks for the messages that are due, each on a connection picked at random.
+    fn ask_due(&mut self) {
+        let end = self.pacing.phases.map_or(Nanos(0), |phases| phases.end);
+        for _ in 0..BATCH {
+            let Some(schedule) = &mut self.pacing.schedule else {
+                return;
+            };
+            let due = schedule.due();
+            // The instant of the turn is old by now: what is late must not look early.
+            let now = clock::now();
+            if due > now || due >= end || self.pacing.speakers.is_empty() {
+                return;
+            }
+            schedule.advance();
+            self.now = now;
+            if self.pacing.measures(due) {
+                self.found.lag.record(now - due);
+            }
+            let key = self.pacing.speakers[self.pacing.random.below(self.pacing.speakers.len())];
+            self.ask(key, due);
+        }
+    }
+
+    /// When to wake up though nothing completes.
+    pub(super) fn wake_up(&self) -> Nanos {
+        let Some(phases) = self.pacing.phases else {
+            let glance = self.now + GLANCE;
+            return if self.pacing.arrived {
+                glance
+            } else {
+                self.ramp.deadline().min(glance)
+            };
+        };
+        if !self.pacing.starting.is_empty() {
+            return self.now;
+        }
+        let due = self
+            .pacing
+            .schedule
+            .as_ref()
+            .map_or(Nanos::NEVER, Schedule::due);
+        let due = if due < phases.end { due } else { Nanos::NEVER };
+        let thinker = self
+            .pacing
+            .thinking
+            .front()
+            .map_or(Nanos::NEVER, |&(due, _)| due);
+        let instants = [
+            phases.next_change(self.now),
+            self.pacing.second_ends,
+            self.ramp.deadline(),
+            due,
+            thinker,
+        ];
+        instants.into_iter().min().unwrap_or(Nanos::NEVER)
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        let Some(phases) = self.pacing.phases else {
+            return self.stopped;
+        };
+        let over = self.now >= phases.end && (self.busy == 0 || self.now >= phases.drained);
+        over || (self.connections.is_empty() && self.shared.plan.churn.is_none())
+    }
+
+    /// What has not come back by now is missing, and enters the record with its age.
+    pub(super) fn finish(&mut self) {
+        let (now, open_loop) = (self.now, self.shared.plan.pace.is_open());
+        let keys: Vec<Key> = self.connections.keys().collect();
+        for key in keys {
+            let Some(connection) = self.connections.get_mut(key) else {
+                continue;
+            };
+            if matches!(connection.stage, Stage::Open | Stage::Closing(_)) {
+                self.found
+                    .answers
+                    .push((connection.number, connection.answers));
+                for message in connection.pinger.open().filter(|message| message.measured) {
+                    self.desk.sheet.missing(*message, now, open_loop);
+                }
+            }
+        }
+        if self.pacing.before.is_some() && !self.pacing.ended {
+            self.end_measuring();
+        }
+        let measure = self.pacing.phases.map_or(now, |phases| phases.measure);
+        self.desk
+            .turn_over(self.desk.sheet.second + 1, now - measure);
+        self.found.overflows = self.ring.counts().overflows;
+        self.shared
+            .show(self.index, self.found.opened, self.pacing.ok);
+    }
+}

@@ -1,0 +1,92 @@
+//! Chance that can be repeated: everything drawn in a run comes from its printed seed.
+//!
+//! SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
+
+/// 2^64 divided by the golden ratio, made odd: the step of a Weyl sequence (Knuth, TAOCP vol. 2, 3.3.4).
+pub(super) const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// A bijection of 64 bits in which every output bit depends on every input bit: SplitMix64's finaliser.
+pub(super) fn mix(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(STEP);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// A stream of draws.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Random(u64);
+
+impl Random {
+    /// The stream number `stream` of a seed: streams of one seed do not meet in any run's lifetime.
+    pub fn new(seed: u64, stream: u64) -> Random {
+        Random(mix(mix(seed).wrapping_add(stream)))
+    }
+
+    fn next(&mut self) -> u64 {
+        let drawn = mix(self.0);
+        self.0 = self.0.wrapping_add(STEP);
+        drawn
+    }
+
+    /// Uniform in `0..bound`; zero for a bound of zero. Biased by less than bound / 2^64.
+    pub fn below(&mut self, bound: usize) -> usize {
+        scale(self.next(), bound as u64) as usize
+    }
+
+    /// Exponential with mean 1: the gap between arrivals of a Poisson process of rate 1.
+    pub fn exponential(&mut self) -> f64 {
+        // 53 bits make a number in [0, 1); one minus it is never zero, so the logarithm is finite.
+        let unit = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
+        -(1.0 - unit).ln()
+    }
+}
+
+/// A 64-bit draw brought down to `0..bound` (Lemire 2019, without the rejection).
+pub(super) fn scale(draw: u64, bound: u64) -> u64 {
+    ((u128::from(draw) * u128::from(bound)) >> 64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_and_stream_draw_the_same() {
+        let draw = |seed, stream| {
+            (0..8)
+                .map(|_| 0)
+                .fold(
+                    (Random::new(seed, stream), Vec::new()),
+                    |(mut random, mut all), _: i32| {
+                        all.push(random.below(1000));
+                        (random, all)
+                    },
+                )
+                .1
+        };
+        assert_eq!(draw(1, 2), draw(1, 2));
+        assert_ne!(draw(1, 2), draw(1, 3));
+        assert_ne!(draw(1, 2), draw(2, 2));
+    }
+
+    #[test]
+    fn exponential_gaps_have_mean_and_deviation_one() {
+        let mut random = Random::new(42, 0);
+        let gaps: Vec<f64> = (0..100_000).map(|_| random.exponential()).collect();
+        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+        let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
+        // Five standard errors of the mean and of the variance.
+        assert!((mean - 1.0).abs() < 0.016, "{mean}");
+        assert!((variance - 1.0).abs() < 0.05, "{variance}");
+    }
+
+    #[test]
+    fn below_reaches_every_value_and_no_other() {
+        let mut random = Random::new(7, 7);
+        let mut seen = [0; 10];
+        (0..10_000).for_each(|_| seen[random.below(10)] += 1);
+        assert!(seen.iter().all(|&count| count > 800), "{seen:?}");
+        assert_eq!(random.below(0), 0);
+    }
+}

@@ -1,0 +1,226 @@
+//! When messages are due: one absolute schedule per worker, fixed before anything is sent.
+//!
+//! A schedule does not know how the server fares. That is what makes a measurement free of coordinated omission
+//! (Gil Tene's wrk2): what a slow server delays is the answers, never the plan.
+
+use crate::clock::Nanos;
+use crate::load::random::Random;
+
+/// How messages are paced.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pace {
+    /// A connection's next message goes when an earlier one has come back, `think` later.
+    Closed {
+        /// The pause between answer and next message.
+        think: Nanos,
+    },
+    /// Messages go at planned instants, whatever comes back.
+    Open {
+        /// How many.
+        rate: Rate,
+        /// How evenly.
+        arrivals: Arrivals,
+    },
+}
+
+impl Pace {
+    /// True if messages have planned instants.
+    pub fn is_open(self) -> bool {
+        matches!(self, Pace::Open { .. })
+    }
+}
+
+/// Messages a second over all connections of a run: the first during warm-up, then linearly to the last.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    /// When measuring begins, and before.
+    pub from: f64,
+    /// When measuring ends.
+    pub to: f64,
+}
+
+/// How evenly messages are spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrivals {
+    /// Independent of each other, as from many users who do not know each other.
+    Poisson,
+    /// As even as the rate allows.
+    Constant,
+}
+
+/// One worker's planned instants, in order.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    start: Nanos,
+    /// Seconds of warm-up, and of the ramp behind it.
+    warmup: f64,
+    ramp: f64,
+    /// This worker's messages a second.
+    rate: Rate,
+    arrivals: Arrivals,
+    random: Random,
+    /// How many messages are due before the next one, by expectation.
+    expected: f64,
+    due: Nanos,
+}
+
+impl Schedule {
+    /// The share of worker `index` of `workers`. Both spans in clock nanoseconds from `start`.
+    pub fn new(
+        (rate, arrivals): (Rate, Arrivals),
+        (start, warmup, duration): (Nanos, Nanos, Nanos),
+        (index, workers): (usize, usize),
+        random: Random,
+    ) -> Schedule {
+        let share = |rate: f64| rate / workers as f64;
+        let mut schedule = Schedule {
+            start,
+            warmup: warmup.as_secs(),
+            ramp: duration.as_secs(),
+            rate: Rate {
+                from: share(rate.from),
+                to: share(rate.to),
+            },
+            arrivals,
+            random,
+            // Workers take even turns: the first message of the last one is due when one whole gap is over.
+            expected: match arrivals {
+                Arrivals::Constant => (index + 1) as f64 / workers as f64 - 1.0,
+                Arrivals::Poisson => 0.0,
+            },
+            due: start,
+        };
+        schedule.advance();
+        schedule
+    }
+
+    /// When the next message is due; `NEVER` when the ramp has reached zero.
+    pub fn due(&self) -> Nanos {
+        self.due
+    }
+
+    /// Goes on to the message after it.
+    pub fn advance(&mut self) {
+        self.expected += match self.arrivals {
+            Arrivals::Constant => 1.0,
+            Arrivals::Poisson => self.random.exponential(),
+        };
+        let after = self.instant_of(self.expected);
+        self.due = if after.is_finite() {
+            self.start + Nanos((after * 1e9) as u64)
+        } else {
+            Nanos::NEVER
+        };
+    }
+
+    /// Seconds from the start until so many messages are expected: the inverse of the integral of the rate.
+    fn instant_of(&self, expected: f64) -> f64 {
+        let Rate { from, to } = self.rate;
+        let early = from * self.warmup;
+        if expected <= early {
+            return expected / from;
+        }
+        // The solution of from·t + (to - from)/(2·ramp)·t² = late, in the form that loses no digits when to = from.
+        let late = expected - early;
+        let root = (from * from + 2.0 * (to - from) * late / self.ramp).sqrt(); // NaN beyond the end of a ramp to 0
+        let after = 2.0 * late / (from + root);
+        if after.is_nan() {
+            f64::INFINITY
+        } else {
+            self.warmup + after
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn instants(
+        rate: (f64, f64),
+        arrivals: Arrivals,
+        warmup: u64,
+        duration: u64,
+        share: (usize, usize),
+    ) -> Vec<u64> {
+        let rate = Rate {
+            from: rate.0,
+            to: rate.1,
+        };
+        let spans = (Nanos(0), Nanos(warmup * SECOND), Nanos(duration * SECOND));
+        let mut schedule = Schedule::new(
+            (rate, arrivals),
+            spans,
+            share,
+            Random::new(1, share.0 as u64),
+        );
+        std::iter::from_fn(|| {
+            let due = schedule.due();
+            schedule.advance();
+            (due.0 < (warmup + duration) * SECOND).then_some(due.0)
+        })
+        .collect()
+    }
+
+    #[test]
+    fn a_constant_rate_is_even_to_the_nanosecond() {
+        let due = instants((1000.0, 1000.0), Arrivals::Constant, 1, 1, (0, 1));
+        assert_eq!(due.len(), 1999);
+        assert!(
+            due.iter()
+                .enumerate()
+                .all(|(k, &due)| due.abs_diff((k as u64 + 1) * 1_000_000) <= 1)
+        );
+    }
+
+    #[test]
+    fn workers_take_even_turns() {
+        let mut all: Vec<u64> = (0..4)
+            .flat_map(|index| instants((4000.0, 4000.0), Arrivals::Constant, 0, 1, (index, 4)))
+            .collect();
+        all.sort_unstable();
+        assert!(
+            all.windows(2)
+                .all(|pair| (pair[1] - pair[0]).abs_diff(250_000) <= 1)
+        );
+    }
+
+    #[test]
+    fn poisson_keeps_the_rate_and_the_spread() {
+        let due = instants((10_000.0, 10_000.0), Arrivals::Poisson, 0, 10, (0, 1));
+        // 100,000 expected; five standard deviations of a Poisson count are 1,581.
+        assert!(due.len().abs_diff(100_000) < 1_581, "{}", due.len());
+        let gaps: Vec<f64> = due
+            .windows(2)
+            .map(|pair| (pair[1] - pair[0]) as f64 / 100_000.0)
+            .collect();
+        let longer = gaps.iter().filter(|&&gap| gap > 1.0).count() as f64 / gaps.len() as f64;
+        assert!(
+            (longer - (-1.0_f64).exp()).abs() < 0.01,
+            "a gap is longer than the mean in 1/e of all cases: {longer}"
+        );
+    }
+
+    #[test]
+    fn a_ramp_reaches_every_rate_when_it_should() {
+        let due = instants((1000.0, 3000.0), Arrivals::Constant, 2, 10, (0, 1));
+        let within =
+            |from: u64, to: u64| due.iter().filter(|&&due| (from..to).contains(&due)).count();
+        assert!(
+            within(SECOND, 2 * SECOND).abs_diff(1000) <= 1,
+            "warm-up at the first rate"
+        );
+        // From 1,000/s to 3,000/s in 10 s: in the sixth second the rate goes from 2,000 to 2,200.
+        assert!(within(7 * SECOND, 8 * SECOND).abs_diff(2100) <= 1);
+        assert!(within(2 * SECOND, 12 * SECOND).abs_diff(20_000) <= 1);
+    }
+
+    #[test]
+    fn a_ramp_down_to_zero_ends_without_a_wild_instant() {
+        let due = instants((1000.0, 0.0), Arrivals::Poisson, 0, 2, (0, 1));
+        assert!(due.len().abs_diff(1000) < 160, "{}", due.len());
+        assert!(due.windows(2).all(|pair| pair[0] <= pair[1]));
+    }
+}

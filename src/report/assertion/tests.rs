@@ -1,0 +1,229 @@
+//! What may be asserted, and on which side of the line an interval lies.
+
+use super::*;
+
+/// Checks that the text is refused, in one line, and that the line names what to write instead.
+fn refused(text: &str, hints: &[&str]) {
+    let message = parse(text).expect_err(text);
+    assert_eq!(message.lines().count(), 1, "{message}");
+    for hint in hints {
+        assert!(
+            message.contains(hint),
+            "`{text}` is refused without naming `{hint}`: {message}"
+        );
+    }
+}
+
+/// What becomes of an assertion about a metric that was seen between these ends.
+fn truth(text: &str, low: f64, high: f64) -> Truth {
+    let value = (low + high) / 2.0;
+    let judgement = parse(text)
+        .unwrap()
+        .judge(|_| Ok(Estimate { value, low, high }));
+    judgement.truth
+}
+
+/// The line about a metric that was seen like this.
+fn line(text: &str, estimate: Result<Estimate, String>) -> String {
+    parse(text).unwrap().judge(|_| estimate).what
+}
+
+#[test]
+fn every_metric_is_read_and_written_back() {
+    let latencies = LATENCIES.iter().flat_map(|(prefix, latency)| {
+        STATISTICS.iter().map(move |(name, statistic)| {
+            (
+                format!("{prefix}{name}"),
+                Metric::Latency(*latency, *statistic),
+            )
+        })
+    });
+    for (name, expected) in latencies {
+        let assertion = parse(&format!("{name}<2ms")).unwrap();
+        assert_eq!(assertion.metric(), expected);
+        assert_eq!(assertion.to_string(), format!("{name} < 2ms"));
+    }
+    for (text, expected) in [
+        ("errors<=0", Metric::Errors),
+        ("failed<5", Metric::Failed),
+        ("missing<1k", Metric::Missing),
+        ("rate>=50k/s", Metric::Rate),
+    ] {
+        assert_eq!(parse(text).unwrap().metric(), expected, "{text}");
+    }
+}
+
+#[test]
+fn spaces_around_the_sign_do_not_matter() {
+    for text in ["p99<=2ms", "p99 <= 2ms", " p99  <=  2ms "] {
+        assert_eq!(parse(text).unwrap().to_string(), "p99 <= 2ms");
+    }
+}
+
+#[test]
+fn a_value_is_read_in_the_unit_of_its_metric() {
+    for (text, bound) in [
+        ("p50<80us", 80_000.0),
+        ("connect.max<1.5s", 1.5e9),
+        ("errors<10k", 10_000.0),
+        ("rate>1.5M/s", 1.5e6),
+    ] {
+        assert_eq!(parse(text).unwrap().bound, bound, "{text}");
+    }
+    refused("p99<2", &["duration needs its unit", "`2ms`"]);
+    refused("p99<", &["nothing given", "`50us`"]);
+    refused("p99<2 ms", &["spaces are not allowed"]);
+    refused("errors<2ms", &["unknown unit `ms`", "`500`"]);
+    refused("rate>50k", &["`/s`", "`50k/s`"]);
+    refused("rate>50ms", &["`50k/s`"]);
+}
+
+#[test]
+fn a_text_that_compares_nothing_is_refused_with_examples() {
+    for text in ["", "p99", "2ms", "p99 2ms"] {
+        refused(text, &["nothing is compared", "`p99<2ms`", "`rate>=50k/s`"]);
+    }
+    for text in ["p99=2ms", "errors==0", "p99!=2ms", "p99=<2ms"] {
+        refused(text, &["<, <=, > or >=", "`errors<=0`"]);
+    }
+    for text in ["p99<<2ms", "p99<>2ms", "p99<=>2ms", "p99<2ms<3ms"] {
+        refused(text, &["`50us`"]);
+    }
+}
+
+#[test]
+fn an_unknown_metric_is_refused_with_those_there_are() {
+    for text in [
+        "p95<2ms",
+        "<2ms",
+        "service<2ms",
+        "service.errors<1",
+        "response.rate>1/s",
+        "P99<2ms",
+        "p99,9<2ms",
+        "response.service.p99<2ms",
+    ] {
+        refused(
+            text,
+            &["unknown metric", "p99.99", "`service.`", "errors", "rate"],
+        );
+    }
+    refused("a\nb\x1b[31m<1ms", &["`a\\nb\\u{1b}[31m`"]);
+}
+
+#[test]
+fn what_only_an_open_loop_has_is_refused_in_a_closed_one() {
+    for text in ["response.p99<2ms", "lag.p99<50us"] {
+        let assertion = parse(text).unwrap();
+        assert_eq!(assertion.fits(true), Ok(()));
+        let message = assertion.fits(false).unwrap_err();
+        assert!(
+            message.contains("--rate") && message.lines().count() == 1,
+            "{message}"
+        );
+    }
+    for text in ["p99<2ms", "service.p99<2ms", "connect.p99<2ms", "errors<=0"] {
+        assert_eq!(parse(text).unwrap().fits(false), Ok(()), "{text}");
+    }
+}
+
+#[test]
+fn an_interval_on_one_side_decides_and_one_across_does_not() {
+    use Truth::{False, True, Undecided};
+    let (below, across, above) = ((1e6, 1.9e6), (1.9e6, 2.1e6), (2.1e6, 3e6));
+    for (text, expected) in [
+        ("p99<2ms", [True, Undecided, False]),
+        ("p99<=2ms", [True, Undecided, False]),
+        ("p99>2ms", [False, Undecided, True]),
+        ("p99>=2ms", [False, Undecided, True]),
+    ] {
+        let found = [below, across, above].map(|(low, high)| truth(text, low, high));
+        assert_eq!(found, expected, "{text}");
+    }
+}
+
+#[test]
+fn an_interval_that_ends_on_the_bound_is_decided_by_the_sign() {
+    use Truth::{False, True, Undecided};
+    // It ends there, it begins there, it is nothing else.
+    let (up_to, from, only) = ((1e6, 2e6), (2e6, 3e6), (2e6, 2e6));
+    for (text, expected) in [
+        ("p99<2ms", [Undecided, False, False]),
+        ("p99<=2ms", [True, Undecided, True]),
+        ("p99>2ms", [False, Undecided, False]),
+        ("p99>=2ms", [Undecided, True, True]),
+    ] {
+        let found = [up_to, from, only].map(|(low, high)| truth(text, low, high));
+        assert_eq!(found, expected, "{text}");
+    }
+}
+
+#[test]
+fn an_open_end_can_refute_but_never_confirm_an_upper_bound() {
+    assert_eq!(truth("max<2ms", 1e6, f64::INFINITY), Truth::Undecided);
+    assert_eq!(truth("max<2ms", 2e6, f64::INFINITY), Truth::False);
+    assert_eq!(truth("max>2ms", 3e6, f64::INFINITY), Truth::True);
+}
+
+#[test]
+fn the_line_shows_the_figure_and_its_interval() {
+    let estimate = Estimate::latency(Nanos(1_210_000), Nanos(1_190_000), Nanos(1_240_000));
+    assert_eq!(
+        line("p99<2ms", Ok(estimate)),
+        "p99 < 2ms: true (1.21 ms, 95 % interval 1.19 ms to 1.24 ms)"
+    );
+    assert_eq!(
+        line("errors<=0", Ok(Estimate::exact(1_234.0))),
+        "errors <= 0: false (1,234)"
+    );
+    assert_eq!(
+        line("rate>=50k/s", Ok(Estimate::exact(50_123.0))),
+        "rate >= 50k/s: true (50,123/s)"
+    );
+    let open = Estimate::latency(Nanos(1_210_000), Nanos(1_190_000), Nanos::NEVER);
+    assert_eq!(
+        line("service.p99.9<2ms", Ok(open)),
+        "service.p99.9 < 2ms: undecided (at least 1.19 ms: answers are missing that could only raise it)"
+    );
+}
+
+#[test]
+fn too_few_samples_leave_it_undecided_and_say_why() {
+    assert_eq!(
+        line("p99<2ms", Err("needs 368 samples, has 100".into())),
+        "p99 < 2ms: undecided (needs 368 samples, has 100)"
+    );
+}
+
+#[test]
+fn one_false_assertion_is_worse_than_any_number_of_undecided_ones() {
+    let judged = |text, low, high| {
+        let value = low;
+        parse(text)
+            .unwrap()
+            .judge(|_| Ok(Estimate { value, low, high }))
+    };
+    let good = judged("p99<2ms", 1e6, 1e6);
+    let bad = judged("p99<2ms", 3e6, 3e6);
+    let open = judged("p99<2ms", 1e6, 3e6);
+    for (judgements, code) in [
+        (vec![], 0),
+        (vec![good.clone()], 0),
+        (vec![good.clone(), open.clone()], 3),
+        (vec![open, bad, good], 1),
+    ] {
+        assert_eq!(exit_code(&judgements), code, "{judgements:?}");
+    }
+}
+
+#[test]
+fn programs_read_the_truth_as_a_word() {
+    let judgement = parse("errors<=0")
+        .unwrap()
+        .judge(|_| Ok(Estimate::exact(0.0)));
+    let json = serde_json::to_value(judgement).unwrap();
+    assert_eq!(
+        (json["assertion"].as_str(), json["truth"].as_str()),
+        (Some("errors <= 0"), Some("true"))
+    );
+}

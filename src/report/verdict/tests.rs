@@ -1,0 +1,446 @@
+//! Which runs are believed, which are not, and where exactly the line is.
+
+use super::Grade::{Invalid, Suspect, Valid};
+use super::*;
+
+/// A quiet machine with two CPUs, one for the server and one for the generator: 20k/s for 30 s over 10,000 connections.
+fn quiet() -> Evidence {
+    Evidence {
+        open_loop: true,
+        send_lag_p99: Some(Nanos(38_000)),
+        service_p50: Some(Nanos(45_000)),
+        offered_per_s: 20_013.0,
+        achieved_per_s: 20_011.0,
+        generator_busy: 0.22,
+        server_busy: Some(0.19),
+        server_cpus: Some(1),
+        shares_cpu: false,
+        steal_share: 0.002,
+        pressure_share: Some(0.03),
+        overflows: 0,
+        debug_build: false,
+        partial: false,
+        samples: 600_390,
+        needed_for_p99: 368,
+        connections: 10_000,
+        unopened: 0,
+        lost: 0,
+        sent: 600_390,
+        failed: 0,
+        missing: 0,
+        verify: true,
+        // 60 messages each on average, drawn by lot: 1 / (1 + 1/60).
+        fairness_jain: Some(0.984),
+        retransmits: Some(0),
+        listen_overflows: Some(0),
+    }
+}
+
+/// The same machine with 50 connections that send as fast as they are answered: both sides have no time left.
+fn saturated() -> Evidence {
+    Evidence {
+        open_loop: false,
+        send_lag_p99: None,
+        service_p50: Some(Nanos(240_000)),
+        offered_per_s: 0.0,
+        achieved_per_s: 0.0,
+        generator_busy: 0.98,
+        server_busy: Some(0.99),
+        connections: 50,
+        samples: 6_000_000,
+        sent: 6_000_000,
+        fairness_jain: Some(0.999),
+        pressure_share: Some(0.06),
+        ..quiet()
+    }
+}
+
+/// The quiet run with something changed.
+fn quiet_but(change: impl FnOnce(&mut Evidence)) -> Evidence {
+    let mut evidence = quiet();
+    change(&mut evidence);
+    evidence
+}
+
+/// The saturated run with something changed.
+fn saturated_but(change: impl FnOnce(&mut Evidence)) -> Evidence {
+    let mut evidence = saturated();
+    change(&mut evidence);
+    evidence
+}
+
+/// Checks that nothing at all is held against the run.
+fn believed(evidence: &Evidence) {
+    assert_eq!(
+        judge(evidence),
+        Verdict {
+            grade: Grade::Valid,
+            reasons: vec![]
+        }
+    );
+}
+
+/// Checks that this one reason decides; returns what it says.
+fn doubted(evidence: &Evidence, grade: Grade, code: &str) -> String {
+    let verdict = judge(evidence);
+    let [reason] = verdict.reasons.as_slice() else {
+        panic!("not one reason: {verdict}");
+    };
+    assert_eq!(
+        (reason.grade, reason.code, verdict.grade),
+        (grade, code, grade),
+        "{verdict}"
+    );
+    reason.what.clone()
+}
+
+#[test]
+fn an_open_loop_on_a_quiet_machine_is_valid() {
+    believed(&quiet());
+}
+
+#[test]
+fn a_closed_loop_that_saturates_both_sides_is_valid() {
+    believed(&saturated());
+}
+
+#[test]
+fn what_could_not_be_seen_convicts_nobody() {
+    believed(&quiet_but(|run| {
+        run.send_lag_p99 = None;
+        run.service_p50 = None;
+        run.server_busy = None;
+        run.server_cpus = None;
+        run.pressure_share = None;
+        run.fairness_jain = None;
+        run.retransmits = None;
+        run.listen_overflows = None;
+    }));
+}
+
+#[test]
+fn a_short_lag_is_believed_however_fast_the_server_is() {
+    let with = |lag, service| {
+        quiet_but(|run| {
+            (run.send_lag_p99, run.service_p50) = (Some(Nanos(lag)), Some(Nanos(service)))
+        })
+    };
+    believed(&with(50_000, 10_000));
+    doubted(&with(50_001, 10_000), Suspect, "send-lag");
+    doubted(&with(1_000_000, 10_000), Suspect, "send-lag");
+    doubted(&with(1_000_001, 10_000), Invalid, "send-lag");
+}
+
+#[test]
+fn a_lag_is_measured_against_the_service_time_when_that_is_long() {
+    let with = |lag| {
+        quiet_but(|run| {
+            run.service_p50 = Some(Nanos(2_000_000));
+            run.send_lag_p99 = Some(Nanos(lag));
+        })
+    };
+    believed(&with(200_000));
+    doubted(&with(200_001), Suspect, "send-lag");
+    doubted(&with(2_000_000), Suspect, "send-lag");
+    let what = doubted(&with(2_500_000), Invalid, "send-lag");
+    assert!(
+        ["2.50 ms", "200 µs", "2.00 ms"]
+            .iter()
+            .all(|figure| what.contains(figure)),
+        "{what}"
+    );
+}
+
+#[test]
+fn a_lag_beside_an_unknown_service_time_has_only_the_fixed_bounds() {
+    let with =
+        |lag| quiet_but(|run| (run.send_lag_p99, run.service_p50) = (Some(Nanos(lag)), None));
+    believed(&with(50_000));
+    doubted(&with(60_000), Suspect, "send-lag");
+}
+
+#[test]
+fn a_rate_that_was_not_achieved_means_a_queue_that_grew() {
+    let with =
+        |achieved| quiet_but(|run| (run.offered_per_s, run.achieved_per_s) = (1_000.0, achieved));
+    believed(&with(990.0));
+    believed(&with(1_003.0));
+    let what = doubted(&with(989.9), Suspect, "rate-not-achieved");
+    assert!(
+        what.contains("98.99 %") && what.contains("below 99 %"),
+        "{what}"
+    );
+    doubted(&with(900.0), Suspect, "rate-not-achieved");
+    doubted(&with(899.9), Invalid, "rate-not-achieved");
+    doubted(&with(0.0), Invalid, "rate-not-achieved");
+}
+
+#[test]
+fn a_closed_loop_has_no_lag_and_no_offered_rate() {
+    believed(&saturated_but(|run| {
+        run.send_lag_p99 = Some(Nanos::SECOND);
+        run.offered_per_s = 1_000.0;
+    }));
+}
+
+#[test]
+fn a_generator_without_reserve_queues_in_an_open_loop() {
+    believed(&quiet_but(|run| run.generator_busy = 0.8));
+    doubted(
+        &quiet_but(|run| run.generator_busy = 0.81),
+        Suspect,
+        "generator-busy",
+    );
+}
+
+#[test]
+fn a_generator_without_reserve_is_the_bottleneck_if_the_server_has_some() {
+    let with = |generator, server| {
+        saturated_but(|run| (run.generator_busy, run.server_busy) = (generator, server))
+    };
+    believed(&with(0.95, Some(0.5)));
+    believed(&with(1.0, Some(0.9)));
+    doubted(&with(0.96, Some(0.89)), Suspect, "generator-bottleneck");
+    doubted(&with(0.96, None), Suspect, "generator-bottleneck");
+}
+
+#[test]
+fn a_server_is_saturated_by_the_cpus_it_can_use() {
+    let with =
+        |busy, cpus| saturated_but(|run| (run.server_busy, run.server_cpus) = (Some(busy), cpus));
+    believed(&with(1.9, Some(2)));
+    let what = doubted(&with(1.0, Some(2)), Suspect, "generator-bottleneck");
+    assert!(what.contains("50 %"), "{what}");
+    // Of how many is unknown: one, as far as we can tell.
+    believed(&with(0.97, None));
+    doubted(&with(1.2, None), Suspect, "generator-bottleneck");
+    doubted(&with(0.0, Some(0)), Suspect, "generator-bottleneck");
+}
+
+#[test]
+fn stolen_time_reaches_p99_at_one_per_cent_and_p90_at_ten() {
+    believed(&quiet_but(|run| run.steal_share = 0.01));
+    doubted(&quiet_but(|run| run.steal_share = 0.011), Suspect, "steal");
+    doubted(&quiet_but(|run| run.steal_share = 0.1), Suspect, "steal");
+    doubted(&quiet_but(|run| run.steal_share = 0.11), Invalid, "steal");
+}
+
+#[test]
+fn a_neighbour_that_computes_shows_as_pressure() {
+    believed(&quiet_but(|run| run.pressure_share = Some(0.25)));
+    doubted(
+        &quiet_but(|run| run.pressure_share = Some(0.26)),
+        Suspect,
+        "cpu-pressure",
+    );
+}
+
+#[test]
+fn one_overflow_one_shared_cpu_one_debug_build_or_one_interruption_is_enough() {
+    doubted(
+        &quiet_but(|run| run.overflows = 1),
+        Suspect,
+        "completion-queue-overflow",
+    );
+    doubted(
+        &quiet_but(|run| run.shares_cpu = true),
+        Suspect,
+        "shared-cpu",
+    );
+    doubted(
+        &quiet_but(|run| run.debug_build = true),
+        Suspect,
+        "debug-build",
+    );
+    doubted(&quiet_but(|run| run.partial = true), Suspect, "partial");
+    doubted(
+        &quiet_but(|run| run.listen_overflows = Some(1)),
+        Suspect,
+        "listen-overflow",
+    );
+}
+
+#[test]
+fn a_run_without_a_p99_is_suspect_and_one_without_a_sample_invalid() {
+    believed(&quiet_but(|run| run.samples = 368));
+    let what = doubted(
+        &quiet_but(|run| run.samples = 367),
+        Suspect,
+        "too-few-samples",
+    );
+    assert!(what.contains("367") && what.contains("368"), "{what}");
+    doubted(
+        &quiet_but(|run| (run.samples, run.sent) = (0, 0)),
+        Invalid,
+        "too-few-samples",
+    );
+}
+
+#[test]
+fn one_unanswered_message_is_suspect_and_one_in_a_hundred_the_limit() {
+    let with = |failed, missing| {
+        quiet_but(|run| (run.sent, run.failed, run.missing) = (10_000, failed, missing))
+    };
+    doubted(&with(1, 0), Suspect, "unanswered-messages");
+    doubted(&with(0, 1), Suspect, "unanswered-messages");
+    doubted(&with(60, 40), Suspect, "unanswered-messages");
+    doubted(&with(60, 41), Invalid, "unanswered-messages");
+}
+
+#[test]
+fn one_absent_connection_is_suspect_and_a_tenth_the_limit() {
+    doubted(
+        &quiet_but(|run| run.unopened = 1),
+        Suspect,
+        "unopened-connections",
+    );
+    doubted(
+        &quiet_but(|run| run.unopened = 1_000),
+        Suspect,
+        "unopened-connections",
+    );
+    doubted(
+        &quiet_but(|run| run.unopened = 1_001),
+        Invalid,
+        "unopened-connections",
+    );
+    doubted(&quiet_but(|run| run.lost = 1), Suspect, "lost-connections");
+    doubted(
+        &quiet_but(|run| run.lost = 1_001),
+        Invalid,
+        "lost-connections",
+    );
+}
+
+#[test]
+fn starvation_is_looked_for_where_connections_are_not_drawn_by_lot() {
+    believed(&saturated_but(|run| run.fairness_jain = Some(0.8)));
+    doubted(
+        &saturated_but(|run| run.fairness_jain = Some(0.79)),
+        Suspect,
+        "starvation",
+    );
+    believed(&quiet_but(|run| run.fairness_jain = Some(0.5)));
+}
+
+#[test]
+fn a_few_segments_sent_again_are_somebody_elses() {
+    let with = |again| quiet_but(|run| (run.sent, run.retransmits) = (1_000_000, Some(again)));
+    believed(&with(100));
+    doubted(&with(101), Suspect, "retransmits");
+}
+
+#[test]
+fn a_run_that_was_not_verified_says_so_and_stays_valid() {
+    let what = doubted(&quiet_but(|run| run.verify = false), Valid, "unverified");
+    assert!(what.contains("--no-verify"), "{what}");
+}
+
+#[test]
+fn the_worst_reason_decides_and_comes_first() {
+    type Change = fn(&mut Evidence);
+    let unverified: Change = |run| run.verify = false;
+    let shared: Change = |run| run.shares_cpu = true;
+    let stolen: Change = |run| run.steal_share = 0.5;
+    let table: [(Vec<Change>, Grade, Vec<&str>); 5] = [
+        (vec![], Valid, vec![]),
+        (vec![unverified], Valid, vec!["unverified"]),
+        (
+            vec![unverified, shared],
+            Suspect,
+            vec!["shared-cpu", "unverified"],
+        ),
+        (
+            vec![stolen, unverified],
+            Invalid,
+            vec!["steal", "unverified"],
+        ),
+        (
+            vec![unverified, shared, stolen],
+            Invalid,
+            vec!["steal", "shared-cpu", "unverified"],
+        ),
+    ];
+    for (changes, grade, codes) in table {
+        let mut evidence = quiet();
+        changes.iter().for_each(|change| change(&mut evidence));
+        let verdict = judge(&evidence);
+        let found: Vec<_> = verdict.reasons.iter().map(|reason| reason.code).collect();
+        assert_eq!((verdict.grade, found), (grade, codes));
+    }
+}
+
+/// A run about which everything is wrong that can be.
+fn hopeless(open_loop: bool) -> Evidence {
+    Evidence {
+        open_loop,
+        send_lag_p99: Some(Nanos::SECOND),
+        service_p50: None,
+        offered_per_s: 1_000.0,
+        achieved_per_s: 1.0,
+        generator_busy: 1.0,
+        server_busy: None,
+        server_cpus: None,
+        shares_cpu: true,
+        steal_share: 1.0,
+        pressure_share: Some(1.0),
+        overflows: 1,
+        debug_build: true,
+        partial: true,
+        samples: 1,
+        needed_for_p99: 368,
+        connections: 3,
+        unopened: 1,
+        lost: 1,
+        sent: 3,
+        failed: 1,
+        missing: 1,
+        verify: false,
+        fairness_jain: Some(0.1),
+        retransmits: Some(7),
+        listen_overflows: Some(1),
+    }
+}
+
+#[test]
+fn every_rule_has_a_name_of_its_own_and_says_what_to_do() {
+    let (open, closed) = (judge(&hopeless(true)), judge(&hopeless(false)));
+    let mut reasons = open.reasons;
+    reasons.extend(closed.reasons);
+    let mut codes: Vec<_> = reasons.iter().map(|reason| reason.code).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    assert_eq!(codes.len(), rules::ALL.len(), "{codes:?}");
+    for reason in reasons {
+        let kebab = |c: char| c.is_ascii_lowercase() || c == '-';
+        assert!(reason.code.chars().all(kebab), "{}", reason.code);
+        assert!(
+            reason.advice.ends_with('.') && !reason.what.ends_with('.'),
+            "{reason}"
+        );
+        assert!(!reason.to_string().contains('\n'), "{reason}");
+    }
+}
+
+#[test]
+fn people_read_the_grade_and_a_line_for_each_reason() {
+    assert_eq!(judge(&quiet()).to_string(), "verdict      VALID\n");
+    let evidence = quiet_but(|run| (run.verify, run.steal_share) = (false, 0.0215));
+    let text = judge(&evidence).to_string();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines[0], "verdict      SUSPECT");
+    let stolen = "  SUSPECT    steal: the hypervisor gave 2.15 % of our CPU time to others \
+                  (suspect over 1 %, invalid over 10 %). Repeat it";
+    assert!(lines[1].starts_with(stolen), "{text}");
+    assert!(lines[2].starts_with("  note       unverified: "), "{text}");
+    assert_eq!(lines.len(), 3, "{text}");
+}
+
+#[test]
+fn programs_read_stable_names() {
+    let json = serde_json::to_value(judge(&quiet_but(|run| run.debug_build = true))).unwrap();
+    assert_eq!(json["grade"], "SUSPECT");
+    assert_eq!(json["reasons"][0]["grade"], "SUSPECT");
+    assert_eq!(json["reasons"][0]["code"], "debug-build");
+    assert!(json["reasons"][0]["what"].is_string() && json["reasons"][0]["advice"].is_string());
+}

@@ -1,0 +1,183 @@
+//! On which CPUs a process does its work, and on how many at once. sched_getaffinity(2), proc_pid_schedstat(5).
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::Pid;
+
+/// A thread that has done less than this share of the busiest one's work is passed over. A server whose workers are
+/// pinned has other threads that are not: one that starts them and joins them, one that waits for signals, io_uring's
+/// helpers. They sleep, disturb nobody, and would make every such server look as if it ran everywhere.
+const IDLE: f64 = 0.1;
+
+/// The CPU time in nanoseconds from which work tells a busy thread from an idle one. Before that, what was used was
+/// used for starting: 2 ms by the first thread of `urecho serve`, less by its worker.
+const SETTLED: u64 = 50_000_000;
+
+/// The CPUs that the working threads of a process may run on, ascending: what taskset, a cpuset or the process itself
+/// left them. Working is who has used a tenth of the busiest thread's CPU time. A process that has just started has no
+/// such record: then it is the threads that were given fewer CPUs than others, or all where none were.
+/// None if there is no such process, or it is not ours to see.
+pub fn cpus_of(pid: i32) -> Option<Vec<usize>> {
+    Some(union(&working(threads(pid)?)))
+}
+
+/// How many CPUs a process can keep busy at once: one for each working thread, and no more than [`cpus_of`] has.
+/// One with a single thread that may run anywhere is saturated at 1, however many CPUs there are.
+pub fn parallelism_of(pid: i32) -> Option<usize> {
+    let workers = working(threads(pid)?);
+    Some(workers.len().min(union(&workers).len()))
+}
+
+/// A thread, as it was when we looked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Thread {
+    /// CPU time it has used, in nanoseconds. Zero where the kernel does not say (CONFIG_SCHED_INFO).
+    used: u64,
+    cpus: Vec<usize>,
+}
+
+/// The threads of a process; none of them is no process.
+fn threads(pid: i32) -> Option<Vec<Thread>> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let ids = tasks
+        .flatten()
+        .filter_map(|task| task.file_name().to_str()?.parse().ok());
+    // A thread may exit between the listing and the look.
+    let threads: Vec<_> = ids.filter_map(|id| thread(pid, id)).collect();
+    (!threads.is_empty()).then_some(threads)
+}
+
+fn thread(pid: i32, id: i32) -> Option<Thread> {
+    // Only a kernel built for more CPUs than a `CpuSet` holds (1024) refuses.
+    let set = sched_getaffinity(Pid::from_raw(id)).ok()?;
+    let cpus = (0..CpuSet::count())
+        .filter(|&cpu| set.is_set(cpu).unwrap_or(false))
+        .collect();
+    let schedstat = fs::read_to_string(format!("/proc/{pid}/task/{id}/schedstat"));
+    let used = schedstat.map_or(0, |text| time_on_cpu(&text));
+    Some(Thread { used, cpus })
+}
+
+/// Those that do the process's work, or will: at least one of any.
+fn working(mut threads: Vec<Thread>) -> Vec<Thread> {
+    let most = threads.iter().map(|thread| thread.used).max().unwrap_or(0);
+    if most >= SETTLED {
+        let enough = IDLE * most as f64;
+        threads.retain(|thread| thread.used as f64 >= enough);
+        return threads;
+    }
+    let widths = threads.iter().map(|thread| thread.cpus.len());
+    let (narrowest, widest) = (widths.clone().min(), widths.max());
+    threads.retain(|thread| narrowest == widest || Some(thread.cpus.len()) < widest);
+    threads
+}
+
+fn union(threads: &[Thread]) -> Vec<usize> {
+    let cpus: BTreeSet<_> = threads.iter().flat_map(|thread| &thread.cpus).collect();
+    cpus.into_iter().copied().collect()
+}
+
+/// The first of the file's three numbers; zero for what is no number.
+fn time_on_cpu(schedstat: &str) -> u64 {
+    let first = schedstat.split_whitespace().next();
+    first.and_then(|field| field.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+    use crate::sys::affinity;
+
+    /// A child that waits for input and inherits the CPUs of the thread that starts it.
+    fn cat(cpus: &[usize]) -> Child {
+        let cpus = cpus.to_vec();
+        let start = move || {
+            affinity::keep_to(&cpus).unwrap();
+            Command::new("cat").stdin(Stdio::piped()).spawn().unwrap()
+        };
+        std::thread::spawn(start).join().unwrap()
+    }
+
+    fn thread_with(used: u64, cpus: &[usize]) -> Thread {
+        let cpus = cpus.to_vec();
+        Thread { used, cpus }
+    }
+
+    fn end(mut child: Child) {
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_child_kept_to_one_cpu_is_seen_there() {
+        let ours = affinity::allowed();
+        let last = ours[ours.len() - 1];
+        let child = cat(&[last]);
+        let pid = child.id().cast_signed();
+        assert_eq!(cpus_of(pid), Some(vec![last]));
+        assert_eq!(parallelism_of(pid), Some(1));
+        end(child);
+    }
+
+    #[test]
+    fn a_child_with_one_thread_uses_one_cpu_however_many_it_may() {
+        let ours = affinity::allowed();
+        let child = cat(&ours);
+        let pid = child.id().cast_signed();
+        assert_eq!(cpus_of(pid), Some(ours));
+        assert_eq!(parallelism_of(pid), Some(1));
+        end(child);
+    }
+
+    #[test]
+    fn a_thread_that_sleeps_does_not_count_beside_one_that_works() {
+        let worker = thread_with(SETTLED, &[1]);
+        let helper = thread_with(SETTLED / 10, &[0]);
+        let waiter = thread_with(SETTLED / 10 - 1, &[0, 1]);
+        let workers = working(vec![waiter.clone(), worker.clone(), waiter]);
+        assert_eq!(union(&workers), [1]);
+        let workers = working(vec![worker, helper]);
+        assert_eq!(union(&workers), [0, 1], "a tenth is enough");
+    }
+
+    #[test]
+    fn before_any_traffic_the_pinned_threads_are_the_ones_that_will_work() {
+        let first = thread_with(2_000_000, &[0, 1]);
+        let worker = thread_with(100_000, &[1]);
+        let workers = working(vec![first.clone(), worker]);
+        assert_eq!(union(&workers), [1]);
+        let workers = working(vec![first.clone(), first]);
+        assert_eq!(
+            (workers.len(), union(&workers)),
+            (2, vec![0, 1]),
+            "nobody is pinned"
+        );
+    }
+
+    #[test]
+    fn a_pinned_thread_that_sleeps_is_passed_over_once_others_have_worked() {
+        let worker = thread_with(10 * SETTLED, &[0, 1]);
+        let helper = thread_with(0, &[1]);
+        assert_eq!(union(&working(vec![worker, helper])), [0, 1]);
+    }
+
+    #[test]
+    fn nothing_is_known_of_a_process_that_is_not_there() {
+        for pid in [(1 << 22) + 1, i32::MAX, 0, -1, i32::MIN] {
+            assert_eq!(cpus_of(pid), None, "{pid}");
+            assert_eq!(parallelism_of(pid), None, "{pid}");
+        }
+    }
+
+    #[test]
+    fn the_first_number_of_schedstat_is_the_time_on_the_cpu() {
+        assert_eq!(time_on_cpu("1234567 89 10\n"), 1_234_567);
+        for text in ["", "x 1 2", "-1 0 0"] {
+            assert_eq!(time_on_cpu(text), 0, "{text}");
+        }
+    }
+}
