@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::cli::find_max;
 use crate::cli::outputs::Outputs;
 use crate::cli::shape::Shape;
 use crate::error::{Error, Result};
@@ -52,6 +53,9 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
 
 /// Runs the plan, writes what is asked for, and says how it went.
 pub(super) fn execute(plan: Plan, outputs: &Outputs, stop: &Stop) -> Result<ExitCode> {
+    if let Some(condition) = outputs.find_max() {
+        return find_max::execute(&plan, condition, outputs, stop);
+    }
     let machine = machine::look(); // Before threads are pinned.
     let mut watcher = outputs.open(&plan)?;
     let outcome = load::run(plan, stop, &mut watcher);

@@ -3,6 +3,7 @@
 //! The only user of clap. Every command has a file: its flags, its plan, its run.
 
 mod bench;
+mod find_max;
 mod load;
 mod outputs;
 mod serve;

@@ -11,7 +11,8 @@ use crate::load::sheet::Sheet;
 use crate::load::{News, Outcome, Plan, Watch};
 use crate::report::Report;
 use crate::report::assertion::{self, Assertion};
-use crate::report::files::{Files, Paths};
+use crate::report::files::{self, Files, Paths};
+use crate::report::search::Curve;
 use crate::units;
 
 #[derive(Debug, Args)]
@@ -35,6 +36,11 @@ pub(super) struct Outputs {
     /// mean, plain or after `response.`, `service.`, `connect.`, `lag.`; errors, failed, missing, rate
     #[arg(long = "assert", value_name = "CONDITION", value_parser = assertion::parse)]
     assertions: Vec<Assertion>,
+    /// Search for the highest rate at which the condition holds, with a run for each rate (each takes --duration), and
+    /// print the rate-latency curve; --json writes it too
+    #[arg(long, value_name = "CONDITION", value_parser = assertion::parse,
+        conflicts_with_all = ["rate", "think", "churn", "assertions", "hgrm", "hlog", "jsonl", "csv"])]
+    find_max: Option<Assertion>,
 }
 
 impl Outputs {
@@ -50,6 +56,23 @@ impl Outputs {
 
     pub(super) fn assertions(&self) -> &[Assertion] {
         &self.assertions
+    }
+
+    /// The condition of `--find-max`.
+    pub(super) fn find_max(&self) -> Option<&Assertion> {
+        self.find_max.as_ref()
+    }
+
+    /// Prints the curve of a search, and writes it where the report would go.
+    pub(super) fn write_curve(&self, curve: &Curve) -> Result<()> {
+        let paths = self.paths();
+        if let Some(path) = &paths.json {
+            files::write_whole(path, &curve.json())?;
+        }
+        if !paths.use_stdout() {
+            let _ = write!(std::io::stdout(), "{curve}"); // As with a report.
+        }
+        Ok(())
     }
 
     /// Errors: [`Error::Usage`] where outputs and plan do not go together. Opens nothing.

@@ -61,6 +61,11 @@ impl Paths {
     }
 }
 
+/// Writes one file at once, in the way of all others. Errors: [`Error::Machine`].
+pub fn write_whole(path: &Path, text: &str) -> Result<()> {
+    Draft::open(path)?.conclude(text).map_err(cannot_write)
+}
+
 /// The files of one run, open while it goes on.
 pub struct Files {
     json: Option<Draft>,

@@ -9,6 +9,7 @@ mod distribution;
 mod evidence;
 mod facts;
 pub mod files;
+pub mod search;
 pub mod seconds;
 mod text;
 pub mod verdict;
