@@ -12,14 +12,19 @@
 //!
 //! ```text
 //! 6  cli      the command line: flags as typed become plans as meant; exit codes
+//!             shape (what a load is like), outputs (what it leaves behind), serve, load, bench, find_max
 //!    main     the binary: the allocator, and a call
 //! 4  arena    servers as child processes: started, watched, ended
-//! 3  report   what a run says to people (text) and programs (JSON and its schema)
+//! 3  report   what a run says: text, JSON and its schema, files, seconds; verdict (how far to trust it),
+//!             assertion (what was asked of it), search (the highest rate that keeps a promise)
 //! 2  serve    the server: echo (pure), uring (a worker), counters
-//!    load     the load generator: pinger (pure), payload, worker, phases, preflight, fit, outcome
+//!    load     the load generator: pinger (pure), payload, sizes, schedule, random; worker with ramp (connections
+//!             come and go) and pacing (messages go); sheet (one second), attend (the watcher), outcome, phases,
+//!             preflight, fit
 //! 1  ring     io_uring: setup, token, chain (Chunk), pool, scratch, wait, completion, memory
-//!    sys      the rest of the kernel: socket, signal, child, limits, affinity, usage, machine
-//!    record   latency histograms, and how many samples a percentile needs
+//!    sys      the rest of the kernel: socket, signal, child, limits, affinity, timer, usage, machine, netstat,
+//!             tcp_info
+//!    record   latency histograms, ranks (order statistics), blocks (intervals of dependent samples), hlog, hgrm
 //! 0  error    failures, by exit code
 //!    units    one grammar for counts, sizes, durations and rates
 //!    clock    monotonic nanoseconds

@@ -33,6 +33,15 @@ impl Server {
     pub fn start(workers: usize, cpus: &[usize]) -> Result<Server> {
         let program = std::env::current_exe()
             .map_err(|cause| Error::Machine(format!("cannot find this program again: {cause}")))?;
+        Server::start_program(program, workers, cpus)
+    }
+
+    /// The same from another program that is `urecho`: for benches and tests, which are not.
+    pub fn start_program(
+        program: impl AsRef<std::ffi::OsStr>,
+        workers: usize,
+        cpus: &[usize],
+    ) -> Result<Server> {
         let mut command = Command::new(program);
         command.args([
             "serve",

@@ -132,10 +132,10 @@ impl Yield {
         self.lag.merge(&other.lag);
         self.rtt.merge(&other.rtt);
         self.answers.extend_from_slice(&other.answers);
-        self.begin = if self.begin == Nanos(0) {
-            other.begin
-        } else {
-            self.begin.min(other.begin)
+        self.begin = match (self.begin, other.begin) {
+            // A worker that lost all its connections before measuring began has nothing to say.
+            (Nanos(0), begin) | (begin, Nanos(0)) => begin,
+            (ours, theirs) => ours.min(theirs),
         };
         self.end = self.end.max(other.end);
         self.cpu_busiest = self.cpu_busiest.max(other.cpu_busiest);

@@ -11,7 +11,8 @@ use crate::load::schedule::{Pace, Schedule};
 use crate::load::worker::{Stage, Worker};
 use crate::ring::Ring;
 use crate::slab::Key;
-use crate::sys::{tcp_info, timer, usage};
+use crate::sys::timer::WaitingTime;
+use crate::sys::{tcp_info, usage};
 
 /// First messages, and messages due, that go out in one turn: then what has come back is looked at.
 const BATCH: usize = 64;
@@ -70,11 +71,7 @@ impl Pacing {
             before: None,
             ended: false,
             second_ends: Nanos::NEVER,
-            spin: Spin {
-                on: plan.spin,
-                check: Nanos(0),
-                preemptions: timer::preemptions(),
-            },
+            spin: Spin::new(plan.spin),
         }
     }
 
@@ -98,20 +95,33 @@ impl Pacing {
 struct Spin {
     /// True if the plan allows it at all.
     on: bool,
-    /// When to check next.
+    /// When to check next, and when the last check was.
     check: Nanos,
-    preemptions: i64,
+    checked: Nanos,
+    waiting: WaitingTime,
+    waited: Nanos,
 }
 
 impl Spin {
+    fn new(on: bool) -> Spin {
+        let waiting = WaitingTime::of_this_thread();
+        Spin {
+            on,
+            check: Nanos(0),
+            checked: Nanos(0),
+            waited: waiting.so_far(),
+            waiting,
+        }
+    }
+
     fn check(&mut self, now: Nanos, ring: &mut Ring) {
         if !self.on || now < self.check {
             return;
         }
-        let preemptions = timer::preemptions();
-        // One may be a housekeeping thread of the kernel; more is somebody with work to do.
-        let contended = preemptions - self.preemptions > 1;
-        self.preemptions = preemptions;
+        let waited = self.waiting.so_far();
+        // The kernel's own threads take less than a tenth of a CPU; whoever takes more has work to do.
+        let contended = (waited - self.waited).0 > (now - self.checked).0 / 10;
+        (self.waited, self.checked) = (waited, now);
         self.check = now + if contended { SPIN_PAUSE } else { SPIN_CHECK };
         ring.set_spin(if contended { Nanos(0) } else { SPIN });
     }

@@ -186,3 +186,6 @@ impl Pinger {
         self.sending
     }
 }
+
+#[cfg(test)]
+mod model;

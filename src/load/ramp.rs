@@ -18,11 +18,12 @@ use crate::sys::socket;
 /// in common use (128), so that no SYN is dropped. Halved whenever one was.
 const WINDOW: usize = 96;
 
-/// A connection that took this long has lost a SYN: the kernel repeats it after 1 s (RFC 6298).
-const SYN_LOST: Nanos = Nanos(900_000_000);
+/// A connection that took this long to open and answer found the accept queue full: a lost SYN is repeated after 1 s,
+/// lost first bytes after 200 ms (RFC 6298; Linux's least is 200 ms).
+const QUEUE_FULL: Nanos = Nanos(190_000_000);
 
-/// How long one connection may take to open and answer.
-const OPENING: Nanos = Nanos(5_000_000_000);
+/// How long one connection may take to open and answer: three lost SYN are repeated within 7 s.
+const OPENING: Nanos = Nanos(10_000_000_000);
 
 /// How long to wait before dialling again where a connection of a churning run could not be opened.
 const BREATHER: Nanos = Nanos(1_000_000);
@@ -197,11 +198,7 @@ impl Worker<'_> {
         if let Err(errno) = result {
             return self.lost(key, Loss::from(errno));
         }
-        let took = now - connection.begin;
-        self.found.connect.record(took);
-        if took >= SYN_LOST {
-            self.ramp.window = (self.ramp.window / 2).max(1);
-        }
+        self.found.connect.record(now - connection.begin);
         if self.pacing.is_running() {
             // Churn: the target has proven itself; this one's messages count from the first.
             connection.stage = Stage::Open;
@@ -218,6 +215,9 @@ impl Worker<'_> {
     pub(super) fn proven(&mut self, key: Key) {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.stage = Stage::Open;
+            if self.now - connection.begin >= QUEUE_FULL {
+                self.ramp.window = (self.ramp.window / 2).max(1);
+            }
             connection.begin = Nanos::NEVER;
         }
         self.opened(key);

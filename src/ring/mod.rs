@@ -145,6 +145,13 @@ impl Ring {
         self.push(entry.build(), Op::Receive, key);
     }
 
+    /// Receives into one pool buffer, once ([`Event::Received`]).
+    pub fn receive_once(&mut self, key: Key, socket: BorrowedFd<'_>) {
+        let entry = opcode::Recv::new(fd(socket), std::ptr::null_mut(), 0).buf_group(pool::GROUP);
+        let entry = entry.build().flags(Flags::BUFFER_SELECT);
+        self.push(entry, Op::Receive, key);
+    }
+
     /// Sends the first chunks of a chain, in order ([`Event::Sent`]). One send per slot at a time.
     pub fn send(&mut self, key: Key, socket: BorrowedFd<'_>, chain: Chain) {
         let slot = key.slot as usize;
@@ -155,18 +162,20 @@ impl Ring {
             !chain.is_empty() && self.outgoing[slot].is_empty(),
             "one send in flight per connection"
         );
-        if self.scratch.is_full() {
-            self.flush();
-        }
-        let entry = self.scratch.send(fd(socket), &chain, &self.pool);
         self.outgoing[slot] = chain;
+        if !self.make_room() {
+            return; // Broken; the next turn says so.
+        }
+        let entry = self
+            .scratch
+            .send(fd(socket), &self.outgoing[slot], &self.pool);
         self.push(entry, Op::Send, key);
     }
 
     /// Connects a socket ([`Event::Connected`]).
     pub fn connect(&mut self, key: Key, socket: BorrowedFd<'_>, target: SocketAddr) {
-        if self.scratch.is_full() {
-            self.flush();
+        if !self.make_room() {
+            return; // Broken; the next turn says so.
         }
         let entry = self.scratch.connect(fd(socket), target);
         self.push(entry, Op::Connect, key);
@@ -427,3 +436,6 @@ fn owned(number: u32) -> OwnedFd {
     // SAFETY: it comes from the completion of an accept, or from a post that moved it here: nobody else owns it.
     unsafe { OwnedFd::from_raw_fd(number as i32) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,15 @@ impl Ring {
         self.push(opcode::AsyncCancel2::new(aim).build(), Op::Cancel, key);
     }
 
+    /// Makes sure that the next entry, and the scratch that it points to, go out with the same submission: a flush
+    /// between the two would give the scratch to somebody else. False if the ring is broken.
+    pub(super) fn make_room(&mut self) -> bool {
+        if self.scratch.is_full() || self.uring.submission().is_full() {
+            self.flush();
+        }
+        self.broken.is_none()
+    }
+
     /// Submits all that was pushed, without waiting.
     pub(super) fn flush(&mut self) {
         while self.broken.is_none() && !self.uring.submission().is_empty() {

@@ -12,6 +12,8 @@ pub struct Counters {
     pub accepted: u64,
     /// Connections that ended, however they did.
     pub closed: u64,
+    /// Connections of the worker that had most.
+    pub busiest: u64,
     /// Connections taken from the listener that no worker could serve.
     pub refused: u64,
     /// Connections still open when the drain ran out of time.
@@ -57,6 +59,7 @@ impl Counters {
     pub fn merge(&mut self, other: &Counters) {
         self.accepted += other.accepted;
         self.closed += other.closed;
+        self.busiest = self.busiest.max(other.busiest);
         self.refused += other.refused;
         self.cut += other.cut;
         self.bytes_in += other.bytes_in;

@@ -5,6 +5,9 @@
 
 use crate::ring::{Chain, Chunk, Links, Received};
 
+#[cfg(test)]
+mod model;
+
 /// What the worker must do now, all of it, in this order.
 #[derive(Debug, Default, PartialEq, Eq)]
 #[must_use]
@@ -42,11 +45,11 @@ pub struct Echo {
     queued: Chain,
     receiving: Receiving,
     peer: Peer,
-    /// True from send to its completion.
-    sending: bool,
+    /// Buffers in the send that is in flight; zero from its completion on.
+    sending: usize,
     /// True from cancel to its completion.
     cancelling: bool,
-    /// True once the server wants to end: echo what is there, then FIN.
+    /// True from a leave until bytes come or our FIN is out.
     leaving: bool,
     /// True once our FIN is out: what still comes is read and dropped, so that close sends no RST.
     finished: bool,
@@ -81,7 +84,7 @@ impl Echo {
             queued: Chain::default(),
             receiving: Receiving::Idle,
             peer: Peer::Open,
-            sending: false,
+            sending: 0,
             cancelling: false,
             leaving: false,
             finished: false,
@@ -90,7 +93,7 @@ impl Echo {
         (echo, next)
     }
 
-    /// A completion of the receive. At `cap` queued buffers receiving pauses, at half of that it goes on.
+    /// A completion of the receive. At `cap` buffers receiving pauses, at half of that it goes on.
     pub fn received(&mut self, what: Received, more: bool, cap: usize, links: &mut Links) -> Next {
         if !more {
             self.receiving = Receiving::Idle;
@@ -112,8 +115,12 @@ impl Echo {
     }
 
     fn data(&mut self, chunk: Chunk, unwanted: &mut Chain, links: &mut Links) {
-        let wanted = self.peer != Peer::Gone && !self.finished;
-        let queue = if wanted { &mut self.queued } else { unwanted };
+        self.leaving = false;
+        let queue = if self.finished {
+            unwanted
+        } else {
+            &mut self.queued
+        };
         queue.push(chunk, links);
     }
 
@@ -125,8 +132,8 @@ impl Echo {
         cap: usize,
         links: &mut Links,
     ) -> Next {
-        assert!(self.sending, "a send ended that was never begun");
-        self.sending = false;
+        assert!(self.sending > 0, "a send ended that was never begun");
+        self.sending = 0;
         if !delivered {
             self.peer = Peer::Gone;
         }
@@ -149,9 +156,22 @@ impl Echo {
         self.next(cap)
     }
 
-    /// The server wants to end: what has come is echoed, then the peer gets FIN.
+    /// Ends the receive that is armed; the next one is armed once it is over, as the cap allows.
+    pub fn renew(&mut self) -> Next {
+        let receive = match self.receiving {
+            Receiving::Armed => self.cancel(),
+            _ => Receive::Keep,
+        };
+        Next {
+            receive,
+            ..Next::default()
+        }
+    }
+
+    /// The server wants to end, and this peer has been quiet: it gets FIN, unless there are bytes after all.
+    /// Then nothing changes; ask again when it is quiet again.
     pub fn leave(&mut self, cap: usize) -> Next {
-        self.leaving = true;
+        self.leaving = self.is_echoed();
         self.next(cap)
     }
 
@@ -169,29 +189,23 @@ impl Echo {
         let mut next = Next::default();
         if self.peer == Peer::Gone {
             next.give_back = std::mem::take(&mut self.queued);
-        } else if !self.sending && !self.queued.is_empty() {
+        } else if self.sending == 0 && !self.queued.is_empty() {
             next.send = std::mem::take(&mut self.queued);
-            self.sending = true;
+            self.sending = next.send.count();
         }
-        next.receive = self.next_receive(cap);
-        let echoed = !self.sending && self.queued.is_empty();
-        next.finish = self.leaving && echoed && self.peer == Peer::Open && !self.finished;
-        next.close = self.peer != Peer::Open && echoed && self.is_out_of_kernel();
+        let parting = self.leaving && self.peer == Peer::Open && !self.finished;
+        next.receive = self.next_receive(cap, parting);
+        // Only between two receives is all that has come either echoed or still in the socket.
+        next.finish = parting && next.receive == Receive::Arm;
+        next.close = self.peer != Peer::Open && self.is_echoed() && self.is_out_of_kernel();
         next
     }
 
-    fn next_receive(&mut self, cap: usize) -> Receive {
+    fn next_receive(&mut self, cap: usize, parting: bool) -> Receive {
+        let held = self.sending + self.queued.count();
         match self.receiving {
-            Receiving::Armed if self.peer == Peer::Gone || self.queued.count() >= cap => {
-                self.receiving = Receiving::Ending;
-                self.cancelling = true;
-                Receive::Cancel
-            }
-            Receiving::Idle
-                if self.peer == Peer::Open
-                    && self.queued.count() <= cap / 2
-                    && !self.cancelling =>
-            {
+            Receiving::Armed if self.peer == Peer::Gone || held >= cap || parting => self.cancel(),
+            Receiving::Idle if self.peer == Peer::Open && held <= cap / 2 && !self.cancelling => {
                 self.receiving = Receiving::Armed;
                 Receive::Arm
             }
@@ -203,9 +217,17 @@ impl Echo {
         }
     }
 
+    fn cancel(&mut self) -> Receive {
+        self.receiving = Receiving::Ending;
+        self.cancelling = true;
+        Receive::Cancel
+    }
+
+    fn is_echoed(&self) -> bool {
+        self.sending == 0 && self.queued.is_empty()
+    }
+
     fn is_out_of_kernel(&self) -> bool {
-        !self.sending
-            && !self.cancelling
-            && matches!(self.receiving, Receiving::Idle | Receiving::Starved)
+        !self.cancelling && matches!(self.receiving, Receiving::Idle | Receiving::Starved)
     }
 }

@@ -1,7 +1,11 @@
 //! Waking up on time, and noticing that somebody else wants this CPU.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
 use nix::sys::prctl;
-use nix::sys::resource::{UsageWho, getrusage};
+
+use crate::clock::Nanos;
 
 /// Lets timers of this thread fire when they are due instead of up to 50 µs later, together with others
 /// (PR_SET_TIMERSLACK, prctl(2)). Threads it starts later inherit it.
@@ -9,8 +13,61 @@ pub fn be_punctual() {
     let _ = prctl::set_timerslack(1); // In nanoseconds. Refused by nobody; late by 50 µs if it were.
 }
 
-/// How often this thread has lost its CPU while it wanted to run (getrusage(2)): a growing count says that it is
-/// not alone there.
-pub fn preemptions() -> i64 {
-    getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |usage| usage.involuntary_context_switches())
+/// How long this thread has waited for a CPU while it wanted to run: what others took from it.
+///
+/// The second figure of /proc/thread-self/schedstat (sched-stats.rst of the kernel). Counting its involuntary context
+/// switches instead would not do: threads of the kernel cause a hundred of them a second, and take next to nothing.
+#[derive(Debug)]
+pub struct WaitingTime(Option<File>);
+
+impl WaitingTime {
+    /// Of the calling thread.
+    pub fn of_this_thread() -> WaitingTime {
+        WaitingTime(File::open("/proc/thread-self/schedstat").ok())
+    }
+
+    /// Since the thread began; zero for ever where the kernel does not tell (CONFIG_SCHED_INFO).
+    pub fn so_far(&self) -> Nanos {
+        let mut text = [0; 96];
+        let read = self
+            .0
+            .as_ref()
+            .and_then(|file| file.read_at(&mut text, 0).ok());
+        let text = std::str::from_utf8(&text[..read.unwrap_or(0)]).unwrap_or_default();
+        let waited = text
+            .split_ascii_whitespace()
+            .nth(1)
+            .and_then(|ns| ns.parse().ok());
+        Nanos(waited.unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::sys::affinity;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    #[test]
+    fn a_thread_that_shares_its_cpu_notices() {
+        let cpu = affinity::allowed()[0];
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                affinity::pin(cpu).unwrap();
+                while !done.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+            affinity::pin(cpu).unwrap();
+            let waiting = WaitingTime::of_this_thread();
+            let deadline = clock::now() + Nanos(20_000_000_000);
+            while waiting.so_far() < Nanos(1_000_000) {
+                assert!(clock::now() < deadline, "{waiting:?}");
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+    }
 }

@@ -122,8 +122,21 @@ fn an_interval_in_which_nothing_came_is_read_as_empty() {
 /// interval log as each independent reader reads it, and the percentile distribution as a plotter does.
 /// Percentiles to bucket precision, 0.1 %; those that the report has no number for are not compared.
 pub(crate) fn agree(report: &Path, log: &Path, distribution: &Path, latency: &str) {
+    let said = log_agrees(report, log, latency);
+    let text = fs::read_to_string(distribution).unwrap();
+    let count = said["count"].as_u64().unwrap();
+    assert_eq!(rows(&text).last().map_or(0, |row| row.2), count);
+    for (name, q) in PERCENTILES {
+        if let Some(value) = said[name].as_u64() {
+            bracketed(&plotted(&text), q, value);
+        }
+    }
+}
+
+/// Checks that report and interval log tell the same of one latency; returns what the report says of it.
+pub(crate) fn log_agrees(report: &Path, log: &Path, latency: &str) -> Value {
     let report: Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
-    let said = &report["latency_ns"][latency];
+    let said = report["latency_ns"][latency].clone();
     let count = said["count"].as_u64().unwrap();
 
     for (reader, tags) in read_by_all(log) {
@@ -138,14 +151,7 @@ pub(crate) fn agree(report: &Path, log: &Path, distribution: &Path, latency: &st
         let max = said["max"].as_u64().unwrap_or(0).min(60_000_000_000);
         near(facts.max, max, &format!("{reader}, max"));
     }
-
-    let text = fs::read_to_string(distribution).unwrap();
-    assert_eq!(rows(&text).last().map_or(0, |row| row.2), count);
-    for (name, q) in PERCENTILES {
-        if let Some(value) = said[name].as_u64() {
-            bracketed(&plotted(&text), q, value);
-        }
-    }
+    said
 }
 
 /// What every installed reader reads in a log: by its name, facts by tag.

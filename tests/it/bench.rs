@@ -1,0 +1,161 @@
+//! `urecho bench`: one command that starts a server, and leaves nothing behind, however it ends.
+
+use std::fs;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::reports::{Measuring, number};
+use crate::support::{assert_says, until};
+
+#[test]
+fn it_measures_its_own_server_and_leaves_nothing_behind() {
+    let bench = Measuring::bench("-c 50 -d 1s");
+    let server = server_of(&bench);
+    let measured = bench.wait();
+    let report = measured.report(0);
+    assert_eq!(number(report, "/connections/opened"), 50);
+    assert!(
+        report["server"].is_object() && report["partial"] == false,
+        "{report:#}"
+    );
+    let rows = [
+        "load ",
+        "connections  50 opened, 0 failed",
+        "connect ",
+        "messages ",
+        "rate ",
+        "latency ",
+        "p50 ",
+        "p99 ",
+    ];
+    assert_says(&measured.stdout, &rows);
+    assert_says(
+        &measured.stdout,
+        &["server ", "generator ", "CPU per message", "seed "],
+    );
+    assert!(measured.stderr.is_empty(), "{measured}");
+    assert!(!server.lives(), "it is waited for");
+}
+
+#[test]
+fn two_thousand_connections_are_measured() {
+    let measured = Measuring::bench("-c 2000 -d 500ms").wait();
+    assert_eq!(number(measured.report(0), "/connections/opened"), 2_000);
+}
+
+#[test]
+fn server_and_generator_may_have_several_threads() {
+    let measured = Measuring::bench("-c 20 -t 2 --workers 2").wait();
+    assert_eq!(number(measured.report(0), "/plan/threads"), 2);
+}
+
+#[test]
+fn an_interrupted_bench_reports_and_stops_its_server() {
+    let bench = Measuring::bench("-c 20 -d 60s --warmup 0s");
+    let server = server_of(&bench);
+    server.wait_until_busy();
+    bench.signal(Signal::SIGINT);
+    let measured = bench.wait();
+    assert_eq!(measured.report(130)["partial"], true);
+    assert!(!server.lives(), "it is waited for");
+}
+
+#[test]
+fn a_killed_bench_takes_its_server_with_it() {
+    let bench = Measuring::bench("-c 20 -d 60s");
+    let server = server_of(&bench);
+    bench.signal(Signal::SIGKILL);
+    assert_eq!(bench.wait().code, None);
+    until("the server has died with its parent", || !server.lives());
+}
+
+#[test]
+fn a_bench_that_is_killed_while_its_server_works_takes_it_with_it() {
+    let bench = Measuring::bench("-c 20 -d 60s");
+    let server = server_of(&bench);
+    server.wait_until_busy();
+    bench.signal(Signal::SIGKILL);
+    assert_eq!(bench.wait().code, None);
+    until("the server has died with its parent", || !server.lives());
+}
+
+#[test]
+fn a_server_that_dies_is_named_with_its_signal() {
+    let bench = Measuring::bench("-c 20 -d 60s --warmup 0s");
+    let server = server_of(&bench);
+    server.wait_until_busy();
+    kill(Pid::from_raw(server.pid), Signal::SIGKILL).unwrap();
+    let measured = bench.wait();
+    assert!(measured.code.is_some_and(|code| code != 0), "{measured}");
+    assert_says(&measured.stderr, &["the server ", "signal: 9"]);
+    assert!(!server.lives());
+}
+
+/// A child of a bench: its process id may be given to another once it is gone, its start time not.
+struct Child {
+    pid: i32,
+    started: String,
+}
+
+/// Waits until the bench has started its server, and that is really it.
+fn server_of(bench: &Measuring) -> Child {
+    let mut found = None;
+    until("the bench has a child that serves", || {
+        let stats = fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter_map(|entry| {
+                let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+                Stat::of(pid)
+                    .filter(|stat| stat.parent == bench.pid())
+                    .map(|stat| (pid, stat))
+            });
+        found = stats.into_iter().find(|(pid, _)| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|&byte| byte == 0).nth(1) == Some(b"serve")
+        });
+        found.is_some()
+    });
+    let (pid, stat) = found.unwrap();
+    Child {
+        pid,
+        started: stat.started,
+    }
+}
+
+impl Child {
+    /// False once it has exited, waited for or not.
+    fn lives(&self) -> bool {
+        Stat::of(self.pid).is_some_and(|stat| {
+            stat.started == self.started && stat.state != "Z" && stat.state != "X"
+        })
+    }
+
+    /// Waits until it has served for a while: then the load is in the middle.
+    fn wait_until_busy(&self) {
+        let cpu = || urecho::sys::usage::process_cpu(self.pid).unwrap_or_default();
+        until("the server is busy", || cpu().0 > 150_000_000);
+    }
+}
+
+/// What /proc/PID/stat says, proc_pid_stat(5).
+struct Stat {
+    state: String,
+    parent: i32,
+    started: String,
+}
+
+impl Stat {
+    fn of(pid: i32) -> Option<Stat> {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name, in brackets, may hold anything.
+        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+        let (state, parent, started) = (fields.first()?, fields.get(1)?, fields.get(19)?);
+        Some(Stat {
+            state: state.to_string(),
+            parent: parent.parse().ok()?,
+            started: started.to_string(),
+        })
+    }
+}

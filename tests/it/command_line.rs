@@ -1,0 +1,333 @@
+//! What the command line says and refuses: help, versions, one message for each wrong value.
+//!
+//! The help is kept as snapshots; after a change on purpose, `SNAPSHOTS=overwrite cargo test --test it command_line`.
+
+use std::process::Command;
+
+use snapbox::{assert_data_eq, file};
+use urecho::error::Error;
+
+use crate::peers::Peer;
+use crate::support::{Ended, assert_says, run};
+
+#[test]
+fn help_is_as_reviewed() {
+    assert_data_eq!(help("--help"), file!["snapshots/help.txt"]);
+}
+
+#[test]
+fn help_of_serve_is_as_reviewed() {
+    assert_data_eq!(help("serve --help"), file!["snapshots/help_serve.txt"]);
+}
+
+#[test]
+fn help_of_load_is_as_reviewed() {
+    assert_data_eq!(help("load --help"), file!["snapshots/help_load.txt"]);
+}
+
+#[test]
+fn help_of_bench_is_as_reviewed() {
+    assert_data_eq!(help("bench --help"), file!["snapshots/help_bench.txt"]);
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    assert_eq!(
+        help("--version"),
+        concat!("urecho ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+}
+
+#[test]
+fn the_exit_codes_in_the_help_are_those_of_the_errors() {
+    let help = help("--help");
+    let (_, table) = help.split_once("Exit codes:\n").unwrap();
+    let listed = |code: u8| {
+        table
+            .lines()
+            .any(|line| line.trim().starts_with(&format!("{code} ")))
+    };
+    let text = String::new;
+    let errors = [
+        Error::Usage(text()),
+        Error::Machine(text()),
+        Error::Target(text()),
+        Error::Data(text()),
+        Error::Bug(text()),
+    ];
+    for error in errors {
+        assert!(listed(error.exit_code()), "{error:?} in {table}");
+    }
+    assert!(listed(0));
+}
+
+#[test]
+fn a_command_that_is_missing_or_unknown_is_refused_with_the_known_ones() {
+    assert_refused("", &["Usage: urecho <COMMAND>", "serve", "load", "bench"]);
+    assert_refused("sevre", &["unrecognized subcommand 'sevre'", "'serve'"]);
+}
+
+#[test]
+fn an_unknown_flag_is_refused_in_every_command() {
+    for command in ["serve", "load", "bench"] {
+        assert_refused(
+            &format!("{command} --fast"),
+            &["unexpected argument '--fast'"],
+        );
+    }
+}
+
+/// Wrong flags of `serve`, and what the refusal must say.
+const WRONG_SERVE: &[(&str, &[&str])] = &[
+    (
+        "--listen localhost",
+        &[
+            "'localhost' for '--listen <ADDR>'",
+            "invalid socket address",
+        ],
+    ),
+    (
+        "--listen 127.0.0.1:70000",
+        &["'127.0.0.1:70000' for '--listen <ADDR>'"],
+    ),
+    (
+        "--workers 0",
+        &["'0' for '--workers <N>'", "at least 1 is needed"],
+    ),
+    ("--workers -1", &["'-1'"]),
+    (
+        "--workers many",
+        &["'many' for '--workers <N>'", "write a count like `500`"],
+    ),
+    (
+        "--backlog 0",
+        &["'0' for '--backlog <N>'", "at least 1 is needed"],
+    ),
+    (
+        "--backlog 5G",
+        &["'5G' for '--backlog <N>'", "unknown unit `G`"],
+    ),
+    (
+        "--backlog 5000M",
+        &["'5000M' for '--backlog <N>'", "5000000000 is more than"],
+    ),
+    (
+        "--drain-timeout 5",
+        &["'5' for '--drain-timeout <TIME>'", "`5s` or `5ms`"],
+    ),
+    (
+        "--drain-timeout 5h",
+        &["unknown unit `h`", "write a duration like"],
+    ),
+    (
+        "--buffers 0",
+        &["'0' for '--buffers <N>'", "not between 1 and 32,768"],
+    ),
+    (
+        "--buffers 32769",
+        &["'32769' for '--buffers <N>'", "not between 1 and 32,768"],
+    ),
+    (
+        "--buffer-size 4k",
+        &[
+            "'4k' for '--buffer-size <SIZE>'",
+            "`4kB` (4,000 bytes)",
+            "`4KiB` (4,096 bytes)",
+        ],
+    ),
+    ("--buffer-size 63B", &["63 B is not between 64 B and 1 MiB"]),
+    (
+        "--buffer-size 2MiB",
+        &["2 MiB is not between 64 B and 1 MiB"],
+    ),
+    ("--pin=yes", &["unexpected value 'yes' for '--pin'"]),
+    (
+        "--no-nodelay=yes",
+        &["unexpected value 'yes' for '--no-nodelay'"],
+    ),
+    ("here", &["unexpected argument 'here'"]),
+];
+
+#[test]
+fn wrong_values_of_serve_are_refused_with_the_right_form() {
+    for (flags, words) in WRONG_SERVE {
+        assert_refused(&format!("serve {flags}"), words);
+    }
+}
+
+/// Wrong flags of `load` and `bench`, and what the refusal must say.
+const WRONG_MEASURING: &[(&str, &[&str])] = &[
+    (
+        "-c 0",
+        &["'0' for '--connections <N>'", "at least 1 is needed"],
+    ),
+    (
+        "-c 10K",
+        &[
+            "'10K' for '--connections <N>'",
+            "unknown unit `K`",
+            "`10k` (10,000)",
+        ],
+    ),
+    ("-c 1.5", &["'1.5' for '--connections <N>'"]),
+    ("-c 5000M", &["5000000000 is more than this can handle"]),
+    (
+        "-d 10",
+        &["'10' for '--duration <TIME>'", "`10s` or `10ms`"],
+    ),
+    (
+        "-d 0s",
+        &[
+            "'0s' for '--duration <TIME>'",
+            "nothing can be measured in no time",
+            "`10s`",
+        ],
+    ),
+    ("-d ten", &["'ten' for '--duration <TIME>'", "not a number"]),
+    ("-s 64", &["'64' for '--size <SIZE>'", "`64B`"]),
+    (
+        "-s 64k",
+        &[
+            "'64k' for '--size <SIZE>'",
+            "`64kB` (64,000 bytes)",
+            "`64KiB` (65,536 bytes)",
+        ],
+    ),
+    (
+        "-s 0B",
+        &[
+            "'0B' for '--size <SIZE>'",
+            "an empty message has no echo",
+            "`64B`",
+        ],
+    ),
+    ("-s 2GiB", &["2 GiB is more than 1 GiB"]),
+    (
+        "-t 0",
+        &["'0' for '--threads <N>'", "0 is not between 1 and 1,024"],
+    ),
+    ("-t 1025", &["1025 is not between 1 and 1,024"]),
+    (
+        "--warmup 1",
+        &["'1' for '--warmup <TIME>'", "`1s` or `1ms`"],
+    ),
+    (
+        "--drain soon",
+        &["'soon' for '--drain <TIME>'", "not a number"],
+    ),
+    ("--seed -1", &["'-1'"]),
+    ("--seed x", &["'x' for '--seed <N>'"]),
+    ("--pin x", &["'x' for '--pin <CPU>'"]),
+    ("--json", &["a value is required for '--json <FILE>'"]),
+];
+
+#[test]
+fn wrong_values_of_load_and_bench_are_refused_with_the_right_form() {
+    for (flags, words) in WRONG_MEASURING {
+        for command in ["load", "bench"] {
+            assert_refused(&format!("{command} {flags}"), words);
+        }
+    }
+}
+
+#[test]
+fn wrong_targets_are_refused_with_the_right_form() {
+    for target in [
+        "localhost",
+        "127.0.0.1",
+        "127.0.0.1:70000",
+        "127.0.0.1:0",
+        ":7007",
+        "[::1:7007",
+    ] {
+        let what = format!("'{target}' for '[TARGET]");
+        assert_refused(
+            &format!("load {target}"),
+            &[
+                &what,
+                "write ADDRESS:PORT, as in 127.0.0.1:7007 or [::1]:7007",
+            ],
+        );
+    }
+}
+
+#[test]
+fn bench_has_no_target_and_its_workers_are_counted() {
+    assert_refused(
+        "bench 127.0.0.1:7007",
+        &["unexpected argument '127.0.0.1:7007'"],
+    );
+    assert_refused(
+        "bench --workers 0",
+        &["'0' for '--workers <N>'", "at least 1 is needed"],
+    );
+}
+
+#[test]
+fn a_wrong_command_line_opens_nothing() {
+    let peer = Peer::honest();
+    assert_refused(&format!("load {} -s 64k", peer.address), &["`64KiB`"]);
+    assert_eq!(peer.accepted(), 0);
+}
+
+#[test]
+fn a_cpu_that_is_not_there_is_refused_with_the_ones_that_are() {
+    let peer = Peer::honest();
+    let ended = urecho(&format!("load {} --pin 1000", peer.address));
+    assert_eq!(ended.status.code(), Some(4), "{}", ended.stderr);
+    assert_says(
+        &ended.stderr,
+        &["cannot keep this thread to CPU 1000", "choose one of them"],
+    );
+}
+
+#[test]
+fn an_unknown_congestion_control_is_refused() {
+    let peer = Peer::honest();
+    let ended = urecho(&format!("load {} --congestion wishful", peer.address));
+    assert_ne!(ended.status.code(), Some(0));
+    assert!(
+        ended.stderr.starts_with("urecho: ") && ended.stdout.is_empty(),
+        "{}",
+        ended.stderr
+    );
+}
+
+/// Exit 2 before anything is opened, nothing on stdout, one error on stderr with all these words.
+fn assert_refused(line: &str, words: &[&str]) {
+    let ended = urecho(line);
+    assert_eq!(
+        ended.status.code(),
+        Some(2),
+        "urecho {line}: {}",
+        ended.stderr
+    );
+    assert_eq!(ended.stdout, "", "urecho {line}");
+    assert!(
+        ended.stderr.matches("error: ").count() <= 1,
+        "{}",
+        ended.stderr
+    );
+    assert_says(&ended.stderr, words);
+}
+
+/// What goes to stdout, with nothing on stderr and exit 0.
+fn help(line: &str) -> String {
+    let ended = urecho(line);
+    assert_eq!(
+        (ended.status.code(), ended.stderr.as_str()),
+        (Some(0), ""),
+        "urecho {line}"
+    );
+    ended.stdout
+}
+
+fn urecho(line: &str) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
+    // As wide everywhere, and without colours.
+    command
+        .env("COLUMNS", "100")
+        .env("NO_COLOR", "1")
+        .args(line.split_whitespace());
+    run(&mut command)
+}

@@ -1,0 +1,199 @@
+//! `urecho load` against honest peers, and against limits, signals and slow accepts.
+
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::peers::{Answer, Peer};
+use crate::reports::{Measured, Measuring, load, number};
+use crate::support::{ServeProcess, assert_says, run, until};
+
+#[test]
+fn one_byte_messages_come_back_on_a_hundred_connections() {
+    assert_all_echoed(100, &load(Peer::honest().address, "-c 100 -s 1B"));
+}
+
+#[test]
+fn the_usual_message_comes_back_on_one_connection_as_on_fifty() {
+    let peer = Peer::honest();
+    assert_all_echoed(1, &load(peer.address, "-c 1 -s 64B"));
+    assert_all_echoed(50, &load(peer.address, "-c 50 -s 64B"));
+}
+
+#[test]
+fn messages_larger_than_a_buffer_come_back() {
+    assert_all_echoed(20, &load(Peer::honest().address, "-c 20 -s 5000B"));
+}
+
+#[test]
+fn messages_larger_than_the_socket_buffers_come_back() {
+    let peer = Peer::honest();
+    assert_all_echoed(3, &load(peer.address, "-c 3 -s 1MiB -d 500ms"));
+    assert_all_echoed(2, &load(peer.address, "-c 2 -s 3MiB -d 500ms"));
+}
+
+#[test]
+fn two_threads_share_the_connections() {
+    let peer = Peer::honest();
+    assert_all_echoed(51, &load(peer.address, "-c 51 -t 2"));
+    assert_all_echoed(1, &load(peer.address, "-c 1 -t 2"));
+}
+
+#[test]
+fn every_connection_of_the_run_is_opened_once() {
+    let peer = Peer::honest();
+    assert_all_echoed(30, &load(peer.address, "-c 30"));
+    assert_eq!(peer.accepted(), 30);
+}
+
+#[test]
+fn our_own_server_is_as_good_as_any() {
+    let server = ServeProcess::start(&["--workers", "1"]);
+    let measured = load(server.address, "-c 64");
+    assert_all_echoed(64, &measured);
+    assert!(
+        measured.report(0)["server"].is_object(),
+        "its CPU is known: it is local"
+    );
+}
+
+#[test]
+fn a_tiny_accept_queue_and_slow_accepts_only_take_longer() {
+    let peer = Peer::slow_to_accept(1, Duration::from_millis(2));
+    assert_all_echoed(40, &load(peer.address, "-c 40"));
+}
+
+#[test]
+fn a_run_without_warm_up_and_drain_is_a_run() {
+    let measured = load(Peer::honest().address, "-c 5 --warmup 0s --drain 0s");
+    let report = measured.report(measured.code.unwrap());
+    assert!(number(report, "/messages/ok") > 0);
+}
+
+#[test]
+fn the_seed_that_was_given_is_the_seed_that_is_reported() {
+    let measured = load(Peer::honest().address, "-c 1 --seed 12345");
+    assert_eq!(number(measured.report(0), "/plan/seed"), 12_345);
+}
+
+#[test]
+fn an_interrupt_ends_the_run_with_a_partial_report() {
+    assert_eq!(interrupted(Signal::SIGINT, "--warmup 0s").code, Some(130));
+}
+
+#[test]
+fn a_termination_ends_the_run_with_a_partial_report() {
+    assert_eq!(interrupted(Signal::SIGTERM, "--warmup 0s").code, Some(143));
+}
+
+#[test]
+fn a_run_that_is_interrupted_in_its_warm_up_has_measured_nothing_in_no_time() {
+    let measured = interrupted(Signal::SIGINT, "--warmup 60s");
+    let report = measured.report(130);
+    assert_eq!(number(report, "/messages/sent"), 0);
+    assert_eq!(number(report, "/elapsed_ns"), 0, "{report:#}");
+}
+
+#[test]
+fn a_run_that_is_interrupted_while_it_opens_connections_has_measured_nothing_in_no_time() {
+    // The second connection is accepted, and never answered: opening does not end.
+    let peer = Peer::answering(64, |connection, _, bytes| match connection {
+        0 => Answer::Say(bytes),
+        _ => Answer::Nothing,
+    });
+    let measuring = Measuring::load(peer.address, "-c 2 -d 60s");
+    peer.wait_for_messages(2);
+    measuring.signal(Signal::SIGINT);
+    let measured = measuring.wait();
+    assert_eq!(number(measured.report(130), "/elapsed_ns"), 0, "{measured}");
+}
+
+#[test]
+fn more_connections_than_descriptors_are_refused_before_any_is_opened() {
+    let peer = Peer::honest();
+    let script = format!(
+        "ulimit -n 100; exec \"$0\" load {} -c 1000000",
+        peer.address
+    );
+    let ended = run(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_urecho")]));
+    assert_eq!(ended.status.code(), Some(4), "{}", ended.stderr);
+    assert_says(
+        &ended.stderr,
+        &[
+            "1,000,000 connections",
+            "RLIMIT_NOFILE",
+            "may have 100 ",
+            "ulimit -n",
+        ],
+    );
+    assert_eq!(peer.accepted(), 0);
+}
+
+#[test]
+fn the_most_connections_that_a_refusal_offers_do_fit() {
+    let peer = Peer::honest();
+    let within = |connections: &str| {
+        let script = format!(
+            "ulimit -n 100; exec \"$0\" load {} -d 50ms --warmup 0s -c {connections}",
+            peer.address
+        );
+        run(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_urecho")]))
+    };
+    let refusal = within("1000").stderr;
+    let most = refusal.trim().rsplit(' ').next().unwrap();
+    let ended = within(most);
+    assert_eq!(ended.status.code(), Some(0), "-c {most}: {}", ended.stderr);
+}
+
+#[test]
+fn a_server_that_dies_in_the_middle_ends_the_run_and_every_message_is_accounted_for() {
+    let server = ServeProcess::start(&["--workers", "1"]);
+    let before = server.cpu();
+    let measuring = Measuring::load(server.address, "-c 20 -d 60s --warmup 0s");
+    until("the server is busy", || {
+        server.cpu() > before + Duration::from_millis(100)
+    });
+    server.signal(Signal::SIGKILL);
+    let measured = measuring.wait();
+    let report = measured.report(5);
+    assert_eq!(number(report, "/connections/opened"), 20);
+    assert!(
+        number(report, "/messages/ok") > 0 && number(report, "/messages/failed") > 0,
+        "{report:#}"
+    );
+    assert_says(
+        &measured.stderr,
+        &["closed every connection before the run was over"],
+    );
+}
+
+/// All connections opened, all messages came back, none of them changed.
+fn assert_all_echoed(connections: u64, measured: &Measured) {
+    let report = measured.report(0);
+    assert_eq!(number(report, "/connections/opened"), connections);
+    assert_eq!(number(report, "/connect_ns/count"), connections);
+    let (sent, ok) = (
+        number(report, "/messages/sent"),
+        number(report, "/messages/ok"),
+    );
+    assert!(sent == ok && ok > 0, "{report:#}");
+    assert!(
+        report["partial"] == false && measured.stderr.is_empty(),
+        "{measured}"
+    );
+}
+
+/// A long run against an honest peer, cut short by a signal once 1,000 messages have come.
+fn interrupted(signal: Signal, flags: &str) -> Measured {
+    let peer = Peer::answering(64, |_, _, bytes| Answer::Say(bytes));
+    let measuring = Measuring::load(peer.address, &format!("-c 10 -d 60s {flags}"));
+    peer.wait_for_messages(1_000);
+    measuring.signal(signal);
+    let measured = measuring.wait();
+    let report = measured.report(128 + signal as i32);
+    assert_eq!(report["partial"], true);
+    assert_eq!(number(report, "/connections/opened"), 10);
+    assert_says(&measured.stdout, &["PARTIAL: interrupted"]);
+    measured
+}

@@ -1,0 +1,421 @@
+//! `urecho load` against peers that are no echo servers, or stop being one: each lie has its exit code and message.
+
+use std::io::{Read, Write};
+use std::sync::Mutex;
+
+use urecho::load::payload::Voice;
+
+use crate::peers::{Answer, Peer, discard, echo, nobody};
+use crate::reports::{Measured, load, number};
+use crate::support::{assert_says, reset};
+
+/// Bytes in a message here, unless said otherwise: the default.
+const SIZE: usize = 64;
+
+#[test]
+fn a_flipped_bit_in_the_first_message_is_no_echo_server() {
+    let peer = Peer::answering(SIZE, |_, _, bytes| Answer::Say(flipped(bytes, 10)));
+    let (expected, found) = byte(0, 0, 10);
+    let what = format!(
+        "byte 10 of the first message came back as 0x{found:02x} instead of 0x{expected:02x}"
+    );
+    assert_no_echo_server(&peer, &[&what]);
+}
+
+#[test]
+fn a_flipped_bit_in_a_later_message_is_wrong_data_and_named_exactly() {
+    let peer = honest_until(5, |_, bytes| Answer::Say(flipped(bytes, 7)));
+    let (expected, found) = byte(0, 5, 7);
+    let what = format!(
+        "connection 0, message 5, offset 7: expected 0x{expected:02x}, found 0x{found:02x}"
+    );
+    assert_wrong_data(&peer, "-c 1", &[&what]);
+}
+
+#[test]
+fn the_connection_with_the_wrong_data_is_named() {
+    let peer = honest_until(5, |connection, bytes| match connection {
+        1 => Answer::Say(flipped(bytes, 63)),
+        _ => Answer::Say(bytes),
+    });
+    assert_wrong_data(&peer, "-c 2", &["connection 1, message 5, offset 63: "]);
+}
+
+#[test]
+fn wrong_data_on_one_thread_ends_the_run_of_all() {
+    let peer = honest_until(5, |connection, bytes| match connection {
+        3 => Answer::Say(flipped(bytes, 0)),
+        _ => Answer::Say(bytes),
+    });
+    assert_wrong_data(&peer, "-c 8 -t 2 -d 60s", &["message 5, offset 0: "]);
+}
+
+#[test]
+fn a_bit_that_flips_far_into_a_large_message_is_named_exactly() {
+    let peer = Peer::answering(1 << 20, |_, number, bytes| match number {
+        2 => Answer::Say(flipped(bytes, 1_000_000)),
+        _ => Answer::Say(bytes),
+    });
+    assert_wrong_data(
+        &peer,
+        "-c 1 -s 1MiB -d 60s",
+        &["connection 0, message 2, offset 1000000: "],
+    );
+}
+
+#[test]
+fn messages_of_two_connections_in_exchange_are_wrong_data() {
+    let held = Mutex::new(Vec::new());
+    let peer = honest_until(4, move |_, bytes| {
+        let other = std::mem::replace(&mut *held.lock().unwrap(), bytes);
+        if other.is_empty() {
+            Answer::Nothing
+        } else {
+            Answer::Say(other)
+        }
+    });
+    assert_wrong_data(&peer, "-c 2", &["message 4, offset 0: "]);
+}
+
+#[test]
+fn an_old_message_in_place_of_the_new_one_is_wrong_data() {
+    let last = Mutex::new(Vec::new());
+    let peer = Peer::answering(SIZE, move |_, number, bytes| {
+        let mut last = last.lock().unwrap();
+        if number != 6 {
+            last.clone_from(&bytes);
+        }
+        Answer::Say(last.clone())
+    });
+    assert_wrong_data(&peer, "-c 1", &["connection 0, message 6, offset 0: "]);
+}
+
+#[test]
+fn a_message_that_comes_twice_is_wrong_data() {
+    let peer = honest_until(5, |_, bytes| Answer::Say([bytes.clone(), bytes].concat()));
+    assert_wrong_data(
+        &peer,
+        "-c 1",
+        &["connection 0, message 6, ", "found 64 bytes"],
+    );
+}
+
+#[test]
+fn bytes_beyond_the_message_are_wrong_data() {
+    let peer = honest_until(5, |_, bytes| Answer::Say([&bytes[..], b"xyz"].concat()));
+    assert_wrong_data(
+        &peer,
+        "-c 1",
+        &[
+            "connection 0, message 6, ",
+            "had not been sent",
+            "found 3 bytes",
+        ],
+    );
+}
+
+#[test]
+fn a_short_answer_and_an_end_is_no_echo_server() {
+    let peer = Peer::answering(SIZE, |_, _, bytes| Answer::Close(bytes[..10].to_vec()));
+    assert_no_echo_server(
+        &peer,
+        &["only 10 of 64 bytes came back before it closed the connection"],
+    );
+}
+
+#[test]
+fn silence_is_no_echo_server() {
+    let peer = Peer::answering(SIZE, |_, _, _| Answer::Nothing);
+    assert_no_echo_server(
+        &peer,
+        &["it accepted the connection, but nothing came back within 1 s"],
+    );
+}
+
+#[test]
+fn a_peer_that_discards_everything_is_no_echo_server() {
+    let peer = Peer::start(|_, stream| discard(&stream));
+    assert_no_echo_server(
+        &peer,
+        &["it accepted the connection, but nothing came back within 1 s"],
+    );
+}
+
+#[test]
+fn a_peer_that_never_reads_is_no_echo_server_however_large_the_message() {
+    let streams = Mutex::new(Vec::new());
+    let peer = Peer::start(move |_, stream| streams.lock().unwrap().push(stream));
+    let measured = load(peer.address, "-s 100MiB");
+    assert_says(measured.refusal(5), &["nothing came back within 1 s"]);
+}
+
+#[test]
+fn a_banner_is_shown() {
+    let peer = Peer::start(|_, mut stream| {
+        stream.write_all(b"220 mail.example ESMTP\r\n").unwrap();
+        echo(stream);
+    });
+    assert_no_echo_server(
+        &peer,
+        &[
+            r#"It sent "220 mail.example ESMTP\r\n"#,
+            "byte 0 of the first message",
+        ],
+    );
+}
+
+#[test]
+fn the_answer_of_a_web_server_is_shown() {
+    let peer = Peer::start(|_, mut stream| {
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+    });
+    assert_no_echo_server(
+        &peer,
+        &[r#"It sent "HTTP/1.1 400 Bad Request\r\nConnection: close"#],
+    );
+}
+
+#[test]
+fn garbage_from_the_peer_cannot_disturb_the_terminal() {
+    let peer = Peer::start(|_, mut stream| {
+        stream.write_all(b"\x1b]0;owned\x07\xff\x00").unwrap();
+        discard(&stream);
+    });
+    assert_no_echo_server(&peer, &[r#"It sent "\x1b]0;owned\x07\xff\x00""#]);
+}
+
+#[test]
+fn a_close_on_accept_is_no_echo_server() {
+    let peer = Peer::start(|_, stream| drop(stream));
+    assert_no_echo_server(&peer, &["nothing came back"]);
+}
+
+#[test]
+fn a_reset_on_accept_is_no_echo_server() {
+    let peer = Peer::start(|_, stream| reset(stream));
+    // It may come while connecting, while writing, or while reading: the kernel tells only one of them.
+    let measured = load(peer.address, "-c 50");
+    assert_says(measured.refusal(5), &[&peer.address.to_string()]);
+    assert!(
+        ["reset", "closed"]
+            .iter()
+            .any(|word| measured.stderr.contains(word)),
+        "{measured}"
+    );
+    assert_eq!(peer.accepted(), 1);
+}
+
+#[test]
+fn where_nobody_listens_the_message_says_so_and_what_to_do() {
+    let (_taken, address) = nobody();
+    let refusal = load(address, "-c 50");
+    let what = format!("cannot connect to {address}: Connection refused");
+    assert_says(
+        refusal.refusal(5),
+        &[&what, "Nobody listens there", "urecho serve"],
+    );
+}
+
+#[test]
+fn connections_that_fall_silent_leave_missing_messages() {
+    let peer = Peer::answering(SIZE, |connection, number, bytes| {
+        match (connection, number) {
+            (1 | 2, 5..) => Answer::Nothing,
+            _ => Answer::Say(bytes),
+        }
+    });
+    let measured = load(peer.address, "-c 4 --warmup 0s --drain 200ms");
+    let report = measured.report(6);
+    assert_eq!(number(report, "/messages/missing"), 2);
+    assert_eq!(number(report, "/messages/failed"), 0);
+    assert!(
+        report["latency_ns"]["service"]["lower_bounds"]
+            .as_array()
+            .unwrap()
+            .contains(&"max".into())
+    );
+    assert_says(
+        &measured.stderr,
+        &["urecho: 2 of ", "messages went missing"],
+    );
+    let marked = |line: &str| line.trim().starts_with("max ") && line.contains(" > ");
+    assert!(measured.stdout.lines().any(marked), "{measured}");
+}
+
+#[test]
+fn half_of_the_connections_closed_is_counted_and_the_rest_goes_on() {
+    let report = half_lost(|| Answer::Close(Vec::new()));
+    assert_eq!(
+        report.report(6)["connections"]["lost"],
+        serde_json::json!({ "eof": 5 })
+    );
+    assert_says(&report.stdout, &["10 opened, 0 failed, 5 lost (5 eof)"]);
+}
+
+#[test]
+fn half_of_the_connections_reset_is_counted_and_the_rest_goes_on() {
+    let report = half_lost(|| Answer::Reset);
+    assert_eq!(
+        report.report(6)["connections"]["lost"],
+        serde_json::json!({ "reset": 5 })
+    );
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_a_failed_message() {
+    let peer = honest_until(5, |_, bytes| Answer::Close(bytes[..10].to_vec()));
+    let measured = load(peer.address, "-c 1 --warmup 0s");
+    assert_eq!(number(measured.report(5), "/messages/failed"), 1);
+}
+
+#[test]
+fn a_server_that_closes_all_connections_is_an_unreachable_target() {
+    let peer = honest_until(20, |_, _| Answer::Close(Vec::new()));
+    let measured = load(peer.address, "-c 10 --warmup 0s -d 60s");
+    assert_eq!(number(measured.report(5), "/connections/lost/eof"), 10);
+    assert_says(
+        &measured.stderr,
+        &["closed every connection before the run was over"],
+    );
+}
+
+#[test]
+fn connections_that_do_not_open_are_counted_and_the_run_goes_on() {
+    let peer = honest_until(0, |connection, bytes| match connection {
+        7.. => Answer::Reset,
+        _ => Answer::Say(bytes),
+    });
+    let measured = load(peer.address, "-c 10");
+    let report = measured.report(5);
+    assert_eq!(number(report, "/connections/failures/reset"), 3);
+    assert_eq!(number(report, "/connections/opened"), 7);
+    assert!(number(report, "/messages/ok") > 0);
+    assert_says(
+        &measured.stderr,
+        &["urecho: 3 ", "connections did not open"],
+    );
+}
+
+#[test]
+fn a_connection_that_is_never_answered_times_out() {
+    let peer = honest_until(0, |connection, bytes| match connection {
+        1 => Answer::Nothing,
+        _ => Answer::Say(bytes),
+    });
+    let measured = load(peer.address, "-c 3");
+    assert_eq!(
+        number(measured.report(5), "/connections/failures/timeout"),
+        1
+    );
+}
+
+#[test]
+fn a_thread_that_loses_all_its_connections_does_not_lengthen_what_was_measured() {
+    let peer = honest_until(0, |connection, bytes| match connection {
+        0 => Answer::Say(bytes),
+        _ => Answer::Reset,
+    });
+    let measured = load(peer.address, "-c 2 -t 2 --warmup 2s -d 100ms");
+    // The warm-up is far longer than what is measured: it must not be part of it.
+    assert!(
+        number(measured.report(5), "/elapsed_ns") < 2_000_000_000,
+        "{measured}"
+    );
+}
+
+#[test]
+fn whatever_connections_do_every_message_is_accounted_for() {
+    // The sums are checked with every report that is read: see `reports`.
+    for seed in 1..=12 {
+        let peer = Peer::answering(SIZE, move |connection, number, bytes| {
+            whim(seed, connection, number, bytes)
+        });
+        let measured = load(
+            peer.address,
+            "-c 12 -t 2 -d 60ms --warmup 10ms --drain 30ms",
+        );
+        let report = measured.report(measured.code.unwrap());
+        assert!(
+            matches!(measured.code, Some(0 | 3 | 5 | 6)),
+            "seed {seed}: {measured}"
+        );
+        assert_eq!(report["partial"], false, "seed {seed}");
+    }
+}
+
+/// What a connection of a seed does with a message: nearly always it echoes; the first message of all it echoes.
+fn whim(seed: u64, connection: usize, number: usize, bytes: Vec<u8>) -> Answer {
+    let mut dice = [0; 4];
+    Voice::new(seed, connection as u64).fill(number as u64, 0, &mut dice);
+    let part = bytes[..dice[1] as usize % bytes.len()].to_vec();
+    match dice[0] {
+        _ if connection == 0 && number == 0 => Answer::Say(bytes),
+        0 => Answer::Close(part),
+        1 => Answer::Close(bytes),
+        2 => Answer::Reset,
+        3 => Answer::Nothing,
+        4 => Answer::Say(part),
+        _ => Answer::Say(bytes),
+    }
+}
+
+/// Echoes, but for the message with this number on every connection.
+fn honest_until(
+    last: usize,
+    answer: impl Fn(usize, Vec<u8>) -> Answer + Send + Sync + 'static,
+) -> Peer {
+    Peer::answering(SIZE, move |connection, number, bytes| {
+        if number == last {
+            answer(connection, bytes)
+        } else {
+            Answer::Say(bytes)
+        }
+    })
+}
+
+/// Even connections live, odd ones end with message 20. The survivors are measured to the end.
+fn half_lost(end: impl Fn() -> Answer + Send + Sync + 'static) -> Measured {
+    let peer = honest_until(20, move |connection, bytes| match connection % 2 {
+        0 => Answer::Say(bytes),
+        _ => end(),
+    });
+    let measured = load(peer.address, "-c 10 --warmup 0s -d 500ms");
+    let report = measured.report(6);
+    assert_eq!(number(report, "/messages/failed"), 5);
+    assert!(number(report, "/elapsed_ns") >= 100_000_000); // of 500 ms
+    assert!(number(report, "/messages/ok") > 10 * 20);
+    measured
+}
+
+/// Refused with exit 5 and this message, after a single connection of the 50 that were asked for.
+fn assert_no_echo_server(peer: &Peer, words: &[&str]) {
+    let measured = load(peer.address, "-c 50 --seed 1");
+    let refusal = measured.refusal(5);
+    assert_says(
+        refusal,
+        &[&format!("{} is not an echo server: ", peer.address)],
+    );
+    assert_says(refusal, words);
+    assert_eq!(peer.accepted(), 1, "one connection is enough to tell");
+}
+
+/// Ended with exit 6 and this message.
+fn assert_wrong_data(peer: &Peer, flags: &str, words: &[&str]) {
+    let measured = load(peer.address, &format!("{flags} --seed 1"));
+    let refusal = measured.refusal(6);
+    assert_says(refusal, &[&format!("wrong data from {}: ", peer.address)]);
+    assert_says(refusal, words);
+}
+
+fn flipped(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
+    bytes[at] ^= 1;
+    bytes
+}
+
+/// What seed 1 says at this place, and what comes back with a bit flipped.
+fn byte(connection: u64, message: u64, at: u64) -> (u8, u8) {
+    let mut byte = [0];
+    Voice::new(1, connection).fill(message, at, &mut byte);
+    (byte[0], byte[0] ^ 1)
+}

@@ -1,0 +1,204 @@
+//! Files and exit codes: all of them tell of the same run.
+
+use std::fs;
+use std::path::PathBuf;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::readers;
+use crate::reports::{Measuring, load, number};
+use crate::support::{Server, assert_says};
+
+const OPEN: &str = "-c 10 --rate 2k/s -d 1200ms --drain 5s";
+
+fn file(folder: &TempDir, name: &str) -> PathBuf {
+    folder.path().join(name)
+}
+
+fn read(folder: &TempDir, name: &str) -> String {
+    fs::read_to_string(file(folder, name)).unwrap()
+}
+
+#[test]
+fn report_log_and_distribution_agree_as_independent_readers_read_them() {
+    for (flags, latencies) in [
+        (OPEN, ["response", "service"]),
+        ("-c 10 -d 1200ms", ["service", "service"]),
+    ] {
+        let (server, folder) = (Server::start(), TempDir::new().unwrap());
+        let path = |name| file(&folder, name).display().to_string();
+        let measured = load(
+            server.address,
+            &format!(
+                "{flags} --hlog {} --hgrm {}",
+                path("r.hlog"),
+                path("r.hgrm")
+            ),
+        );
+        fs::write(file(&folder, "r.json"), measured.report(0).to_string()).unwrap();
+        let files = ["r.json", "r.hlog", "r.hgrm"].map(|name| file(&folder, name));
+        readers::agree(&files[0], &files[1], &files[2], latencies[0]);
+        readers::log_agrees(&files[0], &files[1], latencies[1]);
+    }
+}
+
+#[test]
+fn seconds_add_up_to_the_report() {
+    let (server, folder) = (Server::start(), TempDir::new().unwrap());
+    let path = |name| file(&folder, name).display().to_string();
+    let measured = load(
+        server.address,
+        &format!("{OPEN} --jsonl {} --csv {}", path("s.jsonl"), path("s.csv")),
+    );
+    let report = measured.report(0);
+    let objects: Vec<Value> = read(&folder, "s.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(objects.len() >= 2, "{measured}");
+    let csv = read(&folder, "s.csv");
+    let column = csv
+        .lines()
+        .next()
+        .unwrap()
+        .split(',')
+        .position(|name| name == "ok")
+        .unwrap();
+    let cells = csv
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').nth(column).unwrap().parse::<u64>().unwrap());
+    assert_eq!(cells.sum::<u64>(), number(report, "/messages/ok"));
+    for name in ["sent", "ok", "failed", "missing"] {
+        let sum: u64 = objects
+            .iter()
+            .map(|object| object[name].as_u64().unwrap())
+            .sum();
+        assert_eq!(sum, number(report, &format!("/messages/{name}")), "{name}");
+    }
+}
+
+#[test]
+fn an_interrupted_run_marks_every_file_as_partial_and_leaves_no_scraps() {
+    let (server, folder) = (Server::start(), TempDir::new().unwrap());
+    let names = ["p.hgrm", "p.hlog", "p.jsonl", "p.csv"];
+    let flags = names
+        .map(|name| format!("--{} {}", &name[2..], file(&folder, name).display()))
+        .join(" ");
+    let measuring = Measuring::load(
+        server.address,
+        &format!("-c 5 --rate 1k/s -d 60s --drain 5s {flags}"),
+    );
+    // Written once the first second is over.
+    crate::support::until("the first second is on its way", || {
+        fs::read_dir(folder.path()).unwrap().flatten().any(|entry| {
+            entry.file_name().to_string_lossy().contains("jsonl")
+                && entry.metadata().unwrap().len() > 0
+        })
+    });
+    measuring.signal(Signal::SIGINT);
+    assert_eq!(measuring.wait().report(130)["partial"], true);
+    for name in names {
+        assert!(
+            read(&folder, name).to_lowercase().contains("partial"),
+            "{name}"
+        );
+    }
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().count(),
+        names.len(),
+        "no drafts are left"
+    );
+}
+
+#[test]
+fn a_failed_run_leaves_no_file_behind() {
+    let folder = TempDir::new().unwrap();
+    let (_held, nobody) = crate::peers::nobody();
+    load(
+        nobody,
+        &format!("--hlog {}", file(&folder, "x.hlog").display()),
+    )
+    .refusal(5);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_told_before_anything_is_sent() {
+    let server = Server::start();
+    let refusal = load(server.address, "--hlog /nowhere/x.hlog");
+    assert_says(refusal.refusal(4), &["/nowhere/x.hlog"]);
+    assert_eq!(server.stop_clean().accepted, 0);
+}
+
+#[test]
+fn assertions_decide_the_exit_code() {
+    let server = Server::start();
+    for (conditions, code, words) in [
+        (
+            "--assert p50<10s --assert errors<=0 --assert rate>=1/s",
+            0,
+            "true",
+        ),
+        ("--assert p50<1ns", 1, "false"),
+        ("--assert p99.99<10s", 3, "undecided"),
+        ("--assert p50<1ns --assert p99.99<10s", 1, "false"),
+    ] {
+        let measured = load(
+            server.address,
+            &format!("-c 2 -d 300ms --think 1ms {conditions}"),
+        );
+        measured.report(code);
+        assert_says(&measured.stdout, &[words]);
+    }
+}
+
+#[test]
+fn a_rate_that_cannot_be_kept_makes_the_verdict_invalid() {
+    let server = Server::start();
+    let measured = load(server.address, "-c 2 --rate 3M/s -d 100ms --drain 30s");
+    assert_eq!(
+        measured.report(3)["verdict"]["grade"],
+        "INVALID",
+        "{measured}"
+    );
+    assert_says(&measured.stdout, &["INVALID"]);
+}
+
+#[test]
+fn find_max_prints_a_curve_and_the_highest_rate_that_held() {
+    let (server, folder) = (Server::start(), TempDir::new().unwrap());
+    let path = file(&folder, "curve.json");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_urecho"));
+    let flags = "--find-max p50<100ms -c 4 -d 200ms --warmup 50ms --drain 10s --json";
+    command
+        .arg("load")
+        .arg(server.address.to_string())
+        .args(flags.split(' '))
+        .arg(&path);
+    let ended = crate::support::run(&mut command);
+    assert_eq!(
+        ended.status.code(),
+        Some(0),
+        "{}{}",
+        ended.stdout,
+        ended.stderr
+    );
+    assert_says(
+        &ended.stdout,
+        &["planned", "p99.9", "is the highest rate with p50 < 100ms"],
+    );
+    let curve: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let found = curve["found_per_s"].as_f64().unwrap();
+    let points = curve["points"].as_array().unwrap();
+    let held = points
+        .iter()
+        .filter(|point| point["held"] == true && point["rate_per_s"].as_f64() == Some(found));
+    assert!(held.count() >= 2, "what is found has held twice: {curve:#}");
+    assert!(
+        points.iter().any(|point| point["held"] == false),
+        "and something above it has not: {curve:#}"
+    );
+}

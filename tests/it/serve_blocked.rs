@@ -1,0 +1,102 @@
+//! A host that blocks io_uring, as container runtimes do it: by a seccomp filter, seccomp(2).
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use crate::support::{Ended, assert_says, run};
+
+#[test]
+fn a_forbidden_io_uring_is_explained_as_docker_forbids_it() {
+    let ended = serve_blocked(libc::EPERM);
+    assert_one_message(&ended);
+    assert_says(
+        &ended.stderr,
+        &[
+            "cannot create an io_uring",
+            "Operation not permitted",
+            "seccomp",
+            "Docker",
+        ],
+    );
+}
+
+#[test]
+fn a_hidden_io_uring_is_explained_as_podman_hides_it() {
+    let ended = serve_blocked(libc::ENOSYS);
+    assert_one_message(&ended);
+    assert_says(
+        &ended.stderr,
+        &[
+            "cannot create an io_uring",
+            "Function not implemented",
+            "seccomp",
+            "Podman",
+        ],
+    );
+}
+
+fn assert_one_message(ended: &Ended) {
+    assert_eq!(ended.status.code(), Some(4), "{}", ended.stderr);
+    assert_eq!(ended.stdout, "", "nobody listens");
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    assert!(ended.stderr.starts_with("urecho: "), "{}", ended.stderr);
+}
+
+/// `urecho serve` where io_uring_setup(2) answers `errno`.
+#[allow(unsafe_code)] // nobody else blocks a system call for one child
+fn serve_blocked(errno: i32) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
+    command.args(["serve", "--listen", "127.0.0.1:0"]);
+    let filter = filter(libc::SYS_io_uring_setup as u32, errno as u32);
+    // SAFETY: between fork and exec it makes two system calls and touches only what it owns.
+    unsafe { command.pre_exec(move || install(&filter)) };
+    run(&mut command)
+}
+
+/// "If this system call, answer this error; else allow." BPF as in seccomp(2).
+fn filter(syscall: u32, errno: u32) -> [libc::sock_filter; 4] {
+    let line = |code: u32, jt, jf, k| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    [
+        // The number of the system call is the first field of `seccomp_data`.
+        line(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        line(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, syscall),
+        line(
+            libc::BPF_RET | libc::BPF_K,
+            0,
+            0,
+            libc::SECCOMP_RET_ERRNO | errno,
+        ),
+        line(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ]
+}
+
+#[allow(unsafe_code)] // a filter is installed by system calls that no crate here wraps
+fn install(filter: &[libc::sock_filter]) -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_ptr().cast_mut(),
+    };
+    // SAFETY: plain numbers; an unprivileged process must promise this before it may filter itself.
+    let promised = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    if promised != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel copies the program, which lives until the end of this function.
+    let installed = unsafe {
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const program,
+        )
+    };
+    if installed != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! Little of everything: buffers, queue entries, descriptors; and the CPU that waiting costs.
+
+use std::io::Write;
+use std::net::{Shutdown, TcpStream};
+
+use urecho::ring::Queues;
+
+use crate::support::{
+    ServeProcess, Server, assert_at_most, assert_comes, assert_echo, assert_ends_with, bytes,
+    connect_many,
+};
+
+#[test]
+fn two_buffers_serve_two_hundred_connections() {
+    let server = Server::with(|plan| {
+        plan.buffers.hot = 2;
+        plan.buffers.total = 2;
+    });
+    let mut streams = server.connect_many(200);
+    assert_all_echo(&mut streams, 20_000);
+    drop(streams);
+    let counters = server.stop_clean();
+    assert!(counters.starved > 0, "buffers were scarce: {counters}");
+}
+
+#[test]
+fn eight_queue_entries_serve_five_hundred_connections() {
+    let server = Server::with(|plan| {
+        plan.queues = Queues {
+            submissions: 8,
+            completions: 8,
+        }
+    });
+    let mut streams = server.connect_many(500);
+    assert_all_echo(&mut streams, 10_000);
+    drop(streams);
+    server.stop_clean();
+}
+
+#[test]
+fn without_descriptors_it_waits_quietly_and_serves_on_when_some_are_free() {
+    let server = ServeProcess::with_descriptors(64, &["--workers", "2"]);
+    let mut streams: Vec<TcpStream> = (0..200).map(|_| server.connect()).collect();
+    crate::support::until("the server is full", || server.descriptors() >= 64);
+    assert_at_most("CPU while full", server.busy(), 0.10);
+    // In the order in which they came, each makes room for one more.
+    for (number, mut stream) in streams.drain(..).enumerate() {
+        assert_echo(&mut stream, &bytes(64, number as u64));
+    }
+}
+
+#[test]
+fn idle_connections_cost_no_cpu() {
+    let server = ServeProcess::start(&["--workers", "2"]);
+    let streams = connect_many(server.address, 500);
+    assert_at_most("CPU while idle", server.busy(), 0.02);
+    drop(streams);
+}
+
+#[test]
+fn steady_traffic_needs_no_worker_thread_of_the_kernel() {
+    let server = ServeProcess::start(&["--workers", "2"]);
+    let mut streams = connect_many(server.address, 50);
+    for round in 0..100 {
+        assert_all_echo(&mut streams[..10], 100 + round * 100);
+        let threads = server.threads();
+        assert!(
+            threads.iter().all(|name| !name.starts_with("iou-wrk")),
+            "{threads:?}"
+        );
+    }
+    for stream in &mut streams {
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_ends_with(stream, b"");
+    }
+    let threads = server.threads();
+    assert!(
+        threads.iter().all(|name| !name.starts_with("iou-wrk")),
+        "{threads:?}"
+    );
+}
+
+/// All write, then all read: their bytes are on the way at the same time.
+fn assert_all_echo(streams: &mut [TcpStream], size: usize) {
+    for (number, stream) in streams.iter_mut().enumerate() {
+        stream.write_all(&bytes(size, number as u64)).unwrap();
+    }
+    for (number, stream) in streams.iter_mut().enumerate() {
+        assert_comes(stream, &bytes(size, number as u64));
+    }
+}

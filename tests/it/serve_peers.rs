@@ -1,0 +1,92 @@
+//! Many peers at once: stalled ones, rude ones, short-lived ones; each of the others gets its own bytes.
+
+use std::io::Write;
+
+use urecho::serve::Plan;
+use urecho::serve::counters::Counters;
+
+use crate::support::{
+    ServeProcess, Server, assert_at_most, assert_echo, assert_echo_to_the_end, bytes, reset,
+    shrink, stuff, until,
+};
+
+#[test]
+fn peers_that_never_read_do_not_starve_one_that_does() {
+    assert_served_beside_stalled(1000, |_| {});
+}
+
+#[test]
+fn peers_that_never_read_do_not_starve_one_that_does_in_a_small_pool() {
+    assert_served_beside_stalled(300, |plan| {
+        plan.buffers.hot = 64;
+        plan.buffers.total = 1024;
+    });
+}
+
+#[test]
+fn resets_in_mid_stream_cost_nothing_but_their_connection() {
+    let server = Server::start();
+    for storm in 0..3 {
+        let streams = server.connect_many(200);
+        let mut steady = server.connect();
+        for (number, mut stream) in streams.into_iter().enumerate() {
+            stream.set_nonblocking(true).unwrap();
+            // Full is fine: the reset comes in the middle of something either way.
+            let _ = stream.write(&bytes(number * 400, storm));
+            reset(stream);
+            assert_echo(&mut steady, &bytes(64, number as u64));
+        }
+    }
+    assert_echo_to_the_end(&server.connect(), &bytes(100_000, 9));
+    let counters = server.stop_clean();
+    assert!(
+        !counters.errors.is_empty(),
+        "resets are counted by kind: {counters}"
+    );
+}
+
+#[test]
+fn two_thousand_short_connections_leave_no_slot_and_no_buffer() {
+    let server = Server::start();
+    for number in 0..2000 {
+        assert_echo(&mut server.connect(), &bytes(64, number));
+    }
+    assert_eq!(server.stop_clean().accepted, 2000);
+}
+
+#[test]
+fn two_thousand_short_connections_leave_no_descriptor() {
+    let server = ServeProcess::start(&["--workers", "2"]);
+    let before = server.descriptors();
+    for number in 0..2000 {
+        assert_echo(&mut server.connect(), &bytes(64, number));
+    }
+    until("all descriptors are closed", || {
+        server.descriptors() == before
+    });
+}
+
+#[test]
+fn connections_are_spread_over_the_workers() {
+    let server = Server::with(|plan| plan.workers = 2);
+    let streams = server.connect_many(100);
+    drop(streams);
+    let counters = server.stop_clean();
+    assert_eq!(counters.accepted, 100);
+    assert_at_most("connections of the busier worker", counters.busiest, 60);
+}
+
+/// Many stalled peers, and one that is served.
+fn assert_served_beside_stalled(stalled: usize, change: impl FnOnce(&mut Plan)) -> Counters {
+    let server = Server::with(change);
+    let streams = server.connect_many(stalled);
+    streams.iter().for_each(shrink);
+    stuff(&streams);
+    let mut steady = server.connect();
+    for number in 0..100 {
+        assert_echo(&mut steady, &bytes(1000, number));
+    }
+    assert_echo_to_the_end(&steady, &bytes(1 << 20, 7));
+    streams.into_iter().for_each(reset);
+    server.stop_clean()
+}

@@ -1,0 +1,68 @@
+//! What the real binary says and answers before it serves: addresses, ports, options that cannot be had.
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
+
+use crate::support::{Ended, ServeProcess, assert_echo, assert_says, run};
+
+#[test]
+fn port_0_announces_the_real_port() {
+    let server = ServeProcess::start(&["--workers", "1"]);
+    assert_ne!(server.address.port(), 0);
+    assert_says(
+        &server.announced,
+        &["listening on 127.0.0.1:", "engine=uring (", "workers=1\n"],
+    );
+    assert_echo(&mut server.connect(), b"found you");
+}
+
+#[test]
+fn it_serves_over_ipv6() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        return println!("SKIPPED: needs IPv6 on the loopback interface");
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
+    command.args(["serve", "--listen", "[::1]:0"]);
+    let server = ServeProcess::spawn(command);
+    assert!(server.address.is_ipv6());
+    assert_echo(&mut server.connect(), b"sixth sense");
+}
+
+#[test]
+fn a_taken_address_is_refused_with_what_to_try() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let ended = serve(address, &[]);
+    assert_eq!(ended.status.code(), Some(4), "{}", ended.stderr);
+    assert_says(
+        &ended.stderr,
+        &[
+            &format!("cannot listen on {address}: "),
+            "Address already in use",
+            "ss -ltnp",
+        ],
+    );
+    assert_eq!(ended.stdout, "");
+}
+
+#[test]
+fn an_unknown_congestion_control_is_refused_with_the_known_ones() {
+    let ended = serve(
+        SocketAddr::from(([127, 0, 0, 1], 0)),
+        &["--congestion", "wishful"],
+    );
+    assert_eq!(ended.status.code(), Some(4), "{}", ended.stderr);
+    let available =
+        std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control").unwrap();
+    assert_says(
+        &ended.stderr,
+        &["wishful", "No such file", available.trim()],
+    );
+}
+
+fn serve(address: SocketAddr, flags: &[&str]) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
+    run(command
+        .args(["serve", "--listen", &address.to_string()])
+        .args(flags))
+}

@@ -1,0 +1,126 @@
+//! The way out: what has come is echoed, everybody hears the end, and the second signal waits for nobody.
+
+use std::net::{Shutdown, TcpStream};
+
+use nix::sys::signal::Signal;
+
+use crate::support::{
+    ServeProcess, Server, assert_ends_with, assert_says, bytes, connect_many, shrink, stuff, until,
+};
+
+#[test]
+fn sigterm_ends_a_server_well() {
+    assert_signal_drains(Signal::SIGTERM);
+}
+
+#[test]
+fn sigint_ends_a_server_well() {
+    assert_signal_drains(Signal::SIGINT);
+}
+
+#[test]
+fn a_second_sigterm_ends_a_stuck_server_at_once() {
+    assert_second_signal_ends(Signal::SIGTERM, 143);
+}
+
+#[test]
+fn a_second_sigint_ends_a_stuck_server_at_once() {
+    assert_second_signal_ends(Signal::SIGINT, 130);
+}
+
+#[test]
+fn the_drain_timeout_cuts_a_stuck_peer_and_says_so() {
+    let server = ServeProcess::start(&["--drain-timeout", "200ms"]);
+    let _stuck = stuck_peer(&server);
+    server.signal(Signal::SIGTERM);
+    let ended = server.wait();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert_says(&ended.stderr, &["accepted=1", "cut=1"]);
+}
+
+#[test]
+fn a_server_that_drains_refuses_newcomers() {
+    let server = Server::with(|plan| plan.drain_timeout = urecho::clock::Nanos::NEVER);
+    let mut stuck = server.connect();
+    shrink(&stuck);
+    let written = stuff(std::slice::from_ref(&stuck))[0];
+    server.fire();
+    until("newcomers are refused", || {
+        TcpStream::connect(server.address).is_err()
+    });
+    stuck.shutdown(Shutdown::Write).unwrap();
+    assert_ends_with(&mut stuck, &vec![b'x'; written]);
+    server.stop_clean();
+}
+
+#[test]
+fn a_stop_echoes_what_had_come_and_then_says_goodbye() {
+    for round in 0..10 {
+        let server = Server::start();
+        let mut streams = server.connect_many(20);
+        for stream in &mut streams {
+            std::io::Write::write_all(stream, &bytes(3000, round)).unwrap();
+        }
+        server.fire();
+        for stream in &mut streams {
+            assert_ends_with(stream, &bytes(3000, round));
+        }
+        drop(streams);
+        server.stop_clean();
+    }
+}
+
+/// One peer in the middle of 4 MiB, three idle ones, and a signal.
+fn assert_signal_drains(signal: Signal) {
+    let server = ServeProcess::start(&["--workers", "2"]);
+    let mut idle = connect_many(server.address, 3);
+    let mut busy = server.connect();
+    let sent = bytes(4 << 20, 1);
+    let mut writer = busy.try_clone().unwrap();
+    std::thread::scope(|scope| {
+        let written = scope.spawn(|| {
+            std::io::Write::write_all(&mut writer, &sent).unwrap();
+            writer.shutdown(Shutdown::Write).unwrap();
+        });
+        let mut first = [0; 100_000];
+        std::io::Read::read_exact(&mut busy, &mut first).unwrap();
+        assert!(first[..] == sent[..first.len()]);
+        server.signal(signal);
+        assert_ends_with(&mut busy, &sent[first.len()..]);
+        written.join().unwrap();
+    });
+    for stream in &mut idle {
+        assert_ends_with(stream, b"");
+    }
+    drop((idle, busy, writer));
+    let ended = server.wait();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert_says(
+        &ended.stderr,
+        &[
+            "accepted=4 closed=4",
+            "bytes_in=4194328 bytes_out=4194328",
+            "errors=0",
+        ],
+    );
+}
+
+fn assert_second_signal_ends(signal: Signal, code: i32) {
+    let server = ServeProcess::start(&["--drain-timeout", "60m"]);
+    let _stuck = stuck_peer(&server);
+    server.signal(signal);
+    until("the first signal is heard", || {
+        TcpStream::connect(server.address).is_err()
+    });
+    server.signal(signal);
+    let ended = server.wait();
+    assert_eq!(ended.status.code(), Some(code), "{}", ended.stderr);
+}
+
+/// It has written all it can and never reads.
+fn stuck_peer(server: &ServeProcess) -> TcpStream {
+    let stuck = server.connect();
+    shrink(&stuck);
+    stuff(std::slice::from_ref(&stuck));
+    stuck
+}
