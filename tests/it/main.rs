@@ -21,5 +21,6 @@ mod serve_streams;
 mod shapes;
 mod source;
 mod stall;
+mod standard_tools;
 mod support;
 mod tidy;

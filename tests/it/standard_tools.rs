@@ -1,0 +1,70 @@
+//! What everybody has at hand gets back exactly what it sent: netcat, socat, and a Python socket that half-closes.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::thread;
+
+use crate::support::{Server, bytes};
+
+/// More than all buffers on the way hold, so that the tool must read while it writes.
+const LEN: usize = 3_000_000;
+
+#[test]
+fn netcat_gets_back_what_it_sent() {
+    echo_through("nc", |address| {
+        format!("nc -N {} {}", address.ip(), address.port())
+    });
+}
+
+#[test]
+fn socat_gets_back_what_it_sent() {
+    echo_through("socat", |address| format!("socat -t 10 - TCP:{address}"));
+}
+
+#[test]
+fn a_python_socket_that_half_closes_gets_back_what_it_sent() {
+    let script = "import socket, sys, threading\n\
+        peer = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n\
+        def say():\n    peer.sendall(sys.stdin.buffer.read())\n    peer.shutdown(socket.SHUT_WR)\n\
+        threading.Thread(target=say).start()\n\
+        while heard := peer.recv(65536): sys.stdout.buffer.write(heard)\n";
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), script).unwrap();
+    let path = file.path().display().to_string();
+    echo_through("python3", |address| {
+        format!("python3 {path} {} {}", address.ip(), address.port())
+    });
+}
+
+/// Pipes bytes through a tool and the server, and compares.
+fn echo_through(tool: &str, line: impl Fn(SocketAddr) -> String) {
+    let server = Server::start();
+    let sent = bytes(LEN, 7);
+    let line = line(server.address);
+    let mut words = line.split(' ');
+    let mut command = Command::new(words.next().unwrap());
+    command
+        .args(words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let Ok(mut child) = command.spawn() else {
+        eprintln!("SKIPPED: needs {tool}");
+        return;
+    };
+    let mut stdin = child.stdin.take().unwrap();
+    let output = thread::scope(|scope| {
+        scope.spawn(|| {
+            stdin.write_all(&sent).unwrap();
+            drop(stdin); // The end of what is sent.
+        });
+        child.wait_with_output().unwrap()
+    });
+    assert!(output.status.success(), "{line}: {}", output.status);
+    assert!(
+        output.stdout == sent,
+        "{line}: {} of {LEN} bytes came back",
+        output.stdout.len()
+    );
+    server.stop_clean();
+}
