@@ -44,9 +44,9 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
     let outcome = load::execute(plan(server.address())?, &flags.outputs, &stop);
     // A server that died explains every other failure.
     server.check()?;
-    let code = outcome?;
+    // Its sockets close a moment before it is dead: the check may have come too early, the stop cannot.
     server.stop()?;
-    Ok(code)
+    outcome
 }
 
 /// Which CPUs serve and which generate; empty where there are not enough to part.

@@ -307,6 +307,9 @@ impl Worker<'_> {
 
     /// When to wake up though nothing completes.
     pub(super) fn wake_up(&self) -> Nanos {
+        if self.must_feed() {
+            return self.now;
+        }
         let Some(phases) = self.pacing.phases else {
             let glance = self.now + GLANCE;
             return if self.pacing.arrived {

@@ -50,7 +50,11 @@ pub(super) fn prove(plan: &Plan) -> Result<Proven> {
     let ending = thread::scope(|scope| {
         // Written beside the reading: a large message is echoed before it has been sent.
         scope.spawn(|| write(&stream, &expected));
-        read(&stream, &expected, &mut found, deadline)
+        let ending = read(&stream, &expected, &mut found, deadline);
+        if found != expected {
+            let _ = stream.shutdown(std::net::Shutdown::Both); // Lets the writer go.
+        }
+        ending
     });
     if found == expected {
         reset_timeouts(&stream).map_err(|cause| {
@@ -89,14 +93,8 @@ fn read(
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(len) => found.extend_from_slice(&buffer[..len]),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => {
-                let _ = stream.shutdown(std::net::Shutdown::Both); // Lets the writer go.
-                return Err(error);
-            }
+            Err(error) => return Err(error),
         }
-    }
-    if found != expected {
-        let _ = stream.shutdown(std::net::Shutdown::Both); // Lets the writer go.
     }
     Ok(())
 }

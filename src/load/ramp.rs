@@ -18,9 +18,8 @@ use crate::sys::socket;
 /// in common use (128), so that no SYN is dropped. Halved whenever one was.
 const WINDOW: usize = 96;
 
-/// A connection that took this long to open and answer found the accept queue full: a lost SYN is repeated after 1 s,
-/// lost first bytes after 200 ms (RFC 6298; Linux's least is 200 ms).
-const QUEUE_FULL: Nanos = Nanos(190_000_000);
+/// A connection that took this long has lost a SYN: the kernel repeats it after 1 s (RFC 6298).
+const SYN_LOST: Nanos = Nanos(900_000_000);
 
 /// How long one connection may take to open and answer: three lost SYN are repeated within 7 s.
 const OPENING: Nanos = Nanos(10_000_000_000);
@@ -198,7 +197,11 @@ impl Worker<'_> {
         if let Err(errno) = result {
             return self.lost(key, Loss::from(errno));
         }
-        self.found.connect.record(now - connection.begin);
+        let took = now - connection.begin;
+        self.found.connect.record(took);
+        if took >= SYN_LOST {
+            self.ramp.window = (self.ramp.window / 2).max(1);
+        }
         if self.pacing.is_running() {
             // Churn: the target has proven itself; this one's messages count from the first.
             connection.stage = Stage::Open;
@@ -215,9 +218,6 @@ impl Worker<'_> {
     pub(super) fn proven(&mut self, key: Key) {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.stage = Stage::Open;
-            if self.now - connection.begin >= QUEUE_FULL {
-                self.ramp.window = (self.ramp.window / 2).max(1);
-            }
             connection.begin = Nanos::NEVER;
         }
         self.opened(key);
@@ -226,11 +226,24 @@ impl Worker<'_> {
     fn opened(&mut self, key: Key) {
         self.found.opened += 1;
         self.ramp.under_way -= 1;
-        self.ramp.window = (self.ramp.window + 1).min(WINDOW);
+        self.expire();
+        if !self.waits_for_an_older_one(key) {
+            self.ramp.window = (self.ramp.window + 1).min(WINDOW);
+        }
         self.speak(key);
         if self.pacing.is_running() {
             self.first_messages(key);
         }
+    }
+
+    /// True while a connection that was dialled before this one is on its way: its SYN may be lost, and more at once
+    /// would lose more, all of which come back at the same instant. [`Worker::expire`] has put the oldest in front.
+    fn waits_for_an_older_one(&mut self, key: Key) -> bool {
+        let Some(&(_, oldest)) = self.ramp.opening.front() else {
+            return false;
+        };
+        let mut number = |key| Some(self.connections.get_mut(key)?.number);
+        number(oldest) < number(key)
     }
 
     /// The target has sent FIN: the end of a close that we began, or a loss.

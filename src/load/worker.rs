@@ -277,6 +277,11 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// True while those that wait for a buffer can be served, though nothing completes.
+    pub(super) fn must_feed(&self) -> bool {
+        !self.starved.is_empty() && self.ring.offered() > 0
+    }
+
     /// Serves those that wait for a buffer, in order.
     fn feed(&mut self) {
         for _ in 0..self.starved.len().min(self.ring.offered()) {

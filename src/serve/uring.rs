@@ -382,6 +382,10 @@ impl Worker<'_> {
 
     /// When to wake up though nothing completes.
     fn wake_up(&self) -> Nanos {
+        if !self.starved.is_empty() && self.ring.offered() > 0 {
+            // Those fed last may have nothing to receive, and then no completion would feed the next ones.
+            return clock::now();
+        }
         let drain = self.drain.unwrap_or(Nanos::NEVER).min(self.sweep);
         match self.accepting {
             Accepting::Paused(until) => drain.min(until),

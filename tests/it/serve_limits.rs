@@ -7,7 +7,7 @@ use urecho::ring::Queues;
 
 use crate::support::{
     ServeProcess, Server, assert_at_most, assert_comes, assert_echo, assert_ends_with, bytes,
-    connect_many,
+    connect_many, reset, shrink, stuff,
 };
 
 #[test]
@@ -21,6 +21,25 @@ fn two_buffers_serve_two_hundred_connections() {
     drop(streams);
     let counters = server.stop_clean();
     assert!(counters.starved > 0, "buffers were scarce: {counters}");
+}
+
+#[test]
+fn idle_connections_that_wait_for_a_buffer_hold_up_nobody_behind_them() {
+    let server = Server::with(|plan| {
+        plan.buffers.hot = 2;
+        plan.buffers.total = 2;
+    });
+    let stuck = server.connect_many(2);
+    stuck.iter().for_each(shrink);
+    stuff(&stuck); // They hold both buffers, so whoever comes now waits for one, with or without bytes.
+    let silent = || TcpStream::connect(server.address).unwrap();
+    let idle: Vec<TcpStream> = (0..30).map(|_| silent()).collect();
+    let mut last = server.connect();
+    last.write_all(b"behind them all").unwrap();
+    stuck.into_iter().for_each(reset);
+    assert_comes(&mut last, b"behind them all");
+    drop((idle, last));
+    server.stop_clean();
 }
 
 #[test]
