@@ -8,9 +8,15 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use urecho::sys::usage::thread_cpu;
 
-/// Messages a second over `connections`, each sending its next message when the last is back.
-pub(crate) fn run(target: SocketAddr, connections: usize, size: usize, duration: Duration) -> f64 {
+/// Messages a second over `connections`, each sending its next message when the last is back; CPU nanoseconds a message.
+pub(crate) fn run(
+    target: SocketAddr,
+    connections: usize,
+    size: usize,
+    duration: Duration,
+) -> (f64, f64) {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
     let message = vec![0x55; size];
     let mut streams: Vec<(TcpStream, usize)> =
@@ -22,7 +28,8 @@ pub(crate) fn run(target: SocketAddr, connections: usize, size: usize, duration:
         stream.write_all(&message).unwrap();
     }
     let warmup = duration / 10;
-    let (mut begin, mut counted, mut measuring) = (Instant::now(), 0_u64, false);
+    let (mut begin, mut cpu, mut counted, mut measuring) =
+        (Instant::now(), thread_cpu(), 0_u64, false);
     let mut events = [EpollEvent::empty(); 256];
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -46,9 +53,10 @@ pub(crate) fn run(target: SocketAddr, connections: usize, size: usize, duration:
         }
         let elapsed = begin.elapsed();
         if !measuring && elapsed >= warmup {
-            (begin, counted, measuring) = (Instant::now(), 0, true);
+            (begin, cpu, counted, measuring) = (Instant::now(), thread_cpu(), 0, true);
         } else if measuring && elapsed >= duration {
-            return counted as f64 / elapsed.as_secs_f64();
+            let cpu = (thread_cpu() - cpu).0 as f64;
+            return (counted as f64 / elapsed.as_secs_f64(), cpu / counted as f64);
         }
     }
 }

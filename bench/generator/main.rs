@@ -42,7 +42,7 @@ fn main() {
     );
     println!("{pairs} pairs of slices of {slice:?}, order by coin\n");
 
-    let (mut ratios, mut cpu) = (Vec::new(), Vec::new());
+    let (mut ratios, mut cpu, mut cpu_epoll) = (Vec::new(), Vec::new(), Vec::new());
     for pair in 0..pairs {
         let us_first = pair * 0x9E37 / 7 % 2 == 0;
         let mut rates = (0.0, 0.0);
@@ -52,7 +52,10 @@ fn main() {
                 rates.0 = rate;
                 cpu.push(cpu_per_message);
             } else {
-                rates.1 = epoll_client::run(server.address(), CONNECTIONS as usize, SIZE, slice);
+                let (rate, cpu_per_message) =
+                    epoll_client::run(server.address(), CONNECTIONS as usize, SIZE, slice);
+                rates.1 = rate;
+                cpu_epoll.push(cpu_per_message);
             }
         }
         ratios.push(rates.0 / rates.1);
@@ -69,7 +72,10 @@ fn main() {
     println!("\nratio of rates: median {median:.3}, 95 % interval {low:.3} to {high:.3}");
     let (cpu, ..) = self::median(&mut cpu);
     let (verify, record) = (verifying(), recording());
-    println!("generator CPU per message: median {cpu:.0} ns");
+    let (cpu_epoll, ..) = self::median(&mut cpu_epoll);
+    println!(
+        "client CPU per message: generator median {cpu:.0} ns, epoll client median {cpu_epoll:.0} ns"
+    );
     println!(
         "  of it verifying {verify:.1} ns, recording {record:.1} ns: together {:.1} %",
         100.0 * (verify + record) / cpu
