@@ -11,6 +11,7 @@ mod shape;
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::error::Result;
@@ -51,11 +52,7 @@ pub fn main() -> ExitCode {
     limits::small_pages();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are answers, on stdout and with 0; everything else is a usage error.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
-        }
+        Err(error) => return answer(&error),
     };
     match run(cli.command) {
         Ok(code) => code,
@@ -72,6 +69,23 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Load(flags) => load::run(&flags),
         Command::Bench(flags) => bench::run(&flags),
     }
+}
+
+/// Help and version are answers, on stdout and with 0. Everything else is one line that says what is wrong, and 2.
+fn answer(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+    }
+    let text = error.render().to_string();
+    let says_what = |part: &&str| !part.starts_with("Usage:") && !part.starts_with("For more");
+    let words = text
+        .split("\n\n")
+        .filter(says_what)
+        .flat_map(str::split_whitespace);
+    let line = words.collect::<Vec<_>>().join(" ");
+    eprintln!("urecho: {}", line.trim_start_matches("error: "));
+    ExitCode::from(2)
 }
 
 /// A count that must be at least one, for clap.

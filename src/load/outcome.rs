@@ -96,6 +96,8 @@ pub struct Yield {
     pub returned: u64,
     /// Round trips as the kernel sees them, sampled from a few connections every second (TCP_INFO).
     pub rtt: Recorder,
+    /// Segments that we sent again, over all connections that were open at the end (TCP_INFO).
+    pub retransmits: u64,
     /// When measuring began and ended.
     pub begin: Nanos,
     /// See `begin`.
@@ -124,6 +126,7 @@ impl Yield {
         self.opened += other.opened;
         self.closed += other.closed;
         self.returned += other.returned;
+        self.retransmits += other.retransmits;
         add(&mut self.unopened, &other.unopened);
         add(&mut self.lost, &other.lost);
         self.connect.merge(&other.connect);

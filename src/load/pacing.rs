@@ -1,6 +1,7 @@
 //! When messages go: the phases of a run, the schedule of an open loop, pauses, and when to look instead of sleep.
 
 use std::collections::VecDeque;
+use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
 use crate::clock::{self, Nanos};
@@ -219,7 +220,7 @@ impl Worker<'_> {
             let Some(connection) = self.connections.get_mut(key) else {
                 continue;
             };
-            if let Some(info) = tcp_info::of(std::os::fd::AsFd::as_fd(&connection.socket)) {
+            if let Some(info) = tcp_info::of(connection.socket.as_fd()) {
                 self.found.rtt.record(info.rtt);
             }
         }
@@ -362,6 +363,8 @@ impl Worker<'_> {
                 self.found
                     .answers
                     .push((connection.number, connection.answers));
+                let info = tcp_info::of(connection.socket.as_fd());
+                self.found.retransmits += info.map_or(0, |info| info.retransmits_total.into());
                 for message in connection.pinger.open().filter(|message| message.measured) {
                     self.desk.sheet.missing(*message, now, open_loop);
                 }

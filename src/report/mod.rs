@@ -71,6 +71,8 @@ pub struct Report {
     pub fairness: Option<Fairness>,
     /// Round trips as the kernel sees them, sampled every second (TCP_INFO).
     pub rtt_ns: Option<Distribution>,
+    /// Segments that we sent again, over all connections that were open at the end (TCP_INFO).
+    pub retransmits: u64,
     /// What the server used, if it is local and was found.
     pub server: Option<Server>,
     /// What we used ourselves.
@@ -120,6 +122,7 @@ impl Report {
             send_lag_ns: open_loop.then(|| Distribution::of(&found.lag)),
             fairness: Fairness::of(outcome),
             rtt_ns: Distribution::unless_empty(&found.rtt),
+            retransmits: found.retransmits,
             server: Server::of(outcome, elapsed),
             generator: Generator::of(outcome, elapsed),
             surroundings: Surroundings::of(outcome),

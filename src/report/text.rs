@@ -164,7 +164,12 @@ impl Report {
         }
         writeln!(f)?;
         if let Some(rtt) = &self.rtt_ns {
-            writeln!(f, "kernel rtt   {} (TCP_INFO, sampled)", Short(rtt))?;
+            writeln!(
+                f,
+                "kernel rtt   {} (TCP_INFO, sampled), {} segments sent again by us",
+                Short(rtt),
+                show_count(self.retransmits)
+            )?;
         }
         if let Some(network) = &self.surroundings.network {
             writeln!(
