@@ -11,6 +11,9 @@ use crate::sys::{affinity, machine, netstat, usage};
 /// How often whoever watches hears of the run: 4 times a second.
 const NEWS: Nanos = Nanos(250_000_000);
 
+/// How often to look whether messages have begun: workers give 5 ms of notice.
+const GLANCE: Nanos = Nanos(2_000_000);
+
 /// What a run has found, and in what surroundings.
 #[derive(Debug, Clone)]
 pub struct Outcome {
@@ -110,7 +113,7 @@ pub(super) fn attend(
             watch.news(shared.news());
             news_due = now + NEWS;
         }
-        let change = phases.map_or(now + NEWS, |phases| phases.next_change(now));
+        let change = phases.map_or(now + GLANCE, |phases| phases.next_change(now));
         let working = ledger.wait(change.min(news_due) - now);
         while let Some(second) = ledger.next_whole(!working) {
             outcome.enter(&second);

@@ -308,7 +308,8 @@ impl Worker<'_> {
 
     /// When to wake up though nothing completes.
     pub(super) fn wake_up(&self) -> Nanos {
-        if self.must_feed() {
+        let ramping = !self.pacing.is_running() && self.ramp.has_room();
+        if ramping || self.must_feed() {
             return self.now;
         }
         let Some(phases) = self.pacing.phases else {

@@ -18,6 +18,9 @@ use crate::sys::socket;
 /// in common use (128), so that no SYN is dropped. Halved whenever one was.
 const WINDOW: usize = 96;
 
+/// Connections dialled in one turn. The kernel makes one after the other, and each seems to have taken as long as all.
+const DIALS: usize = 4;
+
 /// A connection that took this long has lost a SYN: the kernel repeats it after 1 s (RFC 6298).
 const SYN_LOST: Nanos = Nanos(900_000_000);
 
@@ -92,6 +95,11 @@ impl Ramp {
         self.under_way == 0 && self.left.is_empty()
     }
 
+    /// True while there are connections to open, and the window has room for one.
+    pub(super) fn has_room(&self) -> bool {
+        self.under_way < self.window && !self.left.is_empty()
+    }
+
     /// When something must be done about a connection that does not open, or could not.
     pub(super) fn deadline(&self) -> Nanos {
         let opening = self
@@ -157,12 +165,15 @@ impl Worker<'_> {
         }
     }
 
-    /// Opens as many connections as the window has room for.
+    /// Opens some connections, as many as the window has room for.
     pub(super) fn widen(&mut self) {
-        while self.ramp.under_way < self.ramp.window
-            && let Some(number) = self.ramp.left.pop_front()
-        {
-            self.dial(number);
+        for _ in 0..DIALS {
+            if !self.ramp.has_room() {
+                return;
+            }
+            if let Some(number) = self.ramp.left.pop_front() {
+                self.dial(number);
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc;
-use std::thread;
+use std::thread::{self, Scope, ScopedJoinHandle};
 
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
@@ -112,76 +112,95 @@ pub fn run(plan: Plan, stop: &Stop, ready: impl FnOnce(&Listening)) -> Result<Co
         doors: OnceLock::new(),
     };
     let workers = shared.plan.workers;
-    let mut total = Counters::default();
     thread::scope(|scope| {
-        let (made, rings) = mpsc::channel();
-        let mut starts = Vec::new();
-        let mut threads = Vec::new();
-        for index in 0..workers {
-            let (start, started) = mpsc::channel::<()>();
-            let (made, shared) = (made.clone(), &shared);
-            let body = move || work(index, shared, &made, &started);
-            let thread = thread::Builder::new()
-                .name(format!("worker-{index}"))
-                .spawn_scoped(scope, body);
-            threads.push(
-                thread
-                    .map_err(|cause| Error::Machine(format!("cannot start a thread: {cause}")))?,
-            );
-            starts.push(start);
-        }
-        drop(made);
-        // In the order of the workers; a worker without a ring ends the others, whose start never comes.
-        let mut doors: Vec<Option<(Mailbox, &'static str)>> = (0..workers).map(|_| None).collect();
-        for (index, made) in rings {
-            doors[index] = Some(made?);
-            if doors.iter().all(Option::is_some) {
-                break;
-            }
-        }
-        let mode = doors[0].as_ref().map_or("", |(_, mode)| mode);
-        let doors = doors.into_iter().flatten().map(|(mailbox, _)| Door {
-            mailbox,
+        let hands: Vec<Hand<'_>> = (0..workers)
+            .map(|index| hire(scope, &shared, index))
+            .collect::<Result<_>>()?;
+        // A worker without a ring ends the others: their start never comes.
+        let made: Vec<Made> = hands.iter().map(Hand::made).collect::<Result<_>>()?;
+        let engine = format!("uring ({})", made[0].mode);
+        let door = |made: Made| Door {
+            mailbox: made.mailbox,
             open: AtomicUsize::new(0),
-        });
-        let _ = shared.doors.set(doors.collect()); // Set once, here.
-        for start in &starts {
-            let _ = start.send(()); // A worker that has died is found when it is joined.
+        };
+        let _ = shared.doors.set(made.into_iter().map(door).collect()); // Set once, here.
+        for hand in &hands {
+            let _ = hand.start.send(()); // A worker that has died is found when it is joined.
         }
         ready(&Listening {
             address,
-            engine: format!("uring ({mode})"),
+            engine,
             workers,
         });
-        for thread in threads {
-            let counters = thread
-                .join()
-                .map_err(|_| Error::Bug("a server worker panicked".into()))??;
-            total.merge(&counters);
+        let mut total = Counters::default();
+        for hand in hands {
+            let ended = hand.thread.join();
+            total.merge(&ended.map_err(|_| Error::Bug("a server worker panicked".into()))??);
         }
         Ok(total)
     })
 }
 
-type Made = (usize, Result<(Mailbox, &'static str)>);
+/// A worker's thread, from outside.
+struct Hand<'scope> {
+    thread: ScopedJoinHandle<'scope, Result<Counters>>,
+    /// What it says when it has a ring, or could not make one.
+    made: mpsc::Receiver<Result<Made>>,
+    start: mpsc::Sender<()>,
+}
 
-/// A worker's thread: make the ring here, show it, wait for the start, serve.
+/// What a worker shows of its ring.
+struct Made {
+    mailbox: Mailbox,
+    mode: &'static str,
+}
+
+impl Hand<'_> {
+    /// Waits for its ring.
+    fn made(&self) -> Result<Made> {
+        let died = |_| Error::Bug("a server worker died before it had a ring".into());
+        self.made.recv().map_err(died)?
+    }
+}
+
+fn hire<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    shared: &'scope Shared,
+    index: usize,
+) -> Result<Hand<'scope>> {
+    let (made_sender, made) = mpsc::channel();
+    let (start, started) = mpsc::channel();
+    let body = move || work(index, shared, &made_sender, &started);
+    let thread = thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn_scoped(scope, body);
+    let thread =
+        thread.map_err(|cause| Error::Machine(format!("cannot start a thread: {cause}")))?;
+    Ok(Hand {
+        thread,
+        made,
+        start,
+    })
+}
+
+/// A worker's thread, from inside: make the ring here, show it, wait for the start, serve.
 fn work(
     index: usize,
     shared: &Shared,
-    made: &mpsc::Sender<Made>,
+    made: &mpsc::Sender<Result<Made>>,
     started: &mpsc::Receiver<()>,
 ) -> Result<Counters> {
     // Whatever ends one worker ends all: a server that has silently lost one is worse than none.
     let _last_wish = StopOnDrop(&shared.stop);
     let ring = match make_ring(index, shared) {
         Ok((ring, mailbox)) => {
-            let _ = made.send((index, Ok((mailbox, ring.mode().name()))));
+            let mode = ring.mode().name();
+            let _ = made.send(Ok(Made { mailbox, mode })); // Nobody waits any more: no start comes either.
             ring
         }
         Err(error) => {
-            let _ = made.send((index, Err(error.clone())));
-            return Err(error);
+            let _ = made.send(Err(error)); // Told there.
+            return Ok(Counters::default());
         }
     };
     if started.recv().is_err() {
