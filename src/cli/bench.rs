@@ -20,7 +20,7 @@ pub(super) struct Flags {
     #[command(flatten)]
     outputs: Outputs,
     /// Threads of the server [default: the CPUs that the generator leaves, at least 1]
-    #[arg(long, value_name = "N", value_parser = super::at_least_one)]
+    #[arg(long, value_name = "N", value_parser = super::threads)]
     workers: Option<u32>,
 }
 

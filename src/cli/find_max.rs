@@ -9,6 +9,7 @@ use crate::load::{self, Plan};
 use crate::report::Report;
 use crate::report::assertion::{Assertion, Truth};
 use crate::report::search::{Curve, Search};
+use crate::report::verdict::Grade;
 use crate::sys::machine;
 use crate::sys::signal::Stop;
 
@@ -29,10 +30,12 @@ pub(super) fn execute(
         let outcome = load::run(at(plan, rate), stop, &mut ())?;
         curve.partial = outcome.interrupted.is_some();
         let report = Report::of(&outcome, machine.clone(), std::slice::from_ref(condition));
-        let held = report
-            .assertions
-            .iter()
-            .all(|judgement| judgement.truth == Truth::True);
+        // A run that says little about the server shows nothing, whatever its figures.
+        let held = report.verdict.grade != Grade::Invalid
+            && report
+                .assertions
+                .iter()
+                .all(|judgement| judgement.truth == Truth::True);
         curve.push(rate, held, &report);
         if let Some(point) = curve.points.last() {
             eprintln!("{point}"); // So that nobody watches a silent screen for minutes.

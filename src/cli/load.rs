@@ -88,10 +88,10 @@ fn judge(outcome: &Outcome, report: &Report) -> Result<ExitCode> {
         )));
     }
     if messages.failed + messages.missing > 0 {
-        let gone = messages.failed + messages.missing;
+        let (sent, failed, missing) = (messages.sent, messages.failed, messages.missing);
         return Err(Error::Data(format!(
-            "{gone} of {} messages went missing",
-            messages.sent
+            "{} of {sent} messages got no answer: {failed} failed with their connections, {missing} went missing",
+            failed + missing
         )));
     }
     let undecided = if report.verdict.grade == Grade::Invalid {

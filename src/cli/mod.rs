@@ -9,6 +9,7 @@ mod outputs;
 mod serve;
 mod shape;
 
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -97,6 +98,22 @@ fn at_least_one(text: &str) -> std::result::Result<u32, String> {
         Err(_) => Err(format!(
             "{count} is more than this can handle ({})",
             u32::MAX
+        )),
+    }
+}
+
+/// A number of threads, for clap.
+fn threads(text: &str) -> std::result::Result<u32, String> {
+    between(text, 1..=1024)
+}
+
+fn between(text: &str, range: RangeInclusive<u64>) -> std::result::Result<u32, String> {
+    match crate::units::count(text)? {
+        count if range.contains(&count) => Ok(count as u32),
+        count => Err(format!(
+            "{count} is not between {} and {}",
+            range.start(),
+            crate::units::show_count(*range.end())
         )),
     }
 }

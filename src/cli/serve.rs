@@ -20,7 +20,7 @@ pub(super) struct Flags {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7007")]
     listen: SocketAddr,
     /// Threads, each with its own ring [default: the CPUs this process may use]
-    #[arg(long, value_name = "N", value_parser = super::at_least_one)]
+    #[arg(long, value_name = "N", value_parser = super::threads)]
     workers: Option<u32>,
     /// Connections that may wait to be accepted (capped by net.core.somaxconn)
     #[arg(long, value_name = "N", default_value = "4096", value_parser = super::at_least_one)]

@@ -3,7 +3,6 @@
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
 
 use clap::{Args, ValueEnum};
 
@@ -55,7 +54,7 @@ pub(super) struct Shape {
     #[arg(long, value_name = "HOW", default_value = "fin", requires = "churn")]
     close: CloseFlag,
     /// Threads that generate load, each with its own ring
-    #[arg(short, long, value_name = "N", default_value = "1", value_parser = threads)]
+    #[arg(short, long, value_name = "N", default_value = "1", value_parser = super::threads)]
     threads: u32,
     /// Keep the threads on these CPUs, in turn
     #[arg(long, value_name = "CPU", value_delimiter = ',')]
@@ -177,23 +176,8 @@ fn some_time(text: &str) -> Parsed<Nanos> {
     }
 }
 
-fn threads(text: &str) -> Parsed<u32> {
-    between(text, 1..=1024)
-}
-
 fn depth(text: &str) -> Parsed<u32> {
-    between(text, 1..=65_536)
-}
-
-fn between(text: &str, range: RangeInclusive<u64>) -> Parsed<u32> {
-    match units::count(text)? {
-        count if range.contains(&count) => Ok(count as u32),
-        count => Err(format!(
-            "{count} is not between {} and {}",
-            range.start(),
-            units::show_count(*range.end())
-        )),
-    }
+    super::between(text, 1..=65_536)
 }
 
 fn message_size(text: &str) -> Parsed<u64> {

@@ -105,7 +105,7 @@ pub(super) fn attend(
             if now >= phases.measure && witness.before.is_none() && !witness.done {
                 witness.before = Some(Look::at(server));
             }
-            if now >= phases.end {
+            if now >= phases.end || shared.stop.signal().is_some() {
                 witness.testify(&mut outcome);
             }
         }

@@ -7,13 +7,14 @@ use std::sync::atomic::Ordering;
 use crate::clock::{self, Nanos};
 use crate::load::Plan;
 use crate::load::phases::Phases;
+use crate::load::pinger::Message;
 use crate::load::random::Random;
 use crate::load::schedule::{Pace, Schedule};
 use crate::load::worker::{Stage, Worker};
 use crate::ring::Ring;
 use crate::slab::Key;
 use crate::sys::timer::WaitingTime;
-use crate::sys::{tcp_info, usage};
+use crate::sys::{socket, tcp_info, usage};
 
 /// First messages, and messages due, that go out in one turn: then what has come back is looked at.
 const BATCH: usize = 64;
@@ -188,7 +189,7 @@ impl Worker<'_> {
         }
         if self.pacing.before.is_none() && now >= phases.measure {
             self.pacing.before = Some((usage::thread_cpu(), self.ring.counts().spun));
-            self.found.begin = now;
+            self.found.begin = phases.measure;
             // Seconds are counted from the same instant for all workers.
             (self.desk.sheet.from, self.desk.sheet.to) = (Nanos(0), Nanos(0));
         }
@@ -208,7 +209,11 @@ impl Worker<'_> {
         let (cpu_before, spun_before) = self.pacing.before.unwrap_or_default();
         let cpu = usage::thread_cpu() - cpu_before;
         let spun = self.ring.counts().spun - spun_before;
-        self.found.end = self.now;
+        // The plan ends when it ends, however late we notice.
+        self.found.end = self
+            .pacing
+            .phases
+            .map_or(self.now, |phases| phases.end.min(self.now));
         self.found.cpu_total = cpu;
         self.found.cpu_busiest = cpu;
         self.found.work_busiest = cpu - spun;
@@ -348,37 +353,85 @@ impl Worker<'_> {
         let Some(phases) = self.pacing.phases else {
             return self.stopped;
         };
-        let over = self.now >= phases.end && (self.busy == 0 || self.now >= phases.drained);
+        let planned = self
+            .pacing
+            .schedule
+            .as_ref()
+            .map_or(Nanos::NEVER, Schedule::due);
+        let quiet = self.busy == 0 && planned >= phases.end;
+        let over = self.now >= phases.end && (quiet || self.now >= phases.drained);
         over || (self.connections.is_empty() && self.shared.plan.churn.is_none())
     }
 
     /// What has not come back by now is missing, and enters the record with its age.
     pub(super) fn finish(&mut self) {
-        let (now, open_loop) = (self.now, self.shared.plan.pace.is_open());
-        let keys: Vec<Key> = self.connections.keys().collect();
-        for key in keys {
-            let Some(connection) = self.connections.get_mut(key) else {
-                continue;
-            };
-            if matches!(connection.stage, Stage::Open | Stage::Closing(_)) {
-                self.found
-                    .answers
-                    .push((connection.number, connection.answers));
-                let info = tcp_info::of(connection.socket.as_fd());
-                self.found.retransmits += info.map_or(0, |info| info.retransmits_total.into());
-                for message in connection.pinger.open().filter(|message| message.measured) {
-                    self.desk.sheet.missing(*message, now, open_loop);
-                }
-            }
-        }
         if self.pacing.before.is_some() && !self.pacing.ended {
             self.end_measuring();
         }
-        let measure = self.pacing.phases.map_or(now, |phases| phases.measure);
+        let keys: Vec<Key> = self.connections.keys().collect();
+        for key in keys {
+            self.conclude(key);
+        }
+        self.miss_unsent();
+        let measure = self.pacing.phases.map_or(self.now, |phases| phases.measure);
         self.desk
-            .turn_over(self.desk.sheet.second + 1, now - measure);
+            .turn_over(self.desk.sheet.second + 1, self.now - measure);
         self.found.overflows = self.ring.counts().overflows;
         self.shared
             .show(self.index, self.found.opened, self.pacing.ok);
+    }
+
+    /// Takes down what a connection has done and still owes, and ends it.
+    fn conclude(&mut self, key: Key) {
+        let (now, open_loop) = (self.now, self.shared.plan.pace.is_open());
+        let measure = self
+            .pacing
+            .phases
+            .map_or(Nanos::NEVER, |phases| phases.measure);
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        // One after the other; cancelling all receives of the ring at once takes the kernel the square of their number.
+        socket::hang_up(connection.socket.as_fd());
+        if !matches!(connection.stage, Stage::Open | Stage::Closing(_)) {
+            return;
+        }
+        self.found
+            .answers
+            .push((connection.number, connection.answers));
+        let info = tcp_info::of(connection.socket.as_fd());
+        self.found.retransmits += info.map_or(0, |info| info.retransmits_total.into());
+        for message in connection.pinger.open() {
+            if message.measured {
+                self.desk.sheet.missing(*message, now, open_loop);
+            } else if !open_loop && now > measure {
+                // A connection that fell silent in the warm-up would else be missed by nobody.
+                self.desk.sheet.messages.sent += 1;
+                let since = Message {
+                    submitted: message.submitted.max(measure).min(now),
+                    ..*message
+                };
+                self.desk.sheet.missing(since, now, open_loop);
+            }
+        }
+    }
+
+    /// Messages that were due and never handed to anybody, because the generator itself fell behind.
+    fn miss_unsent(&mut self) {
+        let (Some(phases), Some(schedule)) = (self.pacing.phases, &mut self.pacing.schedule) else {
+            return;
+        };
+        while schedule.due() < phases.end.min(self.now) {
+            let message = Message {
+                planned: schedule.due(),
+                submitted: Nanos::NEVER,
+                measured: true,
+            };
+            if phases.measures(message.planned) {
+                self.desk.sheet.messages.sent += 1;
+                self.desk.sheet.missing(message, self.now, true);
+            }
+            schedule.advance();
+        }
     }
 }

@@ -24,6 +24,9 @@ const DIALS: usize = 4;
 /// A connection that took this long has lost a SYN: the kernel repeats it after 1 s (RFC 6298).
 const SYN_LOST: Nanos = Nanos(900_000_000);
 
+/// Where nothing opens for so long, more are tried at once: what waits may not be typical.
+const IMPATIENCE: Nanos = Nanos::SECOND;
+
 /// How long one connection may take to open and answer: three lost SYN are repeated within 7 s.
 const OPENING: Nanos = Nanos(10_000_000_000);
 
@@ -59,6 +62,9 @@ pub(super) struct Ramp {
     opening: VecDeque<(Nanos, Key)>,
     /// When to dial again after a failure (churn).
     again: VecDeque<Nanos>,
+    /// When a connection last opened, or the ramp began; and when more were last tried because none had.
+    progress: Nanos,
+    impatient: Nanos,
     under_way: usize,
     window: usize,
     churn: Option<Churn>,
@@ -78,6 +84,8 @@ impl Ramp {
             step,
             opening: VecDeque::new(),
             again: VecDeque::new(),
+            progress: clock::now(),
+            impatient: clock::now(),
             under_way: 0,
             window: 1,
             churn: plan.churn,
@@ -167,6 +175,10 @@ impl Worker<'_> {
 
     /// Opens some connections, as many as the window has room for.
     pub(super) fn widen(&mut self) {
+        if self.now >= self.ramp.impatient + IMPATIENCE {
+            self.ramp.impatient = self.now;
+            self.ramp.window = (self.ramp.window * 2).min(WINDOW);
+        }
         for _ in 0..DIALS {
             if !self.ramp.has_room() {
                 return;
@@ -236,6 +248,7 @@ impl Worker<'_> {
 
     fn opened(&mut self, key: Key) {
         self.found.opened += 1;
+        (self.ramp.progress, self.ramp.impatient) = (self.now, self.now);
         self.ramp.under_way -= 1;
         self.expire();
         if !self.waits_for_an_older_one(key) {
@@ -361,6 +374,18 @@ impl Worker<'_> {
         }
     }
 
+    /// A connection did not open in time. If none of them all has for as long, the rest will not either: a server that
+    /// serves one connection at a time would else keep us for hours.
+    fn give_up(&mut self, key: Key) {
+        self.lost(key, Loss::Timeout);
+        self.bury(key);
+        if self.now >= self.ramp.progress + OPENING {
+            for _ in self.ramp.left.drain(..) {
+                self.found.failed(Loss::Timeout);
+            }
+        }
+    }
+
     /// Gives up those that have taken too long to open, and dials again where it is time to.
     pub(super) fn expire(&mut self) {
         while self.ramp.again.front().is_some_and(|&due| due <= self.now) {
@@ -379,9 +404,9 @@ impl Worker<'_> {
                     if let Some(connection) = self.connections.get_mut(key) {
                         connection.in_flight += 1;
                     }
-                    self.lost(key, Loss::Timeout);
+                    self.give_up(key);
                 }
-                Some(Stage::Proving) => self.lost(key, Loss::Timeout),
+                Some(Stage::Proving) => self.give_up(key),
                 _ => {}
             }
             self.ramp.opening.pop_front();

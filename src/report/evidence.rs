@@ -34,7 +34,11 @@ impl Report {
             partial: self.partial,
             samples: self.latency_ns.service.count,
             needed_for_p99: needs(0.99),
-            connections: self.connections.requested,
+            // A churning run has many more than it asked for at once.
+            connections: self
+                .connections
+                .requested
+                .max(self.connections.opened + self.connections.failed),
             unopened: self.connections.failed,
             lost: self.connections.lost_total(),
             sent: self.messages.sent,

@@ -20,6 +20,9 @@ const CLOSE: f64 = 1.05;
 /// Below this a search gives up: fewer than ten messages a second measure nothing in a run of seconds.
 const LOWEST: f64 = 10.0;
 
+/// Above this a search stops climbing: no generator of this kind sends a hundred million messages a second.
+const HIGHEST: f64 = 1e8;
+
 /// The version of the curve's shape.
 pub const SCHEMA: &str = "urecho.find-max/1";
 
@@ -77,7 +80,7 @@ impl Search {
     /// The next rate on the way up, down, and to the middle; the rate that held when they are close.
     fn between(&mut self) -> Option<f64> {
         match (self.held, self.failed) {
-            (Some(held), None) => Some(held * 2.0),
+            (Some(held), None) if held < HIGHEST => Some(held * 2.0),
             (None, Some(failed)) => Some(failed / 2.0),
             (Some(held), Some(failed)) if failed / held > CLOSE => Some((held * failed).sqrt()),
             (held, _) => {
@@ -274,6 +277,11 @@ mod tests {
             let times = held.iter().filter(|&&rate| Some(rate) == found).count();
             assert!(times >= 2, "seed {seed}: {found:?} held {times} times");
         }
+    }
+
+    #[test]
+    fn a_condition_that_always_holds_ends_the_search_too() {
+        assert!(search(1000.0, |_, _| true).0.unwrap() >= HIGHEST);
     }
 
     #[test]

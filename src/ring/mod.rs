@@ -23,7 +23,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use io_uring::squeue::Flags;
-use io_uring::types::{CancelBuilder, Fd};
+use io_uring::types::Fd;
 use io_uring::{IoUring, cqueue, opcode};
 
 #[cfg(test)]
@@ -388,36 +388,6 @@ impl Ring {
             }
         }
         Err(io::Error::from_raw_os_error(libc::ETIMEDOUT))
-    }
-}
-
-impl Drop for Ring {
-    /// Takes back everything from the kernel; only then may the buffers go.
-    fn drop(&mut self) {
-        if self.in_flight > 0 {
-            self.push(
-                opcode::AsyncCancel2::new(CancelBuilder::any()).build(),
-                Op::Cancel,
-                Key {
-                    slot: 0,
-                    generation: 0,
-                },
-            );
-        }
-        let deadline = clock::now() + PATIENCE;
-        let mut last = Vec::new();
-        while self.in_flight > 0 && self.broken.is_none() && clock::now() < deadline {
-            // Descriptors in here are closed as they fall out of scope.
-            last.clear();
-            let _ = self.turn(deadline, &mut last); // Broken: the loop ends by itself.
-        }
-        if self.in_flight > 0 {
-            eprintln!(
-                "urecho: {} operations never completed; their buffers are left mapped",
-                self.in_flight
-            );
-            self.pool.leak();
-        }
     }
 }
 

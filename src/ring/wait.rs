@@ -6,8 +6,8 @@ use io_uring::squeue::Entry;
 use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, opcode};
 
-use super::Ring;
 use super::token::{Op, Token};
+use super::{Completion, PATIENCE, Ring};
 use crate::clock::{self, Nanos};
 use crate::error::Errno;
 use crate::slab::Key;
@@ -139,5 +139,47 @@ impl Ring {
             self.counts.overflows += 1;
         }
         self.ready.extend(self.uring.completion());
+    }
+
+    /// Reaps until nothing is in flight, or nothing has completed for as long as `patience`.
+    fn reap(&mut self, patience: Nanos, last: &mut Vec<Completion>) {
+        let mut progress = clock::now();
+        let mut before = self.in_flight + 1;
+        while self.in_flight > 0 && self.broken.is_none() {
+            if self.in_flight < before {
+                (before, progress) = (self.in_flight, clock::now());
+            } else if clock::now() >= progress + patience {
+                return;
+            }
+            // Descriptors in here are closed as they fall out of scope.
+            last.clear();
+            let _ = self.turn(progress + patience, last); // Broken: the loop ends by itself.
+        }
+    }
+}
+
+impl Drop for Ring {
+    /// Takes back everything from the kernel; only then may the buffers go.
+    ///
+    /// Owners of many connections shut them down first: cancelling everything takes the kernel the square of its number.
+    fn drop(&mut self) {
+        let mut last = Vec::new();
+        self.reap(Nanos(0), &mut last);
+        if self.in_flight > 0 {
+            let key = Key {
+                slot: 0,
+                generation: 0,
+            };
+            let everything = opcode::AsyncCancel2::new(CancelBuilder::any());
+            self.push(everything.build(), Op::Cancel, key);
+            self.reap(PATIENCE, &mut last);
+        }
+        if self.in_flight > 0 {
+            eprintln!(
+                "urecho: {} operations never completed; their buffers are left mapped",
+                self.in_flight
+            );
+            self.pool.leak();
+        }
     }
 }

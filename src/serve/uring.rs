@@ -112,6 +112,12 @@ impl<'a> Worker<'a> {
             self.say_goodbye();
         }
         self.counters.cut = self.connections.len() as u64;
+        let keys: Vec<Key> = self.connections.keys().collect();
+        for key in keys {
+            if let Some(connection) = self.connections.get_mut(key) {
+                socket::hang_up(connection.socket.as_fd());
+            }
+        }
         self.counters.overflows = self.ring.counts().overflows;
         self.counters.lent = self.ring.lent() as u64;
         Ok(self.counters)

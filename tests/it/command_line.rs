@@ -92,9 +92,10 @@ const WRONG_SERVE: &[(&str, &[&str])] = &[
     ),
     (
         "--workers 0",
-        &["'0' for '--workers <N>'", "at least 1 is needed"],
+        &["'0' for '--workers <N>'", "0 is not between 1 and 1,024"],
     ),
     ("--workers -1", &["'-1'"]),
+    ("--workers 20000", &["20000 is not between 1 and 1,024"]),
     (
         "--workers many",
         &["'many' for '--workers <N>'", "write a count like `500`"],
@@ -297,7 +298,7 @@ fn bench_has_no_target_and_its_workers_are_counted() {
     );
     assert_refused(
         "bench --workers 0",
-        &["'0' for '--workers <N>'", "at least 1 is needed"],
+        &["'0' for '--workers <N>'", "0 is not between 1 and 1,024"],
     );
 }
 

@@ -237,7 +237,7 @@ fn connections_that_fall_silent_leave_missing_messages() {
     );
     assert_says(
         &measured.stderr,
-        &["urecho: 2 of ", "messages went missing"],
+        &["urecho: 2 of ", "messages got no answer"],
     );
     let marked = |line: &str| line.trim().starts_with("max ") && line.contains(" > ");
     assert!(measured.stdout.lines().any(marked), "{measured}");

@@ -202,3 +202,28 @@ fn find_max_prints_a_curve_and_the_highest_rate_that_held() {
         "and something above it has not: {curve:#}"
     );
 }
+
+#[test]
+fn find_max_finds_nothing_in_runs_that_are_invalid() {
+    let server = Server::start();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_urecho"));
+    // Met by any queue that grows for a fifth of a second; what stops the search is the rate that is not achieved.
+    let flags = "--find-max p50<5s -c 4 -d 200ms --warmup 0s --drain 10s --json -";
+    command
+        .arg("load")
+        .arg(server.address.to_string())
+        .args(flags.split(' '));
+    let ended = crate::support::run(&mut command);
+    let curve: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let points = curve["points"].as_array().unwrap();
+    assert!(
+        points
+            .iter()
+            .all(|point| point["grade"] != "INVALID" || point["held"] == false),
+        "{curve:#}"
+    );
+    assert!(
+        points.iter().any(|point| point["grade"] == "INVALID"),
+        "{curve:#}"
+    );
+}

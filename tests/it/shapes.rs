@@ -155,3 +155,48 @@ fn a_server_that_dies_in_an_open_loop_leaves_every_message_accounted_for() {
     assert_eq!(sent, ok + failed + missing, "{measured}");
     assert!(ok > 0, "{measured}");
 }
+
+#[test]
+fn a_connection_that_falls_silent_in_the_warm_up_is_missed() {
+    let peer = Peer::answering(64, |connection, number, bytes| {
+        match (connection % 4, number) {
+            (3, 2..) => Answer::Nothing,
+            _ => Answer::Say(bytes),
+        }
+    });
+    let measured = load(peer.address, "-c 8 --warmup 200ms");
+    assert_eq!(
+        number(measured.report(6), "/messages/missing"),
+        2,
+        "{measured}"
+    );
+}
+
+#[test]
+fn a_server_of_one_connection_at_a_time_is_given_up_as_a_whole() {
+    let (served, turn) = std::sync::mpsc::sync_channel::<()>(1);
+    let turn = std::sync::Mutex::new(turn);
+    // The first connection keeps the server to itself until it ends.
+    let peer = Peer::start(move |number, stream| {
+        if number == 0 {
+            crate::peers::echo(stream);
+            let _ = served.send(());
+        } else {
+            let _ = turn.lock().unwrap().recv();
+        }
+    });
+    let measured = load(peer.address, "-c 30");
+    let report = measured.report(5);
+    assert_eq!(
+        (
+            number(report, "/connections/opened"),
+            number(report, "/connections/failed")
+        ),
+        (1, 29),
+        "{measured}"
+    );
+    assert_eq!(
+        report["connections"]["failures"]["timeout"], 29,
+        "{measured}"
+    );
+}
