@@ -13,7 +13,7 @@ use crate::report::verdict::Grade;
 use crate::sys::machine;
 use crate::sys::signal::Stop;
 
-/// Where the search begins, in messages a second: a quarter of what one sleepy connection on loopback can do.
+/// Where the search begins, in messages a second. Low: a server that cannot keep it is found by halving.
 const BEGIN: f64 = 2_000.0;
 
 /// Runs one rate after the other until the highest that satisfies `condition` is known; prints the curve.

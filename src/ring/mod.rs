@@ -187,11 +187,6 @@ impl Ring {
         self.push(entry.build(), Op::Watch, key);
     }
 
-    /// Cancels the accept under this key; it completes on its own.
-    pub fn cancel_accept(&mut self, key: Key) {
-        self.cancel(Op::Accept, key);
-    }
-
     /// Cancels the receive under this key; it completes on its own.
     pub fn cancel_receive(&mut self, key: Key) {
         self.cancel(Op::Receive, key);

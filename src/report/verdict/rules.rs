@@ -97,7 +97,7 @@ fn unopened(evidence: &Evidence) -> Option<Reason> {
         grade,
         code: "unopened-connections",
         what: format!("{of_all} never opened (invalid over {})", percent(ABSENT_INVALID)),
-        advice: "`urecho doctor` shows the limits of this machine; see the server's descriptors and accept queue too.",
+        advice: "Look at the server's descriptors (`ulimit -n`) and its accept queue (`ss -ltn`), then at this machine's ports.",
     })
 }
 
