@@ -19,10 +19,10 @@
 //!             assertion (what was asked of it), search (the highest rate that keeps a promise)
 //! 2  serve    the server: echo (pure), uring (a worker), counters
 //!    load     the load generator: pinger (pure), payload, sizes, schedule, random; worker with ramp (connections
-//!             come and go) and pacing (messages go); sheet (one second), attend (the watcher), outcome, phases,
-//!             preflight, fit
+//!             come and go), pacing (messages go) and spin; team (all workers), sheet (one second), attend (the
+//!             watcher), session (a load in slices), outcome, phases, preflight, fit
 //! 1  ring     io_uring: setup, token, chain (Chunk), pool, scratch, wait, completion, memory
-//!    sys      the rest of the kernel: socket, signal, child, limits, affinity, timer, usage, machine, netstat,
+//!    sys      the rest of the kernel: socket, signal, bell, child, limits, affinity, timer, usage, machine, netstat,
 //!             tcp_info
 //!    record   latency histograms, ranks (order statistics), blocks (intervals of dependent samples), hlog, hgrm
 //! 0  error    failures, by exit code

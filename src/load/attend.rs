@@ -3,7 +3,8 @@
 use crate::clock::{self, Nanos};
 use crate::load::outcome::{Messages, Yield};
 use crate::load::sheet::{Ledger, Sheet};
-use crate::load::{Plan, Shared, Watch};
+use crate::load::team::Shared;
+use crate::load::{Plan, Watch};
 use crate::record::{Blocks, Recorder};
 use crate::sys::netstat::Netstat;
 use crate::sys::{affinity, machine, netstat, usage};
@@ -87,7 +88,7 @@ pub(super) fn has_spare_cpu(plan: &Plan, server: Option<i32>, needed: usize) -> 
 pub(super) fn attend(
     shared: &Shared,
     server: Option<i32>,
-    mut ledger: Ledger,
+    ledger: &mut Ledger,
     watch: &mut dyn Watch,
 ) -> Outcome {
     let mut outcome = Outcome::blank(shared.plan.clone());

@@ -66,6 +66,13 @@ impl Room {
     }
 }
 
+/// True if this process can hold so many sessions with this plan at once.
+pub fn fit_at_once(plan: &Plan, sessions: usize) -> bool {
+    let room = Room::look();
+    let each = u64::from(plan.connections) + BESIDES + PER_THREAD * u64::from(plan.threads);
+    room.open + each * sessions as u64 <= room.descriptors
+}
+
 fn many(count: usize, what: &str) -> String {
     let plural = if count == 1 {
         ""

@@ -1,8 +1,9 @@
 //! The load generator: a plan in, measured latencies out.
 //!
 //! `pinger` is one connection and pure, `payload` and `sizes` are what it says, `schedule` is when. `worker` is a
-//! thread, with `ramp` for how connections come and go and `pacing` for when messages do. `preflight` and `fit`
-//! refuse hopeless runs before they start. This file starts workers; `attend` watches them from outside.
+//! thread, with `ramp` for how connections come and go, `pacing` for when messages do and `spin` for how it waits; a
+//! `team` is all of them. `preflight` and `fit` refuse hopeless runs before they start. A plan is carried out in one
+//! go, with `attend` watching from outside, or slice by slice, as a `session` that `compare` conducts.
 
 mod attend;
 mod fit;
@@ -15,30 +16,29 @@ mod preflight;
 mod ramp;
 mod random;
 pub mod schedule;
+mod session;
 pub mod sheet;
 pub mod sizes;
+mod spin;
+mod team;
 mod worker;
 
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::thread;
 
-use crate::clock::{self, Nanos};
-use crate::error::{Error, Result};
+use crate::clock::Nanos;
+use crate::error::Result;
 use crate::ring::{Buffers, Queues};
 use crate::sys::signal::Stop;
 use crate::sys::socket::Options;
-use crate::sys::{affinity, timer, usage};
 pub use attend::{Outcome, ServerUse, Surroundings};
-use outcome::Yield;
-use phases::Phases;
+pub use fit::fit_at_once;
 use pinger::Manner;
 pub use ramp::{Churn, Close};
 use schedule::Pace;
-use sheet::{Desk, Ledger, Sheet};
+pub use session::{Session, Slice};
+use sheet::Sheet;
 use sizes::Sizes;
-use worker::Worker;
+use team::Team;
 
 /// What to do to whom, for how long.
 #[derive(Debug, Clone, PartialEq)]
@@ -145,147 +145,18 @@ pub struct News {
     pub elapsed: Nanos,
 }
 
-/// What all workers and the thread that watches them see.
-struct Shared {
-    plan: Plan,
-    stop: Stop,
-    /// Workers that still open connections.
-    ramping: AtomicUsize,
-    /// When messages begin, in nanoseconds of the clock; `NEVER` until all workers have opened their connections.
-    start: AtomicU64,
-    boards: Vec<Board>,
-}
-
-/// What one worker shows of itself. A cache line of its own: nobody else writes there.
-#[derive(Default)]
-#[repr(align(128))]
-struct Board {
-    opened: AtomicU64,
-    ok: AtomicU64,
-}
-
-impl Shared {
-    fn show(&self, index: usize, opened: u64, ok: u64) {
-        self.boards[index].opened.store(opened, Ordering::Relaxed);
-        self.boards[index].ok.store(ok, Ordering::Relaxed);
-    }
-
-    /// One more worker has opened its connections. The last one says when messages begin.
-    fn arrive(&self, now: Nanos) {
-        if self.ramping.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // Late enough that every worker sees it in time, however it sleeps.
-            let soon = now + Nanos(5_000_000);
-            self.start.store(soon.0, Ordering::Release);
-        }
-    }
-
-    fn phases(&self) -> Option<Phases> {
-        let start = Nanos(self.start.load(Ordering::Acquire));
-        let Plan {
-            warmup,
-            duration,
-            drain,
-            ..
-        } = self.plan;
-        (start != Nanos::NEVER).then(|| Phases::from(start, warmup, duration, drain))
-    }
-
-    fn news(&self) -> News {
-        let sum = |of: fn(&Board) -> &AtomicU64| {
-            self.boards
-                .iter()
-                .map(|board| of(board).load(Ordering::Relaxed))
-                .sum()
-        };
-        let elapsed = self.phases().map_or(Nanos(0), |phases| {
-            clock::now().min(phases.end) - phases.measure
-        });
-        News {
-            opened: sum(|board| &board.opened),
-            ok: sum(|board| &board.ok),
-            elapsed,
-        }
-    }
-}
-
-/// Runs a plan until its time is over or `stop` fires.
+/// Carries a plan out until its time is over or `stop` fires.
 ///
-/// Errors: [`Error::Machine`] if it cannot fit, [`Error::Target`] if there is no echo server, [`Error::Data`] at
-/// the first wrong byte.
-pub fn run(mut plan: Plan, stop: &Stop, watch: &mut dyn Watch) -> Result<Outcome> {
-    fit::Room::look().check(&plan)?;
-    let proven = preflight::prove(&plan)?;
-    let server = usage::listener_of(plan.targets[0]);
-    plan.spin &= attend::has_spare_cpu(&plan, server, 1);
-    let threads = plan.threads as usize;
-    let shared = Shared {
-        plan,
-        stop: stop.clone(),
-        ramping: AtomicUsize::new(threads),
-        start: AtomicU64::new(Nanos::NEVER.0),
-        boards: (0..threads).map(|_| Board::default()).collect(),
-    };
-    let (ledger, desks) = Ledger::with_desks(threads);
-    let (found, watched) = thread::scope(|scope| {
-        let mut first = Some(OwnedFd::from(proven.stream));
-        let mut handles = Vec::new();
-        for (index, desk) in desks.into_iter().enumerate() {
-            let (shared, first) = (&shared, first.take());
-            let body = move || work(index, shared, desk, first);
-            let handle = thread::Builder::new()
-                .name(format!("load-{index}"))
-                .spawn_scoped(scope, body);
-            handles.push(handle.map_err(|cause| {
-                shared.stop.fire();
-                Error::Machine(format!("cannot start a thread: {cause}"))
-            })?);
-        }
-        let watched = attend::attend(&shared, server, ledger, watch);
-        let mut found = Yield::default();
-        found.connect.record(proven.connect);
-        for handle in handles {
-            found.merge(
-                &handle
-                    .join()
-                    .map_err(|_| Error::Bug("a load worker panicked".into()))??,
-            );
-        }
-        Ok((found, watched))
-    })?;
+/// Errors: [`Error::Machine`](crate::error::Error::Machine) if it cannot fit, [`Error::Target`](crate::error::Error::Target) if
+/// there is no echo server, [`Error::Data`](crate::error::Error::Data) at the first wrong byte.
+pub fn run(plan: Plan, stop: &Stop, watch: &mut dyn Watch) -> Result<Outcome> {
+    let mut team = Team::gather(plan, stop, None)?;
+    let watched = attend::attend(&team.shared, team.server, &mut team.ledger, watch);
+    let plan = team.shared.plan.clone();
     Ok(Outcome {
-        plan: shared.plan,
-        found,
+        plan,
+        found: team.disband()?,
         interrupted: stop.signal(),
         ..watched
     })
-}
-
-/// A worker's thread. Its end, however it comes, drops its desk.
-fn work(index: usize, shared: &Shared, desk: Desk, first: Option<OwnedFd>) -> Result<Yield> {
-    let mut last_wish = StopUnlessForgiven {
-        stop: &shared.stop,
-        forgiven: false,
-    };
-    let cpus = &shared.plan.cpus;
-    if !cpus.is_empty() {
-        affinity::pin(cpus[index % cpus.len()])?;
-    }
-    timer::be_punctual();
-    let found = Worker::new(index, shared, desk, first)?.run()?;
-    last_wish.forgiven = true;
-    Ok(found)
-}
-
-/// One wrong byte, one broken ring, one panic: the run is over for all.
-struct StopUnlessForgiven<'a> {
-    stop: &'a Stop,
-    forgiven: bool,
-}
-
-impl Drop for StopUnlessForgiven<'_> {
-    fn drop(&mut self) {
-        if !self.forgiven {
-            self.stop.fire();
-        }
-    }
 }

@@ -94,6 +94,8 @@ pub struct Yield {
     pub answers: Vec<(u64, u64)>,
     /// Messages that came back while measuring, those of the warm-up too: what the server achieved in that time.
     pub returned: u64,
+    /// Messages that came back, those of the warm-up and the drain too.
+    pub echoed: u64,
     /// Round trips as the kernel sees them, sampled from a few connections every second (TCP_INFO).
     pub rtt: Recorder,
     /// Segments that we sent again, over all connections that were open at the end (TCP_INFO).
@@ -126,6 +128,7 @@ impl Yield {
         self.opened += other.opened;
         self.closed += other.closed;
         self.returned += other.returned;
+        self.echoed += other.echoed;
         self.retransmits += other.retransmits;
         add(&mut self.unopened, &other.unopened);
         add(&mut self.lost, &other.lost);

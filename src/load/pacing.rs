@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
-use std::sync::atomic::Ordering;
 
 use crate::clock::{self, Nanos};
 use crate::load::Plan;
@@ -10,10 +9,9 @@ use crate::load::phases::Phases;
 use crate::load::pinger::Message;
 use crate::load::random::Random;
 use crate::load::schedule::{Pace, Schedule};
+use crate::load::spin::Spin;
 use crate::load::worker::{Stage, Worker};
-use crate::ring::Ring;
 use crate::slab::Key;
-use crate::sys::timer::WaitingTime;
 use crate::sys::{socket, tcp_info, usage};
 
 /// First messages, and messages due, that go out in one turn: then what has come back is looked at.
@@ -21,14 +19,6 @@ const BATCH: usize = 64;
 
 /// How often a worker that has opened its share looks whether the others have.
 const GLANCE: Nanos = Nanos(1_000_000);
-
-/// How long to look for completions before sleeping, and before a deadline. Waking a sleeping CPU of a virtual
-/// machine takes about as long.
-const SPIN: Nanos = Nanos(100_000);
-
-/// How often to check that nobody else wants our CPU while we spin, and for how long we then leave it to them.
-const SPIN_CHECK: Nanos = Nanos(10_000_000);
-const SPIN_PAUSE: Nanos = Nanos(250_000_000);
 
 /// Connections whose round-trip time is asked of the kernel every second.
 const SAMPLED: usize = 4;
@@ -52,6 +42,8 @@ pub(super) struct Pacing {
     arrived: bool,
     /// CPU time and spinning up to the instant when measuring began.
     before: Option<(Nanos, Nanos)>,
+    /// The start that was followed last.
+    begun: Nanos,
     /// True once the end of measuring has been seen.
     ended: bool,
     /// The end of the second that the sheet is for.
@@ -71,6 +63,7 @@ impl Pacing {
             ok: 0,
             arrived: false,
             before: None,
+            begun: Nanos::NEVER,
             ended: false,
             second_ends: Nanos::NEVER,
             spin: Spin::new(plan.spin),
@@ -90,42 +83,6 @@ impl Pacing {
     /// True if a message planned for then counts.
     pub(super) fn measures(&self, planned: Nanos) -> bool {
         self.phases.is_some_and(|phases| phases.measures(planned))
-    }
-}
-
-/// Looking instead of sleeping, while nobody else wants this CPU.
-struct Spin {
-    /// True if the plan allows it at all.
-    on: bool,
-    /// When to check next, and when the last check was.
-    check: Nanos,
-    checked: Nanos,
-    waiting: WaitingTime,
-    waited: Nanos,
-}
-
-impl Spin {
-    fn new(on: bool) -> Spin {
-        let waiting = WaitingTime::of_this_thread();
-        Spin {
-            on,
-            check: Nanos(0),
-            checked: Nanos(0),
-            waited: waiting.so_far(),
-            waiting,
-        }
-    }
-
-    fn check(&mut self, now: Nanos, ring: &mut Ring) {
-        if !self.on || now < self.check {
-            return;
-        }
-        let waited = self.waiting.so_far();
-        // The kernel's own threads take less than a tenth of a CPU; whoever takes more has work to do.
-        let contended = (waited - self.waited).0 > (now - self.checked).0 / 10;
-        (self.waited, self.checked) = (waited, now);
-        self.check = now + if contended { SPIN_PAUSE } else { SPIN_CHECK };
-        ring.set_spin(if contended { Nanos(0) } else { SPIN });
     }
 }
 
@@ -153,8 +110,8 @@ impl Worker<'_> {
             self.pacing.arrived = true;
             self.shared.arrive(self.now);
         }
-        let start = Nanos(self.shared.start.load(Ordering::Acquire));
-        if start <= self.now {
+        let start = self.shared.start();
+        if start <= self.now && start != self.pacing.begun {
             self.start(start);
         }
     }
@@ -162,9 +119,14 @@ impl Worker<'_> {
     /// All connections of all workers are open: speak.
     fn start(&mut self, start: Nanos) {
         let plan = &self.shared.plan;
-        let phases = Phases::from(start, plan.warmup, plan.duration, plan.drain);
-        self.pacing.second_ends = phases.measure + Nanos::SECOND;
+        let phases = Phases::of(plan, start);
+        self.pacing.begun = start;
         self.pacing.phases = Some(phases);
+        self.pacing.second_ends = match self.shared.baton {
+            None => phases.measure + Nanos::SECOND,
+            Some(_) => Nanos::NEVER, // A slice has one sheet, however long it is.
+        };
+        self.refill();
         match plan.pace {
             Pace::Closed { .. } => {
                 self.pacing.starting = self.pacing.speakers.iter().copied().collect()
@@ -193,7 +155,7 @@ impl Worker<'_> {
             // Seconds are counted from the same instant for all workers.
             (self.desk.sheet.from, self.desk.sheet.to) = (Nanos(0), Nanos(0));
         }
-        if self.pacing.before.is_some() && !self.pacing.ended && now >= phases.end {
+        if now >= phases.end {
             self.end_measuring();
         }
         while now >= self.pacing.second_ends {
@@ -205,6 +167,9 @@ impl Worker<'_> {
     }
 
     fn end_measuring(&mut self) {
+        if self.pacing.before.is_none() || self.pacing.ended {
+            return;
+        }
         self.pacing.ended = true;
         let (cpu_before, spun_before) = self.pacing.before.unwrap_or_default();
         let cpu = usage::thread_cpu() - cpu_before;
@@ -318,12 +283,7 @@ impl Worker<'_> {
             return self.now;
         }
         let Some(phases) = self.pacing.phases else {
-            let glance = self.now + GLANCE;
-            return if self.pacing.arrived {
-                glance
-            } else {
-                self.ramp.deadline().min(glance)
-            };
+            return self.next_glance();
         };
         if !self.pacing.starting.is_empty() {
             return self.now;
@@ -349,6 +309,25 @@ impl Worker<'_> {
         instants.into_iter().min().unwrap_or(Nanos::NEVER)
     }
 
+    /// When to look again whether messages may begin.
+    fn next_glance(&self) -> Nanos {
+        if self.pacing.arrived && self.shared.baton.is_some() {
+            let start = self.shared.start();
+            let next = if start == self.pacing.begun {
+                Nanos::NEVER // The bell wakes us.
+            } else {
+                start
+            };
+            return next.min(self.ramp.deadline());
+        }
+        let glance = self.now + GLANCE;
+        if self.pacing.arrived {
+            glance
+        } else {
+            self.ramp.deadline().min(glance)
+        }
+    }
+
     pub(super) fn is_done(&self) -> bool {
         let Some(phases) = self.pacing.phases else {
             return self.stopped;
@@ -363,11 +342,28 @@ impl Worker<'_> {
         over || (self.connections.is_empty() && self.shared.plan.churn.is_none())
     }
 
+    /// Between slices: hands in what this one has found and forgets it. False if this was no slice, or if it did not end
+    /// quiet.
+    pub(super) fn rest(&mut self) -> bool {
+        let Some(baton) = &self.shared.baton else {
+            return false;
+        };
+        if self.stopped || self.busy > 0 || self.connections.is_empty() {
+            return false;
+        }
+        self.end_measuring();
+        let measure = self.pacing.phases.map_or(self.now, |phases| phases.measure);
+        self.desk
+            .turn_over(self.desk.sheet.second + 1, self.now - measure);
+        let _ = baton.slices.send(std::mem::take(&mut self.found)); // Nobody conducts any more: the stop comes.
+        (self.pacing.phases, self.pacing.schedule) = (None, None);
+        (self.pacing.before, self.pacing.ended) = (None, false);
+        true
+    }
+
     /// What has not come back by now is missing, and enters the record with its age.
     pub(super) fn finish(&mut self) {
-        if self.pacing.before.is_some() && !self.pacing.ended {
-            self.end_measuring();
-        }
+        self.end_measuring();
         let keys: Vec<Key> = self.connections.keys().collect();
         for key in keys {
             self.conclude(key);

@@ -1,6 +1,7 @@
 //! When a run warms up, measures, and drains. The same instants for all workers.
 
 use crate::clock::Nanos;
+use crate::load::Plan;
 
 /// The instants of one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +17,11 @@ pub(super) struct Phases {
 }
 
 impl Phases {
-    pub(super) fn from(start: Nanos, warmup: Nanos, duration: Nanos, drain: Nanos) -> Phases {
+    pub(super) fn of(plan: &Plan, start: Nanos) -> Phases {
+        Phases::from(start, plan.warmup, plan.duration, plan.drain)
+    }
+
+    fn from(start: Nanos, warmup: Nanos, duration: Nanos, drain: Nanos) -> Phases {
         let measure = start + warmup;
         let end = measure + duration;
         Phases {

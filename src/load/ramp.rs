@@ -364,6 +364,14 @@ impl Worker<'_> {
         self.dial(number);
     }
 
+    /// Replaces connections that were on their way out when the last slice ended (churn).
+    pub(super) fn refill(&mut self) {
+        let present = self.pacing.speakers.len() + self.ramp.under_way;
+        for _ in present..self.ramp.share {
+            self.replace(Nanos(0));
+        }
+    }
+
     /// Closes a connection that is gone once nothing of it is in the kernel.
     pub(super) fn bury(&mut self, key: Key) {
         let gone = |connection: &mut Connection| {

@@ -165,11 +165,16 @@ impl Ledger {
         let _ = self.blanks[worker].try_send(sheet); // It has enough, or has left.
     }
 
+    /// True if all workers have handed in the oldest second.
+    pub(super) fn is_whole(&self) -> bool {
+        let oldest = self.open.first_key_value();
+        oldest.is_some_and(|(oldest, _)| self.handed_in.iter().all(|seconds| seconds > oldest))
+    }
+
     /// The oldest second that all workers have handed in; any that is left once they have `all_left`.
     pub(super) fn next_whole(&mut self, all_left: bool) -> Option<Sheet> {
         let (&oldest, _) = self.open.first_key_value()?;
-        let whole = self.handed_in.iter().all(|&seconds| seconds > oldest);
-        if whole || all_left {
+        if self.is_whole() || all_left {
             self.open.remove(&oldest)
         } else {
             None

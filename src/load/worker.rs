@@ -10,18 +10,22 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::clock::{self, Nanos};
 use crate::error::{Errno, Error, Result};
-use crate::load::Shared;
 use crate::load::outcome::{Loss, Yield};
 use crate::load::pacing::Pacing;
 use crate::load::pinger::{Pinger, Wrong};
 use crate::load::ramp::Ramp;
 use crate::load::sheet::Desk;
+use crate::load::team::Shared;
 use crate::ring::{Chain, Chunk, Completion, Event, Received, Ring};
 use crate::slab::{Key, Slab};
 
-/// Key of the stop, out of the way of connections.
+/// Keys of the stop and the bell, out of the way of connections.
 const STOP: Key = Key {
     slot: u32::MAX,
+    generation: 0,
+};
+const BELL: Key = Key {
+    slot: u32::MAX - 1,
     generation: 0,
 };
 
@@ -78,12 +82,13 @@ pub(super) enum Stage {
 }
 
 impl<'a> Worker<'a> {
-    /// Makes the ring on this thread. `first` is the connection that has proven the target, for one of the workers.
+    /// Makes the ring on this thread. `first` is the connection that has proven the target, and how long connecting
+    /// took, for one of the workers.
     pub(super) fn new(
         index: usize,
         shared: &'a Shared,
         desk: Desk,
-        first: Option<OwnedFd>,
+        first: Option<(OwnedFd, Nanos)>,
     ) -> Result<Worker<'a>> {
         let ramp = Ramp::new(&shared.plan, index, first.is_some());
         let share = ramp.share();
@@ -103,17 +108,24 @@ impl<'a> Worker<'a> {
             found: Yield::default(),
         };
         worker.ring.watch(STOP, shared.stop.as_fd());
-        if let Some(socket) = first {
+        if let Some(baton) = &shared.baton {
+            worker.ring.watch(BELL, baton.bell.as_fd());
+        }
+        if let Some((socket, connect)) = first {
+            worker.found.connect.record(connect);
             worker.adopt(socket);
         }
         Ok(worker)
     }
 
-    /// Opens, warms up, measures, drains. Errors: wrong data, or a ring that broke.
+    /// Opens, warms up, measures, drains; again for every slice. Errors: wrong data, or a ring that broke.
     pub(super) fn run(mut self) -> Result<Yield> {
         let mut completions = Vec::new();
         self.widen();
-        while !self.is_done() {
+        loop {
+            if self.is_done() && !self.rest() {
+                break;
+            }
             self.ring.turn(self.wake_up(), &mut completions)?;
             self.now = clock::now();
             for completion in completions.drain(..) {
@@ -129,8 +141,8 @@ impl<'a> Worker<'a> {
     fn handle(&mut self, completion: Completion) -> Result<()> {
         let Completion { key, more, event } = completion;
         if matches!(event, Event::Woken) {
-            self.stopped = true;
-            return Ok(());
+            self.stopped |= key == STOP;
+            return Ok(()); // The bell only wakes.
         }
         if !more && let Some(connection) = self.connections.get_mut(key) {
             connection.in_flight -= 1;
@@ -180,6 +192,11 @@ impl<'a> Worker<'a> {
                 }
             });
         connection.answers += counted;
+        self.found.echoed += if self.pacing.is_running() {
+            answers as u64
+        } else {
+            0 // It has proven its connection.
+        };
         self.pacing.ok += counted;
         self.found.returned += if self.pacing.measures(now) {
             answers as u64

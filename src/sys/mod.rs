@@ -5,6 +5,7 @@
 #![allow(unsafe_code)] // this room and ring/ are where unsafe lives; tests/it/tidy.rs watches
 
 pub mod affinity;
+pub mod bell;
 pub mod child;
 pub mod limits;
 pub mod machine;

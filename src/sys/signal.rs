@@ -1,8 +1,8 @@
 //! Stopping: SIGINT and SIGTERM turned into something that a ring can wait for.
 //!
 //! The signals are blocked in all threads and taken by one that does nothing else, so nothing is ever
-//! interrupted half-way. A [`Stop`] is an eventfd(2) that stays readable once fired: any number of rings can
-//! watch it, and late ones see it too.
+//! interrupted half-way. A [`Stop`] stays readable once fired: any number of rings can watch it, and late
+//! ones see it too.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::error::{Error, Result};
+use crate::sys::bell::Bell;
 
 /// A request to come to an end, shared by everybody who must hear it.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ pub struct Stop(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    event: EventFd,
+    bell: Bell,
     /// The signal that asked, or zero.
     signal: AtomicI32,
 }
@@ -29,21 +29,15 @@ struct Inner {
 impl Stop {
     /// Not fired yet. Errors: [`Error::Machine`] when descriptors have run out.
     pub fn new() -> Result<Stop> {
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let event = EventFd::from_value_and_flags(0, flags).map_err(|errno| {
-            Error::Machine(format!(
-                "cannot make an eventfd: {errno}. Raise `ulimit -n`"
-            ))
-        })?;
         Ok(Stop(Arc::new(Inner {
-            event,
+            bell: Bell::new()?,
             signal: AtomicI32::new(0),
         })))
     }
 
     /// Asks everybody to stop. Again does no harm.
     pub fn fire(&self) {
-        let _ = self.0.event.write(1); // Full means fired 2^64 times already.
+        self.0.bell.ring();
     }
 
     /// The number of the signal that fired it, if one did.
@@ -55,7 +49,7 @@ impl Stop {
 impl AsFd for Stop {
     /// Readable once fired, and ever after.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.event.as_fd()
+        self.0.bell.as_fd()
     }
 }
 

@@ -18,6 +18,7 @@ mod serve_peers;
 mod serve_process;
 mod serve_stop;
 mod serve_streams;
+mod sessions;
 mod shapes;
 mod source;
 mod stall;

@@ -1,0 +1,35 @@
+//! Waking threads that sleep in a ring: an eventfd(2) that they watch.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::error::{Error, Result};
+
+/// Something that can be rung again and again. Whoever watches it wakes up at every ring.
+#[derive(Debug)]
+pub struct Bell(EventFd);
+
+impl Bell {
+    /// Silent. Errors: [`Error::Machine`] when descriptors have run out.
+    pub fn new() -> Result<Bell> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let event = EventFd::from_value_and_flags(0, flags).map_err(|errno| {
+            Error::Machine(format!(
+                "cannot make an eventfd: {errno}. Raise `ulimit -n`"
+            ))
+        })?;
+        Ok(Bell(event))
+    }
+
+    /// Wakes everybody who watches.
+    pub fn ring(&self) {
+        let _ = self.0.write(1); // Full means rung 2^64 times: they are awake.
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

@@ -1,0 +1,119 @@
+//! A load that is carried out slice by slice.
+
+use urecho::clock::Nanos;
+use urecho::error::Error;
+use urecho::load::pinger::Manner;
+use urecho::load::schedule::{Arrivals, Pace, Rate};
+use urecho::load::sizes::Sizes;
+use urecho::load::{Churn, Close, Plan, Session};
+
+use crate::support::Server;
+
+/// Slices of 20 ms, 5 ms of them warm-up, over 8 connections.
+fn plan(server: &Server) -> Plan {
+    Plan {
+        connections: 8,
+        warmup: Nanos(5_000_000),
+        duration: Nanos(15_000_000),
+        ..Plan::against(server.address)
+    }
+}
+
+#[test]
+fn every_slice_counts_its_own_messages_only_and_ends_quiet() {
+    let server = Server::start();
+    let mut session = Session::open(plan(&server)).unwrap();
+    let mut echoed = 8; // One each has proven its connection.
+    for _ in 0..5 {
+        let slice = session.slice().unwrap();
+        assert!(slice.messages.ok > 0);
+        assert_eq!(slice.messages.ok, slice.messages.sent);
+        assert_eq!(slice.messages.ok, slice.service.count());
+        assert!(slice.found.echoed >= slice.messages.ok);
+        assert!(slice.server.is_some());
+        echoed += slice.found.echoed;
+    }
+    session.close().unwrap();
+    let counters = server.stop_clean();
+    assert_eq!((counters.accepted, counters.bytes_out), (8, echoed * 64));
+}
+
+#[test]
+fn an_open_loop_keeps_its_plan_in_every_slice() {
+    let server = Server::start();
+    let rate = Rate {
+        from: 1000.0,
+        to: 1000.0,
+    };
+    let pace = Pace::Open {
+        rate,
+        arrivals: Arrivals::Constant,
+    };
+    let mut session = Session::open(Plan {
+        pace,
+        ..plan(&server)
+    })
+    .unwrap();
+    for _ in 0..3 {
+        let slice = session.slice().unwrap();
+        assert_eq!(
+            (slice.messages.ok, slice.response.count()),
+            (15, 15),
+            "1 ms apart for 15 ms"
+        );
+    }
+    session.close().unwrap();
+    server.stop_clean();
+}
+
+#[test]
+fn churn_goes_on_from_slice_to_slice() {
+    let server = Server::start();
+    let churn = Churn {
+        messages: 1,
+        close: Close::Fin,
+    };
+    let mut session = Session::open(Plan {
+        churn: Some(churn),
+        ..plan(&server)
+    })
+    .unwrap();
+    for _ in 0..4 {
+        let slice = session.slice().unwrap();
+        assert!(slice.messages.ok >= 8, "{:?}", slice.messages);
+        assert!(slice.found.closed > 0);
+    }
+    session.close().unwrap();
+    server.stop_clean();
+}
+
+#[test]
+fn several_threads_are_one_session() {
+    let server = Server::with(|plan| plan.workers = 2);
+    let mut session = Session::open(Plan {
+        threads: 3,
+        manner: Manner {
+            sizes: Sizes::Fixed(5000),
+            depth: 3,
+            verify: true,
+        },
+        ..plan(&server)
+    })
+    .unwrap();
+    for _ in 0..3 {
+        let slice = session.slice().unwrap();
+        assert_eq!(slice.messages.ok, slice.messages.sent);
+    }
+    session.close().unwrap();
+    server.stop_clean();
+}
+
+#[test]
+fn a_server_that_stops_between_slices_is_an_error_of_the_next_one() {
+    let server = Server::with(|plan| plan.drain_timeout = Nanos(1));
+    let mut session = Session::open(plan(&server)).unwrap();
+    session.slice().unwrap();
+    server.stop();
+    let error = session.slice().unwrap_err();
+    assert!(matches!(error, Error::Target(_)), "{error}");
+}
