@@ -29,6 +29,7 @@
 //!    units    one grammar for counts, sizes, durations and rates
 //!    clock    monotonic nanoseconds
 //!    slab     places for connections, and keys that notice a new tenant
+//!    stats    a few numbers and how far to trust them: signed_rank (the middle of some runs)
 //! ```
 //!
 //! `unsafe` lives in `ring` and `sys` only. `tests/it/tidy.rs` checks this map, the floors and the rooms.
@@ -48,5 +49,6 @@ pub mod report;
 pub mod ring;
 pub mod serve;
 pub mod slab;
+pub mod stats;
 pub mod sys;
 pub mod units;

@@ -10,7 +10,7 @@ use crate::source::{Source, functions, has_word, words};
 
 /// Rooms from the ground up. Two rooms on one floor may use each other, but for the two roles.
 const FLOORS: [&[&str]; 7] = [
-    &["error", "units", "clock", "slab"],
+    &["error", "units", "clock", "slab", "stats"],
     &["ring", "sys", "record"],
     &["serve", "load"],
     &["report", "doctor"],
