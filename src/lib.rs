@@ -12,11 +12,11 @@
 //!
 //! ```text
 //! 6  cli      the command line: flags as typed become plans as meant; exit codes
-//!             shape (what a load is like), outputs (what it leaves behind), serve, load, bench, find_max
+//!             shape (what a load is like), outputs (what it leaves behind), serve, load, bench, find_max, compare
 //!    main     the binary: the allocator, and a call
-//! 4  arena    servers as child processes: started, watched, ended
+//! 4  arena    where servers meet: subject, server (a child process), bout (one restart, slices interleaved), contest
 //! 3  report   what a run says: text, JSON and its schema, files, seconds; verdict (how far to trust it),
-//!             assertion (what was asked of it), search (the highest rate that keeps a promise)
+//!             assertion (what was asked of it), search (the highest rate that keeps a promise), comparison
 //! 2  serve    the server: echo (pure), uring (a worker), counters
 //!    load     the load generator: pinger (pure), payload, sizes, schedule, random; worker with ramp (connections
 //!             come and go), pacing (messages go) and spin; team (all workers), sheet (one second), attend (the

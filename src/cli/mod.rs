@@ -3,6 +3,7 @@
 //! The only user of clap. Every command has a file: its flags, its plan, its run.
 
 mod bench;
+mod compare;
 mod find_max;
 mod load;
 mod outputs;
@@ -34,6 +35,8 @@ enum Command {
     Load(load::Flags),
     /// Both at once: start a server in a child process, load it, print one report.
     Bench(bench::Flags),
+    /// Any echo servers side by side, in interleaved slices: ratios that survive a noisy machine.
+    Compare(compare::Flags),
 }
 
 const EXIT_CODES: &str = "\
@@ -69,6 +72,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Serve(flags) => serve::run(flags),
         Command::Load(flags) => load::run(&flags),
         Command::Bench(flags) => bench::run(&flags),
+        Command::Compare(flags) => compare::run(&flags),
     }
 }
 

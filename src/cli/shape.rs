@@ -21,7 +21,7 @@ const MESSAGE_MAX: u64 = 1 << 30;
 /// The most source addresses that are taken from a range: with 28,232 ports each, nobody needs more.
 const SOURCES_MAX: u128 = 1024;
 
-type Parsed<T> = std::result::Result<T, String>;
+pub(super) type Parsed<T> = std::result::Result<T, String>;
 
 #[derive(Debug, Args)]
 pub(super) struct Shape {
@@ -80,7 +80,7 @@ pub(super) struct Shape {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum ArrivalsFlag {
+pub(super) enum ArrivalsFlag {
     /// Independent of each other, as from many users
     Poisson,
     /// As even as the rate allows
@@ -88,16 +88,34 @@ enum ArrivalsFlag {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum CloseFlag {
+pub(super) enum CloseFlag {
     /// In order, waiting for the target's end
     Fin,
     /// By abort
     Rst,
 }
 
+impl From<ArrivalsFlag> for Arrivals {
+    fn from(flag: ArrivalsFlag) -> Arrivals {
+        match flag {
+            ArrivalsFlag::Poisson => Arrivals::Poisson,
+            ArrivalsFlag::Constant => Arrivals::Constant,
+        }
+    }
+}
+
+impl From<CloseFlag> for Close {
+    fn from(flag: CloseFlag) -> Close {
+        match flag {
+            CloseFlag::Fin => Close::Fin,
+            CloseFlag::Rst => Close::Rst,
+        }
+    }
+}
+
 /// Addresses to connect from. A type of its own, because clap takes a `Vec` for a repeated flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Sources(Vec<IpAddr>);
+pub(super) struct Sources(pub(super) Vec<IpAddr>);
 
 impl Shape {
     /// The plan that is meant. Errors: [`Error::Usage`] where targets and sources do not go together.
@@ -117,10 +135,7 @@ impl Shape {
             connections: self.connections,
             churn: self.churn.map(|messages| Churn {
                 messages: messages.into(),
-                close: match self.close {
-                    CloseFlag::Fin => Close::Fin,
-                    CloseFlag::Rst => Close::Rst,
-                },
+                close: self.close.into(),
             }),
             manner: Manner {
                 sizes: self.size.clone(),
@@ -151,10 +166,7 @@ impl Shape {
             None => Pace::Closed { think: self.think },
             Some(rate) => Pace::Open {
                 rate,
-                arrivals: match self.arrivals {
-                    ArrivalsFlag::Poisson => Arrivals::Poisson,
-                    ArrivalsFlag::Constant => Arrivals::Constant,
-                },
+                arrivals: self.arrivals.into(),
             },
         }
     }
@@ -169,14 +181,14 @@ impl Shape {
     }
 }
 
-fn some_time(text: &str) -> Parsed<Nanos> {
+pub(super) fn some_time(text: &str) -> Parsed<Nanos> {
     match units::duration(text)? {
         Nanos(0) => Err("nothing can be measured in no time: write `10s`".into()),
         duration => Ok(duration),
     }
 }
 
-fn depth(text: &str) -> Parsed<u32> {
+pub(super) fn depth(text: &str) -> Parsed<u32> {
     super::between(text, 1..=65_536)
 }
 
@@ -192,7 +204,7 @@ fn message_size(text: &str) -> Parsed<u64> {
     }
 }
 
-fn sizes(text: &str) -> Parsed<Sizes> {
+pub(super) fn sizes(text: &str) -> Parsed<Sizes> {
     if let Some(range) = text.strip_prefix("uniform:") {
         let (least, most) = range
             .split_once("..")
@@ -239,7 +251,7 @@ fn weights(text: &str) -> Parsed<Sizes> {
     Sizes::weighted(&pairs)
 }
 
-fn rate(text: &str) -> Parsed<Rate> {
+pub(super) fn rate(text: &str) -> Parsed<Rate> {
     let some = |text: &str| match units::rate(text)? {
         rate if rate > 0.0 => Ok(rate),
         _ => Err("nothing can be measured at a rate of 0: write `50k/s`".to_owned()),
@@ -256,7 +268,7 @@ fn rate(text: &str) -> Parsed<Rate> {
     }
 }
 
-fn sources(text: &str) -> Parsed<Sources> {
+pub(super) fn sources(text: &str) -> Parsed<Sources> {
     let hint = "write ADDRESS or ADDRESS/PREFIX, as in 127.0.1.0/24";
     let (address, prefix) = text
         .split_once('/')

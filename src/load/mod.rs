@@ -14,7 +14,7 @@ mod phases;
 pub mod pinger;
 mod preflight;
 mod ramp;
-mod random;
+pub mod random;
 pub mod schedule;
 mod session;
 pub mod sheet;

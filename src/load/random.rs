@@ -34,6 +34,13 @@ impl Random {
         scale(self.next(), bound as u64) as usize
     }
 
+    /// Puts things into an order in which each is equally likely (Fisher and Yates).
+    pub fn shuffle<T>(&mut self, things: &mut [T]) {
+        for last in (1..things.len()).rev() {
+            things.swap(last, self.below(last + 1));
+        }
+    }
+
     /// Exponential with mean 1: the gap between arrivals of a Poisson process of rate 1.
     pub fn exponential(&mut self) -> f64 {
         // 53 bits make a number in [0, 1); one minus it is never zero, so the logarithm is finite.

@@ -88,19 +88,24 @@ impl Session {
         self.pids = pids;
     }
 
+    /// The processes whose CPU time is counted.
+    pub fn processes(&self) -> &[i32] {
+        &self.pids
+    }
+
     /// Sends messages for the plan's warm-up and duration, and waits until all are back.
     ///
     /// Errors: [`Error::Data`] for wrong bytes, [`Error::Target`] for a server that closes connections or leaves
     /// messages unanswered. The session is of no use then.
     pub fn slice(&mut self) -> Result<Slice> {
-        let before = self.cpu();
+        let before = self.cpu_times();
         self.begin();
         let mut found = Yield::default();
         for _ in 0..self.team.shared.plan.threads {
             found.merge(&self.next_yield()?);
         }
         thread::sleep(SETTLE);
-        let after = self.cpu();
+        let server = used(&before, &self.cpu_times());
         // Each worker hands its sheet in before its yield.
         while self.team.ledger.wait(Nanos(0)) && !self.team.ledger.is_whole() {}
         let sheet = self.team.ledger.next_whole(false);
@@ -113,7 +118,7 @@ impl Session {
             service: sheet.service,
             response: sheet.response,
             found,
-            server: after.zip(before).map(|(after, before)| after - before),
+            server,
         })
     }
 
@@ -138,14 +143,12 @@ impl Session {
         }
     }
 
-    /// All of the server's CPU time so far; none if one of its processes cannot be seen.
-    fn cpu(&self) -> Option<Nanos> {
-        let (first, others) = self.pids.split_first()?;
-        others
+    /// CPU time so far of each of the server's processes that can be seen.
+    fn cpu_times(&self) -> Vec<Option<Nanos>> {
+        self.pids
             .iter()
-            .try_fold(usage::process_cpu(*first)?, |sum, &pid| {
-                Some(sum + usage::process_cpu(pid)?)
-            })
+            .map(|&pid| usage::process_cpu(pid))
+            .collect()
     }
 
     /// Ends all connections. Returns what was found outside of slices: how connecting went.
@@ -165,6 +168,16 @@ impl Session {
             Ok(found) => closed(&found),
         }
     }
+}
+
+/// CPU time used between two looks by those that were there at both; none if nobody was. A process that came and went
+/// between them is missed.
+fn used(before: &[Option<Nanos>], after: &[Option<Nanos>]) -> Option<Nanos> {
+    let spans = before
+        .iter()
+        .zip(after)
+        .filter_map(|(before, after)| Some((*after)? - (*before)?));
+    spans.reduce(|sum, span| sum + span)
 }
 
 fn closed(found: &Yield) -> Error {

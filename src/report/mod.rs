@@ -2,9 +2,10 @@
 //!
 //! The JSON has a schema, `report/load.schema.json`: integer nanoseconds, `null` where there are too few samples or
 //! where something does not apply. `verdict` judges how far the figures can be trusted, `assertion` what was asked of
-//! them; `seconds` and `files` are for those who want more than one report.
+//! them; `comparison` sets servers side by side; `seconds` and `files` are for those who want more than one report.
 
 pub mod assertion;
+pub mod comparison;
 mod distribution;
 mod evidence;
 mod facts;

@@ -37,29 +37,13 @@ impl Display for Report {
 impl Report {
     fn what_was_run(&self) -> String {
         let plan = &self.plan;
-        let mut parts = vec![
-            many(self.connections.requested, "connection"),
-            sizes(plan),
-            pace(plan),
-            many(plan.threads.into(), "thread"),
-        ];
-        if plan.pipeline > 1 {
-            parts.push(format!("pipeline {}", plan.pipeline));
-        }
-        if let (Some(messages), Some(close)) = (plan.churn, plan.close) {
-            let messages = many(messages, "message");
-            parts.push(format!(
-                "each closed by {} after {messages}",
-                close.to_uppercase()
-            ));
-        }
-        parts.push(format!(
-            "{} after {} warm-up",
+        format!(
+            "{}, {} after {} warm-up, seed {}",
+            what_load(self.connections.requested, plan),
             show_duration(Nanos(plan.duration_ns)),
-            show_duration(Nanos(plan.warmup_ns))
-        ));
-        parts.push(format!("seed {}", plan.seed));
-        parts.join(", ")
+            show_duration(Nanos(plan.warmup_ns)),
+            plan.seed
+        )
     }
 
     fn connecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -293,6 +277,27 @@ fn interval(bounds: Option<Bounds>) -> String {
         _ => " u",
     };
     format!("{} .. {high}{mark}", show_duration(Nanos(bounds.low)))
+}
+
+/// What a load is like, however long it lasts: `50 connections, 64 B, closed loop, 1 thread`.
+pub(super) fn what_load(connections: u64, plan: &PlanFacts) -> String {
+    let mut parts = vec![
+        many(connections, "connection"),
+        sizes(plan),
+        pace(plan),
+        many(plan.threads.into(), "thread"),
+    ];
+    if plan.pipeline > 1 {
+        parts.push(format!("pipeline {}", plan.pipeline));
+    }
+    if let (Some(messages), Some(close)) = (plan.churn, plan.close) {
+        let messages = many(messages, "message");
+        parts.push(format!(
+            "each closed by {} after {messages}",
+            close.to_uppercase()
+        ));
+    }
+    parts.join(", ")
 }
 
 fn sizes(plan: &PlanFacts) -> String {

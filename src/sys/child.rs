@@ -5,6 +5,7 @@ use std::process::Command;
 
 use nix::sys::prctl;
 use nix::sys::signal::{self, Signal};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getppid};
 
 /// Makes the command's process die with the thread that spawns it, however that ends (PR_SET_PDEATHSIG, prctl(2)),
@@ -32,4 +33,16 @@ pub fn tie(command: &mut Command) -> &mut Command {
 pub fn terminate(child: u32) {
     // ESRCH: it has ended by itself.
     let _ = signal::kill(Pid::from_raw(child as i32), Signal::SIGTERM);
+}
+
+/// Ends a tied child and all that it has started (SIGKILL to its process group). Must not have been waited for yet.
+pub fn kill_group(child: u32) {
+    let _ = signal::killpg(Pid::from_raw(child as i32), Signal::SIGKILL); // ESRCH: all have ended.
+}
+
+/// True if a child of ours has ended. Does not wait for it: its id stays its own, and its group's.
+pub fn has_ended(child: u32) -> bool {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    let status = waitid(Id::Pid(Pid::from_raw(child as i32)), flags);
+    !matches!(status, Ok(WaitStatus::StillAlive))
 }

@@ -64,6 +64,21 @@ pub fn context_switches(pid: i32) -> Option<(u64, u64)> {
     sum
 }
 
+/// The processes of a process group: a child that was [tied](crate::sys::child::tie), and all that it has started and
+/// that did not leave. proc_pid_stat(5).
+pub fn group(leader: i32) -> Vec<i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.filter(|&id| group_of(id) == Some(leader)).collect()
+}
+
+/// The fifth field; the second is in parentheses and may hold anything.
+fn group_of(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(2)?.parse().ok()
+}
+
 fn read_clock(clock: ClockId) -> Option<Nanos> {
     clock_gettime(clock)
         .ok()

@@ -5,6 +5,7 @@
 mod allocations;
 mod bench;
 mod command_line;
+mod compare;
 mod load;
 mod load_liars;
 mod outputs;

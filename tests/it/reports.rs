@@ -47,8 +47,30 @@ impl Measuring {
         Measuring::start("bench", flags)
     }
 
+    /// `urecho compare` among these subjects, NAME=COMMAND each.
+    pub(crate) fn compare(subjects: &[String], flags: &str) -> Measuring {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_urecho"));
+        process
+            .arg("compare")
+            .args(subjects)
+            .args(flags.split_whitespace());
+        Measuring::spawn(process)
+    }
+
+    /// The same in a process that may have so many descriptors.
+    pub(crate) fn compare_with_descriptors(
+        limit: u32,
+        subjects: &[String],
+        flags: &str,
+    ) -> Measuring {
+        let mut process = Command::new("sh");
+        let script = format!("ulimit -n {limit}; exec \"$0\" compare \"$@\"");
+        process.args(["-c", &script, env!("CARGO_BIN_EXE_urecho")]);
+        process.args(subjects).args(flags.split_whitespace());
+        Measuring::spawn(process)
+    }
+
     fn start(command: &str, flags: &str) -> Measuring {
-        let folder = TempDir::new().unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_urecho"));
         process
             .args(command.split_whitespace())
@@ -58,6 +80,11 @@ impl Measuring {
                 process.args([flag, value]);
             }
         }
+        Measuring::spawn(process)
+    }
+
+    fn spawn(mut process: Command) -> Measuring {
+        let folder = TempDir::new().unwrap();
         process.arg("--json").arg(folder.path().join("report.json"));
         process
             .stdin(Stdio::null())
@@ -160,8 +187,23 @@ fn wait(mut child: Child) -> Ended {
     }
 }
 
+/// What is wrong with a comparison, by its schema.
+pub(crate) fn complaints_of_comparison(report: &Value) -> Vec<String> {
+    static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
+        let schema = serde_json::from_str(urecho::report::comparison::COMPARE_SCHEMA).unwrap();
+        jsonschema::draft202012::new(&schema).unwrap()
+    });
+    let errors = SCHEMA.iter_errors(report);
+    errors
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect()
+}
+
 /// What is wrong with a report: by its schema, and by what a schema cannot say.
 pub(crate) fn complaints(report: &Value) -> Vec<String> {
+    if report["schema"] == urecho::report::comparison::SCHEMA {
+        return complaints_of_comparison(report);
+    }
     static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
         let schema = serde_json::from_str(urecho::report::LOAD_SCHEMA).unwrap();
         jsonschema::draft202012::new(&schema).unwrap()

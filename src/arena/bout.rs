@@ -1,0 +1,254 @@
+//! One bout: all subjects started afresh, loaded in turns, ended.
+//!
+//! Every block gives each subject two slices: in an order drawn by lot, and then in the reverse order, so that a
+//! machine that gets steadily slower or faster favours nobody (ABBA).
+
+use crate::arena::{Server, Subject};
+use crate::clock::{self, Nanos};
+use crate::error::{Error, Result};
+use crate::load::random::Random;
+use crate::load::{Plan, Session, Slice};
+use crate::record::{Reading, Recorder};
+use crate::report::comparison::{Disturbance, Figures};
+use crate::sys::signal::Stop;
+use crate::sys::{machine, usage};
+
+/// What all subjects are put through alike.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Terms {
+    /// The load; its target is each subject in turn, its warm-up and duration are those of a slice.
+    pub load: Plan,
+    /// CPUs of each server; all, if empty.
+    pub server_cpus: Vec<usize>,
+    /// Blocks in each bout.
+    pub blocks: usize,
+    /// True to hold the connections to all subjects at once; false to open them for each slice, where they do not fit.
+    pub at_once: bool,
+}
+
+/// A subject's part in a bout.
+struct Seat<'a> {
+    subject: &'a Subject,
+    number: usize,
+    server: Option<Server>,
+    session: Option<Session>,
+    found: Vec<Figures>,
+    failure: Option<Error>,
+    /// Resident memory of the server before its connections were opened.
+    memory: Option<u64>,
+}
+
+/// Holds one bout. For each subject, in their order: what each block found, or why there is nothing.
+///
+/// Ends early when `stop` fires: whole blocks only are given then.
+pub(super) fn bout(
+    subjects: &[&Subject],
+    terms: &Terms,
+    random: &mut Random,
+    stop: &Stop,
+) -> Vec<Result<Vec<Figures>>> {
+    let mut seats: Vec<Seat<'_>> = subjects.iter().enumerate().map(Seat::of).collect();
+    random.shuffle(&mut seats);
+    for seat in &mut seats {
+        seat.attempt(|seat| seat.arrive(terms));
+    }
+    for _ in 0..terms.blocks {
+        if stop.signal().is_some() {
+            break;
+        }
+        random.shuffle(&mut seats);
+        let mut piles: Vec<Pile> = seats.iter().map(|_| Pile::new()).collect();
+        let witness = Witness::begin();
+        let there_and_back = (0..seats.len()).chain((0..seats.len()).rev());
+        for index in there_and_back {
+            seats[index].attempt(|seat| seat.perform(terms, &mut piles[index]));
+        }
+        let disturbance = witness.end();
+        for (seat, pile) in seats.iter_mut().zip(&piles) {
+            let figures = pile.figures(terms.load.connections, seat.memory, disturbance);
+            seat.found.push(figures);
+        }
+    }
+    seats.sort_by_key(|seat| seat.number);
+    seats.into_iter().map(Seat::leave).collect()
+}
+
+impl<'a> Seat<'a> {
+    fn of((number, subject): (usize, &&'a Subject)) -> Seat<'a> {
+        Seat {
+            subject,
+            number,
+            server: None,
+            session: None,
+            found: Vec::new(),
+            failure: None,
+            memory: None,
+        }
+    }
+
+    /// Does something, unless this subject has failed already. A server that died explains every other failure.
+    fn attempt(&mut self, what: impl FnOnce(&mut Self) -> Result<()>) {
+        if self.failure.is_some() {
+            return;
+        }
+        let Err(error) = what(self) else {
+            return;
+        };
+        let dead = self.server.as_mut().map(Server::check_closely);
+        self.failure = Some(match dead {
+            Some(Err(death)) => death,
+            _ => error,
+        });
+        self.session = None;
+        self.server = None; // Whatever it still does must not disturb the others.
+    }
+
+    fn arrive(&mut self, terms: &Terms) -> Result<()> {
+        let server = self
+            .server
+            .insert(Server::launch(self.subject, &terms.server_cpus)?);
+        self.memory = resident(&server.processes());
+        if terms.at_once {
+            self.session = Some(self.connect(terms)?);
+        }
+        Ok(())
+    }
+
+    fn connect(&self, terms: &Terms) -> Result<Session> {
+        let server = self.server.as_ref().expect("it has arrived");
+        Session::open(Plan {
+            targets: vec![server.address()],
+            ..terms.load.clone()
+        })
+    }
+
+    /// One slice.
+    fn perform(&mut self, terms: &Terms, pile: &mut Pile) -> Result<()> {
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => self.connect(terms)?,
+        };
+        if let Some(server) = &self.server {
+            session.count(server.processes()); // Some servers start one for each connection.
+        }
+        let slice = session.slice()?;
+        pile.add(&slice, resident(session.processes()));
+        if terms.at_once {
+            self.session = Some(session);
+        } else {
+            session.close()?;
+        }
+        Ok(())
+    }
+
+    fn leave(mut self) -> Result<Vec<Figures>> {
+        if let Some(session) = self.session.take() {
+            let _ = session.close(); // Its slices are over, and were right.
+        }
+        if let Some(server) = self.server.take() {
+            server.dismiss();
+        }
+        match self.failure {
+            Some(failure) => Err(failure),
+            None => Ok(self.found),
+        }
+    }
+}
+
+/// The slices of one subject in one block.
+#[derive(Default)]
+struct Pile {
+    latency: Recorder,
+    lag: Recorder,
+    returned: u64,
+    span: Nanos,
+    echoed: u64,
+    /// CPU time of the server, as long as every slice could see it.
+    server: Option<Nanos>,
+    resident: Option<u64>,
+}
+
+impl Pile {
+    fn new() -> Pile {
+        Pile {
+            server: Some(Nanos(0)),
+            ..Pile::default()
+        }
+    }
+
+    fn add(&mut self, slice: &Slice, resident: Option<u64>) {
+        // An open loop is judged by what its users would have waited.
+        let response = slice.response.count() > 0;
+        self.latency.merge(if response {
+            &slice.response
+        } else {
+            &slice.service
+        });
+        self.lag.merge(&slice.found.lag);
+        self.returned += slice.found.returned;
+        self.span = self.span + (slice.found.end - slice.found.begin);
+        self.echoed += slice.found.echoed;
+        self.server = self.server.zip(slice.server).map(|(sum, more)| sum + more);
+        self.resident = resident;
+    }
+
+    fn figures(&self, connections: u32, memory: Option<u64>, disturbed: Disturbance) -> Figures {
+        let quantile = |recorder: &Recorder, q| match recorder.quantile(q) {
+            Reading::Known(figure) => Some(figure.value.0),
+            Reading::NotEnough { .. } => None,
+        };
+        let grown = self
+            .resident
+            .zip(memory)
+            .map(|(now, before)| now as f64 - before as f64);
+        Figures {
+            messages: self.returned,
+            rate_per_s: self.returned as f64 / self.span.as_secs(),
+            p50_ns: quantile(&self.latency, 0.5),
+            p90_ns: quantile(&self.latency, 0.9),
+            p99_ns: quantile(&self.latency, 0.99),
+            p999_ns: quantile(&self.latency, 0.999),
+            cpu_ns_per_message: self
+                .server
+                .filter(|_| self.echoed > 0)
+                .map(|cpu| cpu.0 as f64 / self.echoed as f64),
+            resident_bytes_per_connection: grown.map(|bytes| bytes / f64::from(connections)),
+            send_lag_p99_ns: quantile(&self.lag, 0.99),
+            disturbance: disturbed,
+        }
+    }
+}
+
+/// What the machine did to everybody while something lasted.
+struct Witness {
+    begin: Nanos,
+    steal: Option<Nanos>,
+    pressure: Option<u64>,
+}
+
+impl Witness {
+    fn begin() -> Witness {
+        Witness {
+            begin: clock::now(),
+            steal: machine::steal(),
+            pressure: machine::pressure_cpu(),
+        }
+    }
+
+    fn end(&self) -> Disturbance {
+        let after = Witness::begin();
+        let pressure = after.pressure.zip(self.pressure);
+        Disturbance {
+            span_ns: (after.begin - self.begin).0,
+            steal_ns: after
+                .steal
+                .zip(self.steal)
+                .map(|(after, before)| (after - before).0),
+            pressure_ns: pressure.map(|(after, before)| after.saturating_sub(before) * 1000),
+        }
+    }
+}
+
+fn resident(pids: &[i32]) -> Option<u64> {
+    pids.iter().map(|&pid| usage::resident(pid)).sum()
+}

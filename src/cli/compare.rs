@@ -1,0 +1,341 @@
+//! `urecho compare`.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::arena::{self, Entry, Subject, Terms};
+use crate::cli::shape::{self, ArrivalsFlag, CloseFlag, Sources};
+use crate::clock::Nanos;
+use crate::error::{Error, Result};
+use crate::load::schedule::{Pace, Rate};
+use crate::load::sizes::Sizes;
+use crate::load::{self, Churn, Plan};
+use crate::report::Environment;
+use crate::report::comparison::{Cell, Comparison, Method, SCHEMA, Standing};
+use crate::report::files;
+use crate::sys::signal::{self, Stop};
+use crate::sys::{affinity, machine};
+
+/// A restart costs its start and end, and an interval needs six of them.
+const RESTARTS: &str = "10";
+
+#[derive(Debug, Args)]
+pub(super) struct Flags {
+    /// Servers, as NAME=COMMAND with `{port}` where the port belongs; all are compared with the first. The command is
+    /// run without a shell [default: the engines of `urecho serve`]
+    #[arg(value_name = "NAME=COMMAND", value_parser = Subject::parse)]
+    subjects: Vec<Subject>,
+    /// Connections to each server. Here, and wherever a list is taken: one table for each combination
+    #[arg(short, long, value_name = "N,...", default_value = "50", value_delimiter = ',', value_parser = super::at_least_one)]
+    connections: Vec<u32>,
+    /// Message sizes: `64B,16KiB`
+    #[arg(short, long, value_name = "SIZE,...", default_value = "64B", value_delimiter = ',', value_parser = shape::sizes)]
+    size: Vec<Sizes>,
+    /// Messages that one connection may have unanswered at once
+    #[arg(long, value_name = "N,...", default_value = "1", value_delimiter = ',', value_parser = shape::depth)]
+    pipeline: Vec<u32>,
+    /// Open loop: messages at planned instants, so many over all connections [default: closed loop]
+    #[arg(long, value_name = "RATE,...", value_delimiter = ',', value_parser = shape::rate)]
+    rate: Vec<Rate>,
+    /// How planned instants are spread
+    #[arg(long, value_name = "HOW", default_value = "poisson", requires = "rate")]
+    arrivals: ArrivalsFlag,
+    /// Closed loop: close each connection after N messages and open another
+    #[arg(long, value_name = "N", value_parser = super::at_least_one, conflicts_with = "rate")]
+    churn: Option<u32>,
+    /// How --churn closes
+    #[arg(long, value_name = "HOW", default_value = "fin", requires = "churn")]
+    close: CloseFlag,
+    /// How often all servers are started afresh. Restarts are the sample: 6 are needed for an interval
+    #[arg(long, value_name = "N", default_value = RESTARTS, value_parser = super::at_least_one)]
+    restarts: u32,
+    /// Blocks between two restarts; in each, every server has two slices
+    #[arg(long, value_name = "N", default_value = "2", value_parser = super::at_least_one)]
+    blocks: u32,
+    /// How long a slice is measured [default: 250ms, and 40us more for each connection]
+    #[arg(long, value_name = "TIME", value_parser = shape::some_time)]
+    slice: Option<Nanos>,
+    /// How long messages go before that, uncounted [default: 50ms, and 20us more for each connection]
+    #[arg(long, value_name = "TIME", value_parser = crate::units::duration)]
+    guard: Option<Nanos>,
+    /// Threads that generate load, each with its own ring
+    #[arg(short, long, value_name = "N", default_value = "1", value_parser = super::threads)]
+    threads: u32,
+    /// CPUs of the generator [default: the last, one for each thread]
+    #[arg(long, value_name = "CPU,...", value_delimiter = ',')]
+    pin: Vec<usize>,
+    /// CPUs of each server [default: the first that the generator leaves]
+    #[arg(long, value_name = "CPU,...", value_delimiter = ',')]
+    server_pin: Vec<usize>,
+    /// Connect from these addresses in turn, as in 127.0.1.0/24
+    #[arg(long, value_name = "CIDR", value_parser = shape::sources)]
+    source: Option<Sources>,
+    /// Congestion control of the generator's side; of the servers' side too, where they are our engines
+    #[arg(long, value_name = "NAME")]
+    congestion: Option<String>,
+    /// From which payloads, orders and choices are made [default: random, printed]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Write the comparison as JSON, every block included; `-`, here and below, is stdout instead of the text
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the tables as Markdown
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+}
+
+pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
+    let sides = Sides::of(&affinity::allowed(), flags)?;
+    let subjects = flags.subjects(&sides)?;
+    let plans = flags.plans(&sides);
+    let stop = Stop::new()?;
+    signal::stop_on_signals(&stop)?;
+    let environment = Environment::of(machine::look()); // Before this thread is pinned.
+    let mut comparison = Comparison {
+        schema: SCHEMA,
+        partial: false,
+        environment,
+        cells: Vec::new(),
+    };
+    let mut exit = 0;
+    for (number, plan) in plans.iter().enumerate() {
+        if stop.signal().is_some() {
+            break;
+        }
+        let terms = flags.terms(plan, &sides, subjects.len());
+        let progress = Progress {
+            cell: number + 1,
+            cells: plans.len(),
+            restarts: flags.restarts,
+        };
+        let entries = arena::contest(
+            &subjects,
+            &terms,
+            flags.restarts as usize,
+            &stop,
+            &mut |bout| progress.show(bout),
+        );
+        progress.clear();
+        exit = exit.max(entries.iter().map(exit_code).max().unwrap_or(0));
+        comparison.cells.push(flags.cell(&terms, entries));
+    }
+    comparison.partial = stop.signal().is_some();
+    flags.publish(&comparison)?;
+    Ok(ExitCode::from(match stop.signal() {
+        Some(signal) => 128 + signal as u8,
+        None => exit,
+    }))
+}
+
+/// What became of one server, as the process's exit code: 6 wrong data, 5 any other failure of it.
+fn exit_code(entry: &Entry) -> u8 {
+    match &entry.failure {
+        None => 0,
+        Some(failure) if matches!(failure.error, Error::Data(_)) => 6,
+        Some(_) => 5,
+    }
+}
+
+impl Flags {
+    fn subjects(&self, sides: &Sides) -> Result<Vec<Subject>> {
+        if self.subjects.is_empty() {
+            let workers = sides.server.len().max(1);
+            let engine = |name: &&str| Subject::engine(name, workers, self.congestion.as_deref());
+            return ["uring"].iter().map(engine).collect();
+        }
+        let mut names: Vec<&str> = self
+            .subjects
+            .iter()
+            .map(|subject| subject.name.as_str())
+            .collect();
+        names.sort_unstable();
+        match names.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(Error::Usage(format!(
+                "two servers are named {}: give each a name of its own",
+                pair[0]
+            ))),
+            None => Ok(self.subjects.clone()),
+        }
+    }
+
+    /// One for each combination.
+    fn plans(&self, sides: &Sides) -> Vec<Plan> {
+        let rates: Vec<Option<Rate>> = match self.rate.as_slice() {
+            [] => vec![None],
+            rates => rates.iter().copied().map(Some).collect(),
+        };
+        let seed = self
+            .seed
+            .unwrap_or_else(|| RandomState::new().hash_one(0) >> 32);
+        let mut plans = Vec::new();
+        for &connections in &self.connections {
+            for sizes in &self.size {
+                for &depth in &self.pipeline {
+                    for &rate in &rates {
+                        let mut plan = self.plan(connections, rate, seed, sides);
+                        (plan.manner.sizes, plan.manner.depth) = (sizes.clone(), depth as usize);
+                        plans.push(plan);
+                    }
+                }
+            }
+        }
+        plans
+    }
+
+    fn plan(&self, connections: u32, rate: Option<Rate>, seed: u64, sides: &Sides) -> Plan {
+        let mut plan = Plan::against(([127, 0, 0, 1], 1).into()); // Each server has its own.
+        let more = |least: u64, each: u64| Nanos(least + each * u64::from(connections));
+        plan.connections = connections;
+        plan.duration = self.slice.unwrap_or(more(250_000_000, 40_000));
+        plan.warmup = self.guard.unwrap_or(more(50_000_000, 20_000));
+        plan.sources = self.source.clone().map_or(Vec::new(), |sources| sources.0);
+        plan.threads = self.threads.min(connections);
+        plan.cpus = sides.generator.clone();
+        plan.options.congestion = self.congestion.clone();
+        plan.seed = seed;
+        plan.churn = self.churn.map(|messages| Churn {
+            messages: messages.into(),
+            close: self.close.into(),
+        });
+        if let Some(rate) = rate {
+            let arrivals = self.arrivals.into();
+            plan.pace = Pace::Open { rate, arrivals };
+        }
+        plan
+    }
+
+    fn terms(&self, plan: &Plan, sides: &Sides, subjects: usize) -> Terms {
+        Terms {
+            load: plan.clone(),
+            server_cpus: sides.server.clone(),
+            blocks: self.blocks as usize,
+            at_once: load::fit_at_once(plan, subjects),
+        }
+    }
+
+    fn cell(&self, terms: &Terms, entries: Vec<Entry>) -> Cell {
+        let method = Method {
+            restarts: self.restarts.into(),
+            blocks: self.blocks.into(),
+            server_cpus: terms.server_cpus.clone(),
+            connected_at_once: terms.at_once,
+        };
+        let standing = |entry: Entry| {
+            let failure = entry
+                .failure
+                .map(|failure| format!("restart {}: {}", failure.bout, failure.error));
+            Standing::of(
+                entry.subject.name.clone(),
+                entry.subject.command(),
+                entry.bouts,
+                failure,
+            )
+        };
+        Cell::of(
+            &terms.load,
+            method,
+            entries.into_iter().map(standing).collect(),
+        )
+    }
+
+    fn publish(&self, comparison: &Comparison) -> Result<()> {
+        let mut to_stdout = false;
+        let texts = [
+            (&self.json, Comparison::json as fn(&Comparison) -> String),
+            (&self.markdown, Comparison::markdown),
+        ];
+        for (path, text) in texts {
+            if let Some(path) = path {
+                to_stdout |= path.as_os_str() == "-";
+                files::write_whole(path, &text(comparison))?;
+            }
+        }
+        if !to_stdout {
+            print!("{comparison}");
+        }
+        Ok(())
+    }
+}
+
+/// Which CPUs serve and which generate; empty where there are not enough to part.
+#[derive(Debug, PartialEq, Eq)]
+struct Sides {
+    server: Vec<usize>,
+    generator: Vec<usize>,
+}
+
+impl Sides {
+    fn of(allowed: &[usize], flags: &Flags) -> Result<Sides> {
+        Sides::new(
+            allowed,
+            flags.threads as usize,
+            &flags.pin,
+            &flags.server_pin,
+        )
+    }
+
+    /// One CPU for the servers, unless more were asked for: that is what one worker needs, and what a generator of one
+    /// thread can saturate.
+    fn new(
+        allowed: &[usize],
+        threads: usize,
+        pin: &[usize],
+        server_pin: &[usize],
+    ) -> Result<Sides> {
+        let generator = match pin {
+            [] if allowed.len() < 2 => Vec::new(),
+            [] => {
+                let free: Vec<usize> = allowed
+                    .iter()
+                    .copied()
+                    .filter(|cpu| !server_pin.contains(cpu))
+                    .collect();
+                let keep = if server_pin.is_empty() { 1 } else { 0 };
+                free[free.len() - threads.min(free.len().saturating_sub(keep))..].to_vec()
+            }
+            pin => pin.to_vec(),
+        };
+        let server = match server_pin {
+            [] if generator.is_empty() => Vec::new(),
+            [] => allowed
+                .iter()
+                .copied()
+                .find(|cpu| !generator.contains(cpu))
+                .into_iter()
+                .collect(),
+            asked => asked.to_vec(),
+        };
+        Ok(Sides { server, generator })
+    }
+}
+
+/// The line that shows how far it is, on a terminal only.
+struct Progress {
+    cell: usize,
+    cells: usize,
+    restarts: u32,
+}
+
+impl Progress {
+    fn show(&self, bout: usize) {
+        if std::io::stderr().is_terminal() {
+            let Progress {
+                cell,
+                cells,
+                restarts,
+            } = self;
+            eprint!("\r\x1b[Ktable {cell} of {cells}, restart {bout} of {restarts}");
+            let _ = std::io::stderr().flush();
+        }
+    }
+
+    fn clear(&self) {
+        if std::io::stderr().is_terminal() {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
