@@ -92,6 +92,12 @@ pub fn run<E: Display>(
     }
 }
 
+/// What a peer says that cannot have a ring. None of them falls back to something else: the name on the ready line is
+/// what was measured.
+pub fn no_ring(error: io::Error) -> io::Error {
+    io::Error::other(format!("no io_uring: {error}"))
+}
+
 /// Options stand on the listener; what it accepts inherits them. So no peer pays system calls per connection for them.
 fn bind(options: &Options) -> io::Result<TcpListener> {
     let address = options.listen;

@@ -35,6 +35,30 @@ fn threads_echoes_odd_pieces_and_ends_with_its_client() {
     echoes("threads", env!("CARGO_BIN_EXE_threads"));
 }
 
+#[test]
+fn a_peer_that_cannot_serve_says_why_in_a_sentence() {
+    for program in [
+        env!("CARGO_BIN_EXE_tokio"),
+        env!("CARGO_BIN_EXE_monoio"),
+        env!("CARGO_BIN_EXE_compio"),
+        env!("CARGO_BIN_EXE_glommio"),
+        env!("CARGO_BIN_EXE_threads"),
+    ] {
+        let output = Command::new(program)
+            .args(["--congestion", "pigeon"])
+            .output()
+            .unwrap();
+        let words = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(4), "{program}: {words}");
+        assert!(words.contains(": cannot serve: "), "{program}: {words}");
+        assert!(
+            words.contains("congestion control pigeon: "),
+            "{program}: {words}"
+        );
+        assert_eq!(words.lines().count(), 1, "{program}: {words}");
+    }
+}
+
 /// A peer that dies with the test.
 struct Peer {
     child: Child,
@@ -68,7 +92,7 @@ impl Drop for Peer {
 
 fn echoes(name: &str, program: &str) {
     let peer = Peer::start(name, program);
-    // A client that goes away by abort must not take the others with it.
+    // A client that goes away without a word must not take the others with it.
     drop(TcpStream::connect(&peer.address).unwrap());
     // All open before the first byte, so that the peer has them at once.
     let streams: Vec<TcpStream> = (0..3)

@@ -7,16 +7,29 @@ use std::process::ExitCode;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use glommio::net::{TcpListener, TcpStream};
 use glommio::{GlommioError, LocalExecutorBuilder, Placement};
-use urecho_peers::{ACCEPT_PAUSE, Options};
+use io_uring::IoUring;
+use urecho_peers::{ACCEPT_PAUSE, Options, no_ring};
+
+/// What monoio and compio have by default, so that glommio (128) can hand the kernel as much at once as they can.
+const RING_ENTRIES: usize = 1024;
 
 fn main() -> ExitCode {
     urecho_peers::run("glommio", serve)
 }
 
-fn serve(options: Options) -> Result<(), GlommioError<()>> {
+fn serve(options: Options) -> io::Result<()> {
+    // Looked for before glommio does, because glommio panics where there is none.
+    IoUring::new(1).map_err(no_ring)?;
     // Unbound: whoever starts the peer chooses its CPU, as for all the others.
-    let executor = LocalExecutorBuilder::new(Placement::Unbound).make()?;
+    let builder = LocalExecutorBuilder::new(Placement::Unbound).ring_depth(RING_ENTRIES);
+    let executor = builder.make().map_err(explain)?;
     executor.run(async { accept(listen(&options)?, &options).await })
+}
+
+fn explain(error: GlommioError<()>) -> io::Error {
+    io::Error::other(format!(
+        "no executor (it needs 512 KiB of `ulimit -l`): {error}"
+    ))
 }
 
 fn listen(options: &Options) -> io::Result<TcpListener> {
@@ -27,7 +40,7 @@ fn listen(options: &Options) -> io::Result<TcpListener> {
     Ok(unsafe { TcpListener::from_raw_fd(descriptor) })
 }
 
-async fn accept(listener: TcpListener, options: &Options) -> Result<(), GlommioError<()>> {
+async fn accept(listener: TcpListener, options: &Options) -> io::Result<()> {
     loop {
         match listener.accept().await {
             // How a connection ends concerns its peer only, who knows.

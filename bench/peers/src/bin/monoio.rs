@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use monoio::net::{TcpListener, TcpStream};
 use monoio::{IoUringDriver, RuntimeBuilder};
-use urecho_peers::{ACCEPT_PAUSE, Options};
+use urecho_peers::{ACCEPT_PAUSE, Options, no_ring};
 
 fn main() -> ExitCode {
     urecho_peers::run("monoio", serve)
@@ -16,15 +16,11 @@ fn main() -> ExitCode {
 
 fn serve(options: Options) -> io::Result<()> {
     let builder = RuntimeBuilder::<IoUringDriver>::new().enable_timer();
-    let mut runtime = builder.build().map_err(explain)?;
+    let mut runtime = builder.build().map_err(no_ring)?;
     runtime.block_on(async {
         let listener = TcpListener::from_std(options.listen()?)?;
         accept(listener, &options).await
     })
-}
-
-fn explain(error: io::Error) -> io::Error {
-    io::Error::other(format!("no io_uring: {error}"))
 }
 
 async fn accept(listener: TcpListener, options: &Options) -> io::Result<()> {
