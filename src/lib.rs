@@ -17,7 +17,8 @@
 //! 4  arena    where servers meet: subject, server (a child process), bout (one restart, slices interleaved), contest
 //! 3  report   what a run says: text, JSON and its schema, files, seconds; verdict (how far to trust it),
 //!             assertion (what was asked of it), search (the highest rate that keeps a promise), comparison
-//! 2  serve    the server: echo (pure), uring (a worker), counters
+//! 2  serve    the server: engine (the contract), uring, tokio_uring and epoll (a whole worker each), echo (pure),
+//!             door (who serves a newcomer), drain (the way out), counters
 //!    load     the load generator: pinger (pure), payload, sizes, schedule, random; worker with ramp (connections
 //!             come and go), pacing (messages go) and spin; team (all workers), sheet (one second), attend (the
 //!             watcher), session (a load in slices), outcome, phases, preflight, fit
@@ -34,8 +35,8 @@
 //!
 //! `unsafe` lives in `ring` and `sys` only. `tests/it/tidy.rs` checks this map, the floors and the rooms.
 //!
-//! Start reading at [`serve::echo`] (what a connection does), then [`ring`] (how bytes move), then `serve::uring`
-//! (one worker). For the load: [`load::pinger`], then `load::worker`.
+//! Start reading at [`serve::engine`] (what a server promises) and [`serve::echo`] (what a connection does), then [`ring`]
+//! (how bytes move), then `serve::uring` (one worker). For the load: [`load::pinger`], then `load::worker`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))] // in a test a panic is the answer
 

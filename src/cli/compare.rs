@@ -145,7 +145,10 @@ impl Flags {
         if self.subjects.is_empty() {
             let workers = sides.server.len().max(1);
             let engine = |name: &&str| Subject::engine(name, workers, self.congestion.as_deref());
-            return ["uring"].iter().map(engine).collect();
+            return ["uring", "tokio-uring", "epoll"]
+                .iter()
+                .map(engine)
+                .collect();
         }
         let mut names: Vec<&str> = self
             .subjects

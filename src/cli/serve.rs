@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::clock::Nanos;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ring::Buffers;
+use crate::serve::engine::Engine;
 use crate::serve::{self, Listening, Plan};
 use crate::sys::signal::{self, Stop};
 use crate::sys::{affinity, limits, socket};
@@ -19,7 +20,10 @@ pub(super) struct Flags {
     /// Address to listen on; port 0 takes a free one. Loopback on purpose: open echo services get abused
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7007")]
     listen: SocketAddr,
-    /// Threads, each with its own ring [default: the CPUs this process may use]
+    /// What moves the bytes: uring, tokio-uring, or epoll. None ever takes another's place
+    #[arg(long, value_name = "NAME", default_value = "uring")]
+    engine: Engine,
+    /// Threads, each with its own ring or epoll instance [default: the CPUs this process may use]
     #[arg(long, value_name = "N", value_parser = super::threads)]
     workers: Option<u32>,
     /// Connections that may wait to be accepted (capped by net.core.somaxconn)
@@ -37,12 +41,13 @@ pub(super) struct Flags {
     /// How long a stop may take before open connections are cut
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
     drain_timeout: Nanos,
-    /// Receive buffers that circulate in each worker
-    #[arg(long, value_name = "N", default_value = "256", value_parser = buffers, hide_short_help = true)]
-    buffers: u16,
-    /// Bytes in each receive buffer
-    #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = buffer_size, hide_short_help = true)]
-    buffer_size: u32,
+    /// Receive buffers that circulate in each worker; uring only [default: 256]
+    #[arg(long, value_name = "N", value_parser = buffers, hide_short_help = true)]
+    buffers: Option<u16>,
+    /// Bytes in each receive buffer. tokio-uring has one for each connection, epoll one for each worker [default: 4KiB;
+    /// epoll: 64KiB]
+    #[arg(long, value_name = "SIZE", value_parser = buffer_size, hide_short_help = true)]
+    buffer_size: Option<u32>,
 }
 
 fn buffers(text: &str) -> std::result::Result<u16, String> {
@@ -63,10 +68,18 @@ fn buffer_size(text: &str) -> std::result::Result<u32, String> {
 }
 
 impl Flags {
-    fn plan(self) -> Plan {
+    fn plan(self) -> Result<Plan> {
+        if self.buffers.is_some() && self.engine != Engine::Uring {
+            return Err(Error::Usage(format!(
+                "--buffers is for --engine uring: {} has no pool of buffers. Leave it out",
+                self.engine
+            )));
+        }
         let cpus = affinity::allowed();
         let workers = self.workers.map_or(cpus.len(), |workers| workers as usize);
-        Plan {
+        let usual = Plan::of(self.engine);
+        let hot = self.buffers.unwrap_or(usual.buffers.hot);
+        Ok(Plan {
             listen: self.listen,
             workers,
             backlog: self.backlog,
@@ -77,17 +90,17 @@ impl Flags {
             cpus: if self.pin { cpus } else { Vec::new() },
             drain_timeout: self.drain_timeout,
             buffers: Buffers {
-                hot: self.buffers,
-                total: self.buffers.max(Plan::loopback().buffers.total),
-                size: self.buffer_size,
+                hot,
+                total: hot.max(usual.buffers.total),
+                size: self.buffer_size.unwrap_or(usual.buffers.size),
             },
-            queues: Plan::loopback().queues,
-        }
+            ..usual
+        })
     }
 }
 
 pub(super) fn run(flags: Flags) -> Result<ExitCode> {
-    let plan = flags.plan();
+    let plan = flags.plan()?;
     limits::raise_descriptors();
     let stop = Stop::new()?;
     signal::stop_on_signals(&stop)?;

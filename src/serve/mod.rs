@@ -1,29 +1,36 @@
 //! The server: a plan in, an echo of everything that comes, counters out.
 //!
-//! `echo` is one connection and pure; `uring` is a whole worker; this file starts workers and waits for them.
+//! `engine` says what every engine promises; `uring`, `tokio_uring` and `epoll` are whole workers, one engine each;
+//! `echo` is one connection of the first, and pure. This file starts workers and waits for them.
 
 pub mod counters;
+mod door;
+mod drain;
 pub mod echo;
+pub mod engine;
+mod epoll;
+mod tokio_uring;
 mod uring;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::OnceLock;
-use std::sync::atomic::AtomicUsize;
-use std::sync::mpsc;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::{self, Scope, ScopedJoinHandle};
 
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
-use crate::ring::{Buffers, Mailbox, Queues, Ring};
+use crate::ring::{Buffers, Queues, Ring};
 use crate::sys::signal::Stop;
 use crate::sys::{affinity, socket};
 use counters::Counters;
-use uring::{Door, Worker};
+use door::{Door, Inbox, Way};
+use engine::Engine;
 
 /// What to serve, where, and with how much.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
+    /// What moves the bytes.
+    pub engine: Engine,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
     /// Threads, each with a ring of its own.
@@ -36,16 +43,22 @@ pub struct Plan {
     pub cpus: Vec<usize>,
     /// How long a stop may take.
     pub drain_timeout: Nanos,
-    /// Queue sizes of each ring.
+    /// Queue sizes of each ring of ours.
     pub queues: Queues,
-    /// Receive buffers of each ring.
+    /// Receive buffers of each ring of ours. Of the other engines' buffers this is the size.
     pub buffers: Buffers,
 }
 
 impl Plan {
     /// One worker on a free port of the loopback interface; the rest as `urecho serve` has it.
     pub fn loopback() -> Plan {
+        Plan::of(Engine::default())
+    }
+
+    /// The same on another engine.
+    pub fn of(engine: Engine) -> Plan {
         Plan {
+            engine,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             workers: 1,
             backlog: 4096,
@@ -59,12 +72,12 @@ impl Plan {
                 submissions: 256,
                 completions: 4096,
             },
-            // 256 × 4 KiB = 1 MiB circulate: the L2 of one core. 64 MiB of address space stand behind them
+            // With uring 256 × 4 KiB = 1 MiB circulate: the L2 of one core. 64 MiB of address space stand behind them
             // for peers that do not read, untouched until they come.
             buffers: Buffers {
                 hot: 256,
                 total: 16_384,
-                size: 4096,
+                size: engine.buffer_size(),
             },
         }
     }
@@ -95,6 +108,17 @@ impl Shared {
             .get()
             .expect("doors are set before any worker runs")
     }
+
+    /// The listener, for a worker that has to own one and accepts: the first.
+    fn listener_of(&self, index: usize) -> Result<Option<TcpListener>> {
+        let copy = (index == 0).then(|| self.listener.try_clone());
+        let copy = copy.transpose().map_err(|cause| {
+            Error::Machine(format!(
+                "cannot share the listener: {cause}. Raise `ulimit -n`"
+            ))
+        })?;
+        Ok(copy.map(TcpListener::from))
+    }
 }
 
 /// Serves until `stop` fires and the connections are drained. Calls `ready` once, when it accepts.
@@ -105,25 +129,22 @@ pub fn run(plan: Plan, stop: &Stop, ready: impl FnOnce(&Listening)) -> Result<Co
     let address = socket::local_address(listener.as_fd()).map_err(|cause| {
         Error::Machine(format!("cannot tell the address of the listener: {cause}"))
     })?;
-    let shared = Shared {
+    let workers = plan.workers;
+    let shared = Arc::new(Shared {
         plan,
         listener,
         stop: stop.clone(),
         doors: OnceLock::new(),
-    };
-    let workers = shared.plan.workers;
+    });
     thread::scope(|scope| {
         let hands: Vec<Hand<'_>> = (0..workers)
             .map(|index| hire(scope, &shared, index))
             .collect::<Result<_>>()?;
-        // A worker without a ring ends the others: their start never comes.
+        // A worker that cannot be made ends the others: their start never comes.
         let made: Vec<Made> = hands.iter().map(Hand::made).collect::<Result<_>>()?;
-        let engine = format!("uring ({})", made[0].mode);
-        let door = |made: Made| Door {
-            mailbox: made.mailbox,
-            open: AtomicUsize::new(0),
-        };
-        let _ = shared.doors.set(made.into_iter().map(door).collect()); // Set once, here.
+        let engine = made[0].engine.clone();
+        let doors = made.into_iter().map(|made| Door::new(made.way));
+        let _ = shared.doors.set(doors.collect()); // Set once, here.
         for hand in &hands {
             let _ = hand.start.send(()); // A worker that has died is found when it is joined.
         }
@@ -144,33 +165,35 @@ pub fn run(plan: Plan, stop: &Stop, ready: impl FnOnce(&Listening)) -> Result<Co
 /// A worker's thread, from outside.
 struct Hand<'scope> {
     thread: ScopedJoinHandle<'scope, Result<Counters>>,
-    /// What it says when it has a ring, or could not make one.
+    /// What it says when it could be made, or could not.
     made: mpsc::Receiver<Result<Made>>,
     start: mpsc::Sender<()>,
 }
 
-/// What a worker shows of its ring.
+/// What a worker shows of itself.
 struct Made {
-    mailbox: Mailbox,
-    mode: &'static str,
+    way: Way,
+    /// The engine's name, and how it found the kernel.
+    engine: String,
 }
 
 impl Hand<'_> {
-    /// Waits for its ring.
+    /// Waits until it is ready.
     fn made(&self) -> Result<Made> {
-        let died = |_| Error::Bug("a server worker died before it had a ring".into());
+        let died = |_| Error::Bug("a server worker died before it could start".into());
         self.made.recv().map_err(died)?
     }
 }
 
 fn hire<'scope>(
     scope: &'scope Scope<'scope, '_>,
-    shared: &'scope Shared,
+    shared: &Arc<Shared>,
     index: usize,
 ) -> Result<Hand<'scope>> {
     let (made_sender, made) = mpsc::channel();
     let (start, started) = mpsc::channel();
-    let body = move || work(index, shared, &made_sender, &started);
+    let shared = Arc::clone(shared);
+    let body = move || work(index, &shared, &made_sender, &started);
     let thread = thread::Builder::new()
         .name(format!("worker-{index}"))
         .spawn_scoped(scope, body);
@@ -183,20 +206,19 @@ fn hire<'scope>(
     })
 }
 
-/// A worker's thread, from inside: make the ring here, show it, wait for the start, serve.
+/// A worker's thread, from inside: make the worker here, show it, wait for the start, serve.
 fn work(
     index: usize,
-    shared: &Shared,
+    shared: &Arc<Shared>,
     made: &mpsc::Sender<Result<Made>>,
     started: &mpsc::Receiver<()>,
 ) -> Result<Counters> {
     // Whatever ends one worker ends all: a server that has silently lost one is worse than none.
     let _last_wish = StopOnDrop(&shared.stop);
-    let ring = match make_ring(index, shared) {
-        Ok((ring, mailbox)) => {
-            let mode = ring.mode().name();
-            let _ = made.send(Ok(Made { mailbox, mode })); // Nobody waits any more: no start comes either.
-            ring
+    let worker = match Worker::make(index, shared) {
+        Ok((worker, shown)) => {
+            let _ = made.send(Ok(shown)); // Nobody waits any more: no start comes either.
+            worker
         }
         Err(error) => {
             let _ = made.send(Err(error)); // Told there.
@@ -206,19 +228,50 @@ fn work(
     if started.recv().is_err() {
         return Ok(Counters::default()); // Another worker could not start.
     }
-    Worker::new(index, shared, ring).run()
+    match worker {
+        Worker::Uring(ring) => uring::Worker::new(index, shared, *ring).run(),
+        Worker::TokioUring(runtime, listener) => tokio_uring::run(runtime, listener, index, shared),
+        Worker::Epoll(poll, listener) => epoll::Worker::new(index, shared, poll, listener).run(),
+    }
 }
 
-fn make_ring(index: usize, shared: &Shared) -> Result<(Ring, Mailbox)> {
-    let plan = &shared.plan;
-    if !plan.cpus.is_empty() {
-        affinity::pin(plan.cpus[index % plan.cpus.len()])?;
+/// What each engine needs before it can start, made on the worker's own thread.
+enum Worker {
+    Uring(Box<Ring>),
+    TokioUring(::tokio_uring::Runtime, Option<TcpListener>),
+    Epoll(mio::Poll, Option<TcpListener>),
+}
+
+impl Worker {
+    fn make(index: usize, shared: &Shared) -> Result<(Worker, Made)> {
+        let plan = &shared.plan;
+        if !plan.cpus.is_empty() {
+            affinity::pin(plan.cpus[index % plan.cpus.len()])?;
+        }
+        let engine = plan.engine.to_string();
+        match plan.engine {
+            Engine::Uring => {
+                let ring = Ring::new(plan.queues, plan.buffers)?;
+                let mailbox = ring.mailbox().map_err(|cause| {
+                    Error::Machine(format!("cannot share a ring: {cause}. Raise `ulimit -n`"))
+                })?;
+                let engine = format!("{engine} ({})", ring.mode().name());
+                let way = Way::Ring(mailbox);
+                Ok((Worker::Uring(Box::new(ring)), Made { way, engine }))
+            }
+            Engine::TokioUring => {
+                let way = Way::Inbox(Inbox::new()?);
+                let runtime = tokio_uring::runtime()?;
+                let worker = Worker::TokioUring(runtime, shared.listener_of(index)?);
+                Ok((worker, Made { way, engine }))
+            }
+            Engine::Epoll => {
+                let way = Way::Inbox(Inbox::new()?);
+                let worker = Worker::Epoll(epoll::poll()?, shared.listener_of(index)?);
+                Ok((worker, Made { way, engine }))
+            }
+        }
     }
-    let ring = Ring::new(plan.queues, plan.buffers)?;
-    let mailbox = ring.mailbox().map_err(|cause| {
-        Error::Machine(format!("cannot share a ring: {cause}. Raise `ulimit -n`"))
-    })?;
-    Ok((ring, mailbox))
 }
 
 struct StopOnDrop<'a>(&'a Stop);

@@ -5,14 +5,14 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::clock::{self, Nanos};
 use crate::error::{Errno, Result};
-use crate::ring::{Chain, Completion, Event, Mailbox, Received, Ring};
-use crate::serve::Shared;
+use crate::ring::{Chain, Completion, Event, Received, Ring};
 use crate::serve::counters::{Counters, Doing};
+use crate::serve::drain::Drain;
 use crate::serve::echo::{Echo, Next, Receive};
+use crate::serve::{Shared, door};
 use crate::slab::{Key, Slab};
 use crate::sys::socket;
 
@@ -23,10 +23,6 @@ const HOLD: usize = 64;
 /// How long accepting pauses when descriptors have run out and none of ours closes meanwhile.
 const PAUSE: Nanos = Nanos(100_000_000);
 
-/// How long a peer must be quiet before a server that stops says goodbye. Between two segments of a stream the
-/// socket is empty for a moment too: for as long as pacing or a delayed ACK (40 ms) takes.
-const QUIET: Nanos = Nanos(100_000_000);
-
 /// Keys of what is not a connection. Slots are counted from zero, so these are out of their way.
 const LISTENER: Key = Key {
     slot: u32::MAX,
@@ -36,12 +32,6 @@ const STOP: Key = Key {
     slot: u32::MAX - 1,
     generation: 0,
 };
-
-/// Where connections for one worker are handed in, and how many it has.
-pub(super) struct Door {
-    pub(super) mailbox: Mailbox,
-    pub(super) open: AtomicUsize,
-}
 
 /// One worker. Made and run on its own thread.
 pub(super) struct Worker<'a> {
@@ -54,10 +44,7 @@ pub(super) struct Worker<'a> {
     /// True while peers that do not read hold most of the pool: see [`Worker::ration`].
     scarce: bool,
     accepting: Accepting,
-    /// When the drain ends; none while serving.
-    drain: Option<Nanos>,
-    /// When to look for quiet peers; never while serving.
-    sweep: Nanos,
+    drain: Drain,
     counters: Counters,
 }
 
@@ -88,8 +75,7 @@ impl<'a> Worker<'a> {
             starved: VecDeque::new(),
             scarce: false,
             accepting: Accepting::No,
-            drain: None,
-            sweep: Nanos::NEVER,
+            drain: Drain::new(shared.plan.drain_timeout),
             counters: Counters::default(),
         }
     }
@@ -278,7 +264,7 @@ impl Worker<'_> {
                 }
             }
             // The listener was shut down by us.
-            Err(_) if self.drain.is_some() => self.accepting = Accepting::No,
+            Err(_) if self.drain.has_begun() => self.accepting = Accepting::No,
             Err(errno) => {
                 self.counters.error(Doing::Accept, errno);
                 if !more {
@@ -301,14 +287,11 @@ impl Worker<'_> {
     /// Gives a new connection to the worker that has the fewest.
     fn place(&mut self, socket: OwnedFd) {
         let doors = self.shared.doors();
-        let fewest =
-            (0..doors.len()).min_by_key(|&index| doors[index].open.load(Ordering::Relaxed));
-        let index = fewest.unwrap_or(self.index);
-        doors[index].open.fetch_add(1, Ordering::Relaxed);
+        let index = door::choose(doors);
         if index == self.index {
             self.open(socket);
         } else {
-            self.ring.post(&doors[index].mailbox, socket);
+            self.ring.post(doors[index].mailbox(), socket);
         }
     }
 
@@ -327,11 +310,9 @@ impl Worker<'_> {
     fn close(&mut self, key: Key) {
         self.connections.remove(key);
         self.counters.closed += 1;
-        self.shared.doors()[self.index]
-            .open
-            .fetch_sub(1, Ordering::Relaxed);
+        self.shared.doors()[self.index].left();
         if let Accepting::Paused(_) = self.accepting
-            && self.drain.is_none()
+            && !self.drain.has_begun()
         {
             self.accept();
         }
@@ -339,10 +320,9 @@ impl Worker<'_> {
 
     /// Starts the drain: no more connections, and each one ends once it is quiet and has its echo.
     fn leave(&mut self) {
-        if self.drain.is_some() {
+        if !self.drain.begin() {
             return;
         }
-        self.drain = Some(clock::now() + self.shared.plan.drain_timeout);
         if self.index == 0 {
             // Refuses newcomers, and ends the accept.
             socket::hang_up(self.shared.listener.as_fd());
@@ -355,15 +335,13 @@ impl Worker<'_> {
         for key in keys {
             self.connections.get_mut(key).expect("listed just now").busy = false;
         }
-        self.sweep = clock::now() + self.quiet();
     }
 
     /// Says goodbye to every peer that has been quiet since the last sweep.
     fn say_goodbye(&mut self) {
-        if clock::now() < self.sweep {
+        if !self.drain.sweeps() {
             return;
         }
-        self.sweep = clock::now() + self.quiet();
         let keys: Vec<Key> = self.connections.keys().collect();
         for key in keys {
             let connection = self.connections.get_mut(key);
@@ -373,17 +351,9 @@ impl Worker<'_> {
         }
     }
 
-    /// Short drains have time for a few sweeps too.
-    fn quiet(&self) -> Nanos {
-        QUIET.min(Nanos(self.shared.plan.drain_timeout.0 / 4))
-    }
-
     fn is_done(&self) -> bool {
-        let Some(deadline) = self.drain else {
-            return false;
-        };
         let drained = self.connections.is_empty() && self.accepting == Accepting::No;
-        drained || clock::now() >= deadline
+        self.drain.has_begun() && (drained || self.drain.is_over())
     }
 
     /// When to wake up though nothing completes.
@@ -392,10 +362,9 @@ impl Worker<'_> {
             // Those fed last may have nothing to receive, and then no completion would feed the next ones.
             return clock::now();
         }
-        let drain = self.drain.unwrap_or(Nanos::NEVER).min(self.sweep);
         match self.accepting {
-            Accepting::Paused(until) => drain.min(until),
-            _ => drain,
+            Accepting::Paused(until) => self.drain.next().min(until),
+            _ => self.drain.next(),
         }
     }
 }

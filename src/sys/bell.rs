@@ -1,4 +1,6 @@
-//! Waking threads that sleep in a ring: an eventfd(2) that they watch.
+//! Waking threads that wait for descriptors: an eventfd(2), for rings and pollers that see edges, as mio's and tokio's.
+//!
+//! Every ring is an edge of its own, also while the last one has not been looked at, so nobody ever reads it.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -29,6 +31,7 @@ impl Bell {
 }
 
 impl AsFd for Bell {
+    /// Readable since the first ring.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

@@ -1,10 +1,10 @@
 //! Listeners and dialled sockets, with the options that echo wants. Accepted sockets inherit the listener's.
 //!
-//! Options: tcp(7), socket(7). All sockets stay blocking: io_uring answers EAGAIN on a non-blocking one.
+//! Options: tcp(7), socket(7). All sockets are made blocking: io_uring answers EAGAIN on a non-blocking one.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -94,6 +94,23 @@ pub fn hang_up(socket: BorrowedFd<'_>) {
 pub fn reset_on_close(socket: BorrowedFd<'_>) {
     // Fails only on what is not a socket.
     let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+}
+
+/// A second descriptor of the same socket, for who cannot let go of the first. Errors: EMFILE; EBADF.
+pub fn duplicate(socket: &impl AsRawFd) -> io::Result<OwnedFd> {
+    let number = socket.as_raw_fd();
+    // SAFETY: it reads the table of descriptors and adds to it; a number that is not open is refused.
+    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it, for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Makes calls on a socket answer at once, with EAGAIN where they would wait. Not for io_uring.
+pub fn never_wait(socket: BorrowedFd<'_>) -> io::Result<()> {
+    SockRef::from(&socket).set_nonblocking(true)
 }
 
 /// Sends FIN once everything queued has gone; receiving goes on. shutdown(2), not the ring's operation: that

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use urecho::clock::Nanos;
 use urecho::load::{self, News, Plan, Watch};
+use urecho::serve::engine::Engine;
 use urecho::sys::signal::Stop;
 
-use crate::support::{Server, assert_at_most};
+use crate::support::{Server, assert_at_most, on_every_engine};
 
 /// Set in the process where the test is alone.
 const ALONE: &str = "URECHO_ALONE";
@@ -78,15 +79,18 @@ struct Look {
     loading: u64,
 }
 
-#[test]
-fn nothing_is_allocated_once_a_run_is_warm() {
-    const NAME: &str = "allocations::nothing_is_allocated_once_a_run_is_warm";
+on_every_engine! {
+    nothing_is_allocated_once_a_run_is_warm,
+}
+
+fn nothing_is_allocated_once_a_run_is_warm(engine: Engine) {
     if std::env::var_os(ALONE).is_some() {
-        return look_twice();
+        return look_twice(engine);
     }
+    let this = std::thread::current();
     let mut alone = Command::new(std::env::current_exe().unwrap());
     let output = alone
-        .args([NAME, "--exact"])
+        .args([this.name().unwrap(), "--exact"]) // A test's thread has its name.
         .env(ALONE, "1")
         .output()
         .unwrap();
@@ -98,8 +102,8 @@ fn nothing_is_allocated_once_a_run_is_warm() {
 }
 
 /// Compares two looks at the same run, one soon after its beginning and one at its end.
-fn look_twice() {
-    let server = Server::start();
+fn look_twice(engine: Engine) {
+    let server = Server::on(engine);
     let mut plan = Plan::against(server.address);
     plan.connections = 50;
     plan.warmup = Nanos(300_000_000);

@@ -141,6 +141,17 @@ const WRONG_SERVE: &[(&str, &[&str])] = &[
         "--buffer-size 2MiB",
         &["2 MiB is not between 64 B and 1 MiB"],
     ),
+    (
+        "--engine kqueue",
+        &[
+            "'kqueue' for '--engine <NAME>'",
+            "`uring`, `tokio-uring` or `epoll`",
+        ],
+    ),
+    (
+        "--engine epoll --buffers 64",
+        &["--buffers is for --engine uring", "epoll has no pool"],
+    ),
     ("--pin=yes", &["unexpected value 'yes' for '--pin'"]),
     (
         "--no-nodelay=yes",

@@ -4,11 +4,36 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::support::{Ended, assert_says, run};
+use nix::sys::signal::Signal;
+use urecho::serve::engine::Engine;
+
+use crate::support::{Ended, ServeProcess, assert_echo, assert_says, bytes, run};
+
+#[test]
+fn epoll_serves_where_io_uring_is_forbidden() {
+    let server = ServeProcess::spawn(blocked(Engine::Epoll, libc::EPERM));
+    assert_says(&server.announced, &["engine=epoll"]);
+    let mut peer = server.connect();
+    assert_echo(&mut peer, &bytes(100_000, 1));
+    drop(peer);
+    server.signal(Signal::SIGTERM);
+    assert_says(&server.wait().stderr, &["accepted=1 closed=1", "errors=0"]);
+}
+
+#[test]
+fn no_engine_on_io_uring_is_replaced_by_another() {
+    for engine in [Engine::Uring, Engine::TokioUring] {
+        for errno in [libc::EPERM, libc::ENOSYS] {
+            let ended = run(&mut blocked(engine, errno));
+            assert_one_message(&ended);
+            assert_says(&ended.stderr, &["cannot create an io_uring", "seccomp"]);
+        }
+    }
+}
 
 #[test]
 fn a_forbidden_io_uring_is_explained_as_docker_forbids_it() {
-    let ended = serve_blocked(libc::EPERM);
+    let ended = run(&mut blocked(Engine::Uring, libc::EPERM));
     assert_one_message(&ended);
     assert_says(
         &ended.stderr,
@@ -23,7 +48,7 @@ fn a_forbidden_io_uring_is_explained_as_docker_forbids_it() {
 
 #[test]
 fn a_hidden_io_uring_is_explained_as_podman_hides_it() {
-    let ended = serve_blocked(libc::ENOSYS);
+    let ended = run(&mut blocked(Engine::Uring, libc::ENOSYS));
     assert_one_message(&ended);
     assert_says(
         &ended.stderr,
@@ -43,15 +68,17 @@ fn assert_one_message(ended: &Ended) {
     assert!(ended.stderr.starts_with("urecho: "), "{}", ended.stderr);
 }
 
-/// `urecho serve` where io_uring_setup(2) answers `errno`.
+/// `urecho serve`, two workers, where io_uring_setup(2) answers `errno`.
 #[allow(unsafe_code)] // nobody else blocks a system call for one child
-fn serve_blocked(errno: i32) -> Ended {
+fn blocked(engine: Engine, errno: i32) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
-    command.args(["serve", "--listen", "127.0.0.1:0"]);
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--workers", "2"])
+        .args(["--engine", engine.name()]);
     let filter = filter(libc::SYS_io_uring_setup as u32, errno as u32);
     // SAFETY: between fork and exec it makes two system calls and touches only what it owns.
     unsafe { command.pre_exec(move || install(&filter)) };
-    run(&mut command)
+    command
 }
 
 /// "If this system call, answer this error; else allow." BPF as in seccomp(2).

@@ -4,15 +4,22 @@ use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 
 use urecho::ring::Queues;
+use urecho::serve::engine::Engine;
 
 use crate::support::{
     ServeProcess, Server, assert_at_most, assert_comes, assert_echo, assert_ends_with, bytes,
-    connect_many, reset, shrink, stuff,
+    connect_many, on_every_engine, reset, shrink, stuff,
 };
+
+on_every_engine! {
+    without_descriptors_it_waits_quietly_and_serves_on_when_some_are_free,
+    idle_connections_cost_no_cpu,
+    steady_traffic_needs_no_worker_thread_of_the_kernel,
+}
 
 #[test]
 fn two_buffers_serve_two_hundred_connections() {
-    let server = Server::with(|plan| {
+    let server = Server::with(Engine::Uring, |plan| {
         plan.buffers.hot = 2;
         plan.buffers.total = 2;
     });
@@ -25,7 +32,7 @@ fn two_buffers_serve_two_hundred_connections() {
 
 #[test]
 fn idle_connections_that_wait_for_a_buffer_hold_up_nobody_behind_them() {
-    let server = Server::with(|plan| {
+    let server = Server::with(Engine::Uring, |plan| {
         plan.buffers.hot = 2;
         plan.buffers.total = 2;
     });
@@ -44,7 +51,7 @@ fn idle_connections_that_wait_for_a_buffer_hold_up_nobody_behind_them() {
 
 #[test]
 fn eight_queue_entries_serve_five_hundred_connections() {
-    let server = Server::with(|plan| {
+    let server = Server::with(Engine::Uring, |plan| {
         plan.queues = Queues {
             submissions: 8,
             completions: 8,
@@ -56,9 +63,8 @@ fn eight_queue_entries_serve_five_hundred_connections() {
     server.stop_clean();
 }
 
-#[test]
-fn without_descriptors_it_waits_quietly_and_serves_on_when_some_are_free() {
-    let server = ServeProcess::with_descriptors(64, &["--workers", "2"]);
+fn without_descriptors_it_waits_quietly_and_serves_on_when_some_are_free(engine: Engine) {
+    let server = ServeProcess::with_descriptors(64, engine, &["--workers", "2"]);
     let mut streams: Vec<TcpStream> = (0..200).map(|_| server.connect()).collect();
     crate::support::until("the server is full", || server.descriptors() >= 64);
     assert_at_most("CPU while full", server.busy(), 0.10);
@@ -68,17 +74,15 @@ fn without_descriptors_it_waits_quietly_and_serves_on_when_some_are_free() {
     }
 }
 
-#[test]
-fn idle_connections_cost_no_cpu() {
-    let server = ServeProcess::start(&["--workers", "2"]);
+fn idle_connections_cost_no_cpu(engine: Engine) {
+    let server = ServeProcess::on(engine, &["--workers", "2"]);
     let streams = connect_many(server.address, 500);
     assert_at_most("CPU while idle", server.busy(), 0.02);
     drop(streams);
 }
 
-#[test]
-fn steady_traffic_needs_no_worker_thread_of_the_kernel() {
-    let server = ServeProcess::start(&["--workers", "2"]);
+fn steady_traffic_needs_no_worker_thread_of_the_kernel(engine: Engine) {
+    let server = ServeProcess::on(engine, &["--workers", "2"]);
     let mut streams = connect_many(server.address, 50);
     for round in 0..100 {
         assert_all_echo(&mut streams[..10], 100 + round * 100);

@@ -4,28 +4,35 @@ use std::io::Write;
 
 use urecho::serve::Plan;
 use urecho::serve::counters::Counters;
+use urecho::serve::engine::Engine;
 
 use crate::support::{
-    ServeProcess, Server, assert_at_most, assert_echo, assert_echo_to_the_end, bytes, reset,
-    shrink, stuff, until,
+    ServeProcess, Server, assert_at_most, assert_echo, assert_echo_to_the_end, bytes,
+    on_every_engine, reset, shrink, stuff, until,
 };
 
-#[test]
-fn peers_that_never_read_do_not_starve_one_that_does() {
-    assert_served_beside_stalled(1000, |_| {});
+on_every_engine! {
+    peers_that_never_read_do_not_starve_one_that_does,
+    resets_in_mid_stream_cost_nothing_but_their_connection,
+    two_thousand_short_connections_leave_no_slot_and_no_buffer,
+    two_thousand_short_connections_leave_no_descriptor,
+    connections_are_spread_over_the_workers,
+}
+
+fn peers_that_never_read_do_not_starve_one_that_does(engine: Engine) {
+    assert_served_beside_stalled(engine, 1000, |_| {});
 }
 
 #[test]
 fn peers_that_never_read_do_not_starve_one_that_does_in_a_small_pool() {
-    assert_served_beside_stalled(300, |plan| {
+    assert_served_beside_stalled(Engine::Uring, 300, |plan| {
         plan.buffers.hot = 64;
         plan.buffers.total = 1024;
     });
 }
 
-#[test]
-fn resets_in_mid_stream_cost_nothing_but_their_connection() {
-    let server = Server::start();
+fn resets_in_mid_stream_cost_nothing_but_their_connection(engine: Engine) {
+    let server = Server::on(engine);
     for storm in 0..3 {
         let streams = server.connect_many(200);
         let mut steady = server.connect();
@@ -45,18 +52,16 @@ fn resets_in_mid_stream_cost_nothing_but_their_connection() {
     );
 }
 
-#[test]
-fn two_thousand_short_connections_leave_no_slot_and_no_buffer() {
-    let server = Server::start();
+fn two_thousand_short_connections_leave_no_slot_and_no_buffer(engine: Engine) {
+    let server = Server::on(engine);
     for number in 0..2000 {
         assert_echo(&mut server.connect(), &bytes(64, number));
     }
     assert_eq!(server.stop_clean().accepted, 2000);
 }
 
-#[test]
-fn two_thousand_short_connections_leave_no_descriptor() {
-    let server = ServeProcess::start(&["--workers", "2"]);
+fn two_thousand_short_connections_leave_no_descriptor(engine: Engine) {
+    let server = ServeProcess::on(engine, &["--workers", "2"]);
     let before = server.descriptors();
     for number in 0..2000 {
         assert_echo(&mut server.connect(), &bytes(64, number));
@@ -66,9 +71,8 @@ fn two_thousand_short_connections_leave_no_descriptor() {
     });
 }
 
-#[test]
-fn connections_are_spread_over_the_workers() {
-    let server = Server::with(|plan| plan.workers = 2);
+fn connections_are_spread_over_the_workers(engine: Engine) {
+    let server = Server::with(engine, |plan| plan.workers = 2);
     let streams = server.connect_many(100);
     drop(streams);
     let counters = server.stop_clean();
@@ -77,8 +81,12 @@ fn connections_are_spread_over_the_workers() {
 }
 
 /// Many stalled peers, and one that is served.
-fn assert_served_beside_stalled(stalled: usize, change: impl FnOnce(&mut Plan)) -> Counters {
-    let server = Server::with(change);
+fn assert_served_beside_stalled(
+    engine: Engine,
+    stalled: usize,
+    change: impl FnOnce(&mut Plan),
+) -> Counters {
+    let server = Server::with(engine, change);
     let streams = server.connect_many(stalled);
     streams.iter().for_each(shrink);
     stuff(&streams);

@@ -3,26 +3,36 @@
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 
-use crate::support::{Ended, ServeProcess, assert_echo, assert_says, run};
+use urecho::serve::engine::Engine;
 
-#[test]
-fn port_0_announces_the_real_port() {
-    let server = ServeProcess::start(&["--workers", "1"]);
+use crate::support::{Ended, ServeProcess, assert_echo, assert_says, on_every_engine, run};
+
+on_every_engine! {
+    port_0_announces_the_real_port_and_the_engine,
+    it_serves_over_ipv6,
+}
+
+fn port_0_announces_the_real_port_and_the_engine(engine: Engine) {
+    let server = ServeProcess::on(engine, &["--workers", "1"]);
     assert_ne!(server.address.port(), 0);
+    let announced = match engine {
+        // And how it found the kernel.
+        Engine::Uring => "engine=uring (".to_owned(),
+        other => format!("engine={other} workers=1"),
+    };
     assert_says(
         &server.announced,
-        &["listening on 127.0.0.1:", "engine=uring (", "workers=1\n"],
+        &["listening on 127.0.0.1:", &announced, "workers=1\n"],
     );
     assert_echo(&mut server.connect(), b"found you");
 }
 
-#[test]
-fn it_serves_over_ipv6() {
+fn it_serves_over_ipv6(engine: Engine) {
     if TcpListener::bind("[::1]:0").is_err() {
         return println!("SKIPPED: needs IPv6 on the loopback interface");
     }
     let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
-    command.args(["serve", "--listen", "[::1]:0"]);
+    command.args(["serve", "--listen", "[::1]:0", "--engine", engine.name()]);
     let server = ServeProcess::spawn(command);
     assert!(server.address.is_ipv6());
     assert_echo(&mut server.connect(), b"sixth sense");

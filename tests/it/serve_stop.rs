@@ -4,33 +4,41 @@ use std::net::{Shutdown, TcpStream};
 
 use nix::sys::signal::Signal;
 
+use urecho::serve::engine::Engine;
+
 use crate::support::{
-    ServeProcess, Server, assert_ends_with, assert_says, bytes, connect_many, shrink, stuff, until,
+    ServeProcess, Server, assert_ends_with, assert_says, bytes, connect_many, on_every_engine,
+    shrink, stuff, until,
 };
 
-#[test]
-fn sigterm_ends_a_server_well() {
-    assert_signal_drains(Signal::SIGTERM);
+on_every_engine! {
+    sigterm_ends_a_server_well,
+    sigint_ends_a_server_well,
+    a_second_sigterm_ends_a_stuck_server_at_once,
+    a_second_sigint_ends_a_stuck_server_at_once,
+    the_drain_timeout_cuts_a_stuck_peer_and_says_so,
+    a_server_that_drains_refuses_newcomers,
+    a_stop_echoes_what_had_come_and_then_says_goodbye,
 }
 
-#[test]
-fn sigint_ends_a_server_well() {
-    assert_signal_drains(Signal::SIGINT);
+fn sigterm_ends_a_server_well(engine: Engine) {
+    assert_signal_drains(engine, Signal::SIGTERM);
 }
 
-#[test]
-fn a_second_sigterm_ends_a_stuck_server_at_once() {
-    assert_second_signal_ends(Signal::SIGTERM, 143);
+fn sigint_ends_a_server_well(engine: Engine) {
+    assert_signal_drains(engine, Signal::SIGINT);
 }
 
-#[test]
-fn a_second_sigint_ends_a_stuck_server_at_once() {
-    assert_second_signal_ends(Signal::SIGINT, 130);
+fn a_second_sigterm_ends_a_stuck_server_at_once(engine: Engine) {
+    assert_second_signal_ends(engine, Signal::SIGTERM, 143);
 }
 
-#[test]
-fn the_drain_timeout_cuts_a_stuck_peer_and_says_so() {
-    let server = ServeProcess::start(&["--drain-timeout", "200ms"]);
+fn a_second_sigint_ends_a_stuck_server_at_once(engine: Engine) {
+    assert_second_signal_ends(engine, Signal::SIGINT, 130);
+}
+
+fn the_drain_timeout_cuts_a_stuck_peer_and_says_so(engine: Engine) {
+    let server = ServeProcess::on(engine, &["--drain-timeout", "200ms"]);
     let _stuck = stuck_peer(&server);
     server.signal(Signal::SIGTERM);
     let ended = server.wait();
@@ -38,9 +46,10 @@ fn the_drain_timeout_cuts_a_stuck_peer_and_says_so() {
     assert_says(&ended.stderr, &["accepted=1", "cut=1"]);
 }
 
-#[test]
-fn a_server_that_drains_refuses_newcomers() {
-    let server = Server::with(|plan| plan.drain_timeout = urecho::clock::Nanos::NEVER);
+fn a_server_that_drains_refuses_newcomers(engine: Engine) {
+    let server = Server::with(engine, |plan| {
+        plan.drain_timeout = urecho::clock::Nanos::NEVER
+    });
     let mut stuck = server.connect();
     shrink(&stuck);
     let written = stuff(std::slice::from_ref(&stuck))[0];
@@ -53,10 +62,9 @@ fn a_server_that_drains_refuses_newcomers() {
     server.stop_clean();
 }
 
-#[test]
-fn a_stop_echoes_what_had_come_and_then_says_goodbye() {
+fn a_stop_echoes_what_had_come_and_then_says_goodbye(engine: Engine) {
     for round in 0..10 {
-        let server = Server::start();
+        let server = Server::on(engine);
         let mut streams = server.connect_many(20);
         for stream in &mut streams {
             std::io::Write::write_all(stream, &bytes(3000, round)).unwrap();
@@ -71,8 +79,8 @@ fn a_stop_echoes_what_had_come_and_then_says_goodbye() {
 }
 
 /// One peer in the middle of 4 MiB, three idle ones, and a signal.
-fn assert_signal_drains(signal: Signal) {
-    let server = ServeProcess::start(&["--workers", "2"]);
+fn assert_signal_drains(engine: Engine, signal: Signal) {
+    let server = ServeProcess::on(engine, &["--workers", "2"]);
     let mut idle = connect_many(server.address, 3);
     let mut busy = server.connect();
     let sent = bytes(4 << 20, 1);
@@ -105,8 +113,8 @@ fn assert_signal_drains(signal: Signal) {
     );
 }
 
-fn assert_second_signal_ends(signal: Signal, code: i32) {
-    let server = ServeProcess::start(&["--drain-timeout", "60m"]);
+fn assert_second_signal_ends(engine: Engine, signal: Signal, code: i32) {
+    let server = ServeProcess::on(engine, &["--drain-timeout", "60m"]);
     let _stuck = stuck_peer(&server);
     server.signal(signal);
     until("the first signal is heard", || {

@@ -5,13 +5,28 @@ use std::net::Shutdown;
 use std::thread;
 use std::time::Duration;
 
+use socket2::SockRef;
+use urecho::serve::engine::Engine;
+
 use crate::support::{
-    Server, assert_comes, assert_echo, assert_echo_to_the_end, assert_ends_with, bytes, shrink,
+    Server, assert_comes, assert_echo, assert_echo_to_the_end, assert_ends_with, bytes,
+    on_every_engine, shrink,
 };
 
-#[test]
-fn messages_of_every_size_come_back_in_order() {
-    let server = Server::start();
+on_every_engine! {
+    messages_of_every_size_come_back_in_order,
+    a_stream_of_8_mib_comes_back_before_the_end,
+    one_byte_at_a_time_comes_back_one_by_one,
+    a_slow_reader_gets_every_byte_and_then_the_end,
+    a_reader_that_pauses_finds_everything_the_writer_could_write,
+    pipelined_frames_come_back_as_one_stream,
+    a_peer_that_says_nothing_and_finishes_is_closed,
+    a_connection_without_a_byte_leaves_nothing_behind,
+    a_byte_out_of_band_holds_up_nothing_behind_it,
+}
+
+fn messages_of_every_size_come_back_in_order(engine: Engine) {
+    let server = Server::on(engine);
     let mut peer = server.connect();
     for size in [1, 2, 63, 64, 4095, 4096, 4097, 65_536, 100_000] {
         assert_echo(&mut peer, &bytes(size, size as u64));
@@ -20,17 +35,15 @@ fn messages_of_every_size_come_back_in_order() {
     server.stop_clean();
 }
 
-#[test]
-fn a_stream_of_8_mib_comes_back_before_the_end() {
-    let server = Server::start();
+fn a_stream_of_8_mib_comes_back_before_the_end(engine: Engine) {
+    let server = Server::on(engine);
     assert_echo_to_the_end(&server.connect(), &bytes(8 << 20, 1));
     let counters = server.stop_clean();
     assert_eq!((counters.bytes_in, counters.bytes_out), (8 << 20, 8 << 20));
 }
 
-#[test]
-fn one_byte_at_a_time_comes_back_one_by_one() {
-    let server = Server::start();
+fn one_byte_at_a_time_comes_back_one_by_one(engine: Engine) {
+    let server = Server::on(engine);
     let mut peer = server.connect();
     for byte in bytes(1000, 2) {
         assert_echo(&mut peer, &[byte]);
@@ -39,9 +52,8 @@ fn one_byte_at_a_time_comes_back_one_by_one() {
     server.stop_clean();
 }
 
-#[test]
-fn a_slow_reader_gets_every_byte_and_then_the_end() {
-    let server = Server::start();
+fn a_slow_reader_gets_every_byte_and_then_the_end(engine: Engine) {
+    let server = Server::on(engine);
     let (sent, peer) = (bytes(4 << 20, 3), server.connect());
     shrink(&peer);
     thread::scope(|scope| {
@@ -64,9 +76,8 @@ fn a_slow_reader_gets_every_byte_and_then_the_end() {
     server.stop_clean();
 }
 
-#[test]
-fn a_reader_that_pauses_finds_everything_the_writer_could_write() {
-    let server = Server::start();
+fn a_reader_that_pauses_finds_everything_the_writer_could_write(engine: Engine) {
+    let server = Server::on(engine);
     let mut peer = server.connect();
     shrink(&peer);
     let written = crate::support::stuff(std::slice::from_ref(&peer))[0];
@@ -76,9 +87,8 @@ fn a_reader_that_pauses_finds_everything_the_writer_could_write() {
     server.stop_clean();
 }
 
-#[test]
-fn pipelined_frames_come_back_as_one_stream() {
-    let server = Server::start();
+fn pipelined_frames_come_back_as_one_stream(engine: Engine) {
+    let server = Server::on(engine);
     let (frames, mut peer) = (bytes(1000 * 64, 4), server.connect());
     for frame in frames.chunks(64) {
         peer.write_all(frame).unwrap();
@@ -88,9 +98,8 @@ fn pipelined_frames_come_back_as_one_stream() {
     server.stop_clean();
 }
 
-#[test]
-fn a_peer_that_says_nothing_and_finishes_is_closed() {
-    let server = Server::start();
+fn a_peer_that_says_nothing_and_finishes_is_closed(engine: Engine) {
+    let server = Server::on(engine);
     let mut peer = server.connect();
     peer.shutdown(Shutdown::Write).unwrap();
     assert_ends_with(&mut peer, b"");
@@ -98,11 +107,25 @@ fn a_peer_that_says_nothing_and_finishes_is_closed() {
     assert_eq!((counters.accepted, counters.bytes_in), (1, 0));
 }
 
-#[test]
-fn a_connection_without_a_byte_leaves_nothing_behind() {
-    let server = Server::start();
+fn a_connection_without_a_byte_leaves_nothing_behind(engine: Engine) {
+    let server = Server::on(engine);
     drop(server.connect());
     assert_echo(&mut server.connect(), b"next, please");
     let counters = server.stop_clean();
     assert_eq!(counters.accepted, 2);
+}
+
+fn a_byte_out_of_band_holds_up_nothing_behind_it(engine: Engine) {
+    let server = Server::on(engine);
+    let mut peer = server.connect();
+    for round in 0..50 {
+        // A read ends early where the byte was, with more behind it.
+        peer.write_all(&bytes(100, round)).unwrap();
+        SockRef::from(&peer).send_out_of_band(b"!").unwrap();
+        peer.write_all(&bytes(100, round + 50)).unwrap();
+        assert_comes(&mut peer, &bytes(100, round));
+        assert_comes(&mut peer, &bytes(100, round + 50));
+    }
+    drop(peer);
+    server.stop_clean();
 }

@@ -5,25 +5,32 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use crate::support::{Server, bytes};
+use urecho::serve::engine::Engine;
+
+use crate::support::{Server, bytes, on_every_engine};
+
+on_every_engine! {
+    netcat_gets_back_what_it_sent,
+    socat_gets_back_what_it_sent,
+    a_python_socket_that_half_closes_gets_back_what_it_sent,
+}
 
 /// More than all buffers on the way hold, so that the tool must read while it writes.
 const LEN: usize = 3_000_000;
 
-#[test]
-fn netcat_gets_back_what_it_sent() {
-    echo_through("nc", |address| {
+fn netcat_gets_back_what_it_sent(engine: Engine) {
+    echo_through(engine, "nc", |address| {
         format!("nc -N {} {}", address.ip(), address.port())
     });
 }
 
-#[test]
-fn socat_gets_back_what_it_sent() {
-    echo_through("socat", |address| format!("socat -t 10 - TCP:{address}"));
+fn socat_gets_back_what_it_sent(engine: Engine) {
+    echo_through(engine, "socat", |address| {
+        format!("socat -t 10 - TCP:{address}")
+    });
 }
 
-#[test]
-fn a_python_socket_that_half_closes_gets_back_what_it_sent() {
+fn a_python_socket_that_half_closes_gets_back_what_it_sent(engine: Engine) {
     let script = "import socket, sys, threading\n\
         peer = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n\
         def say():\n    peer.sendall(sys.stdin.buffer.read())\n    peer.shutdown(socket.SHUT_WR)\n\
@@ -32,14 +39,14 @@ fn a_python_socket_that_half_closes_gets_back_what_it_sent() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), script).unwrap();
     let path = file.path().display().to_string();
-    echo_through("python3", |address| {
+    echo_through(engine, "python3", |address| {
         format!("python3 {path} {} {}", address.ip(), address.port())
     });
 }
 
 /// Pipes bytes through a tool and the server, and compares.
-fn echo_through(tool: &str, line: impl Fn(SocketAddr) -> String) {
-    let server = Server::start();
+fn echo_through(engine: Engine, tool: &str, line: impl Fn(SocketAddr) -> String) {
+    let server = Server::on(engine);
     let sent = bytes(LEN, 7);
     let line = line(server.address);
     let mut words = line.split(' ');

@@ -3,6 +3,7 @@
 //! Nothing here uses the ring: one bug of ours must not cancel itself. Whatever is started here ends with its
 //! handle, also when a test fails.
 
+mod engines;
 mod process;
 
 use std::fmt::Debug;
@@ -15,10 +16,12 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 use urecho::error::Result;
 use urecho::serve::counters::Counters;
+use urecho::serve::engine::Engine;
 use urecho::serve::{self, Plan};
 use urecho::sys::limits;
 use urecho::sys::signal::Stop;
 
+pub(crate) use engines::on_every_engine;
 pub(crate) use process::{Ended, ServeProcess, run};
 
 /// Longer than anything takes on a busy machine: reaching it is a failure, never a measurement.
@@ -43,13 +46,18 @@ pub(crate) struct Server {
 impl Server {
     /// `urecho serve` with one worker on a free port of the loopback interface.
     pub(crate) fn start() -> Server {
-        Server::with(|_| {})
+        Server::on(Engine::default())
+    }
+
+    /// The same on another engine.
+    pub(crate) fn on(engine: Engine) -> Server {
+        Server::with(engine, |_| {})
     }
 
     /// The same, with another plan.
-    pub(crate) fn with(change: impl FnOnce(&mut Plan)) -> Server {
+    pub(crate) fn with(engine: Engine, change: impl FnOnce(&mut Plan)) -> Server {
         limits::raise_descriptors();
-        let mut plan = Plan::loopback();
+        let mut plan = Plan::of(engine);
         change(&mut plan);
         let stop = Stop::new().unwrap();
         let (ready, address) = mpsc::channel();

@@ -22,13 +22,16 @@ const FLOORS: [&[&str]; 7] = [
 /// The floor whose rooms do not know each other.
 const SIBLINGS: usize = 2;
 
-/// Words that have their rooms. Everything kernel-shaped stays behind two doors, the command line behind one.
-const PLACES: [(&str, &[&str]); 7] = [
+/// Words that have their rooms. Everything kernel-shaped stays behind two doors, the command line behind one, and
+/// what the other engines are made of in the room of the engines.
+const PLACES: [(&str, &[&str]); 9] = [
     ("unsafe", &["ring", "sys"]),
     ("io_uring", &["ring"]),
     ("libc", &["ring", "sys"]),
     ("nix", &["ring", "sys"]),
     ("socket2", &["ring", "sys"]),
+    ("mio", &["serve"]),
+    ("tokio", &["serve"]),
     ("hdrhistogram", &["record"]),
     ("clap", &["cli"]),
 ];

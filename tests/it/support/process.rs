@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use urecho::serve::engine::Engine;
 use urecho::sys::limits;
 
 use super::{connect, until};
@@ -32,19 +33,26 @@ pub(crate) struct Ended {
 impl ServeProcess {
     /// `urecho serve --listen 127.0.0.1:0` and more flags.
     pub(crate) fn start(flags: &[&str]) -> ServeProcess {
+        ServeProcess::on(Engine::default(), flags)
+    }
+
+    /// The same on another engine.
+    pub(crate) fn on(engine: Engine, flags: &[&str]) -> ServeProcess {
         let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
         command
             .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(["--engine", engine.name()])
             .args(flags);
         ServeProcess::spawn(command)
     }
 
     /// The same with at most this many descriptors.
-    pub(crate) fn with_descriptors(limit: usize, flags: &[&str]) -> ServeProcess {
+    pub(crate) fn with_descriptors(limit: usize, engine: Engine, flags: &[&str]) -> ServeProcess {
         let mut command = Command::new("sh");
         let script = format!("ulimit -n {limit}; exec \"$0\" serve --listen 127.0.0.1:0 \"$@\"");
         command
             .args(["-c", &script, env!("CARGO_BIN_EXE_urecho")])
+            .args(["--engine", engine.name()])
             .args(flags);
         ServeProcess::spawn(command)
     }
