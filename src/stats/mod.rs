@@ -4,6 +4,9 @@
 //! program, tens of them. [`crate::record`] is for the latencies within one run, millions of them.
 //! What follows from a figure (regressed, passed, more runs) is not decided here.
 
+// Not for what a user sees: the draws of a load have a generator of their own.
+#[cfg(test)]
+pub(crate) mod chance;
 mod median;
 pub mod signed_rank;
 
