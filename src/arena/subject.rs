@@ -1,6 +1,7 @@
 //! A server that somebody wants compared: a name, and the command that starts it on a port of our choice.
 
 use crate::error::{Error, Result};
+use crate::serve::engine::Engine;
 
 /// What stands for the port in a command.
 const PORT: &str = "{port}";
@@ -52,7 +53,7 @@ impl Subject {
     /// `urecho serve` with one of its engines, so many workers, and this congestion control.
     ///
     /// Errors: [`Error::Machine`] if this program cannot be found again.
-    pub fn engine(name: &str, workers: usize, congestion: Option<&str>) -> Result<Subject> {
+    pub fn engine(engine: Engine, workers: usize, congestion: Option<&str>) -> Result<Subject> {
         let program = std::env::current_exe()
             .map_err(|cause| Error::Machine(format!("cannot find this program again: {cause}")))?;
         let listen = format!("127.0.0.1:{PORT}");
@@ -62,7 +63,7 @@ impl Subject {
             &program,
             "serve",
             "--engine",
-            name,
+            engine.name(),
             "--workers",
             &workers,
             "--listen",
@@ -71,7 +72,7 @@ impl Subject {
         let congestion = congestion.map(|name| ["--congestion", name]);
         let words = words.into_iter().chain(congestion.into_iter().flatten());
         Ok(Subject {
-            name: name.to_owned(),
+            name: engine.name().to_owned(),
             words: words.map(str::to_owned).collect(),
         })
     }

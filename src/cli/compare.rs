@@ -17,6 +17,7 @@ use crate::load::{self, Churn, Plan};
 use crate::report::Environment;
 use crate::report::comparison::{Cell, Comparison, Method, SCHEMA, Standing};
 use crate::report::files;
+use crate::serve::engine::Engine;
 use crate::sys::signal::{self, Stop};
 use crate::sys::{affinity, machine};
 
@@ -144,11 +145,8 @@ impl Flags {
     fn subjects(&self, sides: &Sides) -> Result<Vec<Subject>> {
         if self.subjects.is_empty() {
             let workers = sides.server.len().max(1);
-            let engine = |name: &&str| Subject::engine(name, workers, self.congestion.as_deref());
-            return ["uring", "tokio-uring", "epoll"]
-                .iter()
-                .map(engine)
-                .collect();
+            let subject = |engine| Subject::engine(engine, workers, self.congestion.as_deref());
+            return Engine::ALL.into_iter().map(subject).collect();
         }
         let mut names: Vec<&str> = self
             .subjects

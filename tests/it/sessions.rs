@@ -7,6 +7,8 @@ use urecho::load::schedule::{Arrivals, Pace, Rate};
 use urecho::load::sizes::Sizes;
 use urecho::load::{Churn, Close, Plan, Session};
 
+use urecho::serve::engine::Engine;
+
 use crate::support::Server;
 
 /// Slices of 20 ms, 5 ms of them warm-up, over 8 connections.
@@ -89,7 +91,7 @@ fn churn_goes_on_from_slice_to_slice() {
 
 #[test]
 fn several_threads_are_one_session() {
-    let server = Server::with(|plan| plan.workers = 2);
+    let server = Server::with(Engine::Uring, |plan| plan.workers = 2);
     let mut session = Session::open(Plan {
         threads: 3,
         manner: Manner {
@@ -110,7 +112,7 @@ fn several_threads_are_one_session() {
 
 #[test]
 fn a_server_that_stops_between_slices_is_an_error_of_the_next_one() {
-    let server = Server::with(|plan| plan.drain_timeout = Nanos(1));
+    let server = Server::with(Engine::Uring, |plan| plan.drain_timeout = Nanos(1));
     let mut session = Session::open(plan(&server)).unwrap();
     session.slice().unwrap();
     server.stop();
