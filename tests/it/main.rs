@@ -24,5 +24,6 @@ mod shapes;
 mod source;
 mod stall;
 mod standard_tools;
+mod statistics;
 mod support;
 mod tidy;

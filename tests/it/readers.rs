@@ -3,7 +3,6 @@
 //! `tests/it/readers/install` puts the packages into `target/readers`; failing that, those of the system are tried.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,6 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use std::{env, fs};
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use urecho::clock::Nanos;
 use urecho::record::{Hlog, Reading, Recorder, hgrm};
@@ -156,50 +156,46 @@ pub(crate) fn log_agrees(report: &Path, log: &Path, latency: &str) -> Value {
 
 /// What every installed reader reads in a log: by its name, facts by tag.
 fn read_by_all(log: &Path) -> Vec<(&'static str, BTreeMap<String, Facts>)> {
-    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/readers");
-    let python = place.join("venv/bin/python");
-    let python = if python.exists() {
-        python
-    } else {
-        PathBuf::from("python3")
-    };
-    let packages = env::join_paths(
-        [place.join("node_modules").into_os_string()]
-            .into_iter()
-            .chain(env::var_os("NODE_PATH")),
-    );
     let readers = [
-        ("python: hdrhistogram", python, "read_hlog.py"),
+        ("python: hdrhistogram", python(), "read_hlog.py"),
         (
             "node: hdr-histogram-js",
             PathBuf::from("node"),
             "read_hlog.mjs",
         ),
     ];
-    let packages = packages.unwrap();
     readers
         .into_iter()
-        .filter_map(|(name, program, script)| {
-            Some((name, read(name, &program, script, &packages, log)?))
-        })
+        .filter_map(|(name, program, script)| Some((name, asked(name, &program, script, log)?)))
         .collect()
 }
 
-/// Runs one reader. None, and a loud word, if it is not installed.
-fn read(
+/// The Python that has the packages, or failing that the system's.
+pub(crate) fn python() -> PathBuf {
+    let python = installed().join("venv/bin/python");
+    if python.exists() {
+        python
+    } else {
+        PathBuf::from("python3")
+    }
+}
+
+/// What a script next to this file says of another file. None, and a loud word, if its package is not installed.
+pub(crate) fn asked<T: DeserializeOwned>(
     name: &str,
     program: &Path,
     script: &str,
-    packages: &OsString,
-    log: &Path,
-) -> Option<BTreeMap<String, Facts>> {
+    file: &Path,
+) -> Option<T> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/it/readers")
         .join(script);
+    let packages = [installed().join("node_modules").into_os_string()];
+    let packages = env::join_paths(packages.into_iter().chain(env::var_os("NODE_PATH")));
     let output = Command::new(program)
         .arg(script)
-        .arg(log)
-        .env("NODE_PATH", packages)
+        .arg(file)
+        .env("NODE_PATH", packages.unwrap())
         .output();
     let missing = match &output {
         Ok(output) => output.status.code() == Some(MISSING),
@@ -216,6 +212,11 @@ fn read(
         String::from_utf8_lossy(&output.stderr)
     );
     Some(serde_json::from_slice(&output.stdout).unwrap())
+}
+
+/// Where tests/it/readers/install puts the packages.
+fn installed() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/readers")
 }
 
 /// What hdrhistogram.github.io/HdrHistogram/plotFiles.html draws: 1/(1 - percentile) across, milliseconds up.
