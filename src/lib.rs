@@ -14,7 +14,7 @@
 //! 6  cli      the command line: flags as typed become plans as meant; exit codes
 //!             shape (what a load is like), outputs (what it leaves behind), serve, load, bench, find_max, compare
 //!    main     the binary: the allocator, and a call
-//! 5  check    did it get worse: decision (what follows from some restarts)
+//! 5  check    did it get worse: decision (what follows from some restarts), disturbance (which blocks count)
 //! 4  arena    where servers meet: subject, server (a child process), bout (one restart, slices interleaved), contest
 //! 3  report   what a run says: text, JSON and its schema, files, seconds; verdict (how far to trust it),
 //!             assertion (what was asked of it), search (the highest rate that keeps a promise), comparison

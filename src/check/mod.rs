@@ -5,9 +5,10 @@
 //! the machine does meanwhile hits both. A block's score is ln(head / base) of a metric, positive where head is worse (for
 //! throughput ln(base / head)); a restart's value is the median of its blocks.
 //!
-//! [`decision`] says what follows from the values of some restarts. It is pure: starting servers and loading them is the
-//! arena's affair.
+//! [`disturbance`] says which blocks count, before anybody looks at a score. [`decision`] says what follows from the
+//! values of some restarts. Both are pure: starting servers and loading them is the arena's affair.
 //! Why not simply A for a minute and then B: Abedi & Brecht, Conducting repeatable experiments in highly variable
 //! cloud computing environments (2017).
 
 pub mod decision;
+pub mod disturbance;

@@ -1,0 +1,151 @@
+//! Which blocks count: not those in which the machine was busy with something else.
+//!
+//! The rule sees signs of a whole block, in which base and head both had their turns, and no score: it cannot know whom it
+//! favours. If the head itself makes the signs, whole blocks go, and too few are left: the check is inconclusive, not wrong.
+//! Turns and medians stand up to much noise without it. So only what is hopeless is dropped: the thresholds are
+//! those beyond which the verdict on a single run is INVALID, or far beyond SUSPECT where that has no such grade.
+
+use crate::clock::Nanos;
+
+/// A tenth of the time in gaps that the hypervisor made: even p90 is the length of a gap then.
+const STEAL: f64 = 0.1;
+
+/// Some task waits for a CPU half of the time: a program runs beside ours, and one side may have met more of it.
+/// A saturated server has a quarter from kernel threads alone.
+const PRESSURE: f64 = 0.5;
+
+/// One message in a hundred is sent a millisecond late, when we look at differences of microseconds.
+const LAG: Nanos = Nanos(1_000_000);
+
+/// What the machine did during a block, both servers' turns together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Signs {
+    /// Share of the CPU time that a hypervisor gave to others; 0 where there is none.
+    pub steal_share: f64,
+    /// Share of the time in which some task waited for a CPU. None where the kernel does not count it.
+    pub pressure_share: Option<f64>,
+    /// How late the generator sent, at p99. None in a closed loop, which has no plan.
+    pub lag_p99: Option<Nanos>,
+}
+
+/// Why a block does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Disturbance {
+    /// The hypervisor had other guests.
+    Steal,
+    /// Other programs, or more threads than CPUs.
+    Pressure,
+    /// The generator was not on time.
+    Lag,
+}
+
+impl Signs {
+    /// The first thing that speaks against the block. On a threshold is within it.
+    pub fn disturbance(self) -> Option<Disturbance> {
+        let beyond = |share: Option<f64>, most: f64| share.is_some_and(|share| share > most);
+        if self.steal_share > STEAL {
+            Some(Disturbance::Steal)
+        } else if beyond(self.pressure_share, PRESSURE) {
+            Some(Disturbance::Pressure)
+        } else if self.lag_p99 > Some(LAG) {
+            Some(Disturbance::Lag)
+        } else {
+            None
+        }
+    }
+}
+
+/// A restart has no value: most of its blocks do not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooDisturbed {
+    /// Blocks that do not count.
+    pub dropped: usize,
+    /// All blocks.
+    pub of: usize,
+    /// What spoke against most of those that do not count.
+    pub mostly: Disturbance,
+}
+
+/// The indices of the blocks that count. An error unless they are [`enough`].
+pub fn quiet(blocks: &[Signs]) -> Result<Vec<usize>, TooDisturbed> {
+    let dropped = blocks.iter().filter_map(|block| block.disturbance());
+    let mut dropped: Vec<Disturbance> = dropped.collect();
+    dropped.sort_unstable();
+    let alike = dropped.chunk_by(|a, b| a == b);
+    match alike.max_by_key(|alike| alike.len()) {
+        Some(most) if !enough(blocks.len() - dropped.len(), blocks.len()) => Err(TooDisturbed {
+            dropped: dropped.len(),
+            of: blocks.len(),
+            mostly: most[0],
+        }),
+        _ => Ok((0..blocks.len())
+            .filter(|&index| blocks[index].disturbance().is_none())
+            .collect()),
+    }
+}
+
+/// Whether so many that count can speak for all: at least half of them. Of blocks in a restart, and of restarts in a check.
+///
+/// What is left of fewer is not what was planned, but the quiet moments of a machine that has few.
+pub fn enough(kept: usize, of: usize) -> bool {
+    2 * kept >= of
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUIET: Signs = Signs {
+        steal_share: 0.1,
+        pressure_share: Some(0.5),
+        lag_p99: Some(Nanos(1_000_000)),
+    };
+    const STOLEN: Signs = Signs {
+        steal_share: 0.101,
+        ..QUIET
+    };
+    const PRESSED: Signs = Signs {
+        pressure_share: Some(0.501),
+        ..QUIET
+    };
+    const LATE: Signs = Signs {
+        lag_p99: Some(Nanos(1_000_001)),
+        ..QUIET
+    };
+
+    #[test]
+    fn each_sign_alone_speaks_against_a_block_beyond_its_threshold() {
+        assert_eq!(QUIET.disturbance(), None);
+        assert_eq!(STOLEN.disturbance(), Some(Disturbance::Steal));
+        assert_eq!(PRESSED.disturbance(), Some(Disturbance::Pressure));
+        assert_eq!(LATE.disturbance(), Some(Disturbance::Lag));
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_held_against_a_block() {
+        let unknown = Signs {
+            steal_share: 0.0,
+            pressure_share: None,
+            lag_p99: None,
+        };
+        assert_eq!(unknown.disturbance(), None);
+    }
+
+    #[test]
+    fn half_of_the_blocks_are_enough_and_fewer_are_not() {
+        assert_eq!(quiet(&[QUIET, LATE, QUIET, STOLEN]), Ok(vec![0, 2]));
+        assert_eq!(
+            quiet(&[PRESSED, LATE, QUIET, STOLEN, PRESSED]),
+            Err(TooDisturbed {
+                dropped: 4,
+                of: 5,
+                mostly: Disturbance::Pressure
+            })
+        );
+    }
+
+    #[test]
+    fn no_blocks_are_not_disturbed() {
+        assert_eq!(quiet(&[]), Ok(vec![]));
+    }
+}
