@@ -31,7 +31,8 @@
 //!    units    one grammar for counts, sizes, durations and rates
 //!    clock    monotonic nanoseconds
 //!    slab     places for connections, and keys that notice a new tenant
-//!    stats    a few numbers and how far to trust them: signed_rank (the middle of some runs)
+//!    stats    a few numbers and how far to trust them: signed_rank (the middle of some runs), change_points (where a
+//!             long row of them moved)
 //! ```
 //!
 //! `unsafe` lives in `ring` and `sys` only. `tests/it/tidy.rs` checks this map, the floors and the rooms.

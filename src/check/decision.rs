@@ -39,8 +39,8 @@ pub enum Look {
 impl Look {
     /// Which look to take now that this many pairs were started, of those that are planned. None between the looks.
     ///
-    /// The count is of starts, not of values: restarts whose values were dropped must not bring further looks. A check that
-    /// runs out of time takes its last look where it is.
+    /// The count is of starts, not of values: restarts whose values were dropped must not bring further looks. A check
+    /// that runs out of time takes its last look where it is.
     pub fn after(started: usize, planned: usize) -> Option<Look> {
         match started {
             _ if started >= planned => Some(Look::Last),
@@ -55,7 +55,7 @@ impl Look {
 pub struct Matters {
     /// As a share: 0.03 is 3 % worse.
     pub share: f64,
-    /// In the metric's own unit: 8 % of a p50 of 10 µs are less than a clock is good for. Zero if there is no such bound.
+    /// In the metric's own unit, zero if there is no such bound: 8 % of 10 µs may be less than anybody cares for.
     pub floor: f64,
 }
 

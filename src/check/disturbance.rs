@@ -1,9 +1,9 @@
 //! Which blocks count: not those in which the machine was busy with something else.
 //!
-//! The rule sees signs of a whole block, in which base and head both had their turns, and no score: it cannot know whom it
-//! favours. If the head itself makes the signs, whole blocks go, and too few are left: the check is inconclusive, not wrong.
-//! Turns and medians stand up to much noise without it. So only what is hopeless is dropped: the thresholds are
-//! those beyond which the verdict on a single run is INVALID, or far beyond SUSPECT where that has no such grade.
+//! The rule sees signs of a whole block, in which base and head both had their turns, and no score: it cannot know
+//! whom it favours. If the head itself makes the signs, whole blocks go, and too few are left: the check is
+//! inconclusive, not wrong. Turns and medians stand up to much noise without it. So only what is hopeless is dropped:
+//! beyond what makes a single run INVALID, and for pressure, which never does, beyond twice what makes it SUSPECT.
 
 use crate::clock::Nanos;
 
@@ -11,7 +11,7 @@ use crate::clock::Nanos;
 const STEAL: f64 = 0.1;
 
 /// Some task waits for a CPU half of the time: a program runs beside ours, and one side may have met more of it.
-/// A saturated server has a quarter from kernel threads alone.
+/// Kernel threads make some of it beside any saturated server.
 const PRESSURE: f64 = 0.5;
 
 /// One message in a hundred is sent a millisecond late, when we look at differences of microseconds.
@@ -84,7 +84,8 @@ pub fn quiet(blocks: &[Signs]) -> Result<Vec<usize>, TooDisturbed> {
     }
 }
 
-/// Whether so many that count can speak for all: at least half of them. Of blocks in a restart, and of restarts in a check.
+/// Whether so many that count can speak for all: at least half of them. Of blocks in a restart, and of restarts in
+/// a check.
 ///
 /// What is left of fewer is not what was planned, but the quiet moments of a machine that has few.
 pub fn enough(kept: usize, of: usize) -> bool {

@@ -1,7 +1,7 @@
 //! Chance that can be repeated: everything drawn comes from a seed.
 //!
-//! SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014). The generator of loads lives two
-//! floors above, and statistics know nothing of loads.
+//! SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014). Loads have a generator of
+//! their own, two floors above: statistics know nothing of loads.
 
 /// A stream of draws.
 #[derive(Debug, Clone)]

@@ -4,10 +4,12 @@
 //! program, tens of them. [`crate::record`] is for the latencies within one run, millions of them.
 //! What follows from a figure (regressed, passed, more runs) is not decided here.
 
-// Not for what a user sees: the draws of a load have a generator of their own.
-#[cfg(test)]
-pub(crate) mod chance;
+mod chance;
+pub mod change_points;
 mod median;
 pub mod signed_rank;
 
+#[cfg(test)]
+pub(crate) use chance::Chance;
+pub use change_points::change_points;
 pub use median::median;

@@ -1,7 +1,7 @@
 //! The rule at its edges, and its promise in seeded simulations: false alarms, missed regressions and power.
 
 use super::*;
-use crate::stats::chance::Chance;
+use crate::stats::Chance;
 
 /// +3 %, the default for the median.
 const EFFECT: f64 = 0.029_558_8;

@@ -1,0 +1,149 @@
+//! Changes that are there, changes that are not, and the formula of the paper in its slow form.
+
+use super::*;
+
+/// Normal values with deviation 1 whose middle is that of the segment.
+fn row(segments: &[(usize, f64)], seed: u64) -> Vec<f64> {
+    let mut chance = Chance::new(seed);
+    let values = segments
+        .iter()
+        .flat_map(|&(length, middle)| std::iter::repeat_n(middle, length));
+    values.map(|middle| middle + chance.normal()).collect()
+}
+
+fn places(values: &[f64]) -> Vec<usize> {
+    let changes = change_points(values, 5, 0.01, 99, 1);
+    changes.iter().map(|change| change.at).collect()
+}
+
+fn assert_near(found: &[usize], planted: &[usize], what: &str) {
+    let near = |(&found, &planted): (&usize, &usize)| found.abs_diff(planted) <= 2;
+    assert!(
+        found.len() == planted.len() && found.iter().zip(planted).all(near),
+        "{what}: {found:?} for {planted:?}"
+    );
+}
+
+#[test]
+fn a_step_is_found_where_it_is_with_both_levels() {
+    let values = row(&[(40, 10.0), (30, 13.0)], 1);
+    let changes = change_points(&values, 5, 0.01, 99, 1);
+    let [change] = changes[..] else {
+        panic!("{changes:?}");
+    };
+    assert_near(&[change.at], &[40], "one step");
+    assert!((change.before - 10.0).abs() < 0.5, "{change:?}");
+    assert!((change.after - 13.0).abs() < 0.5, "{change:?}");
+    assert_eq!(change.p, 0.01);
+}
+
+#[test]
+fn steps_up_and_back_and_up_again_are_all_found_in_order() {
+    let values = row(&[(30, 0.0), (20, 5.0), (30, 0.0), (25, 3.0)], 2);
+    assert_near(&places(&values), &[30, 50, 80], "three steps");
+    let changes = change_points(&values, 5, 0.01, 99, 1);
+    for pair in changes.windows(2) {
+        assert_eq!(pair[0].after, pair[1].before);
+    }
+}
+
+#[test]
+fn a_change_of_scatter_alone_is_found_more_often_than_not() {
+    let found = (0..10).filter(|&seed| {
+        let mut values = row(&[(120, 0.0)], seed);
+        values[60..].iter_mut().for_each(|value| *value *= 8.0);
+        places(&values).iter().any(|at| at.abs_diff(60) <= 6)
+    });
+    let found = found.count();
+    assert!(found >= 7, "seeds 0 to 9: {found}");
+}
+
+#[test]
+fn one_wild_value_is_no_change() {
+    let mut values = row(&[(60, 0.0)], 4);
+    values[33] = 1_000.0;
+    assert!(places(&values).is_empty());
+}
+
+#[test]
+fn a_row_without_change_has_one_found_no_more_often_than_alpha() {
+    // Of 400 rows at 5 %, 20 and 4.4 more or less.
+    for heavy in [false, true] {
+        let found = (0..400).filter(|&seed| {
+            let mut chance = Chance::new(seed);
+            let draw = |chance: &mut Chance| {
+                if heavy {
+                    chance.cauchy()
+                } else {
+                    chance.normal()
+                }
+            };
+            let values: Vec<f64> = (0..40).map(|_| draw(&mut chance)).collect();
+            !change_points(&values, 5, 0.05, 39, seed).is_empty()
+        });
+        let found = found.count();
+        assert!((7..=33).contains(&found), "heavy {heavy}: {found} of 400");
+    }
+}
+
+#[test]
+fn the_best_split_is_that_of_the_paper_computed_slowly() {
+    for seed in 0..5 {
+        let values = row(&[(9, 0.0), (6, 1.0), (8, -1.0)], seed);
+        let fast = split(&values, 3).unwrap();
+        let mut slow = Split {
+            at: 0,
+            difference: f64::NEG_INFINITY,
+        };
+        for end in 6..=values.len() {
+            for at in 3..=end - 3 {
+                let difference = slowly(&values[..at], &values[at..end]);
+                if difference > slow.difference {
+                    slow = Split { at, difference };
+                }
+            }
+        }
+        assert_eq!(fast.at, slow.at, "seed {seed}");
+        assert!((fast.difference - slow.difference).abs() < 1e-9);
+    }
+}
+
+/// The paper's divergence of two samples, scaled by their sizes, term by term.
+fn slowly(x: &[f64], y: &[f64]) -> f64 {
+    let (m, n) = (x.len() as f64, y.len() as f64);
+    let distances = |x: &[f64], y: &[f64]| -> f64 {
+        let pairs = x.iter().flat_map(|a| y.iter().map(move |b| (a - b).abs()));
+        pairs.sum()
+    };
+    // Each pair within is met twice, and n (n - 1) is twice the number of pairs.
+    let within = |x: &[f64]| distances(x, x) / (x.len() as f64 * (x.len() as f64 - 1.0));
+    m * n / (m + n) * (2.0 * distances(x, y) / (m * n) - within(x) - within(y))
+}
+
+#[test]
+fn equal_values_and_short_rows_have_no_change() {
+    assert!(places(&[4.0; 50]).is_empty());
+    assert!(places(&[]).is_empty());
+    assert!(places(&[0.0, 0.0, 0.0, 0.0, 9.0, 9.0, 9.0, 9.0, 9.0]).is_empty());
+}
+
+#[test]
+fn segments_are_as_long_as_asked_for() {
+    let values = row(&[(20, 0.0), (3, 50.0), (20, 0.0)], 5);
+    let found = places(&values);
+    let bounds = [&[0], &found[..], &[values.len()]].concat();
+    assert!(bounds.windows(2).all(|ends| ends[1] - ends[0] >= 5));
+}
+
+#[test]
+fn the_same_seed_finds_the_same() {
+    let values = row(&[(30, 0.0), (30, 1.0)], 6);
+    let found = |seed| change_points(&values, 5, 0.05, 199, seed);
+    assert_eq!(found(7), found(7));
+}
+
+#[test]
+#[should_panic(expected = "never show")]
+fn too_few_permutations_for_alpha_are_our_mistake() {
+    change_points(&[0.0; 20], 5, 0.01, 98, 1);
+}
