@@ -62,8 +62,8 @@ pub(super) fn runtime() -> Result<Runtime> {
     builder.uring_builder(&ring);
     Runtime::new(&builder).map_err(|cause| {
         Error::Machine(format!(
-            "cannot start tokio-uring with {completions} completion entries: {cause}. Lower `ulimit -n`, which sets them, \
-             or raise `ulimit -l`"
+            "cannot start tokio-uring ({completions} completion entries): {cause}. Raise `ulimit -n` for descriptors, \
+             `ulimit -l` for memory"
         ))
     })
 }
@@ -75,17 +75,7 @@ pub(super) fn run(
     index: usize,
     shared: &Arc<Shared>,
 ) -> Result<Counters> {
-    let worker = Rc::new(Worker {
-        index,
-        shared: Arc::clone(shared),
-        peers: RefCell::new(Slab::with_capacity(0)),
-        counters: RefCell::new(Counters::default()),
-        accepting: Cell::new(false),
-        draining: Cell::new(false),
-        panicked: Cell::new(false),
-        news: Notify::new(),
-        room: Notify::new(),
-    });
+    let worker = Worker::new(index, shared);
     let ended = runtime.block_on(Rc::clone(&worker).serve(listener));
     // Counted before the tasks that are left go with the runtime.
     let counters = worker.counters.take();
@@ -121,6 +111,20 @@ struct Peer {
 }
 
 impl Worker {
+    fn new(index: usize, shared: &Arc<Shared>) -> Rc<Worker> {
+        Rc::new(Worker {
+            index,
+            shared: Arc::clone(shared),
+            peers: RefCell::new(Slab::with_capacity(0)),
+            counters: RefCell::new(Counters::default()),
+            accepting: Cell::new(false),
+            draining: Cell::new(false),
+            panicked: Cell::new(false),
+            news: Notify::new(),
+            room: Notify::new(),
+        })
+    }
+
     /// The main task: starts the others, and sees them out.
     async fn serve(self: Rc<Self>, listener: Option<StdListener>) -> Result<()> {
         let shared = Arc::clone(&self.shared);
@@ -370,4 +374,36 @@ fn has_rung(bell: &Watched<'_>, cx: &mut Context<'_>) -> bool {
 
 fn failed(doing: &str, cause: &std::io::Error) -> Error {
     Error::Machine(format!("cannot {doing}: {cause}. Raise `ulimit -n`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::door::{Door, Inbox, Way};
+    use crate::serve::{Engine, Plan};
+    use crate::sys::signal::Stop;
+    use std::sync::OnceLock;
+
+    #[test]
+    fn a_task_that_panics_ends_the_worker_with_an_error() {
+        let plan = Plan::of(Engine::TokioUring);
+        let listener = socket::listen(plan.listen, 1, &plan.options).unwrap();
+        let door = Door::new(Way::Inbox(Inbox::new().unwrap()));
+        let shared = Arc::new(Shared {
+            plan,
+            listener,
+            stop: Stop::new().unwrap(),
+            doors: OnceLock::from(vec![door]),
+        });
+        let worker = Worker::new(0, &shared);
+        let broken = Rc::clone(&worker);
+        let ended = runtime().unwrap().block_on(async {
+            ::tokio_uring::spawn(async move {
+                let _watch = Watch(&broken);
+                panic!("on purpose");
+            });
+            worker.serve(None).await
+        });
+        assert_eq!(ended.unwrap_err().exit_code(), 70);
+    }
 }
