@@ -20,7 +20,9 @@ on_every_engine! {
 }
 
 fn peers_that_never_read_do_not_starve_one_that_does(engine: Engine) {
-    assert_served_beside_stalled(engine, 1000, |_| {});
+    // Each holds socket memory, of which a machine has only so much (net.ipv4.tcp_mem): a thousand where a pool is at stake.
+    let stalled = if engine == Engine::Uring { 1000 } else { 300 };
+    assert_served_beside_stalled(engine, stalled, |_| {});
 }
 
 #[test]
