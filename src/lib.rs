@@ -19,11 +19,11 @@
 //! 3  report   what a run says: text, JSON and its schema, files, seconds; verdict (how far to trust it),
 //!             assertion (what was asked of it), search (the highest rate that keeps a promise), comparison
 //! 2  serve    the server: engine (the contract), uring, tokio_uring and epoll (a whole worker each), echo (pure),
-//!             door (who serves a newcomer), drain (the way out), counters
+//!             door (who serves a newcomer), drain (the way out), flow (messages or a stream), counters
 //!    load     the load generator: pinger (pure), payload, sizes, schedule, random; worker with ramp (connections
 //!             come and go), pacing (messages go) and spin; team (all workers), sheet (one second), attend (the
 //!             watcher), session (a load in slices), outcome, phases, preflight, fit
-//! 1  ring     io_uring: setup, token, chain (Chunk), pool, scratch, wait, completion, memory
+//! 1  ring     io_uring: setup, token, chain (Chunk), pool of groups, scratch, wait, spin, completion, memory
 //!    sys      the rest of the kernel: socket, signal, bell, child, limits, affinity, timer, usage, machine, netstat,
 //!             tcp_info
 //!    record   latency histograms, ranks (order statistics), blocks (intervals of dependent samples), hlog, hgrm

@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
-use crate::ring::Buffers;
+use crate::ring::{Buffers, Large};
 use crate::serve::engine::Engine;
 use crate::serve::{self, Listening, Plan};
 use crate::sys::signal::{self, Stop};
@@ -44,6 +44,15 @@ pub(super) struct Flags {
     /// Receive buffers that circulate in each worker; uring only [default: 256]
     #[arg(long, value_name = "N", value_parser = buffers, hide_short_help = true)]
     buffers: Option<u16>,
+    /// Large receive buffers in each worker, for peers that stream; 0 for none; uring only [default: 16]
+    #[arg(long, value_name = "N", value_parser = large_buffers, hide_short_help = true)]
+    large_buffers: Option<u16>,
+    /// Bytes in each large receive buffer; uring only [default: 64KiB]
+    #[arg(long, value_name = "SIZE", value_parser = buffer_size, hide_short_help = true)]
+    large_buffer_size: Option<u32>,
+    /// How long to look for completions before sleeping, while that pays; 0s for never; uring only [default: 20us]
+    #[arg(long, value_name = "TIME", value_parser = units::duration, hide_short_help = true)]
+    spin: Option<Nanos>,
     /// Bytes in each receive buffer. tokio-uring has one for each connection, epoll one for each worker [default: 4KiB;
     /// epoll: 64KiB]
     #[arg(long, value_name = "SIZE", value_parser = buffer_size, hide_short_help = true)]
@@ -54,6 +63,13 @@ fn buffers(text: &str) -> std::result::Result<u16, String> {
     match units::count(text)? {
         count @ 1..=32_768 => Ok(count as u16),
         count => Err(format!("{count} is not between 1 and 32,768")),
+    }
+}
+
+fn large_buffers(text: &str) -> std::result::Result<u16, String> {
+    match units::count(text)? {
+        count @ 0..=32_768 => Ok(count as u16),
+        count => Err(format!("{count} is more than 32,768")),
     }
 }
 
@@ -68,13 +84,32 @@ fn buffer_size(text: &str) -> std::result::Result<u32, String> {
 }
 
 impl Flags {
-    fn plan(self) -> Result<Plan> {
-        if self.buffers.is_some() && self.engine != Engine::Uring {
-            return Err(Error::Usage(format!(
-                "--buffers is for --engine uring: {} has no pool of buffers. Leave it out",
+    /// Errors: a flag that the engine cannot follow.
+    fn check(&self) -> Result<()> {
+        let flags = [
+            ("--buffers", self.buffers.is_some()),
+            ("--large-buffers", self.large_buffers.is_some()),
+            ("--large-buffer-size", self.large_buffer_size.is_some()),
+            ("--spin", self.spin.is_some()),
+        ];
+        match flags.into_iter().find(|&(_, given)| given) {
+            Some((flag, _)) if self.engine != Engine::Uring => Err(Error::Usage(format!(
+                "{flag} is for --engine uring: {} has no pool and no ring of ours. Leave it out",
                 self.engine
-            )));
+            ))),
+            _ => Ok(()),
         }
+    }
+
+    fn large(&self, usual: &Buffers) -> Option<Large> {
+        let usual = usual.large?;
+        let count = self.large_buffers.unwrap_or(usual.count);
+        let size = self.large_buffer_size.unwrap_or(usual.size);
+        (count > 0).then_some(Large { count, size })
+    }
+
+    fn plan(&self) -> Result<Plan> {
+        self.check()?;
         let cpus = affinity::allowed();
         let workers = self.workers.map_or(cpus.len(), |workers| workers as usize);
         let usual = Plan::of(self.engine);
@@ -85,7 +120,7 @@ impl Flags {
             backlog: self.backlog,
             options: socket::Options {
                 nodelay: !self.no_nodelay,
-                congestion: self.congestion,
+                congestion: self.congestion.clone(),
             },
             cpus: if self.pin { cpus } else { Vec::new() },
             drain_timeout: self.drain_timeout,
@@ -93,7 +128,9 @@ impl Flags {
                 hot,
                 total: hot.max(usual.buffers.total),
                 size: self.buffer_size.unwrap_or(usual.buffers.size),
+                large: self.large(&usual.buffers),
             },
+            spin: self.spin.unwrap_or(usual.spin),
             ..usual
         })
     }

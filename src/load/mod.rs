@@ -119,7 +119,12 @@ impl Plan {
         // 1 MiB circulates, as in the server: 256 × 4 KiB to 16 × 64 KiB.
         let hot = ((1 << 20) / size) as u16;
         let total = (share + hot as usize).min(1 << 15) as u16;
-        Buffers { hot, total, size }
+        Buffers {
+            hot,
+            total,
+            size,
+            large: None,
+        }
     }
 }
 

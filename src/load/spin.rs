@@ -1,7 +1,7 @@
 //! Looking for completions instead of sleeping: what a worker does while nobody else wants its CPU.
 
 use crate::clock::Nanos;
-use crate::ring::Ring;
+use crate::ring::{self, Ring};
 use crate::sys::timer::WaitingTime;
 
 /// How long to look for completions before sleeping, and before a deadline. Waking a sleeping CPU of a virtual
@@ -45,6 +45,10 @@ impl Spin {
         let contended = (waited - self.waited).0 > (now - self.checked).0 / 10;
         (self.waited, self.checked) = (waited, now);
         self.check = now + if contended { SPIN_PAUSE } else { SPIN_CHECK };
-        ring.set_spin(if contended { Nanos(0) } else { SPIN });
+        ring.set_spin(if contended {
+            ring::Spin::Never
+        } else {
+            ring::Spin::Always(SPIN)
+        });
     }
 }

@@ -16,7 +16,7 @@ use crate::load::pinger::{Pinger, Wrong};
 use crate::load::ramp::Ramp;
 use crate::load::sheet::Desk;
 use crate::load::team::Shared;
-use crate::ring::{Chain, Chunk, Completion, Event, Received, Ring};
+use crate::ring::{Chain, Chunk, Completion, Event, Portion, Received, Ring};
 use crate::slab::{Key, Slab};
 
 /// Keys of the stop and the bell, out of the way of connections.
@@ -290,18 +290,19 @@ impl<'a> Worker<'a> {
         };
         if connection.stage != Stage::Gone {
             connection.in_flight += 1;
-            self.ring.receive(key, connection.socket.as_fd());
+            self.ring
+                .receive(key, connection.socket.as_fd(), Portion::Small);
         }
     }
 
     /// True while those that wait for a buffer can be served, though nothing completes.
     pub(super) fn must_feed(&self) -> bool {
-        !self.starved.is_empty() && self.ring.offered() > 0
+        !self.starved.is_empty() && self.ring.offered(Portion::Small) > 0
     }
 
     /// Serves those that wait for a buffer, in order.
     fn feed(&mut self) {
-        for _ in 0..self.starved.len().min(self.ring.offered()) {
+        for _ in 0..self.starved.len().min(self.ring.offered(Portion::Small)) {
             if let Some(key) = self.starved.pop_front() {
                 self.receive(key);
             }

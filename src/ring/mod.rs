@@ -8,10 +8,12 @@
 
 mod chain;
 mod completion;
+mod group;
 mod memory;
 mod pool;
 mod scratch;
 mod setup;
+mod spin;
 mod token;
 mod wait;
 
@@ -30,8 +32,9 @@ use io_uring::{IoUring, cqueue, opcode};
 pub(crate) use chain::fake;
 pub use chain::{Chain, Chunk, Links};
 pub use completion::{Completion, Event, Received};
-pub use pool::Buffers;
+pub use pool::{Buffers, Large, Portion};
 pub use setup::{Mode, Queues};
+pub use spin::Spin;
 
 use crate::clock::{self, Nanos};
 use crate::error::{Errno, Error, Result};
@@ -39,6 +42,7 @@ use crate::slab::Key;
 use completion::Raw;
 use pool::Pool;
 use scratch::Scratch;
+use spin::Luck;
 use token::{Op, Token};
 
 /// How long the first completion of a ring may take, and its last ones when it is dropped.
@@ -59,8 +63,8 @@ pub struct Ring {
     /// The first error of the ring itself; the next turn reports it.
     broken: Option<Errno>,
     mode: Mode,
-    /// How long to look for completions before going to sleep, and before a deadline.
-    spin: Nanos,
+    spin: Spin,
+    luck: Luck,
     /// True while the kernel takes deadlines instead of spans; found out at the first wait.
     absolute: bool,
     /// CLOCK_MONOTONIC at zero of our clock.
@@ -99,7 +103,8 @@ impl Ring {
             in_flight: 0,
             broken: None,
             mode,
-            spin: Nanos(0),
+            spin: Spin::Never,
+            luck: Luck::default(),
             absolute: true,
             epoch: monotonic() - clock::now(),
             counts: Counts::default(),
@@ -120,9 +125,8 @@ impl Ring {
         self.counts
     }
 
-    /// From now on looks for completions for this long before going to sleep, and wakes up this much before a
-    /// deadline to meet it looking. Zero sleeps at once.
-    pub fn set_spin(&mut self, spin: Nanos) {
+    /// From now on looks for completions before going to sleep, or does not.
+    pub fn set_spin(&mut self, spin: Spin) {
         self.spin = spin;
     }
 
@@ -139,15 +143,16 @@ impl Ring {
         self.push(entry.build(), Op::Accept, key);
     }
 
-    /// Receives into pool buffers until the end, an error, or a cancel ([`Event::Received`]).
-    pub fn receive(&mut self, key: Key, socket: BorrowedFd<'_>) {
-        let entry = opcode::RecvMulti::new(fd(socket), pool::GROUP);
+    /// Receives into small pool buffers until the end, an error, or a cancel ([`Event::Received`]).
+    pub fn receive(&mut self, key: Key, socket: BorrowedFd<'_>, portion: Portion) {
+        let entry = opcode::RecvMulti::new(fd(socket), portion.group());
         self.push(entry.build(), Op::Receive, key);
     }
 
     /// Receives into one pool buffer, once ([`Event::Received`]).
-    pub fn receive_once(&mut self, key: Key, socket: BorrowedFd<'_>) {
-        let entry = opcode::Recv::new(fd(socket), std::ptr::null_mut(), 0).buf_group(pool::GROUP);
+    pub fn receive_once(&mut self, key: Key, socket: BorrowedFd<'_>, portion: Portion) {
+        let entry = opcode::Recv::new(fd(socket), std::ptr::null_mut(), 0);
+        let entry = entry.buf_group(portion.group());
         let entry = entry.build().flags(Flags::BUFFER_SELECT);
         self.push(entry, Op::Receive, key);
     }
@@ -249,13 +254,18 @@ impl Ring {
     }
 
     /// How many buffers the kernel may still fill.
-    pub fn offered(&self) -> usize {
-        self.pool.offered()
+    pub fn offered(&self, portion: Portion) -> usize {
+        self.pool.offered(portion)
     }
 
     /// How many chunks exist: zero when every buffer has come home.
-    pub fn lent(&self) -> usize {
-        self.pool.lent()
+    pub fn lent(&self, portion: Portion) -> usize {
+        self.pool.lent(portion)
+    }
+
+    /// From which buffers a chunk is.
+    pub fn portion(&self, chunk: &Chunk) -> Portion {
+        self.pool.portion(chunk.buffer)
     }
 
     /// Submits what was pushed, waits for at least one completion (not beyond `until`), and moves all that
@@ -274,14 +284,14 @@ impl Ring {
                 "the io_uring of this worker broke: {errno}"
             )));
         }
+        self.luck.turned(self.ready.len());
         let mut ready = std::mem::take(&mut self.ready);
         let mut fresh = 0;
         for entry in ready.drain(..) {
             let completion = self.decode(&entry);
-            fresh += usize::from(matches!(
-                completion.event,
-                Event::Received(Received::Data(_))
-            ));
+            if let Event::Received(Received::Data(chunk)) = &completion.event {
+                fresh += usize::from(self.portion(chunk) == Portion::Small);
+            }
             out.push(completion);
         }
         self.ready = ready;
@@ -359,6 +369,7 @@ impl Ring {
                 generation: 0,
             },
             ours.as_fd(),
+            Portion::Small,
         );
         let deadline = clock::now() + PATIENCE;
         let (mut bytes, mut completions) = (0, Vec::new());
@@ -373,7 +384,7 @@ impl Ring {
                     }
                     Event::Received(Received::End) if bytes == 1 => return Ok(()),
                     Event::Received(Received::Starved) => {
-                        self.receive(completion.key, ours.as_fd());
+                        self.receive(completion.key, ours.as_fd(), Portion::Small);
                     }
                     Event::Received(Received::Failed(errno)) => {
                         return Err(io::Error::from_raw_os_error(errno.0));

@@ -1,21 +1,16 @@
-//! Which buffers the kernel may fill, who holds the others, and how many circulate.
+//! All buffers of a ring: many small ones, and a few large ones for peers that stream.
 //!
-//! Every buffer is *offered* (the kernel may fill it), *lent* (a [`Chunk`] exists) or *spare*:
-//! `offered + lent + spare == total`. The kernel takes offered buffers first-in first-out, so what circulates
-//! *is* the cache footprint: only `hot` buffers do, beside those that slow peers keep for longer than a turn.
-//! Layout of the shared ring: io_uring_register_buf_ring(3).
+//! A small buffer holds a message; many of them serve many connections at once. A stream in small buffers costs an
+//! operation for every few KiB, and large ones in the same number would not fit into the cache. So there are two
+//! groups, and every receive says from which it takes. Numbers of buffers are of the whole pool: small ones first.
 
 use std::io;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::Submitter;
-use io_uring::types::BufRingEntry;
 
 use super::chain::{Chunk, Links};
-use super::memory::Memory;
-
-/// The one buffer group of a ring.
-pub(super) const GROUP: u16 = 0;
+use super::group::{Cut, Group};
 
 /// How a pool is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,60 +21,76 @@ pub struct Buffers {
     pub total: u16,
     /// Bytes in each.
     pub size: u32,
+    /// Buffers for peers that stream. All of them circulate.
+    pub large: Option<Large>,
+}
+
+/// Large buffers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Large {
+    /// How many. 1 to 32,768.
+    pub count: u16,
+    /// Bytes in each.
+    pub size: u32,
+}
+
+/// From which buffers a receive takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Portion {
+    /// For messages.
+    Small,
+    /// For streams.
+    Large,
+}
+
+impl Portion {
+    /// The buffer group of this number in the kernel.
+    pub(super) fn group(self) -> u16 {
+        match self {
+            Portion::Small => 0,
+            Portion::Large => 1,
+        }
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Pool {
-    bytes: Memory,
-    entries: Memory,
-    mask: u16,
-    /// Entries ever offered, modulo 2^16: the tail that the kernel sees.
-    tail: u16,
-    size: u32,
-    hot: usize,
-    offered: usize,
-    lent: usize,
-    /// Lent for longer than a turn, by the last count: peers that do not read.
-    stuck: usize,
-    spare: Vec<u16>,
+    small: Group,
+    large: Option<Group>,
+    /// The number of the first large buffer.
+    border: u16,
     pub(super) links: Links,
 }
 
 impl Pool {
     /// Maps the buffers and lets the kernel know them. Errors: as io_uring_register_buf_ring(3), mmap(2).
     pub(super) fn register(submitter: &Submitter<'_>, plan: Buffers) -> io::Result<Pool> {
-        assert!((1..=plan.total).contains(&plan.hot) && plan.total <= 1 << 15 && plan.size > 0);
         static RINGS: AtomicU16 = AtomicU16::new(0);
-        let slots = plan.total.next_power_of_two();
-        let mut pool = Pool {
-            bytes: Memory::map(plan.total as usize * plan.size as usize)?,
-            entries: Memory::map(slots as usize * size_of::<BufRingEntry>())?,
-            mask: slots - 1,
-            tail: 0,
+        let small = Cut {
+            first: 0,
+            hot: plan.hot,
+            total: plan.total,
             size: plan.size,
-            hot: plan.hot as usize,
-            offered: 0,
-            lent: 0,
-            stuck: 0,
-            // Reversed, so that the low buffers are the ones in use.
-            spare: (0..plan.total).rev().collect(),
-            links: Links::new(plan.total as usize, RINGS.fetch_add(1, Ordering::Relaxed)),
         };
-        let address = pool.entries.at(0) as u64;
-        // SAFETY: the entries live in `pool.entries`, which is unmapped only after the ring is closed.
-        unsafe { submitter.register_buf_ring_with_flags(address, slots, GROUP, 0) }?;
-        pool.settle(0);
-        Ok(pool)
+        let large = plan.large.map(|large| Cut {
+            first: plan.total,
+            hot: large.count,
+            total: large.count,
+            size: large.size,
+        });
+        let buffers = plan.total as usize + large.map_or(0, |cut| cut.total as usize);
+        let register = |portion: Portion, cut| Group::register(submitter, portion.group(), cut);
+        Ok(Pool {
+            small: register(Portion::Small, small)?,
+            large: large.map(|cut| register(Portion::Large, cut)).transpose()?,
+            border: plan.total,
+            links: Links::new(buffers, RINGS.fetch_add(1, Ordering::Relaxed)),
+        })
     }
 
     /// The chunk for a buffer that the kernel has filled with `len` bytes.
     pub(super) fn filled(&mut self, buffer: u16, len: u32) -> Chunk {
-        assert!(
-            len <= self.size && self.offered > 0,
-            "the kernel fills what it was offered"
-        );
-        self.offered -= 1;
-        self.lent += 1;
+        self.home_mut(buffer).filled(len);
         Chunk {
             buffer,
             ring: self.links.ring(),
@@ -87,12 +98,10 @@ impl Pool {
         }
     }
 
-    /// An empty buffer to fill and send; none when all are lent or offered.
+    /// An empty small buffer to fill and send; none when all are lent or offered.
     pub(super) fn lease(&mut self) -> Option<Chunk> {
-        let buffer = self.spare.pop()?;
-        self.lent += 1;
         Some(Chunk {
-            buffer,
+            buffer: self.small.lease()?,
             ring: self.links.ring(),
             len: 0,
         })
@@ -100,24 +109,13 @@ impl Pool {
 
     pub(super) fn give_back(&mut self, chunk: Chunk) {
         self.links.check(chunk.ring);
-        self.lent -= 1;
-        if self.circulating() < self.hot {
-            self.offer(chunk.buffer);
-        } else {
-            self.spare.push(chunk.buffer);
-        }
+        self.home_mut(chunk.buffer).give_back(chunk.buffer);
     }
 
-    /// Counts anew what slow peers hold, and makes up for it from the spare ones.
-    /// Called once a turn, when `fresh` of the lent chunks came with this very turn.
+    /// Makes up for what slow peers hold. Called once a turn, when `fresh` of the lent small buffers came with this very
+    /// turn.
     pub(super) fn settle(&mut self, fresh: usize) {
-        self.stuck = self.lent - fresh;
-        while self.circulating() < self.hot {
-            let Some(buffer) = self.spare.pop() else {
-                return;
-            };
-            self.offer(buffer);
-        }
+        self.small.settle(fresh);
     }
 
     pub(super) fn bytes(&self, chunk: &Chunk) -> &[u8] {
@@ -129,7 +127,8 @@ impl Pool {
     /// The whole buffer behind a lease; `fill` says how many bytes it wrote.
     pub(super) fn write(&mut self, chunk: &mut Chunk, fill: impl FnOnce(&mut [u8]) -> usize) {
         self.links.check(chunk.ring);
-        let (start, size) = (self.address(chunk.buffer, 0), self.size as usize);
+        let size = self.home(chunk.buffer).size() as usize;
+        let start = self.address(chunk.buffer, 0);
         // SAFETY: the chunk proves that its buffer is lent, and `&mut self` that nobody else reads it.
         let written = fill(unsafe { std::slice::from_raw_parts_mut(start, size) });
         assert!(written <= size);
@@ -138,54 +137,53 @@ impl Pool {
 
     /// Where byte `offset` of a buffer is, for entries that the kernel reads.
     pub(super) fn address(&self, buffer: u16, offset: u32) -> *mut u8 {
-        assert!(offset < self.size);
-        self.bytes
-            .at(buffer as usize * self.size as usize + offset as usize)
+        self.home(buffer).address(buffer, offset)
     }
 
     /// Leaves the buffers mapped for good: operations that never completed may still reach them.
     pub(super) fn leak(&mut self) {
-        self.bytes.leak();
+        self.small.leak();
+        if let Some(large) = &mut self.large {
+            large.leak();
+        }
     }
 
     /// How many buffers the kernel may still fill.
-    pub(super) fn offered(&self) -> usize {
-        self.offered
+    pub(super) fn offered(&self, portion: Portion) -> usize {
+        match portion {
+            Portion::Small => self.small.offered(),
+            Portion::Large => self.large.as_ref().map_or(0, Group::offered),
+        }
     }
 
     /// How many chunks exist.
-    pub(super) fn lent(&self) -> usize {
-        self.lent
+    pub(super) fn lent(&self, portion: Portion) -> usize {
+        match portion {
+            Portion::Small => self.small.lent(),
+            Portion::Large => self.large.as_ref().map_or(0, Group::lent),
+        }
     }
 
-    fn circulating(&self) -> usize {
-        // Chunks move from stuck to given back between two counts; a moment's surplus does no harm.
-        self.offered + self.lent.saturating_sub(self.stuck)
+    /// From which group a buffer is.
+    pub(super) fn portion(&self, buffer: u16) -> Portion {
+        if buffer < self.border {
+            Portion::Small
+        } else {
+            Portion::Large
+        }
     }
 
-    fn offer(&mut self, buffer: u16) {
-        let index = (self.tail & self.mask) as usize;
-        let entry = self
-            .entries
-            .at(index * size_of::<BufRingEntry>())
-            .cast::<BufRingEntry>();
-        let address = self.address(buffer, 0) as u64;
-        // SAFETY: inside the mapping, aligned to 16 by its page; the kernel reads entries only below the tail.
-        let entry = unsafe { &mut *entry };
-        entry.set_addr(address);
-        entry.set_len(self.size);
-        entry.set_bid(buffer);
-        self.tail = self.tail.wrapping_add(1);
-        self.offered += 1;
-        self.publish();
+    fn home(&self, buffer: u16) -> &Group {
+        match (&self.large, self.portion(buffer)) {
+            (Some(large), Portion::Large) => large,
+            _ => &self.small,
+        }
     }
 
-    fn publish(&self) {
-        let first = self.entries.at(0).cast::<BufRingEntry>().cast_const();
-        // SAFETY: the first entry of the registered ring; the tail overlays its reserved field.
-        let tail = unsafe { BufRingEntry::tail(first) };
-        // SAFETY: aligned for u16 and mapped as long as `self`; we and the kernel touch it atomically only.
-        let tail = unsafe { AtomicU16::from_ptr(tail.cast_mut()) };
-        tail.store(self.tail, Ordering::Release);
+    fn home_mut(&mut self, buffer: u16) -> &mut Group {
+        match (self.portion(buffer), &mut self.large) {
+            (Portion::Large, Some(large)) => large,
+            _ => &mut self.small,
+        }
     }
 }

@@ -7,7 +7,7 @@ use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, opcode};
 
 use super::token::{Op, Token};
-use super::{Completion, PATIENCE, Ring};
+use super::{Completion, PATIENCE, Ring, Spin};
 use crate::clock::{self, Nanos};
 use crate::error::Errno;
 use crate::slab::Key;
@@ -59,23 +59,32 @@ impl Ring {
 
     /// Submits everything and waits for a completion until `until`: looking while it may be near, asleep else.
     pub(super) fn wait(&mut self, until: Nanos) {
-        if self.spin == Nanos(0) {
-            return self.sleep(until);
-        }
-        if self.look(until.min(clock::now() + self.spin)) {
+        let window = match self.spin {
+            Spin::Always(window) => window,
+            Spin::WhilePaying(window) if self.luck.is_worth_it() => {
+                let found = self.look(until.min(clock::now() + window));
+                self.luck.looked(found);
+                if !found {
+                    self.sleep(until);
+                }
+                return;
+            }
+            Spin::WhilePaying(_) | Spin::Never => return self.sleep(until),
+        };
+        if self.look(until.min(clock::now() + window)) {
             return;
         }
         // Asleep until shortly before the deadline, so that waking up does not make us late.
         let early = if until == Nanos::NEVER {
             until
         } else {
-            until - self.spin
+            until - window
         };
         if early > clock::now() {
             self.sleep(early);
         }
         if self.uring.completion().is_empty() {
-            self.look(until.min(clock::now() + self.spin));
+            self.look(until.min(clock::now() + window));
         }
     }
 

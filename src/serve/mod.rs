@@ -9,6 +9,7 @@ mod drain;
 pub mod echo;
 pub mod engine;
 mod epoll;
+mod flow;
 mod tokio_uring;
 mod uring;
 
@@ -19,7 +20,7 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
-use crate::ring::{Buffers, Queues, Ring};
+use crate::ring::{Buffers, Large, Queues, Ring};
 use crate::sys::signal::Stop;
 use crate::sys::{affinity, socket};
 use counters::Counters;
@@ -43,6 +44,8 @@ pub struct Plan {
     pub cpus: Vec<usize>,
     /// How long a stop may take.
     pub drain_timeout: Nanos,
+    /// How long a ring of ours looks for completions before it sleeps, while that pays; zero: not at all.
+    pub spin: Nanos,
     /// Queue sizes of each ring of ours.
     pub queues: Queues,
     /// Receive buffers of each ring of ours. Of the other engines' buffers this is the size.
@@ -68,6 +71,8 @@ impl Plan {
             },
             cpus: Vec::new(),
             drain_timeout: Nanos(5_000_000_000),
+            // As long as a peer on this machine takes to answer; longer finds no more (bench/README.md).
+            spin: Nanos(20_000),
             queues: Queues {
                 submissions: 256,
                 completions: 4096,
@@ -78,6 +83,11 @@ impl Plan {
                 hot: 256,
                 total: 16_384,
                 size: engine.buffer_size(),
+                // 1 MiB more, untouched until a peer streams.
+                large: Some(Large {
+                    count: 16,
+                    size: 65_536,
+                }),
             },
         }
     }

@@ -53,6 +53,7 @@ pub(super) fn runtime() -> Result<Runtime> {
         hot: 1,
         total: 1,
         size: 64,
+        large: None,
     };
     drop(Ring::new(queues, buffers)?);
     let completions = limits::descriptors().0.clamp(4096, 65_536) as u32;

@@ -2,23 +2,22 @@
 //!
 //! The first worker also accepts, and hands each connection to the worker that has the fewest.
 
+mod sharing;
+
 use std::collections::VecDeque;
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::clock::{self, Nanos};
 use crate::error::{Errno, Result};
-use crate::ring::{Chain, Completion, Event, Received, Ring};
+use crate::ring::{Chain, Completion, Event, Portion, Received, Ring, Spin};
 use crate::serve::counters::{Counters, Doing};
 use crate::serve::drain::Drain;
 use crate::serve::echo::{Echo, Next, Receive};
+use crate::serve::flow::Flow;
 use crate::serve::{Shared, door};
 use crate::slab::{Key, Slab};
 use crate::sys::socket;
-
-/// Buffers that one connection may hold, queued or being sent, before its peer must read: 64 × 4 KiB. With 16,
-/// one bulk stream was some 10 % slower, because receiving waited for sending.
-const HOLD: usize = 64;
 
 /// How long accepting pauses when descriptors have run out and none of ours closes meanwhile.
 const PAUSE: Nanos = Nanos(100_000_000);
@@ -41,6 +40,12 @@ pub(super) struct Worker<'a> {
     connections: Slab<Connection>,
     /// Connections whose receive found no buffer, longest waiting first.
     starved: VecDeque<Key>,
+    /// Streams whose receive found no large buffer, the same.
+    hungry: VecDeque<Key>,
+    /// Until when a large buffer must come back, or the hungry get small ones.
+    patience: Nanos,
+    /// How many connections stream.
+    streams: usize,
     /// True while peers that do not read hold most of the pool: see [`Worker::ration`].
     scarce: bool,
     accepting: Accepting,
@@ -51,6 +56,7 @@ pub(super) struct Worker<'a> {
 struct Connection {
     socket: OwnedFd,
     echo: Echo,
+    flow: Flow,
     /// True when something was received or sent since the last sweep.
     busy: bool,
 }
@@ -73,6 +79,9 @@ impl<'a> Worker<'a> {
             ring,
             connections: Slab::with_capacity(0),
             starved: VecDeque::new(),
+            hungry: VecDeque::new(),
+            patience: Nanos::NEVER,
+            streams: 0,
             scarce: false,
             accepting: Accepting::No,
             drain: Drain::new(shared.plan.drain_timeout),
@@ -86,6 +95,9 @@ impl<'a> Worker<'a> {
         if self.index == 0 {
             self.accept();
         }
+        if self.shared.plan.spin > Nanos(0) {
+            self.ring.set_spin(Spin::WhilePaying(self.shared.plan.spin));
+        }
         let mut completions = Vec::new();
         while !self.is_done() {
             self.ring.turn(self.wake_up(), &mut completions)?;
@@ -94,6 +106,7 @@ impl<'a> Worker<'a> {
             }
             self.ration();
             self.feed();
+            self.feed_hungry();
             self.retry_accept();
             self.say_goodbye();
         }
@@ -105,7 +118,8 @@ impl<'a> Worker<'a> {
             }
         }
         self.counters.overflows = self.ring.counts().overflows;
-        self.counters.lent = self.ring.lent() as u64;
+        let lent = |portion| self.ring.lent(portion) as u64;
+        self.counters.lent = lent(Portion::Small) + lent(Portion::Large);
         Ok(self.counters)
     }
 
@@ -126,9 +140,8 @@ impl<'a> Worker<'a> {
     fn received(&mut self, key: Key, what: Received, more: bool) {
         match &what {
             Received::Data(chunk) => self.counters.bytes_in += chunk.len() as u64,
-            Received::Starved => self.counters.starved += 1,
             Received::Failed(errno) => self.counters.error(Doing::Receive, *errno),
-            Received::End | Received::Cancelled => {}
+            Received::End | Received::Cancelled | Received::Starved => {}
         }
         let cap = self.cap();
         let Some(connection) = self.connections.get_mut(key) else {
@@ -144,8 +157,22 @@ impl<'a> Worker<'a> {
             self.counters.discarded += chunk.len() as u64;
         }
         connection.busy = true;
+        let changes = match &what {
+            Received::Data(chunk) => {
+                let (small, portion) = (self.shared.plan.buffers.size, self.ring.portion(chunk));
+                let room = self.ring.offered(Portion::Large) > 0 && !self.scarce;
+                let flow = &mut connection.flow;
+                flow.saw(chunk.len(), portion, small as usize, room)
+            }
+            _ => false,
+        };
+        let cap = connection.flow.cap(cap);
         let next = connection.echo.received(what, more, cap, self.ring.links());
         self.apply(key, next);
+        if changes {
+            self.update(key, |echo, _| echo.renew());
+            self.mind_stream(key);
+        }
     }
 
     fn sent(&mut self, key: Key, sent: std::result::Result<u32, Errno>, rest: Chain) {
@@ -158,6 +185,7 @@ impl<'a> Worker<'a> {
             return self.stale(rest);
         };
         connection.busy = true;
+        let cap = connection.flow.cap(cap);
         let next = connection
             .echo
             .sent(sent.is_ok(), rest, cap, self.ring.links());
@@ -169,7 +197,7 @@ impl<'a> Worker<'a> {
         let cap = self.cap();
         match self.connections.get_mut(key) {
             Some(connection) => {
-                let next = event(&mut connection.echo, cap);
+                let next = event(&mut connection.echo, connection.flow.cap(cap));
                 self.apply(key, next);
             }
             None => self.stale(Chain::default()),
@@ -187,9 +215,19 @@ impl<'a> Worker<'a> {
         }
         match next.receive {
             Receive::Keep => {}
-            Receive::Arm if self.scarce => self.ring.receive_once(key, peer),
-            Receive::Arm => self.ring.receive(key, peer),
-            Receive::Starve => self.starved.push_back(key),
+            Receive::Arm => match connection.flow.portion() {
+                Portion::Small if self.scarce => {
+                    self.ring.receive_once(key, peer, Portion::Small);
+                }
+                portion => self.ring.receive(key, peer, portion),
+            },
+            Receive::Starve => match connection.flow.portion() {
+                Portion::Large => self.hungry.push_back(key),
+                Portion::Small => {
+                    self.counters.starved += 1;
+                    self.starved.push_back(key);
+                }
+            },
             Receive::Cancel => self.ring.cancel_receive(key),
         }
         if next.finish && socket::unread(peer) == 0 {
@@ -207,43 +245,6 @@ impl<'a> Worker<'a> {
         debug_assert!(false, "a completion for a connection that has left");
         self.ring.give_back_all(chain);
         self.counters.stale += 1;
-    }
-
-    /// Serves starved connections in order, as many as there are buffers for.
-    fn feed(&mut self) {
-        for _ in 0..self.ring.offered() {
-            let Some(key) = self.starved.pop_front() else {
-                return;
-            };
-            // A connection may have died in the queue.
-            if self.connections.get_mut(key).is_some() {
-                self.update(key, |echo, cap| echo.fed(cap));
-            }
-        }
-    }
-
-    /// A multishot receive takes a whole batch of buffers before it can be cancelled, and a peer that does not
-    /// read keeps them: enough such peers would starve everybody for good. So from half of the pool on, every
-    /// receive takes one buffer only, and all shares together are a quarter of the pool. The other quarter is
-    /// for what was under way.
-    fn ration(&mut self) {
-        let (lent, total) = (self.ring.lent(), self.shared.plan.buffers.total as usize);
-        if self.scarce {
-            self.scarce = lent >= total / 4;
-        } else if lent > total / 2 {
-            self.scarce = true;
-            let keys: Vec<Key> = self.connections.keys().collect();
-            for key in keys {
-                self.update(key, |echo, _| echo.renew());
-            }
-        }
-    }
-
-    /// Buffers that a connection may hold: less when there are many, so that slow readers cannot take all.
-    fn cap(&self) -> usize {
-        let total = self.shared.plan.buffers.total as usize;
-        let shared = if self.scarce { total / 4 } else { total };
-        (shared / self.connections.len().max(1)).clamp(1, HOLD)
     }
 }
 
@@ -301,6 +302,7 @@ impl Worker<'_> {
         let key = self.connections.insert(Connection {
             socket,
             echo,
+            flow: Flow::default(),
             busy: true,
         });
         self.apply(key, next);
@@ -308,7 +310,10 @@ impl Worker<'_> {
 
     /// With everything echoed, close(2) sends FIN behind the last byte.
     fn close(&mut self, key: Key) {
-        self.connections.remove(key);
+        let connection = self.connections.remove(key);
+        if connection.is_some_and(|mut connection| connection.flow.shrink()) {
+            self.mind_stream(key);
+        }
         self.counters.closed += 1;
         self.shared.doors()[self.index].left();
         if let Accepting::Paused(_) = self.accepting
@@ -358,13 +363,14 @@ impl Worker<'_> {
 
     /// When to wake up though nothing completes.
     fn wake_up(&self) -> Nanos {
-        if !self.starved.is_empty() && self.ring.offered() > 0 {
+        if self.can_feed() {
             // Those fed last may have nothing to receive, and then no completion would feed the next ones.
             return clock::now();
         }
+        let next = self.drain.next().min(self.patience);
         match self.accepting {
-            Accepting::Paused(until) => self.drain.next().min(until),
-            _ => self.drain.next(),
+            Accepting::Paused(until) => next.min(until),
+            _ => next,
         }
     }
 }

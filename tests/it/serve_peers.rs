@@ -33,6 +33,18 @@ fn peers_that_never_read_do_not_starve_one_that_does_in_a_small_pool() {
     });
 }
 
+#[test]
+fn a_stream_is_echoed_while_others_keep_every_large_buffer() {
+    let server = Server::start();
+    let streams = server.connect_many(30);
+    stuff(&streams); // More than 16 of them stream, and do not read.
+    assert_echo_to_the_end(&server.connect(), &bytes(4 << 20, 1));
+    for stream in streams {
+        reset(stream);
+    }
+    server.stop_clean();
+}
+
 fn resets_in_mid_stream_cost_nothing_but_their_connection(engine: Engine) {
     let server = Server::on(engine);
     for storm in 0..3 {
