@@ -25,5 +25,6 @@ mod source;
 mod stall;
 mod standard_tools;
 mod statistics;
+mod suite;
 mod support;
 mod tidy;
