@@ -120,6 +120,11 @@ impl Group {
         self.bytes.leak();
     }
 
+    /// True while there are buffers that neither the kernel nor anybody else has.
+    pub(super) fn has_spare(&self) -> bool {
+        !self.spare.is_empty()
+    }
+
     /// How many buffers the kernel may still fill.
     pub(super) fn offered(&self) -> usize {
         self.offered

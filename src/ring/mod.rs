@@ -253,6 +253,12 @@ impl Ring {
         &mut self.pool.links
     }
 
+    /// True while the next turn may offer more small buffers than there are now: it takes those for stuck that are not
+    /// back by then.
+    pub fn has_spare(&self) -> bool {
+        self.pool.has_spare()
+    }
+
     /// How many buffers the kernel may still fill.
     pub fn offered(&self, portion: Portion) -> usize {
         self.pool.offered(portion)

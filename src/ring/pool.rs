@@ -148,6 +148,11 @@ impl Pool {
         }
     }
 
+    /// True while the next turn may offer more small buffers than there are now.
+    pub(super) fn has_spare(&self) -> bool {
+        self.small.has_spare()
+    }
+
     /// How many buffers the kernel may still fill.
     pub(super) fn offered(&self, portion: Portion) -> usize {
         match portion {

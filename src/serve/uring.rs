@@ -168,10 +168,12 @@ impl<'a> Worker<'a> {
         };
         let cap = connection.flow.cap(cap);
         let next = connection.echo.received(what, more, cap, self.ring.links());
-        self.apply(key, next);
         if changes {
-            self.update(key, |echo, _| echo.renew());
             self.mind_stream(key);
+        }
+        self.apply(key, next);
+        if changes && self.connections.get_mut(key).is_some() {
+            self.update(key, |echo, _| echo.renew());
         }
     }
 
@@ -367,7 +369,7 @@ impl Worker<'_> {
             // Those fed last may have nothing to receive, and then no completion would feed the next ones.
             return clock::now();
         }
-        let next = self.drain.next().min(self.patience);
+        let next = self.drain.next().min(self.patience).min(self.refill());
         match self.accepting {
             Accepting::Paused(until) => next.min(until),
             _ => next,

@@ -14,12 +14,24 @@ const HOLD: usize = 64;
 /// How long streams wait for a large buffer before they take small ones.
 const PATIENCE: Nanos = Nanos(50_000_000);
 
+/// How long the starved wait for buffers that are on their way back.
+const REFILL: Nanos = Nanos(1_000_000);
+
 impl Worker<'_> {
     /// True while those that wait for a buffer can have one.
     pub(super) fn can_feed(&self) -> bool {
         let can =
             |queue: &VecDeque<Key>, portion| !queue.is_empty() && self.ring.offered(portion) > 0;
         can(&self.starved, Portion::Small) || can(&self.hungry, Portion::Large)
+    }
+
+    /// When the pool should be looked at again though nothing completes. What one turn has lent counts as on its way back
+    /// until the next one; if it all stays with peers that do not read, only another turn finds that out.
+    pub(super) fn refill(&self) -> Nanos {
+        if self.starved.is_empty() || !self.ring.has_spare() {
+            return Nanos::NEVER;
+        }
+        clock::now() + REFILL
     }
 
     /// Serves starved connections in order, as many as there are buffers for.
