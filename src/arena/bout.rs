@@ -16,29 +16,34 @@ use crate::sys::{machine, usage};
 /// What all subjects are put through alike.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Terms {
-    /// The load; its target is each subject in turn, its warm-up and duration are those of a slice.
-    pub load: Plan,
+    /// The loads, in turn, at least one. The target of each is each subject in turn; its warm-up and duration are those
+    /// of a slice. Each has connections of its own.
+    pub loads: Vec<Plan>,
     /// CPUs of each server; all, if empty.
     pub server_cpus: Vec<usize>,
-    /// Blocks in each bout.
+    /// Blocks of each load in each bout.
     pub blocks: usize,
     /// True to hold the connections to all subjects at once; false to open them for each slice, where they do not fit.
     pub at_once: bool,
 }
+
+/// What one bout found of one subject: by loads, what each block did.
+pub type Found = Vec<Vec<Figures>>;
 
 /// A subject's part in a bout.
 struct Seat<'a> {
     subject: &'a Subject,
     number: usize,
     server: Option<Server>,
-    session: Option<Session>,
-    found: Vec<Figures>,
+    /// By loads.
+    sessions: Vec<Option<Session>>,
+    found: Found,
     failure: Option<Error>,
     /// Resident memory of the server before its connections were opened.
     memory: Option<u64>,
 }
 
-/// Holds one bout. For each subject, in their order: what each block found, or why there is nothing.
+/// Holds one bout. For each subject, in their order: what was found, or why there is nothing.
 ///
 /// Ends early when `stop` fires: whole blocks only are given then.
 pub(super) fn bout(
@@ -46,41 +51,53 @@ pub(super) fn bout(
     terms: &Terms,
     random: &mut Random,
     stop: &Stop,
-) -> Vec<Result<Vec<Figures>>> {
-    let mut seats: Vec<Seat<'_>> = subjects.iter().enumerate().map(Seat::of).collect();
+) -> Vec<Result<Found>> {
+    let seat = |(number, subject)| Seat::of(number, subject, terms.loads.len());
+    let mut seats: Vec<Seat<'_>> = subjects.iter().copied().enumerate().map(seat).collect();
     random.shuffle(&mut seats);
     for seat in &mut seats {
         seat.attempt(|seat| seat.arrive(terms));
     }
     for _ in 0..terms.blocks {
-        if stop.signal().is_some() {
-            break;
-        }
-        random.shuffle(&mut seats);
-        let mut piles: Vec<Pile> = seats.iter().map(|_| Pile::new()).collect();
-        let witness = Witness::begin();
-        let there_and_back = (0..seats.len()).chain((0..seats.len()).rev());
-        for index in there_and_back {
-            seats[index].attempt(|seat| seat.perform(terms, &mut piles[index]));
-        }
-        let disturbance = witness.end();
-        for (seat, pile) in seats.iter_mut().zip(&piles) {
-            let figures = pile.figures(terms.load.connections, seat.memory, disturbance);
-            seat.found.push(figures);
+        for load in 0..terms.loads.len() {
+            if stop.signal().is_none() {
+                block(&mut seats, terms, load, random);
+            }
         }
     }
     seats.sort_by_key(|seat| seat.number);
     seats.into_iter().map(Seat::leave).collect()
 }
 
+/// Gives each seat its two slices of one load.
+fn block(seats: &mut [Seat<'_>], terms: &Terms, load: usize, random: &mut Random) {
+    random.shuffle(seats);
+    let mut piles: Vec<Pile> = seats.iter().map(|_| Pile::new()).collect();
+    let witness = Witness::begin();
+    let there_and_back = (0..seats.len()).chain((0..seats.len()).rev());
+    for index in there_and_back {
+        seats[index].attempt(|seat| seat.perform(terms, load, &mut piles[index]));
+    }
+    let disturbance = witness.end();
+    let connections = if terms.at_once {
+        terms.loads.iter().map(|load| load.connections).sum()
+    } else {
+        terms.loads[load].connections
+    };
+    for (seat, pile) in seats.iter_mut().zip(&piles) {
+        let figures = pile.figures(connections, seat.memory, disturbance);
+        seat.found[load].push(figures);
+    }
+}
+
 impl<'a> Seat<'a> {
-    fn of((number, subject): (usize, &&'a Subject)) -> Seat<'a> {
+    fn of(number: usize, subject: &'a Subject, loads: usize) -> Seat<'a> {
         Seat {
             subject,
             number,
             server: None,
-            session: None,
-            found: Vec::new(),
+            sessions: (0..loads).map(|_| None).collect(),
+            found: vec![Vec::new(); loads],
             failure: None,
             memory: None,
         }
@@ -99,7 +116,7 @@ impl<'a> Seat<'a> {
             Some(Err(death)) => death,
             _ => error,
         });
-        self.session = None;
+        self.sessions.fill_with(|| None);
         self.server = None; // Whatever it still does must not disturb the others.
     }
 
@@ -109,24 +126,26 @@ impl<'a> Seat<'a> {
             .insert(Server::launch(self.subject, &terms.server_cpus)?);
         self.memory = resident(&server.processes());
         if terms.at_once {
-            self.session = Some(self.connect(terms)?);
+            for (load, plan) in terms.loads.iter().enumerate() {
+                self.sessions[load] = Some(self.connect(plan)?);
+            }
         }
         Ok(())
     }
 
-    fn connect(&self, terms: &Terms) -> Result<Session> {
+    fn connect(&self, load: &Plan) -> Result<Session> {
         let server = self.server.as_ref().expect("it has arrived");
         Session::open(Plan {
             targets: vec![server.address()],
-            ..terms.load.clone()
+            ..load.clone()
         })
     }
 
-    /// One slice.
-    fn perform(&mut self, terms: &Terms, pile: &mut Pile) -> Result<()> {
-        let mut session = match self.session.take() {
+    /// One slice of a load.
+    fn perform(&mut self, terms: &Terms, load: usize, pile: &mut Pile) -> Result<()> {
+        let mut session = match self.sessions[load].take() {
             Some(session) => session,
-            None => self.connect(terms)?,
+            None => self.connect(&terms.loads[load])?,
         };
         if let Some(server) = &self.server {
             session.count(server.processes()); // Some servers start one for each connection.
@@ -134,15 +153,15 @@ impl<'a> Seat<'a> {
         let slice = session.slice()?;
         pile.add(&slice, resident(session.processes()));
         if terms.at_once {
-            self.session = Some(session);
+            self.sessions[load] = Some(session);
         } else {
             session.close()?;
         }
         Ok(())
     }
 
-    fn leave(mut self) -> Result<Vec<Figures>> {
-        if let Some(session) = self.session.take() {
+    fn leave(mut self) -> Result<Found> {
+        for session in self.sessions.drain(..).flatten() {
             let _ = session.close(); // Its slices are over, and were right.
         }
         if let Some(server) = self.server.take() {

@@ -8,7 +8,7 @@ mod contest;
 mod server;
 mod subject;
 
-pub use bout::Terms;
+pub use bout::{Found, Terms};
 pub use contest::{Entry, Failure, contest};
 pub use server::Server;
 pub use subject::Subject;

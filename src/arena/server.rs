@@ -70,7 +70,11 @@ impl Server {
         }
         command.stdout(Stdio::piped());
         let mut server = Server::spawn(command, cpus, any_port())?;
-        let lines = server.child.stdout.take().map(first_line);
+        let lines = server
+            .child
+            .stdout
+            .take()
+            .map(|stdout| line_that(stdout, |_| true));
         let line = lines
             .and_then(|lines| lines.recv_timeout(STARTING.into()).ok())
             .unwrap_or_default();
@@ -88,17 +92,39 @@ impl Server {
         let address = free_address()?;
         let mut words = subject.words(address.port());
         let mut command = Command::new(words.next().unwrap_or_default());
-        command.args(words).stdout(Stdio::null());
+        command.args(words);
+        let Some(ready) = subject.ready() else {
+            command.stdout(Stdio::null());
+            let mut server = Server::spawn(command, cpus, address)?;
+            let listens = || TcpStream::connect(address).is_ok();
+            server.await_that(listens, &format!("does not listen on {address}"))?;
+            return Ok(server);
+        };
+        command.stdout(Stdio::piped());
         let mut server = Server::spawn(command, cpus, address)?;
+        let pattern = ready.clone();
+        let stdout = server.child.stdout.take();
+        let line = stdout.map(|stdout| line_that(stdout, move |line| pattern.is_match(line)));
+        let said = || line.as_ref().is_some_and(|line| line.try_recv().is_ok());
+        let missing = format!(
+            "printed no line on stdout that matches `{ready}`. A program that writes to a pipe may keep its lines \
+             to itself until it flushes: leave the pattern out to have the port tried"
+        );
+        server.await_that(said, &missing)?;
+        Ok(server)
+    }
+
+    /// Waits until something is so, as long as a start may take.
+    fn await_that(&mut self, so: impl Fn() -> bool, otherwise: &str) -> Result<()> {
         let deadline = clock::now() + STARTING;
-        while TcpStream::connect(address).is_err() {
-            server.check()?;
+        while !so() {
+            self.check()?;
             if clock::now() > deadline {
-                return Err(server.last_words(&format!("does not listen on {address}")));
+                return Err(self.last_words(otherwise));
             }
             thread::sleep(GLANCE);
         }
-        Ok(server)
+        Ok(())
     }
 
     fn spawn(mut command: Command, cpus: &[usize], address: SocketAddr) -> Result<Server> {
@@ -231,15 +257,23 @@ fn any_port() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
-/// The first line of a stream; the rest is read and dropped, so that the writer never blocks.
-fn first_line(from: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+/// The first line of a stream that fits; all else is read and dropped, so that the writer never blocks.
+fn line_that(
+    from: impl Read + Send + 'static,
+    fits: impl Fn(&str) -> bool + Send + 'static,
+) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut reader = BufReader::new(from);
         let mut line = String::new();
-        let _ = reader.read_line(&mut line); // An error is an empty line: not started.
-        let _ = sender.send(line);
-        let _ = std::io::copy(&mut reader, &mut std::io::sink());
+        while let Ok(1..) = reader.read_line(&mut line) {
+            if fits(line.trim_end()) {
+                let _ = sender.send(line);
+                break;
+            }
+            line.clear();
+        }
+        let _ = io::copy(&mut reader, &mut io::sink());
     });
     receiver
 }

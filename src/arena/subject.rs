@@ -1,5 +1,7 @@
 //! A server that somebody wants compared: a name, and the command that starts it on a port of our choice.
 
+use regex::Regex;
+
 use crate::error::{Error, Result};
 use crate::serve::engine::Engine;
 
@@ -13,7 +15,21 @@ pub struct Subject {
     pub name: String,
     /// The program and its arguments, with `{port}` wherever the port belongs.
     words: Vec<String>,
+    /// What the line on its stdout looks like that tells that it listens; none: its port is tried.
+    ready: Option<Ready>,
 }
+
+/// A pattern that is equal to those written alike.
+#[derive(Debug, Clone)]
+struct Ready(Regex);
+
+impl PartialEq for Ready {
+    fn eq(&self, other: &Ready) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Ready {}
 
 impl Subject {
     /// From `NAME=COMMAND`. The command is split as a shell splits words, and run without one: variables, pipes and
@@ -47,6 +63,7 @@ impl Subject {
         Ok(Subject {
             name: name.to_owned(),
             words,
+            ready: None,
         })
     }
 
@@ -74,7 +91,41 @@ impl Subject {
         Ok(Subject {
             name: engine.name().to_owned(),
             words: words.map(str::to_owned).collect(),
+            ready: None,
         })
+    }
+
+    /// The same, which listens once it has printed a line with this pattern on stdout.
+    pub fn ready_at(self, pattern: Regex) -> Subject {
+        Subject {
+            ready: Some(Ready(pattern)),
+            ..self
+        }
+    }
+
+    /// The same under another name.
+    pub fn named_as(self, name: &str) -> Subject {
+        let name = name.to_owned();
+        Subject { name, ..self }
+    }
+
+    /// The same with more arguments.
+    pub fn with(mut self, arguments: &[&str]) -> Subject {
+        self.words
+            .extend(arguments.iter().map(|&word| word.to_owned()));
+        self
+    }
+
+    /// The same, started by another program: `env NAME=VALUE`.
+    pub fn within(mut self, words: &[&str]) -> Subject {
+        self.words
+            .splice(..0, words.iter().map(|&word| word.to_owned()));
+        self
+    }
+
+    /// The pattern of the line that tells that it listens.
+    pub fn ready(&self) -> Option<&Regex> {
+        self.ready.as_ref().map(|ready| &ready.0)
     }
 
     /// The program and its arguments, for this port.

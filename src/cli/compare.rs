@@ -113,13 +113,13 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
             cells: plans.len(),
             restarts: flags.restarts,
         };
-        let entries = arena::contest(
-            &subjects,
-            &terms,
-            flags.restarts as usize,
-            &stop,
-            &mut |bout| progress.show(bout),
-        );
+        let entries = arena::contest(&subjects, &terms, &stop, &mut |bout, _| {
+            let more = bout <= flags.restarts as usize;
+            if more {
+                progress.show(bout);
+            }
+            more
+        });
         progress.clear();
         exit = exit.max(entries.iter().map(exit_code).max().unwrap_or(0));
         comparison.cells.push(flags.cell(&terms, entries));
@@ -211,7 +211,7 @@ impl Flags {
 
     fn terms(&self, plan: &Plan, sides: &Sides, subjects: usize) -> Terms {
         Terms {
-            load: plan.clone(),
+            loads: vec![plan.clone()],
             server_cpus: sides.server.clone(),
             blocks: self.blocks as usize,
             at_once: load::fit_at_once(plan, subjects),
@@ -229,18 +229,12 @@ impl Flags {
             let failure = entry
                 .failure
                 .map(|failure| format!("restart {}: {}", failure.bout, failure.error));
-            Standing::of(
-                entry.subject.name.clone(),
-                entry.subject.command(),
-                entry.bouts,
-                failure,
-            )
+            let bouts = entry.bouts.into_iter().flatten().collect(); // One load: a bout is its blocks.
+            let (name, command) = (entry.subject.name.clone(), entry.subject.command());
+            Standing::of(name, command, bouts, failure)
         };
-        Cell::of(
-            &terms.load,
-            method,
-            entries.into_iter().map(standing).collect(),
-        )
+        let standings = entries.into_iter().map(standing).collect();
+        Cell::of(&terms.loads[0], method, standings)
     }
 
     fn publish(&self, comparison: &Comparison) -> Result<()> {
@@ -264,9 +258,9 @@ impl Flags {
 
 /// Which CPUs serve and which generate; empty where there are not enough to part.
 #[derive(Debug, PartialEq, Eq)]
-struct Sides {
-    server: Vec<usize>,
-    generator: Vec<usize>,
+pub(super) struct Sides {
+    pub(super) server: Vec<usize>,
+    pub(super) generator: Vec<usize>,
 }
 
 impl Sides {
@@ -281,7 +275,7 @@ impl Sides {
 
     /// One CPU for the servers, unless more were asked for: that is what one worker needs, and what a generator of one
     /// thread can saturate.
-    fn new(
+    pub(super) fn new(
         allowed: &[usize],
         threads: usize,
         pin: &[usize],
