@@ -10,6 +10,7 @@ use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::ring::{Buffers, Large};
 use crate::serve::engine::Engine;
+use crate::serve::inject::Injection;
 use crate::serve::{self, Listening, Plan};
 use crate::sys::signal::{self, Stop};
 use crate::sys::{affinity, limits, socket};
@@ -57,6 +58,9 @@ pub(super) struct Flags {
     /// epoll: 64KiB]
     #[arg(long, value_name = "SIZE", value_parser = buffer_size, hide_short_help = true)]
     buffer_size: Option<u32>,
+    /// Be slow: `spin=2us`, `delay=50us` or `stall=5ms/1s`. For proving that `urecho check` finds it; uring only
+    #[arg(long, value_name = "HOW", value_parser = Injection::parse, hide = true)]
+    inject: Option<Injection>,
 }
 
 fn buffers(text: &str) -> std::result::Result<u16, String> {
@@ -91,6 +95,7 @@ impl Flags {
             ("--large-buffers", self.large_buffers.is_some()),
             ("--large-buffer-size", self.large_buffer_size.is_some()),
             ("--spin", self.spin.is_some()),
+            ("--inject", self.inject.is_some()),
         ];
         match flags.into_iter().find(|&(_, given)| given) {
             Some((flag, _)) if self.engine != Engine::Uring => Err(Error::Usage(format!(
@@ -131,6 +136,7 @@ impl Flags {
                 large: self.large(&usual.buffers),
             },
             spin: self.spin.unwrap_or(usual.spin),
+            inject: self.inject,
             ..usual
         })
     }

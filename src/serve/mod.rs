@@ -10,6 +10,7 @@ pub mod echo;
 pub mod engine;
 mod epoll;
 mod flow;
+pub mod inject;
 mod tokio_uring;
 mod uring;
 
@@ -26,6 +27,7 @@ use crate::sys::{affinity, socket};
 use counters::Counters;
 use door::{Door, Inbox, Way};
 use engine::Engine;
+use inject::Injection;
 
 /// What to serve, where, and with how much.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub struct Plan {
     pub queues: Queues,
     /// Receive buffers of each ring of ours. Of the other engines' buffers this is the size.
     pub buffers: Buffers,
+    /// Slowness on order, `uring` only: what a check is tried with.
+    pub inject: Option<Injection>,
 }
 
 impl Plan {
@@ -89,6 +93,7 @@ impl Plan {
                     size: 65_536,
                 }),
             },
+            inject: None,
         }
     }
 }

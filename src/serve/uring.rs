@@ -15,6 +15,7 @@ use crate::serve::counters::{Counters, Doing};
 use crate::serve::drain::Drain;
 use crate::serve::echo::{Echo, Next, Receive};
 use crate::serve::flow::Flow;
+use crate::serve::inject::Injected;
 use crate::serve::{Shared, door};
 use crate::slab::{Key, Slab};
 use crate::sys::socket;
@@ -51,6 +52,7 @@ pub(super) struct Worker<'a> {
     accepting: Accepting,
     drain: Drain,
     counters: Counters,
+    injected: Option<Injected>,
 }
 
 struct Connection {
@@ -86,6 +88,7 @@ impl<'a> Worker<'a> {
             accepting: Accepting::No,
             drain: Drain::new(shared.plan.drain_timeout),
             counters: Counters::default(),
+            injected: shared.plan.inject.map(Injected::new),
         }
     }
 
@@ -101,6 +104,11 @@ impl<'a> Worker<'a> {
         let mut completions = Vec::new();
         while !self.is_done() {
             self.ring.turn(self.wake_up(), &mut completions)?;
+            if let Some(injected) = &mut self.injected {
+                let data =
+                    |one: &&Completion| matches!(one.event, Event::Received(Received::Data(_)));
+                injected.suffer(completions.iter().filter(data).count());
+            }
             for completion in completions.drain(..) {
                 self.handle(completion);
             }
