@@ -7,6 +7,7 @@
 mod chance;
 pub mod change_points;
 mod median;
+pub mod proportion;
 pub mod signed_rank;
 
 #[cfg(test)]
