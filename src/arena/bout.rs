@@ -74,6 +74,7 @@ fn block(seats: &mut [Seat<'_>], terms: &Terms, load: usize, random: &mut Random
     random.shuffle(seats);
     let mut piles: Vec<Pile> = seats.iter().map(|_| Pile::new()).collect();
     let witness = Witness::begin();
+    let before: Vec<Option<Nanos>> = seats.iter().map(Seat::cpu).collect();
     let there_and_back = (0..seats.len()).chain((0..seats.len()).rev());
     for index in there_and_back {
         seats[index].attempt(|seat| seat.perform(terms, load, &mut piles[index]));
@@ -84,8 +85,12 @@ fn block(seats: &mut [Seat<'_>], terms: &Terms, load: usize, random: &mut Random
     } else {
         terms.loads[load].connections
     };
-    for (seat, pile) in seats.iter_mut().zip(&piles) {
-        let figures = pile.figures(connections, seat.memory, disturbance);
+    for ((seat, pile), before) in seats.iter_mut().zip(&piles).zip(before) {
+        let mut figures = pile.figures(connections, seat.memory, disturbance);
+        if terms.at_once {
+            let all = seat.cpu().zip(before).map(|(after, before)| after - before);
+            figures.idle_cpu_ratio = pile.idle(all, Nanos(disturbance.span_ns));
+        }
         seat.found[load].push(figures);
     }
 }
@@ -150,7 +155,9 @@ impl<'a> Seat<'a> {
         if let Some(server) = &self.server {
             session.count(server.processes()); // Some servers start one for each connection.
         }
+        let begin = clock::now();
         let slice = session.slice()?;
+        pile.busy = pile.busy + (clock::now() - begin);
         pile.add(&slice, resident(session.processes()));
         if terms.at_once {
             self.sessions[load] = Some(session);
@@ -158,6 +165,13 @@ impl<'a> Seat<'a> {
             session.close()?;
         }
         Ok(())
+    }
+
+    /// CPU time of all its processes so far.
+    fn cpu(&self) -> Option<Nanos> {
+        let pids = self.server.as_ref()?.processes();
+        let times = pids.into_iter().filter_map(usage::process_cpu);
+        times.reduce(|sum, time| sum + time)
     }
 
     fn leave(mut self) -> Result<Found> {
@@ -181,6 +195,8 @@ struct Pile {
     lag: Recorder,
     returned: u64,
     span: Nanos,
+    /// How long its slices took, with all that belongs to them.
+    busy: Nanos,
     echoed: u64,
     /// CPU time of the server, as long as every slice could see it.
     server: Option<Nanos>,
@@ -211,6 +227,14 @@ impl Pile {
         self.resident = resident;
     }
 
+    /// The share of a CPU that was used outside of these slices, of `all` CPU time used in a block that took `span`. None
+    /// if there was no such time: the subject is alone.
+    fn idle(&self, all: Option<Nanos>, span: Nanos) -> Option<f64> {
+        let others = span - self.busy;
+        let used = all? - self.server?;
+        (others > Nanos(span.0 / 10)).then(|| used.as_secs() / others.as_secs())
+    }
+
     fn figures(&self, connections: u32, memory: Option<u64>, disturbed: Disturbance) -> Figures {
         let quantile = |recorder: &Recorder, q| match recorder.quantile(q) {
             Reading::Known(figure) => Some(figure.value.0),
@@ -233,6 +257,7 @@ impl Pile {
                 .map(|cpu| cpu.0 as f64 / self.echoed as f64),
             resident_bytes_per_connection: grown.map(|bytes| bytes / f64::from(connections)),
             send_lag_p99_ns: quantile(&self.lag, 0.99),
+            idle_cpu_ratio: None,
             disturbance: disturbed,
         }
     }

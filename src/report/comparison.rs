@@ -42,6 +42,9 @@ pub struct Figures {
     pub resident_bytes_per_connection: Option<f64>,
     /// How late messages were handed to the ring (open loop).
     pub send_lag_p99_ns: Option<u64>,
+    /// CPU time that the server used while others had the traffic, as a share of one CPU. `None` where there were no
+    /// others, or where it opened connections meanwhile.
+    pub idle_cpu_ratio: Option<f64>,
     /// What the machine did to all servers of this block.
     pub disturbance: Disturbance,
 }
@@ -117,6 +120,8 @@ pub struct Standing {
     pub cpu_ns_per_message: Option<Compared>,
     /// See `rate_per_s`.
     pub resident_bytes_per_connection: Option<Compared>,
+    /// CPU time that it used while others had the traffic, as a share of one CPU: the median over restarts.
+    pub idle_cpu_ratio: Option<f64>,
     /// What each block found, by restarts.
     pub bouts: Vec<Vec<Figures>>,
 }
@@ -199,6 +204,7 @@ impl Standing {
             p99_ns: None,
             cpu_ns_per_message: None,
             resident_bytes_per_connection: None,
+            idle_cpu_ratio: None,
             bouts,
         }
     }
@@ -214,6 +220,7 @@ impl Standing {
         (self.rate_per_s, self.cpu_ns_per_message) = (rate, cpu);
         (self.p50_ns, self.p90_ns, self.p99_ns) = (p50, p90, p99);
         self.resident_bytes_per_connection = memory;
+        self.idle_cpu_ratio = compared(|figures| figures.idle_cpu_ratio).map(|idle| idle.median);
     }
 }
 

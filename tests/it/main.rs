@@ -6,6 +6,7 @@ mod allocations;
 mod bench;
 mod command_line;
 mod compare;
+mod flamegraphs;
 mod load;
 mod load_liars;
 mod outputs;

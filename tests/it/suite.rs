@@ -67,10 +67,8 @@ fn the_small_suite_fills_a_folder_and_leaves_what_is_measured_alone() {
         );
         assert!(commands.contains(&format!("\n{name}\t")), "{commands}");
     }
-    assert_eq!(
-        commands.matches("--congestion reno").count() % CELLS.len(),
-        0
-    );
+    let alike = commands.matches("--congestion reno").count();
+    assert_eq!(alike % CELLS.len(), 0);
 
     fs::remove_file(folder.path().join("churn-fin.json")).unwrap();
     let before = text(folder.path(), "size-64KiB.json");
@@ -201,6 +199,7 @@ fn standing(name: &str, share: impl Fn(usize) -> f64) -> Standing {
         cpu_ns_per_message: Some(1e9 / rate),
         resident_bytes_per_connection: Some(4096.0),
         send_lag_p99_ns: None,
+        idle_cpu_ratio: None,
         disturbance: Disturbance::default(),
     };
     let bout = |(k, mood): (usize, f64)| {

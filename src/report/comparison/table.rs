@@ -26,6 +26,9 @@ type Column = (
     fn(f64) -> String,
 );
 
+/// A server that uses more of a CPU than this while others have the traffic is not asleep: timers and the like use less.
+const ASLEEP: f64 = 0.02;
+
 const LEGEND: &str = "Second lines: ratio to the first server, with its 95 % interval over restarts. \
     `=`: not resolved, the interval contains 1. `?`: fewer than 6 restarts, no interval.";
 
@@ -81,15 +84,32 @@ impl Cell {
         )
     }
 
+    /// A sentence for each server that did not sleep while others had the traffic.
+    fn restless(&self) -> impl Iterator<Item = String> {
+        let awake = self.standings.iter().filter_map(|standing| {
+            let ratio = standing.idle_cpu_ratio?;
+            (ratio > ASLEEP).then_some((&standing.name, ratio))
+        });
+        awake.map(|(name, ratio)| {
+            format!(
+                "NOT IDLE: {name} used {:.0} % of a CPU while others had the traffic; their figures suffer from it",
+                100.0 * ratio
+            )
+        })
+    }
+
     pub(super) fn markdown(&self) -> String {
         let heads = COLUMNS.map(|(head, ..)| head).join(" | ");
         let rule = "---|".repeat(COLUMNS.len() + 1);
         let rows: Vec<String> = self.standings.iter().map(Standing::markdown).collect();
         format!(
-            "**{}**\n\n{}\n\n| server | {heads} |\n|{rule}\n{}\n",
+            "**{}**\n\n{}\n\n| server | {heads} |\n|{rule}\n{}\n{}",
             self.title(),
             self.method(),
-            rows.join("\n")
+            rows.join("\n"),
+            self.restless()
+                .map(|text| format!("\n{text}\n"))
+                .collect::<String>()
         )
     }
 }
@@ -101,7 +121,8 @@ impl Display for Cell {
         writeln!(f, "  {:<14}{}", "", heads.concat())?;
         self.standings
             .iter()
-            .try_for_each(|standing| standing.fmt(f))
+            .try_for_each(|standing| standing.fmt(f))?;
+        self.restless().try_for_each(|text| writeln!(f, "  {text}"))
     }
 }
 

@@ -13,6 +13,7 @@ fn block(rate: f64, p50: u64) -> Figures {
         cpu_ns_per_message: None,
         resident_bytes_per_connection: None,
         send_lag_p99_ns: None,
+        idle_cpu_ratio: None,
         disturbance: Disturbance::default(),
     }
 }
@@ -90,6 +91,21 @@ fn a_figure_that_a_block_lacks_is_no_figure() {
     let cell = cell(vec![standing("a", moody(10.0)), standing("b", moody(10.0))]);
     assert_eq!(cell.standings[1].p99_ns, None);
     assert!(cell.to_string().contains("n/a"), "{cell}");
+}
+
+#[test]
+fn one_that_does_not_sleep_while_others_work_is_told_on() {
+    let mut restless = moody(10.0);
+    for block in restless.iter_mut().flatten() {
+        block.idle_cpu_ratio = Some(0.34);
+    }
+    let cell = cell(vec![
+        standing("a", moody(10.0)),
+        standing("restless", restless),
+    ]);
+    let text = cell.to_string();
+    assert!(text.contains("NOT IDLE: restless used 34 %"), "{text}");
+    assert_eq!(text.matches("NOT IDLE").count(), 1, "{text}");
 }
 
 #[test]
