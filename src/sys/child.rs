@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::sys::prctl;
-use nix::sys::signal::{self, Signal};
+use nix::sys::signal::{self, SigSet, Signal};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getppid};
 
@@ -17,6 +17,8 @@ pub fn tie(command: &mut Command) -> &mut Command {
     let before_exec = move || {
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         prctl::set_thp_disable(false)?; // Ours, not theirs: see `limits::small_pages`.
+        // So are the signals that we block to take them: a server that inherits that never sees our SIGTERM.
+        SigSet::empty().thread_set_mask()?;
         // The parent may have died before the line above; then nobody would ever send the signal.
         if getppid() == parent {
             Ok(())
@@ -25,7 +27,7 @@ pub fn tie(command: &mut Command) -> &mut Command {
         }
     };
     command.process_group(0);
-    // SAFETY: between fork and exec it makes two system calls and allocates nothing.
+    // SAFETY: between fork and exec it makes system calls only, and allocates nothing.
     unsafe { command.pre_exec(before_exec) }
 }
 

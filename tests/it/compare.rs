@@ -10,8 +10,13 @@ use crate::support;
 
 /// Servers that are honest, or not: single-threaded, and started as `python3 FILE MODE PORT`.
 const PEER: &str = r#"
-import select, socket, sys
+import select, signal, socket, sys
 mode, port = sys.argv[1], int(sys.argv[2])
+def goodbye(*_):
+    open(sys.argv[3], "a").write("goodbye\n")
+    sys.exit(0)
+if mode == "polite":
+    signal.signal(signal.SIGTERM, goodbye)
 listener = socket.socket()
 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 listener.bind(("127.0.0.1", port))
@@ -50,12 +55,7 @@ const SHORT: &str = "-c 4 --restarts 2 --blocks 1 --slice 30ms --guard 10ms";
 
 /// `urecho serve`, and servers of these modes, compared.
 fn compare(modes: &[&str], flags: &str) -> Option<Measured> {
-    let python = Command::new("python3")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status();
-    if !python.is_ok_and(|status| status.success()) {
-        println!("SKIPPED: needs python3");
+    if !has_python() {
         return None;
     }
     let folder = TempDir::new().unwrap();
@@ -69,6 +69,19 @@ fn compare(modes: &[&str], flags: &str) -> Option<Measured> {
         ));
     }
     Some(Measuring::compare(&subjects, &format!("{SHORT} {flags}")).wait())
+}
+
+/// True if python3 can be run; says so loudly if not.
+fn has_python() -> bool {
+    let version = Command::new("python3")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status();
+    let found = version.is_ok_and(|status| status.success());
+    if !found {
+        println!("SKIPPED: needs python3");
+    }
+    found
 }
 
 fn ours(name: &str) -> String {
@@ -122,6 +135,24 @@ fn two_honest_servers_are_compared_with_the_first() {
     assert_well(other);
     assert_eq!(other["rate_per_s"]["ratio"]["restarts"], 2);
     assert_eq!(standing(report, "ours")["rate_per_s"]["ratio"], Value::Null);
+}
+
+#[test]
+fn a_server_is_asked_to_end_before_it_is_killed() {
+    let folder = TempDir::new().unwrap();
+    let (script, note) = (folder.path().join("peer.py"), folder.path().join("note"));
+    std::fs::write(&script, PEER).unwrap();
+    let polite = format!(
+        "polite=python3 {} polite {{port}} {}",
+        script.display(),
+        note.display()
+    );
+    if !has_python() {
+        return;
+    }
+    Measuring::compare(&[polite], SHORT).wait().report(0);
+    let said = std::fs::read_to_string(&note).unwrap();
+    assert_eq!(said, "goodbye\ngoodbye\n", "at each restart");
 }
 
 #[test]

@@ -14,6 +14,10 @@ const HOLD: usize = 64;
 /// How long streams wait for a large buffer before they take small ones.
 const PATIENCE: Nanos = Nanos(50_000_000);
 
+/// The least that a connection may hold while there are enough. With one, the receive of everybody who sends a message
+/// and waits for it would be cancelled and armed again each time: 10,000 connections are more than half of the pool.
+const LEAST: usize = 2;
+
 /// How long the starved wait for buffers that are on their way back.
 const REFILL: Nanos = Nanos(1_000_000);
 
@@ -111,7 +115,11 @@ impl Worker<'_> {
     /// Buffers that a connection may hold: less when there are many, so that slow readers cannot take all.
     pub(super) fn cap(&self) -> usize {
         let total = self.shared.plan.buffers.total as usize;
-        let shared = if self.scarce { total / 4 } else { total };
-        (shared / self.connections.len().max(1)).clamp(1, HOLD)
+        let (shared, least) = if self.scarce {
+            (total / 4, 1)
+        } else {
+            (total, LEAST)
+        };
+        (shared / self.connections.len().max(1)).clamp(least, HOLD)
     }
 }
