@@ -10,10 +10,10 @@ use crate::support;
 
 /// Servers that are honest, or not: single-threaded, and started as `python3 FILE MODE PORT`.
 const PEER: &str = r#"
-import select, signal, socket, sys
+import io, select, signal, socket, sys
 mode, port = sys.argv[1], int(sys.argv[2])
 def goodbye(*_):
-    open(sys.argv[3], "a").write("goodbye\n")
+    io.open(sys.argv[3], "a").write("goodbye\n")
     sys.exit(0)
 if mode == "polite":
     signal.signal(signal.SIGTERM, goodbye)
