@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::clock::{self, Nanos};
 use crate::error::{Errno, Result};
-use crate::ring::{Chain, Completion, Event, Portion, Received, Ring, Spin};
+use crate::ring::{Chain, Completion, Event, Portion, Received, Ring};
 use crate::serve::counters::{Counters, Doing};
 use crate::serve::drain::Drain;
 use crate::serve::echo::{Echo, Next, Receive};
@@ -19,6 +19,7 @@ use crate::serve::inject::Injected;
 use crate::serve::{Shared, door};
 use crate::slab::{Key, Slab};
 use crate::sys::socket;
+use crate::sys::timer::Contention;
 
 /// How long accepting pauses when descriptors have run out and none of ours closes meanwhile.
 const PAUSE: Nanos = Nanos(100_000_000);
@@ -47,6 +48,10 @@ pub(super) struct Worker<'a> {
     patience: Nanos,
     /// How many connections stream.
     streams: usize,
+    contention: Contention,
+    /// Turns since the last look at it, and looks until spinning is tried again.
+    turns: u32,
+    truce: u32,
     /// True while peers that do not read hold most of the pool: see [`Worker::ration`].
     scarce: bool,
     accepting: Accepting,
@@ -84,6 +89,9 @@ impl<'a> Worker<'a> {
             hungry: VecDeque::new(),
             patience: Nanos::NEVER,
             streams: 0,
+            contention: Contention::of_this_thread(clock::now()),
+            turns: 0,
+            truce: 0,
             scarce: false,
             accepting: Accepting::No,
             drain: Drain::new(shared.plan.drain_timeout),
@@ -98,9 +106,7 @@ impl<'a> Worker<'a> {
         if self.index == 0 {
             self.accept();
         }
-        if self.shared.plan.spin > Nanos(0) {
-            self.ring.set_spin(Spin::WhilePaying(self.shared.plan.spin));
-        }
+        self.choose_spin();
         let mut completions = Vec::new();
         while !self.is_done() {
             self.ring.turn(self.wake_up(), &mut completions)?;
@@ -112,6 +118,7 @@ impl<'a> Worker<'a> {
             for completion in completions.drain(..) {
                 self.handle(completion);
             }
+            self.mind_neighbours();
             self.ration();
             self.feed();
             self.feed_hungry();

@@ -42,6 +42,36 @@ impl WaitingTime {
     }
 }
 
+/// Notices that somebody else wants this thread's CPU.
+#[derive(Debug)]
+pub struct Contention {
+    waiting: WaitingTime,
+    /// What it was at the last look, and when that was.
+    waited: Nanos,
+    looked: Nanos,
+}
+
+impl Contention {
+    /// Of the calling thread, from now on.
+    pub fn of_this_thread(now: Nanos) -> Contention {
+        let waiting = WaitingTime::of_this_thread();
+        Contention {
+            waited: waiting.so_far(),
+            waiting,
+            looked: now,
+        }
+    }
+
+    /// True if this thread has waited for its CPU for more than a tenth of the time since the last look. The kernel's own
+    /// threads take less; whoever takes more has work to do.
+    pub fn is_felt(&mut self, now: Nanos) -> bool {
+        let waited = self.waiting.so_far();
+        let felt = (waited - self.waited).0 > (now - self.looked).0 / 10;
+        (self.waited, self.looked) = (waited, now);
+        felt
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,6 +18,12 @@ const PATIENCE: Nanos = Nanos(50_000_000);
 /// and waits for it would be cancelled and armed again each time: 10,000 connections are more than half of the pool.
 const LEAST: usize = 2;
 
+/// Turns between two looks at who else wants this CPU: some 10 ms where every turn is one message.
+const GLANCE: u32 = 1024;
+
+/// Looks without contention until spinning is tried again.
+const TRUCE: u32 = 8;
+
 /// How long the starved wait for buffers that are on their way back.
 const REFILL: Nanos = Nanos(1_000_000);
 
@@ -86,8 +92,30 @@ impl Worker<'_> {
             Some(Portion::Large) => self.streams += 1,
             _ => self.streams -= 1,
         }
+        self.choose_spin();
+    }
+
+    /// Now and then looks whether somebody else wants this CPU. A peer that runs inside our look makes it seem to pay:
+    /// only the time that we wait for our CPU tells.
+    pub(super) fn mind_neighbours(&mut self) {
+        self.turns += 1;
+        if self.turns < GLANCE {
+            return;
+        }
+        self.turns = 0;
+        self.truce = if self.contention.is_felt(clock::now()) {
+            TRUCE
+        } else {
+            self.truce.saturating_sub(1)
+        };
+        self.choose_spin();
+    }
+
+    pub(super) fn choose_spin(&mut self) {
         self.ring.set_spin(match self.shared.plan.spin {
-            window if self.streams == 0 && window > Nanos(0) => Spin::WhilePaying(window),
+            window if self.streams == 0 && self.truce == 0 && window > Nanos(0) => {
+                Spin::WhilePaying(window)
+            }
             _ => Spin::Never,
         });
     }
