@@ -21,6 +21,10 @@ const LEAST: usize = 2;
 /// Turns between two looks at who else wants this CPU: some 10 ms where every turn is one message.
 const GLANCE: u32 = 1024;
 
+/// Looks in a row that must feel contention: the kernel's own threads are felt in one of a hundred, a peer on this CPU
+/// in all.
+const SUSTAINED: u32 = 4;
+
 /// Looks without contention until spinning is tried again.
 const TRUCE: u32 = 8;
 
@@ -103,11 +107,15 @@ impl Worker<'_> {
             return;
         }
         self.turns = 0;
-        self.truce = if self.contention.is_felt(clock::now()) {
-            TRUCE
+        if self.contention.is_felt(clock::now()) {
+            self.felt += 1;
         } else {
-            self.truce.saturating_sub(1)
-        };
+            self.felt = 0;
+            self.truce = self.truce.saturating_sub(1);
+        }
+        if self.felt >= SUSTAINED {
+            self.truce = TRUCE;
+        }
         self.choose_spin();
     }
 
