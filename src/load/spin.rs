@@ -1,14 +1,15 @@
 //! Looking for completions instead of sleeping: what a worker does while nobody else wants its CPU.
 
-use crate::clock::Nanos;
+use crate::clock::{self, Nanos};
 use crate::ring::{self, Ring};
-use crate::sys::timer::WaitingTime;
+use crate::sys::timer::Contention;
 
 /// How long to look for completions before sleeping, and before a deadline. Waking a sleeping CPU of a virtual
 /// machine takes about as long.
 const SPIN: Nanos = Nanos(100_000);
 
-/// How often to check that nobody else wants our CPU while we spin, and for how long we then leave it to them.
+/// How often to check that nobody else wants our CPU while we spin, and for how long we leave it to somebody who does. A
+/// pause doubles the latencies that are measured in it, so it must not be made for a moment's contention.
 const SPIN_CHECK: Nanos = Nanos(10_000_000);
 const SPIN_PAUSE: Nanos = Nanos(250_000_000);
 
@@ -16,22 +17,17 @@ const SPIN_PAUSE: Nanos = Nanos(250_000_000);
 pub(super) struct Spin {
     /// True if the plan allows it at all.
     on: bool,
-    /// When to check next, and when the last check was.
+    /// When to check next.
     check: Nanos,
-    checked: Nanos,
-    waiting: WaitingTime,
-    waited: Nanos,
+    contention: Contention,
 }
 
 impl Spin {
     pub(super) fn new(on: bool) -> Spin {
-        let waiting = WaitingTime::of_this_thread();
         Spin {
             on,
             check: Nanos(0),
-            checked: Nanos(0),
-            waited: waiting.so_far(),
-            waiting,
+            contention: Contention::of_this_thread(clock::now()),
         }
     }
 
@@ -40,10 +36,7 @@ impl Spin {
         if !self.on || now < self.check {
             return;
         }
-        let waited = self.waiting.so_far();
-        // The kernel's own threads take less than a tenth of a CPU; whoever takes more has work to do.
-        let contended = (waited - self.waited).0 > (now - self.checked).0 / 10;
-        (self.waited, self.checked) = (waited, now);
+        let contended = self.contention.lasts(now);
         self.check = now + if contended { SPIN_PAUSE } else { SPIN_CHECK };
         ring.set_spin(if contended {
             ring::Spin::Never

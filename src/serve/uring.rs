@@ -49,9 +49,8 @@ pub(super) struct Worker<'a> {
     /// How many connections stream.
     streams: usize,
     contention: Contention,
-    /// Turns since the last look at it, looks in a row that felt it, and looks until spinning is tried again.
+    /// Turns since the last look at it, and looks until spinning is tried again.
     turns: u32,
-    felt: u32,
     truce: u32,
     /// True while peers that do not read hold most of the pool: see [`Worker::ration`].
     scarce: bool,
@@ -92,7 +91,6 @@ impl<'a> Worker<'a> {
             streams: 0,
             contention: Contention::of_this_thread(clock::now()),
             turns: 0,
-            felt: 0,
             truce: 0,
             scarce: false,
             accepting: Accepting::No,

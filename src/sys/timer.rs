@@ -42,13 +42,18 @@ impl WaitingTime {
     }
 }
 
-/// Notices that somebody else wants this thread's CPU.
+/// Looks in a row that must feel contention: one of a hundred meets something of the kernel's, a peer is felt in all.
+const SUSTAINED: u32 = 4;
+
+/// Notices that somebody else wants this thread's CPU, and goes on wanting it.
 #[derive(Debug)]
 pub struct Contention {
     waiting: WaitingTime,
     /// What it was at the last look, and when that was.
     waited: Nanos,
     looked: Nanos,
+    /// Looks in a row that felt it.
+    felt: u32,
 }
 
 impl Contention {
@@ -59,16 +64,19 @@ impl Contention {
             waited: waiting.so_far(),
             waiting,
             looked: now,
+            felt: 0,
         }
     }
 
-    /// True if this thread has waited for its CPU for more than a tenth of the time since the last look. The kernel's own
-    /// threads take less; whoever takes more has work to do.
-    pub fn is_felt(&mut self, now: Nanos) -> bool {
+    /// Looks, ten milliseconds or more after the last time. True if this thread has waited for its CPU for more than a
+    /// tenth of the time before each of the last looks. The kernel's own threads take less; whoever takes more has work
+    /// to do.
+    pub fn lasts(&mut self, now: Nanos) -> bool {
         let waited = self.waiting.so_far();
         let felt = (waited - self.waited).0 > (now - self.looked).0 / 10;
         (self.waited, self.looked) = (waited, now);
-        felt
+        self.felt = if felt { self.felt.saturating_add(1) } else { 0 };
+        self.felt >= SUSTAINED
     }
 }
 

@@ -21,10 +21,6 @@ const LEAST: usize = 2;
 /// Turns between two looks at who else wants this CPU: some 10 ms where every turn is one message.
 const GLANCE: u32 = 1024;
 
-/// Looks in a row that must feel contention: the kernel's own threads are felt in one of a hundred, a peer on this CPU
-/// in all.
-const SUSTAINED: u32 = 4;
-
 /// Looks without contention until spinning is tried again.
 const TRUCE: u32 = 8;
 
@@ -107,15 +103,11 @@ impl Worker<'_> {
             return;
         }
         self.turns = 0;
-        if self.contention.is_felt(clock::now()) {
-            self.felt += 1;
+        self.truce = if self.contention.lasts(clock::now()) {
+            TRUCE
         } else {
-            self.felt = 0;
-            self.truce = self.truce.saturating_sub(1);
-        }
-        if self.felt >= SUSTAINED {
-            self.truce = TRUCE;
-        }
+            self.truce.saturating_sub(1)
+        };
         self.choose_spin();
     }
 
