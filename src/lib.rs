@@ -12,14 +12,19 @@
 //!
 //! ```text
 //! 6  cli      the command line: flags as typed become plans as meant; exit codes
-//!             shape (what a load is like), outputs (what it leaves behind), serve, load, bench, find_max, compare
+//!             shape (what a load is like), outputs (what it leaves behind), serve, load, bench, find_max, compare,
+//!             check
 //!    main     the binary: the allocator, and a call
-//! 5  check    did it get worse: decision (what follows from some restarts), disturbance (which blocks count)
+//! 5  check    did it get worse: trial (restarts until it is known) with budget, record (what was measured), metric,
+//!             disturbance (which blocks count), decision (what follows from some restarts), verdict, report, story
+//!             (what is told of it, by text and ci), proof (how often it is wrong), trend (many checks in a row),
+//!             baseline (no pair)
 //! 4  arena    where servers meet: subject, server (a child process), bout (one restart, slices interleaved), contest
 //! 3  report   what a run says: text, JSON and its schema, files, seconds; verdict (how far to trust it),
 //!             assertion (what was asked of it), search (the highest rate that keeps a promise), comparison
 //! 2  serve    the server: engine (the contract), uring, tokio_uring and epoll (a whole worker each), echo (pure),
-//!             door (who serves a newcomer), drain (the way out), flow (messages or a stream), counters
+//!             door (who serves a newcomer), drain (the way out), flow (messages or a stream), counters, inject (slowness
+//!             on order)
 //!    load     the load generator: pinger (pure), payload, sizes, schedule, random; worker with ramp (connections
 //!             come and go), pacing (messages go) and spin; team (all workers), sheet (one second), attend (the
 //!             watcher), session (a load in slices), outcome, phases, preflight, fit
@@ -32,7 +37,7 @@
 //!    clock    monotonic nanoseconds
 //!    slab     places for connections, and keys that notice a new tenant
 //!    stats    a few numbers and how far to trust them: signed_rank (the middle of some runs), change_points (where a
-//!             long row of them moved)
+//!             long row of them moved), proportion (how often something happens)
 //! ```
 //!
 //! `unsafe` lives in `ring` and `sys` only. `tests/it/tidy.rs` checks this map, the floors and the rooms.

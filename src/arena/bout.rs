@@ -21,8 +21,8 @@ pub struct Terms {
     pub loads: Vec<Plan>,
     /// CPUs of each server; all, if empty.
     pub server_cpus: Vec<usize>,
-    /// Blocks of each load in each bout.
-    pub blocks: usize,
+    /// Blocks of each load in each bout, spread evenly over it.
+    pub blocks: Vec<usize>,
     /// True to hold the connections to all subjects at once; false to open them for each slice, where they do not fit.
     pub at_once: bool,
 }
@@ -58,9 +58,11 @@ pub(super) fn bout(
     for seat in &mut seats {
         seat.attempt(|seat| seat.arrive(terms));
     }
-    for _ in 0..terms.blocks {
-        for load in 0..terms.loads.len() {
-            if stop.signal().is_none() {
+    let rounds = terms.blocks.iter().copied().max().unwrap_or(0);
+    for round in 0..rounds {
+        for (load, &blocks) in terms.blocks.iter().enumerate() {
+            let has_its_turn = (round + 1) * blocks / rounds > round * blocks / rounds;
+            if has_its_turn && stop.signal().is_none() {
                 block(&mut seats, terms, load, random);
             }
         }

@@ -2,8 +2,9 @@
 //!
 //! The plan is sequential and fixed beforehand: a look after 10 restarts, and one after 20 if the first left it open.
 //! Each look may be wrong with probability 0.5 % on one side, so that both together are wrong with no more than 1 %
-//! (Bonferroni), whatever the distribution of the values, as long as it is symmetric where nothing changed. This holds
-//! for each metric: who asks for five of them in one check has five such chances. A third look would break the promise.
+//! (Bonferroni), whatever the distribution of the values, as long as it is symmetric where nothing changed. Where several
+//! metrics decide they share these chances ([`alpha`]), so that the promise holds for the whole check. A third look
+//! would break it.
 //!
 //! *Proof.* Of 10,000 simulated checks of two things alike, 0.8 to 1 % end on each side however small an effect
 //! matters, be the values normal, Cauchy, log-normal or of two modes. Where base and head scatter by 2 % from restart
@@ -12,13 +13,29 @@
 //! The interval, and what it asks of the values, is in [`signed_rank`]. Two looks: Jennison & Turnbull,
 //! Group Sequential Methods (1999), chapter 1.
 
+use serde::{Deserialize, Serialize};
+
 use crate::stats::signed_rank::{self, Estimate};
 
-/// Probability of an error on one side at one look.
+/// Probability of an error on one side at one look, of all metrics that decide together.
 ///
 /// Of 10 restarts it takes the 4th of 55 Walsh averages (5/1024 = 0.49 %), of 20 the 38th of 210. Fewer than 8 restarts
 /// have no interval at all: that all of them agree in sign has probability 2^-7 = 0.8 %.
 pub const ALPHA: f64 = 0.005;
+
+/// The share of one of so many metrics that decide (Bonferroni).
+///
+/// Of 10 restarts it takes the 2nd of 55 Walsh averages for two metrics, and the 1st, which is to say that all restarts
+/// agree, for three to five. Six or more have no interval at the first look: 2^-10 is too likely. Of 20 restarts it takes
+/// the 33rd, 30th, 28th and 27th of 210 for two to five, the 22nd for ten.
+pub fn alpha(deciding: usize) -> f64 {
+    ALPHA / deciding.max(1) as f64
+}
+
+/// Restarts that it takes for an interval at this alpha: so many that all agree in sign by chance no more often.
+pub fn restarts_needed(alpha: f64) -> usize {
+    (-alpha.log2()).ceil() as usize
+}
 
 /// Restarts before the first look. The interval reaches about one deviation of the values to either side then (a t of
 /// 9 degrees at 99 % is 3.25, over √10).
@@ -51,7 +68,7 @@ impl Look {
 }
 
 /// The smallest change of a metric that anybody should hear of. Both bounds must be passed.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Matters {
     /// As a share: 0.03 is 3 % worse.
     pub share: f64,
@@ -99,10 +116,10 @@ pub struct Finding {
 }
 
 /// Decides on one metric from the values of all restarts so far: finite log-ratios, positive where head is worse.
-/// `effect` is the smallest one that matters, above zero.
-pub fn decide(values: &[f64], effect: f64, look: Look) -> Finding {
+/// `effect` is the smallest one that matters, above zero; `alpha` this metric's share of the errors.
+pub fn decide(values: &[f64], effect: f64, alpha: f64, look: Look) -> Finding {
     assert!(effect > 0.0, "an effect of {effect} always matters");
-    let estimate = signed_rank::estimate(values, ALPHA);
+    let estimate = signed_rank::estimate(values, alpha);
     let called = estimate.and_then(|estimate| call(&estimate, effect));
     let decision = called.unwrap_or(match look {
         Look::First => Decision::More,

@@ -6,6 +6,7 @@
 //! beyond what makes a single run INVALID, and for pressure, which never does, beyond twice what makes it SUSPECT.
 
 use crate::clock::Nanos;
+use crate::report::comparison::Figures;
 
 /// A tenth of the time in gaps that the hypervisor made: even p90 is the length of a gap then.
 const STEAL: f64 = 0.1;
@@ -40,6 +41,22 @@ pub enum Disturbance {
 }
 
 impl Signs {
+    /// Of what all sides of a block have seen, on a machine with so many CPUs. The machine is the same to all; of their
+    /// sending, the latest counts.
+    pub fn of(sides: &[&Figures], cpus: f64) -> Signs {
+        let seen = sides
+            .first()
+            .map(|side| side.disturbance)
+            .unwrap_or_default();
+        let span = seen.span_ns.max(1) as f64;
+        let lag = sides.iter().filter_map(|side| side.send_lag_p99_ns).max();
+        Signs {
+            steal_share: seen.steal_ns.unwrap_or(0) as f64 / (span * cpus),
+            pressure_share: seen.pressure_ns.map(|pressure| pressure as f64 / span),
+            lag_p99: lag.map(Nanos),
+        }
+    }
+
     /// The first thing that speaks against the block. On a threshold is within it.
     pub fn disturbance(self) -> Option<Disturbance> {
         let beyond = |share: Option<f64>, most: f64| share.is_some_and(|share| share > most);

@@ -5,10 +5,28 @@
 //! the machine does meanwhile hits both. A block's score is ln(head / base) of a metric, positive where head is worse
 //! (for throughput ln(base / head)); a restart's value is the median of its blocks.
 //!
-//! [`disturbance`] says which blocks count, before anybody looks at a score. [`decision`] says what follows from the
-//! values of some restarts. Both are pure: starting servers and loading them is the arena's affair.
+//! A [`trial`] has the arena restart both sides until a verdict is there or the [`budget`] is over; it leaves a [`record`].
+//! All else is pure. [`metric`] is what can get worse. [`disturbance`] says which blocks count, before anybody looks at
+//! a score; [`decision`] what follows from the values of some restarts; [`verdict`] what follows from a whole record. The
+//! [`report`] is for programs; a [`story`] is drawn by `text` for people, and by `ci` for build servers. How often all this
+//! is wrong is counted by [`proof`]; many checks in a row are a [`trend`].
+//! A [`baseline`] is for those who cannot run a pair.
 //! Why not simply A for a minute and then B: Abedi & Brecht, Conducting repeatable experiments in highly variable
 //! cloud computing environments (2017).
 
+pub mod baseline;
+pub mod budget;
+mod ci;
 pub mod decision;
 pub mod disturbance;
+#[cfg(test)]
+mod made_up;
+pub mod metric;
+pub mod proof;
+pub mod record;
+pub mod report;
+pub mod story;
+mod text;
+pub mod trend;
+pub mod trial;
+pub mod verdict;

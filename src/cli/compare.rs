@@ -213,7 +213,7 @@ impl Flags {
         Terms {
             loads: vec![plan.clone()],
             server_cpus: sides.server.clone(),
-            blocks: self.blocks as usize,
+            blocks: vec![self.blocks as usize],
             at_once: load::fit_at_once(plan, subjects),
         }
     }

@@ -3,6 +3,7 @@
 //! The only user of clap. Every command has a file: its flags, its plan, its run.
 
 mod bench;
+mod check;
 mod compare;
 mod find_max;
 mod load;
@@ -37,14 +38,16 @@ enum Command {
     Bench(bench::Flags),
     /// Any echo servers side by side, in interleaved slices: ratios that survive a noisy machine.
     Compare(compare::Flags),
+    /// Fail a build when a server got worse: two versions side by side, with known error rates.
+    Check(Box<check::Flags>),
 }
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  it went well
-  1  an assertion is false
+  1  an assertion is false, or a server got worse
   2  the command line was wrong; nothing was opened
-  3  the verdict is INVALID, or an assertion undecided
+  3  the verdict is INVALID or INCONCLUSIVE, or an assertion undecided
   4  this machine cannot do it: a limit, a blocked io_uring, a taken address
   5  the target cannot be reached, or is not an echo server
   6  data came back wrong, or went missing
@@ -73,6 +76,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Load(flags) => load::run(&flags),
         Command::Bench(flags) => bench::run(&flags),
         Command::Compare(flags) => compare::run(&flags),
+        Command::Check(flags) => check::run(&flags),
     }
 }
 

@@ -6,7 +6,7 @@
 
 mod table;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::facts::{Environment, PlanFacts};
 use crate::load::Plan;
@@ -21,8 +21,12 @@ pub const COMPARE_SCHEMA: &str = include_str!("compare.schema.json");
 /// The error on each side of an interval: together 95 %.
 const ALPHA: f64 = 0.025;
 
+/// A server that uses more of a CPU than this while others have the traffic is not asleep: timers and the like use less.
+pub const ASLEEP: f64 = 0.02;
+
 /// What one block found of one server: both its slices together.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Figures {
     /// Messages that came back while measuring.
     pub messages: u64,
@@ -50,7 +54,8 @@ pub struct Figures {
 }
 
 /// What the machine did meanwhile, whoever had the traffic. `None` where the kernel does not tell.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Disturbance {
     /// How long the block took.
     pub span_ns: u64,

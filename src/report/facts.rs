@@ -82,7 +82,8 @@ pub struct PlanFacts {
 }
 
 impl PlanFacts {
-    pub(super) fn of(plan: &Plan) -> PlanFacts {
+    /// The plan, to be read.
+    pub fn of(plan: &Plan) -> PlanFacts {
         let (rate, arrivals, think) = match plan.pace {
             Pace::Closed { think } => (None, None, think),
             Pace::Open {

@@ -26,6 +26,11 @@ fn help_of_load_is_as_reviewed() {
 }
 
 #[test]
+fn help_of_check_is_as_reviewed() {
+    assert_data_eq!(help("check --help"), file!["snapshots/help_check.txt"]);
+}
+
+#[test]
 fn help_of_bench_is_as_reviewed() {
     assert_data_eq!(help("bench --help"), file!["snapshots/help_bench.txt"]);
 }

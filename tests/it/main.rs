@@ -4,6 +4,7 @@
 
 mod allocations;
 mod bench;
+mod check;
 mod command_line;
 mod compare;
 mod flamegraphs;

@@ -57,6 +57,17 @@ impl Measuring {
         Measuring::spawn(process)
     }
 
+    /// `urecho check` of these two.
+    pub(crate) fn check(base: &str, head: &str, flags: &str) -> Measuring {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_urecho"));
+        process
+            .args(["check", "--base", base, "--head", head])
+            .args(flags.split_whitespace())
+            .env_remove("GITHUB_ACTIONS")
+            .env_remove("GITHUB_STEP_SUMMARY");
+        Measuring::spawn(process)
+    }
+
     /// The same in a process that may have so many descriptors.
     pub(crate) fn compare_with_descriptors(
         limit: u32,
@@ -189,11 +200,25 @@ fn wait(mut child: Child) -> Ended {
 
 /// What is wrong with a comparison, by its schema.
 pub(crate) fn complaints_of_comparison(report: &Value) -> Vec<String> {
-    static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
-        let schema = serde_json::from_str(urecho::report::comparison::COMPARE_SCHEMA).unwrap();
-        jsonschema::draft202012::new(&schema).unwrap()
-    });
-    let errors = SCHEMA.iter_errors(report);
+    static SCHEMA: LazyLock<Validator> =
+        LazyLock::new(|| validator(urecho::report::comparison::COMPARE_SCHEMA));
+    complaints_by(&SCHEMA, report)
+}
+
+/// What is wrong with a check, by its schema.
+pub(crate) fn complaints_of_check(report: &Value) -> Vec<String> {
+    static SCHEMA: LazyLock<Validator> =
+        LazyLock::new(|| validator(urecho::check::report::CHECK_SCHEMA));
+    complaints_by(&SCHEMA, report)
+}
+
+fn validator(schema: &str) -> Validator {
+    let schema = serde_json::from_str(schema).unwrap();
+    jsonschema::draft202012::new(&schema).unwrap()
+}
+
+fn complaints_by(schema: &Validator, report: &Value) -> Vec<String> {
+    let errors = schema.iter_errors(report);
     errors
         .map(|error| format!("{}: {error}", error.instance_path()))
         .collect()
@@ -204,14 +229,11 @@ pub(crate) fn complaints(report: &Value) -> Vec<String> {
     if report["schema"] == urecho::report::comparison::SCHEMA {
         return complaints_of_comparison(report);
     }
-    static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
-        let schema = serde_json::from_str(urecho::report::LOAD_SCHEMA).unwrap();
-        jsonschema::draft202012::new(&schema).unwrap()
-    });
-    let by_schema = SCHEMA
-        .iter_errors(report)
-        .map(|error| format!("{}: {error}", error.instance_path()));
-    let complaints: Vec<String> = by_schema.collect();
+    if report["schema"] == urecho::check::report::SCHEMA {
+        return complaints_of_check(report);
+    }
+    static SCHEMA: LazyLock<Validator> = LazyLock::new(|| validator(urecho::report::LOAD_SCHEMA));
+    let complaints = complaints_by(&SCHEMA, report);
     if !complaints.is_empty() {
         return complaints;
     }

@@ -13,7 +13,7 @@ fn tight(middle: f64) -> Vec<f64> {
 }
 
 fn decided(values: &[f64], look: Look) -> Decision {
-    decide(values, EFFECT, look).decision
+    decide(values, EFFECT, ALPHA, look).decision
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn sure_of_some_change_but_not_whether_it_matters_asks_for_more() {
 #[test]
 fn what_it_could_have_seen_is_a_regression_once_it_is_there() {
     let values: Vec<f64> = tight(0.0).iter().map(|value| value * 20.0).collect();
-    let finding = decide(&values, EFFECT, Look::Last);
+    let finding = decide(&values, EFFECT, ALPHA, Look::Last);
     let Decision::Inconclusive { could_have_seen } = finding.decision else {
         panic!("{finding:?}");
     };
@@ -64,7 +64,7 @@ fn too_few_restarts_could_have_seen_nothing() {
     };
     assert_eq!(decided(&tight(0.5)[..7], Look::Last), nothing);
     assert_eq!(decided(&tight(0.5)[..8], Look::Last), Decision::Regressed);
-    let empty = decide(&[], EFFECT, Look::Last);
+    let empty = decide(&[], EFFECT, ALPHA, Look::Last);
     assert_eq!((empty.estimate, empty.decision), (None, nothing));
     assert_eq!(decided(&[], Look::First), Decision::More);
 }
@@ -108,9 +108,9 @@ fn simulated(effect: f64, mut value: impl FnMut(&mut Chance) -> f64) -> Shares {
     let mut counts = Shares::default();
     for _ in 0..CHECKS {
         let values: Vec<f64> = (0..LAST_LOOK).map(|_| value(&mut chance)).collect();
-        let first = decide(&values[..FIRST_LOOK], effect, Look::First).decision;
+        let first = decide(&values[..FIRST_LOOK], effect, ALPHA, Look::First).decision;
         let end = match first {
-            Decision::More => decide(&values, effect, Look::Last).decision,
+            Decision::More => decide(&values, effect, ALPHA, Look::Last).decision,
             sure => sure,
         };
         let percent = 100.0 / f64::from(CHECKS);
@@ -183,4 +183,19 @@ fn five_percent_are_found_where_restarts_scatter_by_two() {
     assert!(worse.regressed >= 97.0, "{worse:?}");
     let alike = simulated(EFFECT, noise);
     assert!(alike.passed >= 90.0 && alike.regressed < 0.2, "{alike:?}");
+}
+
+#[test]
+fn several_metrics_share_the_chances_of_one() {
+    let rank = |n, deciding| signed_rank::rank(n, alpha(deciding));
+    let ranks = |n| [1, 2, 3, 4, 5, 6, 10].map(|deciding| rank(n, deciding));
+    assert_eq!(
+        ranks(10),
+        [Some(4), Some(2), Some(1), Some(1), Some(1), None, None]
+    );
+    assert_eq!(ranks(20), [38, 33, 30, 28, 27, 25, 22].map(Some));
+    for deciding in 1..=7 {
+        let needed = restarts_needed(alpha(deciding));
+        assert!(rank(needed, deciding).is_some() && rank(needed - 1, deciding).is_none());
+    }
 }

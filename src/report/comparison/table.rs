@@ -26,9 +26,6 @@ type Column = (
     fn(f64) -> String,
 );
 
-/// A server that uses more of a CPU than this while others have the traffic is not asleep: timers and the like use less.
-const ASLEEP: f64 = 0.02;
-
 const LEGEND: &str = "Second lines: ratio to the first server, with its 95 % interval over restarts. \
     `=`: not resolved, the interval contains 1. `?`: fewer than 6 restarts, no interval.";
 
@@ -88,7 +85,7 @@ impl Cell {
     fn restless(&self) -> impl Iterator<Item = String> {
         let awake = self.standings.iter().filter_map(|standing| {
             let ratio = standing.idle_cpu_ratio?;
-            (ratio > ASLEEP).then_some((&standing.name, ratio))
+            (ratio > super::ASLEEP).then_some((&standing.name, ratio))
         });
         awake.map(|(name, ratio)| {
             format!(

@@ -1,0 +1,160 @@
+//! Many checks in a row: where, over the commits, a figure of head changed for good.
+//!
+//! A check compares two versions. What creeps, each step smaller than what matters, is seen in the row of them only. Such
+//! a row is of absolute figures, from days on which the machine was fast and days on which it was slow: it shows where to
+//! look, and decides nothing. Where a row changed is for [`change_points`] to find.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::metric::Metric;
+use crate::check::verdict::{Judgement, Verdict};
+use crate::error::{Error, Result};
+use crate::stats::change_points;
+
+/// The version of a line's shape.
+pub const SCHEMA: &str = "urecho.trend/1";
+
+/// Points on either side of a change, at least: fewer are a bad day.
+const SEGMENT: usize = 5;
+
+/// A row without change has one found with this probability.
+const ALPHA: f64 = 0.01;
+
+/// Enough for that alpha, with room.
+const PERMUTATIONS: u32 = 499;
+
+/// The same file shows the same.
+const SEED: u64 = 1;
+
+/// One check of the row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// Which version head was: a commit, or whatever it was called.
+    pub label: String,
+    /// What was found.
+    pub verdict: Verdict,
+    /// Head's figures, each in the metric's unit.
+    pub head: BTreeMap<Metric, f64>,
+}
+
+impl Point {
+    /// What a check adds to the row.
+    pub fn of(judgement: &Judgement, label: &str) -> Point {
+        let figures = judgement.metrics.iter();
+        Point {
+            schema: SCHEMA.into(),
+            label: label.into(),
+            verdict: judgement.verdict,
+            head: figures
+                .filter_map(|judged| Some((judged.metric, judged.head?)))
+                .collect(),
+        }
+    }
+
+    /// As a line of the file.
+    pub fn line(&self) -> String {
+        serde_json::to_string(self).expect("plain data has no way to fail") + "\n"
+    }
+}
+
+/// Reads a file of points. Errors: [`Error::Usage`] at the first line that is none.
+pub fn read(text: &str) -> Result<Vec<Point>> {
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(number, line)| {
+            let wrong = |what: String| Error::Usage(format!("line {}: {what}", number + 1));
+            let point: Point = serde_json::from_str(line)
+                .map_err(|cause| wrong(format!("no point of a trend: {cause}")))?;
+            if point.schema != SCHEMA || point.head.values().any(|figure| *figure <= 0.0) {
+                return Err(wrong(format!("no point that {SCHEMA} allows")));
+            }
+            Ok(point)
+        })
+        .collect()
+}
+
+/// What the row says, for people.
+pub fn show(points: &[Point]) -> String {
+    let mut text = format!("{} checks in a row\n", points.len());
+    for metric in Metric::ALL {
+        let row: Vec<(&Point, f64)> = points
+            .iter()
+            .filter_map(|point| Some((point, *point.head.get(&metric)?)))
+            .collect();
+        if !row.is_empty() {
+            text.push_str(&show_row(metric, &row));
+        }
+    }
+    text.push_str(
+        "A change needs 5 checks on either side, and shows up by chance in 1 row of 100. Figures are those of the \
+         day: compare two versions with --base and --head before you blame one.\n",
+    );
+    text
+}
+
+fn show_row(metric: Metric, row: &[(&Point, f64)]) -> String {
+    // Of logarithms, so that a doubling is as far as a halving.
+    let logs: Vec<f64> = row.iter().map(|(_, figure)| figure.ln()).collect();
+    let changes = change_points(&logs, SEGMENT, ALPHA, PERMUTATIONS, SEED);
+    if changes.is_empty() {
+        return format!("  {metric:<11} no change in {} checks\n", row.len());
+    }
+    let lines = changes.iter().map(|change| {
+        let [before, after] = [change.before, change.after].map(f64::exp);
+        let worse = metric.score(before, after) > 0.0;
+        format!(
+            "  {metric:<11} {} from {} on: {} to {} ({:+.1} %), p {:.3}\n",
+            if worse { "worse" } else { "better" },
+            row[change.at].0.label,
+            metric.show(before),
+            metric.show(after),
+            (after / before - 1.0) * 100.0,
+            change.p
+        )
+    });
+    lines.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(number: usize, p50: f64) -> Point {
+        Point {
+            schema: SCHEMA.into(),
+            label: format!("commit-{number}"),
+            verdict: Verdict::Passed,
+            head: BTreeMap::from([(Metric::P50, p50)]),
+        }
+    }
+
+    #[test]
+    fn a_step_is_found_where_it_happened() {
+        let luck = |number: usize| 1.0 + (number * 7 % 5) as f64 / 1_000.0;
+        let step = |number: usize| if number < 12 { 80_000.0 } else { 84_000.0 };
+        let points: Vec<Point> = (0..24)
+            .map(|number| point(number, step(number) * luck(number)))
+            .collect();
+        let text = show(&points);
+        assert!(
+            text.contains("p50         worse from commit-12 on: 80"),
+            "{text}"
+        );
+        assert!(show(&points[..12]).contains("no change in 12 checks"));
+    }
+
+    #[test]
+    fn a_point_is_read_as_it_was_written() {
+        let points = [point(1, 80_000.0), point(2, 0.1 + 0.2)];
+        let text: String = points.iter().map(Point::line).collect();
+        assert_eq!(read(&text).unwrap(), points);
+        assert!(read("{}").is_err());
+    }
+}

@@ -1,0 +1,385 @@
+//! What a record says: a verdict for each metric, and one over those that decide.
+//!
+//! Pure: the same record has the same verdict, wherever and whenever it is judged. A metric that is decided at the first
+//! look stays so, and is shown as it was then.
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::decision::{self, Decision, FIRST_LOOK, Look};
+use crate::check::disturbance::{self, Disturbance, Signs};
+use crate::check::metric::Metric;
+use crate::check::record::{Block, Ended, Inconclusive, Record, Restart, Terms};
+use crate::report::comparison::{ASLEEP, Figures};
+use crate::stats::median;
+
+/// Head, compared with base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Verdict {
+    /// Worse beyond doubt, by as much as matters.
+    Regressed,
+    /// Better beyond doubt, by as much as matters.
+    Improved,
+    /// Not worse by as much as matters, beyond doubt.
+    Passed,
+    /// Not known.
+    Inconclusive,
+    /// A server failed: there is nothing to compare. For the whole only.
+    Failed,
+}
+
+/// All that a record says.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Judgement {
+    /// Over the metrics that decide.
+    pub verdict: Verdict,
+    /// What it exits with.
+    pub exit_code: u8,
+    /// Why it is what it is, a sentence each.
+    pub reasons: Vec<String>,
+    /// The probability of an error on one side at one look, of each metric.
+    pub alpha: f64,
+    /// All metrics that were measured, whether they decide or not.
+    pub metrics: Vec<Judged>,
+}
+
+/// One metric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Judged {
+    /// Which one.
+    pub metric: Metric,
+    /// True if it decides.
+    pub gates: bool,
+    /// Head, compared with base.
+    pub verdict: Verdict,
+    /// Medians over the restarts that count, in the metric's unit.
+    pub base: Option<f64>,
+    /// See `base`.
+    pub head: Option<f64>,
+    /// How head differs, as a share of base: 0.03 for 3 % more.
+    pub change: Option<f64>,
+    /// Where that lies.
+    pub interval: Option<(f64, f64)>,
+    /// The change that matters, as a share and without a sign.
+    pub matters: Option<f64>,
+    /// Restarts that count, of those there were at the look that decided.
+    pub restarts: usize,
+    /// See `restarts`.
+    pub of: usize,
+    /// If it is not known: the smallest change for the worse that would have been called, without a sign.
+    pub could_have_seen: Option<f64>,
+    /// If it is not known: why, where it is not chance alone.
+    pub why: Option<String>,
+}
+
+/// Judges a record as it is: nothing comes after it.
+pub fn judge(record: &Record) -> Judgement {
+    let alpha = decision::alpha(record.terms.gate.len());
+    let measured = Metric::ALL
+        .into_iter()
+        .filter(|&metric| record.terms.measures(metric));
+    let metrics: Vec<Judged> = measured
+        .map(|metric| judge_metric(record, metric))
+        .collect();
+    let failed = [&record.base, &record.head].map(|side| side.failure.as_ref());
+    let verdict = if failed.iter().any(Option::is_some) {
+        Verdict::Failed
+    } else if restless(record).next().is_some() {
+        Verdict::Inconclusive
+    } else {
+        over_all(&metrics)
+    };
+    let exit_code = match verdict {
+        Verdict::Regressed => 1,
+        Verdict::Improved | Verdict::Passed => 0,
+        Verdict::Inconclusive => match record.terms.inconclusive {
+            Inconclusive::Tell => 3,
+            Inconclusive::Pass => 0,
+            Inconclusive::Fail => 1,
+        },
+        Verdict::Failed if failed.iter().flatten().any(|failure| failure.wrong_data) => 6,
+        Verdict::Failed => 5,
+    };
+    Judgement {
+        verdict,
+        exit_code,
+        reasons: reasons(record, &metrics, verdict),
+        alpha,
+        metrics,
+    }
+}
+
+/// True if the first look is enough: a metric that decides got worse, or all are decided.
+pub fn is_settled(record: &Record) -> bool {
+    let first = |&metric| look(record, metric, Look::First);
+    let decided: Vec<Verdict> = record
+        .terms
+        .gate
+        .iter()
+        .map(first)
+        .map(|judged| judged.verdict)
+        .collect();
+    decided.contains(&Verdict::Regressed) || !decided.contains(&Verdict::Inconclusive)
+}
+
+/// Sides that take CPU time from the other one when it has the traffic, with how much of a CPU. The other one seems
+/// slower than it is then, so that nothing can be said; unless the servers have CPUs enough for both.
+fn restless(record: &Record) -> impl Iterator<Item = (&'static str, f64)> {
+    let share = |side: fn(&Block) -> &Figures| {
+        let restarts = record.restarts.iter();
+        let blocks = restarts.flat_map(|restart| restart.closed.iter().chain(&restart.open));
+        let idle = blocks.filter_map(|block| side(block).idle_cpu_ratio);
+        median(&idle.collect::<Vec<f64>>()).unwrap_or(0.0)
+    };
+    let sides = [
+        ("base", share(|block| &block.base)),
+        ("head", share(|block| &block.head)),
+    ];
+    let crowded = record.terms.server_cpus.len() == 1;
+    sides
+        .into_iter()
+        .filter(move |&(_, share)| crowded && share > ASLEEP)
+}
+
+/// The values that a metric is judged by: one of each restart that counts, as log-ratios, positive where head is worse.
+pub fn scores(record: &Record, metric: Metric) -> Vec<f64> {
+    let cpus = cpus(record);
+    let values = record
+        .restarts
+        .iter()
+        .filter_map(|restart| value(restart, metric, cpus).ok());
+    values.map(|value| value.score).collect()
+}
+
+/// The worst of those that decide.
+pub(super) fn over_all(metrics: &[Judged]) -> Verdict {
+    let any = |verdict| {
+        metrics
+            .iter()
+            .any(|judged| judged.gates && judged.verdict == verdict)
+    };
+    let worst = [Verdict::Regressed, Verdict::Inconclusive, Verdict::Improved];
+    worst
+        .into_iter()
+        .find(|&verdict| any(verdict))
+        .unwrap_or(Verdict::Passed)
+}
+
+fn judge_metric(record: &Record, metric: Metric) -> Judged {
+    let two_looks = record.terms.restarts > FIRST_LOOK && record.restarts.len() >= FIRST_LOOK;
+    if two_looks {
+        let first = look(record, metric, Look::First);
+        let is_all = record.restarts.len() == FIRST_LOOK;
+        if is_all || first.verdict != Verdict::Inconclusive {
+            return first;
+        }
+    }
+    look(record, metric, Look::Last)
+}
+
+/// Judges one metric by the restarts up to a look.
+fn look(record: &Record, metric: Metric, look: Look) -> Judged {
+    let restarts = match look {
+        Look::First => &record.restarts[..FIRST_LOOK],
+        Look::Last => &record.restarts[..],
+    };
+    let cpus = cpus(record);
+    let found: Vec<Value> = restarts
+        .iter()
+        .map(|restart| value(restart, metric, cpus))
+        .collect();
+    let values: Vec<&Middle> = found
+        .iter()
+        .filter_map(|value| value.as_ref().ok())
+        .collect();
+    let side =
+        |of: fn(&Middle) -> f64| median(&values.iter().map(|&value| of(value)).collect::<Vec<_>>());
+    let (base, head) = (side(|value| value.base), side(|value| value.head));
+    let alpha = decision::alpha(record.terms.gate.len());
+    let mut judged = Judged {
+        base,
+        head,
+        restarts: values.len(),
+        of: restarts.len(),
+        ..Judged::unknown(metric, &record.terms)
+    };
+    let Some(base) = base else {
+        judged.why = Some(missing(&found));
+        return judged;
+    };
+    let effect = record.terms.matters(metric).effect(base);
+    let scores: Vec<f64> = values.iter().map(|value| value.score).collect();
+    // Whether more restarts follow is not asked here: what the first look leaves open, the last one may settle.
+    let finding = decision::decide(&scores, effect, alpha, Look::Last);
+    judged.matters = Some(effect.exp_m1());
+    judged.change = finding
+        .estimate
+        .map(|estimate| metric.change(estimate.middle));
+    let interval = finding.estimate.and_then(|estimate| estimate.interval);
+    judged.interval = interval.map(|ends| metric.changes(ends));
+    if !disturbance::enough(values.len(), restarts.len()) {
+        judged.why = Some(missing(&found));
+        return judged;
+    }
+    judged.verdict = match finding.decision {
+        Decision::Regressed => Verdict::Regressed,
+        Decision::Improved => Verdict::Improved,
+        Decision::Passed => Verdict::Passed,
+        Decision::More | Decision::Inconclusive { .. } => Verdict::Inconclusive,
+    };
+    if let Decision::Inconclusive { could_have_seen } = finding.decision {
+        judged.could_have_seen = could_have_seen.map(|seen| metric.change(seen).abs());
+        judged.why = interval.is_none().then(|| too_few(values.len(), alpha));
+    }
+    judged
+}
+
+impl Judged {
+    /// Nothing is known of this metric yet.
+    pub(super) fn unknown(metric: Metric, terms: &Terms) -> Judged {
+        Judged {
+            metric,
+            gates: terms.gate.contains(&metric),
+            verdict: Verdict::Inconclusive,
+            base: None,
+            head: None,
+            change: None,
+            interval: None,
+            matters: None,
+            restarts: 0,
+            of: 0,
+            could_have_seen: None,
+            why: None,
+        }
+    }
+}
+
+/// What a restart says of one metric, if it says anything.
+type Value = Result<Middle, Missing>;
+
+/// The middle of the blocks that count.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Middle {
+    base: f64,
+    head: f64,
+    score: f64,
+}
+
+/// Why a restart says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Missing {
+    /// Most of its blocks were disturbed.
+    Disturbed(Disturbance),
+    /// A block has no figure: too few messages, or it cannot be seen.
+    NoFigure,
+}
+
+fn value(restart: &Restart, metric: Metric, cpus: f64) -> Value {
+    let blocks = restart.blocks(metric);
+    let signs: Vec<Signs> = blocks
+        .iter()
+        .map(|block| Signs::of(&[&block.base, &block.head], cpus))
+        .collect();
+    let quiet =
+        disturbance::quiet(&signs).map_err(|disturbed| Missing::Disturbed(disturbed.mostly))?;
+    let pairs = quiet.into_iter().map(|index| {
+        let Block { base, head } = &blocks[index];
+        Some((metric.figure(base)?, metric.figure(head)?))
+    });
+    let pairs: Vec<(f64, f64)> = pairs.collect::<Option<_>>().ok_or(Missing::NoFigure)?;
+    let middle = |of: &dyn Fn(&(f64, f64)) -> f64| {
+        median(&pairs.iter().map(of).collect::<Vec<_>>()).ok_or(Missing::NoFigure)
+    };
+    Ok(Middle {
+        base: middle(&|pair| pair.0)?,
+        head: middle(&|pair| pair.1)?,
+        score: middle(&|&(base, head)| metric.score(base, head))?,
+    })
+}
+
+/// CPUs of the machine, over which steal is counted.
+fn cpus(record: &Record) -> f64 {
+    let cpus = record
+        .environment
+        .get("cpus")
+        .and_then(serde_json::Value::as_f64);
+    cpus.unwrap_or(1.0).max(1.0)
+}
+
+/// What most of the restarts without a value lack.
+fn missing(values: &[Value]) -> String {
+    let mut missing: Vec<Missing> = values.iter().filter_map(|value| value.err()).collect();
+    missing.sort_unstable();
+    let most = missing
+        .chunk_by(|a, b| a == b)
+        .max_by_key(|alike| alike.len());
+    let count = format!("{} of {} restarts", missing.len(), values.len());
+    match most.map(|alike| alike[0]) {
+        None => "no restart was finished".into(),
+        Some(Missing::NoFigure) => {
+            format!("{count} have no such figure: too few messages for it, or it cannot be seen")
+        }
+        Some(Missing::Disturbed(disturbance)) => {
+            format!(
+                "{count} were too disturbed, mostly by {}",
+                cause(disturbance)
+            )
+        }
+    }
+}
+
+fn cause(disturbance: Disturbance) -> &'static str {
+    match disturbance {
+        Disturbance::Steal => "other guests of the hypervisor (steal)",
+        Disturbance::Pressure => "other programs that wanted the CPUs (pressure)",
+        Disturbance::Lag => "a generator that was not on time (send lag)",
+    }
+}
+
+fn too_few(restarts: usize, alpha: f64) -> String {
+    let needed = decision::restarts_needed(alpha);
+    format!("{restarts} restarts have no interval, it takes {needed}")
+}
+
+fn reasons(record: &Record, metrics: &[Judged], verdict: Verdict) -> Vec<String> {
+    let mut reasons = Vec::new();
+    for (name, side) in [("base", &record.base), ("head", &record.head)] {
+        if let Some(failure) = &side.failure {
+            let when = match failure.restart {
+                0 => "when it was tried".to_owned(),
+                restart => format!("in restart {restart}"),
+            };
+            reasons.push(format!("{name} failed {when}: {}", failure.what));
+        }
+    }
+    reasons.extend(restless(record).map(|(name, share)| {
+        format!(
+            "{name} used {:.0} % of a CPU while the other one had the traffic, whose figures suffer from it: give the \
+             servers more CPUs with --server-pin",
+            share * 100.0
+        )
+    }));
+    match record.ended {
+        Ended::Budget => reasons.push(format!(
+            "the budget was over after {} of {} restarts",
+            record.restarts.len(),
+            record.terms.restarts
+        )),
+        Ended::Interrupted => reasons.push("it was interrupted".into()),
+        Ended::Decided | Ended::Restarts | Ended::Failed => {}
+    }
+    if verdict == Verdict::Inconclusive {
+        let of_metric =
+            |judged: &Judged| Some(format!("{}: {}", judged.metric, judged.why.as_ref()?));
+        reasons.extend(
+            metrics
+                .iter()
+                .filter(|judged| judged.gates)
+                .filter_map(of_metric),
+        );
+    }
+    reasons
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+//! Verdicts of records made up, in which everything is known beforehand.
+
+use super::*;
+use crate::check::decision::Matters;
+use crate::check::made_up::{ALIKE, Head, record, restart};
+use crate::check::record::Failure;
+use crate::check::report::{Check, recorded};
+
+fn verdict_of(record: &Record, metric: Metric) -> Verdict {
+    let judged = judge(record)
+        .metrics
+        .into_iter()
+        .find(|judged| judged.metric == metric);
+    judged.unwrap().verdict
+}
+
+#[track_caller]
+fn assert_judged(record: &Record, verdict: Verdict, exit_code: u8) {
+    let judgement = judge(record);
+    assert_eq!(
+        (judgement.verdict, judgement.exit_code),
+        (verdict, exit_code),
+        "{judgement:#?}"
+    );
+}
+
+/// All blocks of the first so many restarts as if something had disturbed them.
+fn disturb(record: &mut Record, restarts: usize) {
+    for restart in &mut record.restarts[..restarts] {
+        for block in restart.closed.iter_mut().chain(&mut restart.open) {
+            block.base.disturbance.pressure_ns = Some(900_000);
+        }
+    }
+}
+
+#[test]
+fn two_alike_pass_at_the_first_look_whatever_the_day() {
+    let record = record(10, &ALIKE);
+    assert!(is_settled(&record));
+    assert_judged(&record, Verdict::Passed, 0);
+}
+
+#[test]
+fn one_metric_that_got_worse_fails_the_build_though_another_got_better() {
+    let head = Head {
+        p50: 1.06,
+        throughput: 1.1,
+        cpu: 1.0,
+    };
+    let record = record(10, &head);
+    assert!(is_settled(&record));
+    assert_judged(&record, Verdict::Regressed, 1);
+    assert_eq!(verdict_of(&record, Metric::P50), Verdict::Regressed);
+    assert_eq!(verdict_of(&record, Metric::Throughput), Verdict::Improved);
+    assert_eq!(verdict_of(&record, Metric::Cpu), Verdict::Passed);
+}
+
+#[test]
+fn a_lower_rate_is_worse_and_is_shown_as_less() {
+    let record = record(
+        10,
+        &Head {
+            throughput: 0.95,
+            ..ALIKE
+        },
+    );
+    assert_judged(&record, Verdict::Regressed, 1);
+    let judged = judge(&record)
+        .metrics
+        .into_iter()
+        .find(|judged| judged.metric == Metric::Throughput);
+    let judged = judged.unwrap();
+    let (low, high) = judged.interval.unwrap();
+    let change = judged.change.unwrap();
+    assert!(
+        (-0.06..-0.04).contains(&change) && low < change && change < high,
+        "{judged:?}"
+    );
+}
+
+#[test]
+fn what_does_not_gate_is_shown_and_fails_nothing() {
+    let mut record = record(10, &Head { p50: 1.5, ..ALIKE });
+    record.terms.gate = vec![Metric::Throughput];
+    assert_judged(&record, Verdict::Passed, 0);
+    assert_eq!(verdict_of(&record, Metric::P50), Verdict::Regressed);
+}
+
+#[test]
+fn what_is_better_and_nothing_worse_is_an_improvement() {
+    assert_judged(
+        &record(10, &Head { cpu: 0.9, ..ALIKE }),
+        Verdict::Improved,
+        0,
+    );
+}
+
+#[test]
+fn a_floor_lets_small_differences_pass() {
+    let mut record = record(10, &Head { p50: 1.06, ..ALIKE });
+    // 6 % of some 110 µs are 7 µs.
+    record.terms.matters.insert(
+        Metric::P50,
+        Matters {
+            share: 0.03,
+            floor: 20_000.0,
+        },
+    );
+    assert_judged(&record, Verdict::Passed, 0);
+}
+
+#[test]
+fn what_is_just_as_large_as_what_matters_is_not_known_and_says_what_would_be() {
+    let mut record = record(20, &Head { p50: 1.03, ..ALIKE });
+    assert!(!is_settled(&record));
+    assert_judged(&record, Verdict::Inconclusive, 3);
+    let judged = &judge(&record).metrics[0];
+    assert!(judged.could_have_seen.unwrap() >= 0.03, "{judged:?}");
+    record.terms.inconclusive = Inconclusive::Pass;
+    assert_judged(&record, Verdict::Inconclusive, 0);
+    record.terms.inconclusive = Inconclusive::Fail;
+    assert_judged(&record, Verdict::Inconclusive, 1);
+}
+
+#[test]
+fn half_of_the_restarts_disturbed_is_enough_and_more_is_not() {
+    let mut some = record(20, &ALIKE);
+    disturb(&mut some, 10);
+    assert_judged(&some, Verdict::Passed, 0);
+    disturb(&mut some, 11);
+    assert_judged(&some, Verdict::Inconclusive, 3);
+    let reasons = judge(&some).reasons.join("\n");
+    assert!(
+        reasons.contains("11 of 20 restarts were too disturbed, mostly by other programs"),
+        "{reasons}"
+    );
+}
+
+#[test]
+fn a_regression_in_disturbed_blocks_alone_is_none() {
+    let mut record = record(20, &ALIKE);
+    for number in 0..9 {
+        record.restarts[number] = restart(number, &Head { p50: 2.0, ..ALIKE });
+    }
+    disturb(&mut record, 9);
+    assert_ne!(verdict_of(&record, Metric::P50), Verdict::Regressed);
+}
+
+#[test]
+fn too_few_restarts_say_how_many_it_takes() {
+    let mut record = record(4, &Head { p50: 2.0, ..ALIKE });
+    record.ended = Ended::Budget;
+    assert_judged(&record, Verdict::Inconclusive, 3);
+    let reasons = judge(&record).reasons.join("\n");
+    assert!(
+        reasons.contains("over after 4 of 20 restarts") && reasons.contains("it takes 10"),
+        "{reasons}"
+    );
+}
+
+#[test]
+fn a_side_that_does_not_sleep_spoils_the_other_unless_there_are_cpus_for_both() {
+    let mut record = record(10, &Head { cpu: 0.9, ..ALIKE });
+    for restart in &mut record.restarts {
+        for block in restart.closed.iter_mut().chain(&mut restart.open) {
+            block.head.idle_cpu_ratio = Some(0.3);
+        }
+    }
+    record.terms.server_cpus = vec![0];
+    assert_judged(&record, Verdict::Inconclusive, 3);
+    let reasons = judge(&record).reasons.join("\n");
+    assert!(
+        reasons.contains("head used 30 % of a CPU while the other one"),
+        "{reasons}"
+    );
+    record.terms.server_cpus = vec![0, 1];
+    assert_judged(&record, Verdict::Improved, 0);
+}
+
+#[test]
+fn a_figure_that_nobody_has_is_not_known_and_decides_nothing() {
+    let record = record(20, &ALIKE);
+    assert_eq!(verdict_of(&record, Metric::P999), Verdict::Inconclusive);
+    assert_eq!(verdict_of(&record, Metric::Memory), Verdict::Inconclusive);
+    assert_judged(&record, Verdict::Passed, 0);
+}
+
+#[test]
+fn a_server_that_failed_fails_the_check_in_its_own_way() {
+    let mut record = record(3, &ALIKE);
+    let mut fail = |wrong_data| {
+        let what = "it died".to_owned();
+        record.head.failure = Some(Failure {
+            restart: 4,
+            what,
+            wrong_data,
+        });
+        judge(&record)
+    };
+    let judgement = fail(false);
+    assert_eq!(
+        (judgement.verdict, judgement.exit_code),
+        (Verdict::Failed, 5)
+    );
+    assert_eq!(judgement.reasons, ["head failed in restart 4: it died"]);
+    assert_eq!(fail(true).exit_code, 6);
+}
+
+#[test]
+fn a_record_that_was_written_is_judged_the_same_byte_for_byte() {
+    let head = Head {
+        p50: 1.0 + 1.0 / 3.0,
+        throughput: 0.1 + 0.2,
+        cpu: 1.0,
+    };
+    let check = Check::of(record(20, &head));
+    let text = check.json();
+    let again = Check::of(recorded(&text).unwrap());
+    assert_eq!(again, check);
+    assert_eq!(again.json(), text);
+}
+
+#[test]
+fn what_is_no_record_is_refused() {
+    for (text, words) in [
+        ("", "no JSON"),
+        ("{}", "names no schema"),
+        (r#"{"schema": "urecho.load/1"}"#, "urecho.load/1"),
+        (r#"{"schema": "urecho.check/1", "record": {}}"#, "broken"),
+    ] {
+        let error = recorded(text).unwrap_err().to_string();
+        assert!(error.contains(words), "{text}: {error}");
+    }
+}
