@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use crate::arena::Subject;
@@ -40,8 +40,8 @@ const WORDS: usize = 4096;
 pub struct Server {
     child: Child,
     address: SocketAddr,
-    /// Collects what the process says on stderr, until it closes it.
-    words: Option<JoinHandle<String>>,
+    /// What the process said on stderr, once it has closed it.
+    words: mpsc::Receiver<String>,
     /// True once the child has been waited for: its id, and its group's, may then be another's.
     waited: bool,
 }
@@ -80,7 +80,7 @@ impl Server {
             .unwrap_or_default();
         match address_in(&line) {
             Some(address) => server.address = address,
-            None => return Err(server.last_words("did not start")),
+            None => return Err(Error::Machine(server.last_words("did not start"))),
         }
         Ok(server)
     }
@@ -120,7 +120,7 @@ impl Server {
         while !so() {
             self.check()?;
             if clock::now() > deadline {
-                return Err(self.last_words(otherwise));
+                return Err(Error::Target(self.last_words(otherwise)));
             }
             thread::sleep(GLANCE);
         }
@@ -135,9 +135,12 @@ impl Server {
         affinity::keep_to(&ours)?;
         let mut child = spawned.map_err(|cause| {
             let program = command.get_program().display();
-            Error::Machine(format!("cannot start {program}: {cause}"))
+            Error::Target(format!("cannot start {program}: {cause}"))
         })?;
-        let words = child.stderr.take().map(collect);
+        let (send, words) = mpsc::channel();
+        if let Some(stderr) = child.stderr.take() {
+            collect(stderr, send);
+        }
         Ok(Server {
             child,
             address,
@@ -159,7 +162,7 @@ impl Server {
     /// An error if it has ended without being asked to.
     pub fn check(&mut self) -> Result<()> {
         if child::has_ended(self.child.id()) {
-            return Err(self.last_words("ended by itself"));
+            return Err(Error::Target(self.last_words("ended by itself")));
         }
         Ok(())
     }
@@ -179,7 +182,7 @@ impl Server {
         self.end(ENDING);
         match self.bury() {
             Ok(status) if status.success() => Ok(()),
-            _ => Err(self.last_words("did not end well")),
+            _ => Err(Error::Machine(self.last_words("did not end well"))),
         }
     }
 
@@ -197,16 +200,13 @@ impl Server {
         }
     }
 
-    fn last_words(&mut self, what: &str) -> Error {
+    fn last_words(&mut self, what: &str) -> String {
         let ended = self.bury();
         let ended = ended.map_or_else(|cause| cause.to_string(), |status| status.to_string());
-        let words = self
-            .words
-            .take()
-            .and_then(|words| words.join().ok())
-            .unwrap_or_default();
+        // Somebody who left the group may hold its stderr open for ever.
+        let words = self.words.recv_timeout(DYING.into()).unwrap_or_default();
         let text = format!("the server {what} ({ended}): {}", words.trim());
-        Error::Machine(text.trim_end_matches([':', ' ']).to_owned())
+        text.trim_end_matches([':', ' ']).to_owned()
     }
 
     /// Ends what is left of its group by force, and says how the process itself has ended.
@@ -225,16 +225,16 @@ impl Drop for Server {
     }
 }
 
-/// Reads a stream to its end beside us, and keeps its last words.
-fn collect(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
+/// Reads a stream to its end beside us, and sends its last words then.
+fn collect(mut from: impl Read + Send + 'static, to: mpsc::Sender<String>) {
     thread::spawn(move || {
         let (mut kept, mut buffer) = (Vec::new(), [0; WORDS]);
         while let Ok(len @ 1..) = from.read(&mut buffer) {
             kept.extend_from_slice(&buffer[..len]);
             kept.drain(..kept.len().saturating_sub(WORDS));
         }
-        String::from_utf8_lossy(&kept).into_owned()
-    })
+        let _ = to.send(String::from_utf8_lossy(&kept).into_owned()); // Nobody may care any more.
+    });
 }
 
 /// A free port of the loopback interface, from below those that the kernel gives to clients: thousands of connections

@@ -12,7 +12,7 @@ use crate::check::decision;
 use crate::check::disturbance::{self, Signs};
 use crate::check::metric::{Metric, Profile};
 use crate::check::record::{Inconclusive, Terms};
-use crate::check::story::Story;
+use crate::check::story::{Story, under};
 use crate::check::verdict::{Judged, Judgement, Verdict, over_all};
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
@@ -24,6 +24,9 @@ pub const SCHEMA: &str = "urecho.baseline/1";
 
 /// Runs that show how far runs lie apart. Fewer show next to nothing.
 const RUNS: usize = 3;
+
+/// Seconds between two runs that count as two: what a machine does it goes on doing for a while.
+const APART: u64 = 3600;
 
 /// Runs of one server on one machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +44,8 @@ pub struct Baseline {
 pub struct Run {
     /// What started the server.
     pub command: String,
+    /// When it began, in seconds since 1970.
+    pub began_s: u64,
     /// How long it took.
     pub elapsed_ns: u64,
     /// Where it ran, and with which build.
@@ -103,8 +108,8 @@ impl Baseline {
         loads.map(|load| load.blocks).max()
     }
 
-    /// Why a run must not be compared with these, if it must not.
-    pub fn refusal(&self, run: &Run) -> Option<String> {
+    /// Why nothing that is measured here must be compared with these, if it must not.
+    pub fn refusal_of(&self, environment: &Value) -> Option<String> {
         let stored = &self.runs[0];
         for (name, what) in [
             ("cpu_model", "processor"),
@@ -112,10 +117,11 @@ impl Baseline {
             ("cpus_allowed", "set of CPUs"),
             ("memory_bytes", "memory"),
             ("kernel", "kernel"),
+            ("congestion_control", "congestion control"),
             ("urecho", "version of the generator"),
             ("debug_build", "build of the generator"),
         ] {
-            let (there, here) = (&stored.environment[name], &run.environment[name]);
+            let (there, here) = (&stored.environment[name], &environment[name]);
             if there != here {
                 return Some(format!(
                     "the baseline has another {what}: {there} there, {here} here. Store a new one, or compare a pair \
@@ -123,15 +129,29 @@ impl Baseline {
                 ));
             }
         }
+        None
+    }
+
+    /// Why a run must not be compared with these, if it must not.
+    pub fn refusal(&self, run: &Run) -> Option<String> {
+        if let Some(refusal) = self.refusal_of(&run.environment) {
+            return Some(refusal);
+        }
         let load = |run: &Run| {
             let plans = run.terms.loads.iter().map(|load| {
                 let mut plan = load.plan.clone();
-                plan["seed"] = Value::Null;
-                (plan, load.blocks)
+                if let Some(plan) = plan.as_object_mut() {
+                    plan.remove("seed");
+                }
+                (load.profile, load.connections, load.blocks, plan)
             });
-            (plans.collect::<Vec<_>>(), run.terms.server_cpus.clone())
+            (
+                plans.collect::<Vec<_>>(),
+                run.terms.server_cpus.clone(),
+                run.terms.connected_at_once,
+            )
         };
-        (load(stored) != load(run))
+        (load(&self.runs[0]) != load(run))
             .then(|| "the baseline was stored under another load: give the same flags".into())
     }
 
@@ -149,7 +169,7 @@ impl Baseline {
         };
         let verdict = match &refusal {
             Some(_) => Verdict::Inconclusive,
-            None => over_all(&metrics),
+            None => over_all(&metrics, &run.terms.gate),
         };
         let exit_code = match (verdict, run.terms.inconclusive) {
             (Verdict::Regressed, _) => 1,
@@ -185,8 +205,24 @@ impl Baseline {
             advice: advice.into(),
             inconclusive: run.terms.inconclusive,
             elapsed: Nanos(run.elapsed_ns),
+            under: under(&run.environment, &run.terms.loads),
             judgement,
         }
+    }
+
+    /// How many runs there are that began an hour or more after the one before them.
+    pub fn runs_apart(&self) -> usize {
+        let mut began: Vec<u64> = self.runs.iter().map(|run| run.began_s).collect();
+        began.sort_unstable();
+        let mut last = None;
+        let is_new = |&began: &u64| {
+            let new = last.is_none_or(|last| began - last >= APART);
+            if new {
+                last = Some(began);
+            }
+            new
+        };
+        began.into_iter().filter(is_new).count()
     }
 
     fn judge_metric(&self, run: &Run, metric: Metric) -> Judged {
@@ -222,8 +258,8 @@ impl Baseline {
         let (least, most) = apart.fold((0.0_f64, 0.0_f64), |(least, most), score| {
             (least.min(score), most.max(score))
         });
-        let effect = run.terms.matters(metric).effect(base);
-        judged.matters = Some(effect.exp_m1());
+        let effect = metric.effect(run.terms.matters(metric), base);
+        judged.matters = Some(metric.change(effect).abs());
         judged.change = Some(metric.change(estimate.middle));
         let Some((low, high)) = estimate.interval else {
             judged.why = Some(format!("{} restarts have no interval", figures.len()));
@@ -232,10 +268,10 @@ impl Baseline {
         // Today may be as far from the middle of the stored runs as any of them, in either direction.
         let (low, high) = (low - (most - least), high + (most - least));
         judged.interval = Some(metric.changes((low, high)));
-        if stored.len() < RUNS {
+        let apart = self.runs_apart();
+        if apart < RUNS {
             judged.why = Some(format!(
-                "{} stored runs do not show how far runs lie apart, it takes {RUNS}",
-                stored.len()
+                "it takes {RUNS} stored runs, an hour apart, to show how far runs lie apart; there are {apart}"
             ));
         } else if low > 0.0 && estimate.middle >= effect {
             judged.verdict = Verdict::Regressed;
@@ -254,17 +290,23 @@ impl Run {
     /// The figure of each restart that has one, from its quiet blocks.
     fn figures(&self, metric: Metric) -> Vec<f64> {
         let cpus = self.environment["cpus"].as_f64().unwrap_or(1.0).max(1.0);
-        let of = |solo: &Solo| {
-            let blocks = match metric.profile() {
-                Some(Profile::Open) => &solo.open,
-                None if solo.closed.is_empty() => &solo.open,
-                Some(Profile::Closed) | None => &solo.closed,
-            };
-            let signs: Vec<Signs> = blocks
+        let blocks = |solo: &'_ Solo| match metric.profile() {
+            Some(Profile::Open) => solo.open.clone(),
+            None if solo.closed.is_empty() => solo.open.clone(),
+            Some(Profile::Closed) | None => solo.closed.clone(),
+        };
+        let signs = |solo: &Solo| -> Vec<Signs> {
+            let blocks = blocks(solo);
+            blocks
                 .iter()
                 .map(|block| Signs::of(&[block], cpus))
-                .collect();
-            let quiet = disturbance::quiet(&signs).ok()?;
+                .collect()
+        };
+        let all: Vec<Signs> = self.restarts.iter().flat_map(&signs).collect();
+        let usual = disturbance::usual_pressure(&all);
+        let of = |solo: &Solo| {
+            let quiet = disturbance::quiet(&signs(solo), usual).ok()?;
+            let blocks = blocks(solo);
             let figures = quiet.into_iter().map(|index| metric.figure(&blocks[index]));
             median(&figures.collect::<Option<Vec<f64>>>()?)
         };
@@ -290,6 +332,7 @@ mod tests {
         };
         Run {
             command: "./server {port}".into(),
+            began_s: 0,
             elapsed_ns: 1,
             environment: record.environment,
             terms: record.terms,
@@ -300,6 +343,9 @@ mod tests {
     fn baseline(days: &[f64]) -> Baseline {
         let mut baseline = Baseline::new(run(days[0]));
         baseline.runs.extend(days[1..].iter().map(|&day| run(day)));
+        for (number, run) in (0..).zip(&mut baseline.runs) {
+            run.began_s = number * APART;
+        }
         baseline
     }
 
@@ -327,6 +373,10 @@ mod tests {
     #[test]
     fn fewer_than_three_stored_runs_say_nothing() {
         assert_judged(&[1.0, 1.0], 2.0, Verdict::Inconclusive, 3);
+        let mut hasty = baseline(&[1.0, 1.0, 1.0]);
+        hasty.runs[2].began_s -= 1;
+        assert_eq!(hasty.runs_apart(), 2);
+        assert_eq!(hasty.judge(&run(2.0)).verdict, Verdict::Inconclusive);
     }
 
     #[test]
@@ -339,9 +389,15 @@ mod tests {
         let story = stored.story(&today);
         assert_eq!(story.judgement.exit_code, 3);
         assert!(story.to_string().contains("another kernel"), "{story}");
-        let mut other = run(1.0);
-        other.terms.loads[0].blocks = 9;
-        assert!(stored.refusal(&other).unwrap().contains("another load"));
+        for change in [
+            (|terms| terms.loads[0].blocks = 9) as fn(&mut Terms),
+            |terms| terms.loads[0].connections = 9,
+            |terms| terms.connected_at_once = false,
+        ] {
+            let mut other = run(1.0);
+            change(&mut other.terms);
+            assert!(stored.refusal(&other).unwrap().contains("another load"));
+        }
     }
 
     #[test]

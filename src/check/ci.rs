@@ -42,8 +42,10 @@ impl Story {
         const CUT: &str = "\n…\n";
         let mut text = self.markdown();
         if text.len() > SUMMARY {
-            let end = text.floor_char_boundary(SUMMARY - CUT.len());
-            text.truncate(end);
+            let end = (0..=SUMMARY - CUT.len())
+                .rev()
+                .find(|&end| text.is_char_boundary(end));
+            text.truncate(end.unwrap_or(0));
             text.push_str(CUT);
         }
         text
@@ -67,9 +69,15 @@ impl Story {
     }
 
     fn servers_case(&self) -> String {
-        let failed = self.judgement.verdict == Verdict::Failed;
-        let outcome = failed.then(|| ("error", self.judgement.reasons.join("; ")));
-        case("servers", outcome)
+        let kind = match self.judgement.verdict {
+            Verdict::Failed => Some("error"),
+            Verdict::Inconclusive if self.judgement.metrics.is_empty() => Some("skipped"),
+            _ => None,
+        };
+        case(
+            "servers",
+            kind.map(|kind| (kind, self.judgement.reasons.join("; "))),
+        )
     }
 
     fn case(&self, judged: &Judged) -> String {
@@ -85,13 +93,17 @@ impl Story {
         case(judged.metric.name(), outcome)
     }
 
-    /// Commands for GitHub's log: one for each metric that fails the build, or one for servers that failed.
+    /// Commands for GitHub's log: one for each metric that fails the build, one for servers that failed, and a warning
+    /// where nothing is known.
     pub fn annotations(&self) -> Vec<String> {
         if self.judgement.verdict == Verdict::Failed {
-            return vec![annotation(
-                "a server failed",
-                &self.judgement.reasons.join("; "),
-            )];
+            let reasons = self.judgement.reasons.join("; ");
+            return vec![annotation("error", "a server failed", &reasons)];
+        }
+        if self.judgement.verdict == Verdict::Inconclusive
+            && self.inconclusive != Inconclusive::Fail
+        {
+            return vec![annotation("warning", "INCONCLUSIVE", &self.headline())];
         }
         let fails = |judged: &&Judged| match judged.verdict {
             Verdict::Regressed => true,
@@ -101,7 +113,7 @@ impl Story {
         let failing = self.deciding().filter(fails);
         let told = |judged: &Judged| {
             let title = format!("{} {}", judged.metric, judged.verdict.name());
-            annotation(&title, &told(judged))
+            annotation("error", &title, &told(judged))
         };
         failing.map(told).collect()
     }
@@ -157,14 +169,14 @@ fn escaped(text: &str) -> String {
 }
 
 /// As the log's commands want it: a line break would end the command, and begin another.
-fn annotation(title: &str, text: &str) -> String {
+fn annotation(level: &str, title: &str, text: &str) -> String {
     let data = |text: &str| {
         text.replace('%', "%25")
             .replace('\r', "%0D")
             .replace('\n', "%0A")
     };
     let title = data(title).replace(':', "%3A").replace(',', "%2C");
-    format!("::error title=urecho check%3A {title}::{}", data(text))
+    format!("::{level} title=urecho check%3A {title}::{}", data(text))
 }
 
 #[cfg(test)]
@@ -191,8 +203,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_known_is_one_warning() {
+        let mut record = record(4, &ALIKE);
+        let annotations = story(record.clone()).annotations();
+        assert_eq!(annotations.len(), 1);
+        assert!(annotations[0].starts_with("::warning title=urecho check%3A INCONCLUSIVE::"));
+        record.terms.inconclusive = Inconclusive::Fail;
+        let annotations = story(record).annotations();
+        assert_eq!(annotations.len(), 3, "one for each metric: {annotations:?}");
+    }
+
+    #[test]
     fn an_annotation_is_one_line_whatever_a_server_says() {
-        let text = annotation("a: b, c", "100 %\n::error::");
+        let text = annotation("error", "a: b, c", "100 %\n::error::");
         assert_eq!(
             text,
             "::error title=urecho check%3A a%3A b%2C c::100 %25%0A::error::"
@@ -225,7 +248,7 @@ mod tests {
         record.head.failure = Some(Failure {
             restart: 1,
             what,
-            wrong_data: false,
+            exit_code: 5,
         });
         let story = story(record);
         assert!(story.markdown().len() > 2 * SUMMARY);

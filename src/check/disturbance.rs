@@ -3,17 +3,18 @@
 //! The rule sees signs of a whole block, in which base and head both had their turns, and no score: it cannot know
 //! whom it favours. If the head itself makes the signs, whole blocks go, and too few are left: the check is
 //! inconclusive, not wrong. Turns and medians stand up to much noise without it. So only what is hopeless is dropped:
-//! beyond what makes a single run INVALID, and for pressure, which never does, beyond twice what makes it SUSPECT.
+//! beyond what makes a single run INVALID; for pressure, far more of it than in the other blocks.
 
 use crate::clock::Nanos;
 use crate::report::comparison::Figures;
+use crate::stats::median;
 
 /// A tenth of the time in gaps that the hypervisor made: even p90 is the length of a gap then.
 const STEAL: f64 = 0.1;
 
-/// Some task waits for a CPU half of the time: a program runs beside ours, and one side may have met more of it.
-/// Kernel threads make some of it beside any saturated server.
-const PRESSURE: f64 = 0.5;
+/// Some task waits for a CPU half of the time more than it usually does in this check: a program runs beside ours, and one
+/// side may have met more of it. What is usual is no sign: servers with more threads than CPUs make it themselves.
+pub const PRESSURE: f64 = 0.5;
 
 /// One message in a hundred is sent a millisecond late, when we look at differences of microseconds.
 const LAG: Nanos = Nanos(1_000_000);
@@ -57,12 +58,12 @@ impl Signs {
         }
     }
 
-    /// The first thing that speaks against the block. On a threshold is within it.
-    pub fn disturbance(self) -> Option<Disturbance> {
-        let beyond = |share: Option<f64>, most: f64| share.is_some_and(|share| share > most);
+    /// The first thing that speaks against the block, where so much pressure is usual. On a threshold is within it.
+    pub fn disturbance(self, usual_pressure: f64) -> Option<Disturbance> {
+        let most = usual_pressure + PRESSURE;
         if self.steal_share > STEAL {
             Some(Disturbance::Steal)
-        } else if beyond(self.pressure_share, PRESSURE) {
+        } else if self.pressure_share.is_some_and(|share| share > most) {
             Some(Disturbance::Pressure)
         } else if self.lag_p99 > Some(LAG) {
             Some(Disturbance::Lag)
@@ -83,9 +84,16 @@ pub struct TooDisturbed {
     pub mostly: Disturbance,
 }
 
-/// The indices of the blocks that count. An error unless they are [`enough`].
-pub fn quiet(blocks: &[Signs]) -> Result<Vec<usize>, TooDisturbed> {
-    let dropped = blocks.iter().filter_map(|block| block.disturbance());
+/// The pressure of a block of this check, in the middle; 0 where the kernel does not count it.
+pub fn usual_pressure<'a>(blocks: impl IntoIterator<Item = &'a Signs>) -> f64 {
+    let shares = blocks.into_iter().filter_map(|block| block.pressure_share);
+    median(&shares.collect::<Vec<f64>>()).unwrap_or(0.0)
+}
+
+/// The indices of the blocks that count, where so much pressure is usual. An error unless they are [`enough`].
+pub fn quiet(blocks: &[Signs], usual_pressure: f64) -> Result<Vec<usize>, TooDisturbed> {
+    let disturbance = |block: &Signs| block.disturbance(usual_pressure);
+    let dropped = blocks.iter().filter_map(disturbance);
     let mut dropped: Vec<Disturbance> = dropped.collect();
     dropped.sort_unstable();
     let alike = dropped.chunk_by(|a, b| a == b);
@@ -96,7 +104,7 @@ pub fn quiet(blocks: &[Signs]) -> Result<Vec<usize>, TooDisturbed> {
             mostly: most[0],
         }),
         _ => Ok((0..blocks.len())
-            .filter(|&index| blocks[index].disturbance().is_none())
+            .filter(|&index| disturbance(&blocks[index]).is_none())
             .collect()),
     }
 }
@@ -133,10 +141,17 @@ mod tests {
 
     #[test]
     fn each_sign_alone_speaks_against_a_block_beyond_its_threshold() {
-        assert_eq!(QUIET.disturbance(), None);
-        assert_eq!(STOLEN.disturbance(), Some(Disturbance::Steal));
-        assert_eq!(PRESSED.disturbance(), Some(Disturbance::Pressure));
-        assert_eq!(LATE.disturbance(), Some(Disturbance::Lag));
+        assert_eq!(QUIET.disturbance(0.0), None);
+        assert_eq!(STOLEN.disturbance(0.0), Some(Disturbance::Steal));
+        assert_eq!(PRESSED.disturbance(0.0), Some(Disturbance::Pressure));
+        assert_eq!(LATE.disturbance(0.0), Some(Disturbance::Lag));
+    }
+
+    #[test]
+    fn pressure_that_is_usual_is_no_sign() {
+        assert_eq!(usual_pressure(&[PRESSED, LATE, PRESSED]), 0.501);
+        assert_eq!(usual_pressure(&[]), 0.0);
+        assert_eq!(PRESSED.disturbance(0.501), None);
     }
 
     #[test]
@@ -146,14 +161,14 @@ mod tests {
             pressure_share: None,
             lag_p99: None,
         };
-        assert_eq!(unknown.disturbance(), None);
+        assert_eq!(unknown.disturbance(0.0), None);
     }
 
     #[test]
     fn half_of_the_blocks_are_enough_and_fewer_are_not() {
-        assert_eq!(quiet(&[QUIET, LATE, QUIET, STOLEN]), Ok(vec![0, 2]));
+        assert_eq!(quiet(&[QUIET, LATE, QUIET, STOLEN], 0.0), Ok(vec![0, 2]));
         assert_eq!(
-            quiet(&[PRESSED, LATE, QUIET, STOLEN, PRESSED]),
+            quiet(&[PRESSED, LATE, QUIET, STOLEN, PRESSED], 0.0),
             Err(TooDisturbed {
                 dropped: 4,
                 of: 5,
@@ -164,6 +179,6 @@ mod tests {
 
     #[test]
     fn no_blocks_are_not_disturbed() {
-        assert_eq!(quiet(&[]), Ok(vec![]));
+        assert_eq!(quiet(&[], 0.0), Ok(vec![]));
     }
 }

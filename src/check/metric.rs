@@ -2,6 +2,7 @@
 //! somebody says otherwise.
 
 use std::fmt::{self, Display, Formatter};
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,16 @@ pub enum Metric {
     #[serde(rename = "memory")]
     Memory,
 }
+
+/// Bytes for each connection that nobody asks after: a server that grew by less, or shrank, counts as if it had grown by
+/// so much.
+const LEAN: f64 = 512.0;
+
+/// The largest share of its throughput that a server can lose.
+const MOST: f64 = 0.99;
+
+/// Figures of anything that can be measured. What is beyond was not measured, but written into a file.
+const SANE: RangeInclusive<f64> = 1e-6..=1e18;
 
 impl Metric {
     /// All of them, as they are shown.
@@ -106,12 +117,22 @@ impl Metric {
             Metric::P999 => (0.2, 0.0),
             Metric::Throughput | Metric::Cpu => (0.02, 0.0),
             // A server grows by whole pages: one for eight connections is nothing.
-            Metric::Memory => (0.1, 512.0),
+            Metric::Memory => (0.1, LEAN),
         };
         Matters { share, floor }
     }
 
-    /// Its figure in a block, in its unit. None where there is none above zero, which no ratio could be made of.
+    /// The smallest change that matters as a score, where base has this figure.
+    pub fn effect(self, matters: Matters, base: f64) -> f64 {
+        let share = matters.share.max(matters.floor / base);
+        if self == Metric::Throughput {
+            -(-share.min(MOST)).ln_1p() // It cannot lose all of it, and more.
+        } else {
+            share.ln_1p()
+        }
+    }
+
+    /// Its figure in a block, in its unit. None where there is none that ratios could be made of.
     pub fn figure(self, block: &Figures) -> Option<f64> {
         let ns = |figure: Option<u64>| figure.map(|ns| ns as f64);
         let figure = match self {
@@ -121,9 +142,11 @@ impl Metric {
             Metric::P999 => ns(block.p999_ns),
             Metric::Throughput => Some(block.rate_per_s),
             Metric::Cpu => block.cpu_ns_per_message,
-            Metric::Memory => block.resident_bytes_per_connection,
+            Metric::Memory => block
+                .resident_bytes_per_connection
+                .map(|bytes| bytes.max(LEAN)),
         };
-        figure.filter(|figure| *figure > 0.0 && figure.is_finite())
+        figure.filter(|figure| SANE.contains(figure))
     }
 
     /// How much worse the head is, as a log-ratio; below zero where it is better.
@@ -183,6 +206,53 @@ impl Profile {
         match self {
             Profile::Closed => "closed",
             Profile::Open => "open",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_matters_passes_both_bounds() {
+        let matters = Matters {
+            share: 0.08,
+            floor: 2_000.0,
+        };
+        // 8 % of 10 µs are 0.8 µs: it takes 2 µs, 20 %. 8 % of 100 µs are enough.
+        assert_eq!(Metric::P99.effect(matters, 10_000.0), 0.2_f64.ln_1p());
+        assert_eq!(Metric::P99.effect(matters, 100_000.0), 0.08_f64.ln_1p());
+    }
+
+    #[test]
+    fn what_matters_of_a_rate_is_what_is_lost() {
+        let matters = Matters {
+            share: 0.02,
+            floor: 50_000.0,
+        };
+        let (base, metric) = (100_000.0, Metric::Throughput);
+        let effect = metric.effect(matters, base);
+        assert!(metric.score(base, 50_001.0) < effect);
+        assert!(metric.score(base, 49_999.0) > effect);
+        assert!(metric.effect(matters, 10_000.0).is_finite());
+    }
+
+    #[test]
+    fn a_server_that_grew_by_nothing_has_a_figure_of_memory() {
+        let mut block = crate::check::made_up::figures(1.0, &crate::check::made_up::ALIKE);
+        for (grown, figure) in [(-100.0, 512.0), (0.0, 512.0), (4096.0, 4096.0)] {
+            block.resident_bytes_per_connection = Some(grown);
+            assert_eq!(Metric::Memory.figure(&block), Some(figure));
+        }
+    }
+
+    #[test]
+    fn what_nobody_can_measure_is_no_figure() {
+        let mut block = crate::check::made_up::figures(1.0, &crate::check::made_up::ALIKE);
+        for rate in [0.0, -1.0, 1e-308, 1e308, f64::NAN, f64::INFINITY] {
+            block.rate_per_s = rate;
+            assert_eq!(Metric::Throughput.figure(&block), None, "{rate}");
         }
     }
 }

@@ -53,8 +53,8 @@ pub struct Failure {
     pub restart: usize,
     /// How.
     pub what: String,
-    /// True if it sent wrong bytes.
-    pub wrong_data: bool,
+    /// What that would end a program with: 4 if this machine is to blame, 5 the server, 6 for wrong bytes, 70 for us.
+    pub exit_code: u8,
 }
 
 /// What was agreed before anything was measured. To change it afterwards would be to choose the verdict.
@@ -141,6 +141,15 @@ pub struct Block {
     pub head: Figures,
 }
 
+impl Load {
+    /// CPUs of the generator; none if it was not tied to any.
+    pub fn cpus(&self) -> Vec<usize> {
+        let cpus = self.plan["cpus"].as_array().into_iter().flatten();
+        cpus.filter_map(|cpu| cpu.as_u64().map(|cpu| cpu as usize))
+            .collect()
+    }
+}
+
 impl Restart {
     /// The blocks that a metric is read from.
     pub fn blocks(&self, metric: Metric) -> &[Block] {
@@ -162,6 +171,14 @@ impl Restart {
 }
 
 impl Terms {
+    /// A metric of which no change matters, or any, if there is one: somebody has edited this.
+    pub fn senseless(&self) -> Option<Metric> {
+        let makes_sense =
+            |matters: &Matters| matters.share > 0.0 && matters.share <= 1.0 && matters.floor >= 0.0;
+        let mut all = self.matters.iter();
+        all.find_map(|(&metric, matters)| (!makes_sense(matters)).then_some(metric))
+    }
+
     /// True if this metric is measured under one of the loads.
     pub fn measures(&self, metric: Metric) -> bool {
         let has = |profile| self.loads.iter().any(|load| load.profile == profile);

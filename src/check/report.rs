@@ -60,6 +60,10 @@ pub fn recorded(text: &str) -> Result<Record> {
         Some(other) => return Err(wrong(format!("this is {other}, and {SCHEMA} is read here"))),
         None => return Err(wrong("this names no schema".into())),
     }
-    serde_json::from_value(report["record"].clone())
-        .map_err(|cause| wrong(format!("its record is broken: {cause}")))
+    let record: Record = serde_json::from_value(report["record"].clone())
+        .map_err(|cause| wrong(format!("its record is broken: {cause}")))?;
+    match record.terms.senseless() {
+        Some(metric) => Err(wrong(format!("its effect on {metric} makes no sense"))),
+        None => Ok(record),
+    }
 }

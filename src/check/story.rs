@@ -1,6 +1,8 @@
 //! What there is to tell of a check, whether of a pair or against a baseline: for people (`text`) and for build servers
 //! (`ci`).
 
+use serde_json::Value;
+
 use crate::check::metric::Profile;
 use crate::check::record::{Ended, Inconclusive, Load, Record};
 use crate::check::report::Check;
@@ -27,6 +29,8 @@ pub struct Story {
     pub inconclusive: Inconclusive,
     /// How long it took.
     pub elapsed: Nanos,
+    /// On what, and under what, in a line: what has another one cannot be put in a row with it.
+    pub under: String,
 }
 
 impl Check {
@@ -41,6 +45,7 @@ impl Check {
             advice: self.advice(),
             inconclusive: self.record.terms.inconclusive,
             elapsed: Nanos(self.record.elapsed_ns),
+            under: under(&self.record.environment, &self.record.terms.loads),
         }
     }
 
@@ -97,11 +102,40 @@ fn method(record: &Record) -> String {
         .map(|load| show_load(load, record.capacity_per_s))
         .collect();
     format!(
-        "Measured: {} of {} restarts; {}; {}",
+        "Measured: {} of {} restarts; {}; seed {}; {}",
         record.restarts.len(),
         terms.restarts,
         loads.join("; "),
+        terms
+            .loads
+            .first()
+            .map_or(0, |load| load.plan["seed"].as_u64().unwrap_or(0)),
         show_duration(Nanos(record.elapsed_ns)),
+    )
+}
+
+/// Machine, version and loads. Not the rate of the open loop, which follows the machine's speed from day to day.
+pub(super) fn under(environment: &Value, loads: &[Load]) -> String {
+    let text = |name: &str| environment[name].as_str().unwrap_or("unknown").to_owned();
+    let loads: Vec<String> = loads
+        .iter()
+        .map(|load| {
+            let size = load.plan["size_bytes_mean"].as_f64().unwrap_or(0.0);
+            let depth = load.plan["pipeline"].as_u64().unwrap_or(1);
+            format!(
+                "{} loop, {} connections, {size} B, pipeline {depth}",
+                load.profile.name(),
+                load.connections
+            )
+        })
+        .collect();
+    format!(
+        "{}, {} CPUs, Linux {}, urecho {}; {}",
+        text("cpu_model"),
+        environment["cpus"],
+        text("kernel"),
+        text("urecho"),
+        loads.join("; ")
     )
 }
 

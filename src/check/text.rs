@@ -9,7 +9,8 @@ impl Display for Story {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.headline())?;
         for reason in &self.judgement.reasons {
-            writeln!(f, "  {reason}")?;
+            // A server's last words: no line of theirs may look like a command to a build server.
+            writeln!(f, "  {}", reason.replace('\r', "").replace('\n', "\n  | "))?;
         }
         writeln!(f, "  base  {}", self.base)?;
         writeln!(f, "  head  {}", self.head)?;
@@ -136,6 +137,9 @@ impl Story {
     }
 
     fn blind_spots(&self) -> String {
+        if self.with(Verdict::Inconclusive).next().is_none() {
+            return "nothing was compared".into();
+        }
         let spot = |judged: &Judged| match judged.could_have_seen {
             Some(seen) => format!(
                 "{} (only {} or more would have shown)",

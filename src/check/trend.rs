@@ -2,14 +2,16 @@
 //!
 //! A check compares two versions. What creeps, each step smaller than what matters, is seen in the row of them only. Such
 //! a row is of absolute figures, from days on which the machine was fast and days on which it was slow: it shows where to
-//! look, and decides nothing. Where a row changed is for [`change_points`] to find.
+//! look, and decides nothing. Checks of another machine, version or load are no part of it. Where a row changed is for
+//! [`change_points`] to find.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::check::metric::Metric;
-use crate::check::verdict::{Judgement, Verdict};
+use crate::check::story::Story;
+use crate::check::verdict::Verdict;
 use crate::error::{Error, Result};
 use crate::stats::change_points;
 
@@ -35,6 +37,8 @@ pub struct Point {
     pub schema: String,
     /// Which version head was: a commit, or whatever it was called.
     pub label: String,
+    /// On what, and under what: machine, version and loads, in a line. Only points that agree in it are compared.
+    pub under: String,
     /// What was found.
     pub verdict: Verdict,
     /// Head's figures, each in the metric's unit.
@@ -43,12 +47,13 @@ pub struct Point {
 
 impl Point {
     /// What a check adds to the row.
-    pub fn of(judgement: &Judgement, label: &str) -> Point {
-        let figures = judgement.metrics.iter();
+    pub fn of(story: &Story, label: &str) -> Point {
+        let figures = story.judgement.metrics.iter();
         Point {
             schema: SCHEMA.into(),
             label: label.into(),
-            verdict: judgement.verdict,
+            under: story.under.clone(),
+            verdict: story.judgement.verdict,
             head: figures
                 .filter_map(|judged| Some((judged.metric, judged.head?)))
                 .collect(),
@@ -82,11 +87,22 @@ pub fn read(text: &str) -> Result<Vec<Point>> {
 
 /// What the row says, for people.
 pub fn show(points: &[Point]) -> String {
-    let mut text = format!("{} checks in a row\n", points.len());
+    let Some(last) = points.last() else {
+        return "no checks\n".into();
+    };
+    let (row, others): (Vec<&Point>, Vec<&Point>) =
+        points.iter().partition(|point| point.under == last.under);
+    let mut text = format!("{} checks in a row: {}\n", row.len(), last.under);
+    if !others.is_empty() {
+        text.push_str(&format!(
+            "  {} others left out: of another machine, version or load than the last\n",
+            others.len()
+        ));
+    }
     for metric in Metric::ALL {
-        let row: Vec<(&Point, f64)> = points
+        let row: Vec<(&Point, f64)> = row
             .iter()
-            .filter_map(|point| Some((point, *point.head.get(&metric)?)))
+            .filter_map(|&point| Some((point, *point.head.get(&metric)?)))
             .collect();
         if !row.is_empty() {
             text.push_str(&show_row(metric, &row));
@@ -130,6 +146,7 @@ mod tests {
         Point {
             schema: SCHEMA.into(),
             label: format!("commit-{number}"),
+            under: "a machine".into(),
             verdict: Verdict::Passed,
             head: BTreeMap::from([(Metric::P50, p50)]),
         }
@@ -148,6 +165,17 @@ mod tests {
             "{text}"
         );
         assert!(show(&points[..12]).contains("no change in 12 checks"));
+        // The same step is none if it came with another machine.
+        let mut moved = points.clone();
+        moved[..12]
+            .iter_mut()
+            .for_each(|point| point.under = "another".into());
+        let text = show(&moved);
+        assert!(
+            text.contains("12 others left out") && text.contains("no change in 12 checks"),
+            "{text}"
+        );
+        assert_eq!(show(&[]), "no checks\n");
     }
 
     #[test]

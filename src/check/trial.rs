@@ -1,5 +1,7 @@
 //! A check, carried out: the base tried once, then restarts of both sides until it is decided, or the budget is over.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::Value;
 
 use crate::arena::{self, Entry, Found, Subject};
@@ -47,6 +49,15 @@ pub enum Offered {
     Share(f64),
     /// So many a second.
     Rate(f64),
+}
+
+impl Offered {
+    fn of(self, capacity: f64) -> f64 {
+        match self {
+            Offered::Share(share) => rounded(share * capacity),
+            Offered::Rate(rate) => rate,
+        }
+    }
 }
 
 /// How far a check is.
@@ -109,14 +120,12 @@ impl Trial {
         news: &mut dyn FnMut(News),
     ) -> Result<Run> {
         let begin = clock::now();
+        let nothing = self.nothing(environment);
         let of = self.terms.restarts;
         let mut record = self.blank(environment);
         news(News { restart: 0, of });
         let Some(terms) = self.prepare(&mut record, begin, 1, stop) else {
-            let failure = record.base.failure.map(|failure| failure.what);
-            return Err(Error::Target(
-                failure.unwrap_or_else(|| "it was interrupted".into()),
-            ));
+            return Err(classed(record.base.failure));
         };
         let deadline = begin + Nanos(self.terms.budget_ns);
         let (mut last, mut longest) = (clock::now(), Nanos(0));
@@ -133,16 +142,28 @@ impl Trial {
             return Err(failure.error);
         }
         Ok(Run {
-            command: record.head.command,
             elapsed_ns: (clock::now() - begin).0,
-            environment: record.environment,
             terms: record.terms,
             restarts: entry
                 .bouts
                 .into_iter()
                 .map(|bout| self.solo(bout))
                 .collect(),
+            ..nothing
         })
+    }
+
+    /// A run in which nothing was measured.
+    pub fn nothing(&self, environment: &Environment) -> Run {
+        let record = self.blank(environment);
+        Run {
+            command: record.head.command,
+            began_s: seconds_since_1970(),
+            elapsed_ns: 0,
+            environment: record.environment,
+            terms: record.terms,
+            restarts: Vec::new(),
+        }
     }
 
     fn solo(&self, bout: Found) -> Solo {
@@ -225,10 +246,7 @@ impl Trial {
     ) -> arena::Terms {
         let loads = self.profiles.len();
         let capacity = record.capacity_per_s.unwrap_or(0.0);
-        let offered = match self.offered {
-            Offered::Share(share) => rounded(share * capacity),
-            Offered::Rate(rate) => rate,
-        };
+        let offered = self.offered.of(capacity);
         let work = Work {
             restarts: self.terms.restarts,
             sides,
@@ -321,11 +339,27 @@ impl Record {
     }
 }
 
+/// The error that a failure was; that of an interrupt is not shown to anybody.
+fn classed(failure: Option<Failure>) -> Error {
+    match failure {
+        Some(failure) if failure.exit_code == 4 => Error::Machine(failure.what),
+        Some(failure) if failure.exit_code == 6 => Error::Data(failure.what),
+        Some(failure) if failure.exit_code == 70 => Error::Bug(failure.what),
+        Some(failure) => Error::Target(failure.what),
+        None => Error::Target("it was interrupted".into()),
+    }
+}
+
+fn seconds_since_1970() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |span| span.as_secs())
+}
+
 fn failure(entry: &Entry) -> Option<Failure> {
     entry.failure.as_ref().map(|failure| Failure {
         restart: failure.bout,
         what: failure.error.to_string(),
-        wrong_data: matches!(failure.error, Error::Data(_)),
+        exit_code: failure.error.exit_code(),
     })
 }
 

@@ -5,10 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::decision::{self, Decision, FIRST_LOOK, Look};
+use crate::check::decision::{self, Decision, FIRST_LOOK};
 use crate::check::disturbance::{self, Disturbance, Signs};
 use crate::check::metric::Metric;
-use crate::check::record::{Block, Ended, Inconclusive, Record, Restart, Terms};
+use crate::check::record::{Block, Ended, Inconclusive, Load, Record, Restart, Terms};
 use crate::report::comparison::{ASLEEP, Figures};
 use crate::stats::median;
 
@@ -78,16 +78,17 @@ pub fn judge(record: &Record) -> Judgement {
     let measured = Metric::ALL
         .into_iter()
         .filter(|&metric| record.terms.measures(metric));
-    let metrics: Vec<Judged> = measured
+    let mut metrics: Vec<Judged> = measured
         .map(|metric| judge_metric(record, metric))
         .collect();
+    if restless(record).is_some() {
+        metrics.iter_mut().for_each(Judged::forget);
+    }
     let failed = [&record.base, &record.head].map(|side| side.failure.as_ref());
     let verdict = if failed.iter().any(Option::is_some) {
         Verdict::Failed
-    } else if restless(record).next().is_some() {
-        Verdict::Inconclusive
     } else {
-        over_all(&metrics)
+        over_all(&metrics, &record.terms.gate)
     };
     let exit_code = match verdict {
         Verdict::Regressed => 1,
@@ -97,8 +98,10 @@ pub fn judge(record: &Record) -> Judgement {
             Inconclusive::Pass => 0,
             Inconclusive::Fail => 1,
         },
-        Verdict::Failed if failed.iter().flatten().any(|failure| failure.wrong_data) => 6,
-        Verdict::Failed => 5,
+        Verdict::Failed => {
+            let codes = failed.iter().flatten().map(|failure| failure.exit_code);
+            codes.max().unwrap_or(5)
+        }
     };
     Judgement {
         verdict,
@@ -111,7 +114,7 @@ pub fn judge(record: &Record) -> Judgement {
 
 /// True if the first look is enough: a metric that decides got worse, or all are decided.
 pub fn is_settled(record: &Record) -> bool {
-    let first = |&metric| look(record, metric, Look::First);
+    let first = |&metric| look(record, metric, &record.restarts[..FIRST_LOOK]);
     let decided: Vec<Verdict> = record
         .terms
         .gate
@@ -122,37 +125,37 @@ pub fn is_settled(record: &Record) -> bool {
     decided.contains(&Verdict::Regressed) || !decided.contains(&Verdict::Inconclusive)
 }
 
-/// Sides that take CPU time from the other one when it has the traffic, with how much of a CPU. The other one seems
-/// slower than it is then, so that nothing can be said; unless the servers have CPUs enough for both.
-fn restless(record: &Record) -> impl Iterator<Item = (&'static str, f64)> {
+/// How much of a CPU base and head used while the other one had the traffic, if that was not alike and both have the same
+/// CPU: then one of them seems slower than it is, and nothing can be said.
+fn restless(record: &Record) -> Option<(f64, f64)> {
     let share = |side: fn(&Block) -> &Figures| {
         let restarts = record.restarts.iter();
         let blocks = restarts.flat_map(|restart| restart.closed.iter().chain(&restart.open));
         let idle = blocks.filter_map(|block| side(block).idle_cpu_ratio);
-        median(&idle.collect::<Vec<f64>>()).unwrap_or(0.0)
+        median(&idle.collect::<Vec<f64>>())
     };
-    let sides = [
-        ("base", share(|block| &block.base)),
-        ("head", share(|block| &block.head)),
-    ];
-    let crowded = record.terms.server_cpus.len() == 1;
-    sides
+    let (base, head) = (share(|block| &block.base)?, share(|block| &block.head)?);
+    let generator = record.terms.loads.iter().flat_map(Load::cpus);
+    let shared = generator
         .into_iter()
-        .filter(move |&(_, share)| crowded && share > ASLEEP)
+        .any(|cpu| record.terms.server_cpus.contains(&cpu));
+    let crowded = record.terms.server_cpus.len() < 2 || shared;
+    (crowded && (base - head).abs() > ASLEEP).then_some((base, head))
 }
 
 /// The values that a metric is judged by: one of each restart that counts, as log-ratios, positive where head is worse.
 pub fn scores(record: &Record, metric: Metric) -> Vec<f64> {
-    let cpus = cpus(record);
-    let values = record
-        .restarts
-        .iter()
-        .filter_map(|restart| value(restart, metric, cpus).ok());
+    let found = values(record, metric, &record.restarts);
+    let values = found.iter().filter_map(|value| value.as_ref().ok());
     values.map(|value| value.score).collect()
 }
 
-/// The worst of those that decide.
-pub(super) fn over_all(metrics: &[Judged]) -> Verdict {
+/// The worst of those that decide. Not known if one of them was not even measured, or nothing decides.
+pub(super) fn over_all(metrics: &[Judged], gate: &[Metric]) -> Verdict {
+    let judged = metrics.iter().filter(|judged| judged.gates).count();
+    if gate.is_empty() || judged < gate.len() {
+        return Verdict::Inconclusive;
+    }
     let any = |verdict| {
         metrics
             .iter()
@@ -168,26 +171,18 @@ pub(super) fn over_all(metrics: &[Judged]) -> Verdict {
 fn judge_metric(record: &Record, metric: Metric) -> Judged {
     let two_looks = record.terms.restarts > FIRST_LOOK && record.restarts.len() >= FIRST_LOOK;
     if two_looks {
-        let first = look(record, metric, Look::First);
+        let first = look(record, metric, &record.restarts[..FIRST_LOOK]);
         let is_all = record.restarts.len() == FIRST_LOOK;
         if is_all || first.verdict != Verdict::Inconclusive {
             return first;
         }
     }
-    look(record, metric, Look::Last)
+    look(record, metric, &record.restarts)
 }
 
 /// Judges one metric by the restarts up to a look.
-fn look(record: &Record, metric: Metric, look: Look) -> Judged {
-    let restarts = match look {
-        Look::First => &record.restarts[..FIRST_LOOK],
-        Look::Last => &record.restarts[..],
-    };
-    let cpus = cpus(record);
-    let found: Vec<Value> = restarts
-        .iter()
-        .map(|restart| value(restart, metric, cpus))
-        .collect();
+fn look(record: &Record, metric: Metric, restarts: &[Restart]) -> Judged {
+    let found = values(record, metric, restarts);
     let values: Vec<&Middle> = found
         .iter()
         .filter_map(|value| value.as_ref().ok())
@@ -207,11 +202,10 @@ fn look(record: &Record, metric: Metric, look: Look) -> Judged {
         judged.why = Some(missing(&found));
         return judged;
     };
-    let effect = record.terms.matters(metric).effect(base);
+    let effect = metric.effect(record.terms.matters(metric), base);
     let scores: Vec<f64> = values.iter().map(|value| value.score).collect();
-    // Whether more restarts follow is not asked here: what the first look leaves open, the last one may settle.
-    let finding = decision::decide(&scores, effect, alpha, Look::Last);
-    judged.matters = Some(effect.exp_m1());
+    let finding = decision::decide(&scores, effect, alpha);
+    judged.matters = Some(metric.change(effect).abs());
     judged.change = finding
         .estimate
         .map(|estimate| metric.change(estimate.middle));
@@ -225,7 +219,7 @@ fn look(record: &Record, metric: Metric, look: Look) -> Judged {
         Decision::Regressed => Verdict::Regressed,
         Decision::Improved => Verdict::Improved,
         Decision::Passed => Verdict::Passed,
-        Decision::More | Decision::Inconclusive { .. } => Verdict::Inconclusive,
+        Decision::Inconclusive { .. } => Verdict::Inconclusive,
     };
     if let Decision::Inconclusive { could_have_seen } = finding.decision {
         judged.could_have_seen = could_have_seen.map(|seen| metric.change(seen).abs());
@@ -235,6 +229,13 @@ fn look(record: &Record, metric: Metric, look: Look) -> Judged {
 }
 
 impl Judged {
+    /// What it says is worth nothing.
+    fn forget(&mut self) {
+        self.verdict = Verdict::Inconclusive;
+        self.could_have_seen = None;
+        self.why = Some("one side slows the other down".into());
+    }
+
     /// Nothing is known of this metric yet.
     pub(super) fn unknown(metric: Metric, terms: &Terms) -> Judged {
         Judged {
@@ -274,14 +275,26 @@ enum Missing {
     NoFigure,
 }
 
-fn value(restart: &Restart, metric: Metric, cpus: f64) -> Value {
-    let blocks = restart.blocks(metric);
-    let signs: Vec<Signs> = blocks
+/// The value of each of these restarts.
+fn values(record: &Record, metric: Metric, restarts: &[Restart]) -> Vec<Value> {
+    let signs: Vec<Vec<Signs>> = restarts
         .iter()
-        .map(|block| Signs::of(&[&block.base, &block.head], cpus))
+        .map(|restart| signs(restart.blocks(metric), cpus(record)))
         .collect();
-    let quiet =
-        disturbance::quiet(&signs).map_err(|disturbed| Missing::Disturbed(disturbed.mostly))?;
+    let usual = disturbance::usual_pressure(signs.iter().flatten());
+    let both = restarts.iter().zip(signs);
+    both.map(|(restart, signs)| value(restart.blocks(metric), metric, &signs, usual))
+        .collect()
+}
+
+fn signs(blocks: &[Block], cpus: f64) -> Vec<Signs> {
+    let of = |block: &Block| Signs::of(&[&block.base, &block.head], cpus);
+    blocks.iter().map(of).collect()
+}
+
+fn value(blocks: &[Block], metric: Metric, signs: &[Signs], usual: f64) -> Value {
+    let quiet = disturbance::quiet(signs, usual)
+        .map_err(|disturbed| Missing::Disturbed(disturbed.mostly))?;
     let pairs = quiet.into_iter().map(|index| {
         let Block { base, head } = &blocks[index];
         Some((metric.figure(base)?, metric.figure(head)?))
@@ -341,22 +354,41 @@ fn too_few(restarts: usize, alpha: f64) -> String {
     format!("{restarts} restarts have no interval, it takes {needed}")
 }
 
+/// A word on a machine that was busy all the time: nothing was dropped for that, because servers may do it themselves.
+fn busy(record: &Record) -> Option<String> {
+    let restarts = record.restarts.iter();
+    let blocks = restarts.flat_map(|restart| restart.closed.iter().chain(&restart.open));
+    let signs: Vec<Signs> = signs(&blocks.copied().collect::<Vec<_>>(), cpus(record));
+    let usual = disturbance::usual_pressure(&signs);
+    (usual > disturbance::PRESSURE).then(|| {
+        format!(
+            "some thread waited for a CPU in {:.0} % of the time (pressure): other programs, or a server with more \
+             threads than CPUs",
+            usual * 100.0
+        )
+    })
+}
+
 fn reasons(record: &Record, metrics: &[Judged], verdict: Verdict) -> Vec<String> {
     let mut reasons = Vec::new();
     for (name, side) in [("base", &record.base), ("head", &record.head)] {
         if let Some(failure) = &side.failure {
+            let how = match failure.exit_code {
+                4 | 70 => "could not be measured",
+                _ => "failed",
+            };
             let when = match failure.restart {
                 0 => "when it was tried".to_owned(),
                 restart => format!("in restart {restart}"),
             };
-            reasons.push(format!("{name} failed {when}: {}", failure.what));
+            reasons.push(format!("{name} {how} {when}: {}", failure.what));
         }
     }
-    reasons.extend(restless(record).map(|(name, share)| {
+    reasons.extend(restless(record).map(|(base, head)| {
+        let [base, head] = [base, head].map(|share| format!("{:.0} %", share * 100.0));
         format!(
-            "{name} used {:.0} % of a CPU while the other one had the traffic, whose figures suffer from it: give the \
-             servers more CPUs with --server-pin",
-            share * 100.0
+            "base used {base} and head {head} of a CPU while the other one had the traffic, whose figures suffer from it: \
+             give the servers more CPUs with --server-pin"
         )
     }));
     match record.ended {
@@ -369,6 +401,7 @@ fn reasons(record: &Record, metrics: &[Judged], verdict: Verdict) -> Vec<String>
         Ended::Decided | Ended::Restarts | Ended::Failed => {}
     }
     if verdict == Verdict::Inconclusive {
+        reasons.extend(busy(record));
         let of_metric =
             |judged: &Judged| Some(format!("{}: {}", judged.metric, judged.why.as_ref()?));
         reasons.extend(

@@ -50,9 +50,9 @@ pub(super) struct Flags {
     /// Loads: closed (throughput, CPU), open (latency at a share of what the base can do), or both
     #[arg(long, value_name = "WHICH", default_value = "both")]
     profile: ProfileFlag,
-    /// Messages of the open loop, as a share of what the base can do
-    #[arg(long, value_name = "PERCENT", default_value = "50%", value_parser = percent)]
-    share: f64,
+    /// Messages of the open loop, as a share of what the base can do [default: 50%]
+    #[arg(long, value_name = "PERCENT", value_parser = percent, conflicts_with = "baseline")]
+    share: Option<f64>,
     /// Connections to each server, under each load
     #[arg(short, long, value_name = "N", default_value = "50", value_parser = super::at_least_one)]
     connections: u32,
@@ -124,7 +124,7 @@ pub(super) struct Flags {
     #[arg(long, value_name = "NAME", requires = "append")]
     label: Option<String>,
     /// Show where the figures of such a file changed for good; nothing is run
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["base", "head", "replay"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["base", "head", "replay", "json", "markdown", "junit", "append"])]
     trend: Option<PathBuf>,
     /// Measure head alone, and add the run to FILE
     #[arg(long, value_name = "FILE", conflicts_with_all = ["base", "replay", "baseline", "json", "markdown", "junit", "append"])]
@@ -191,6 +191,7 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
         print!("{}", trend::show(&in_file(path, trend::read)?));
         return Ok(ExitCode::SUCCESS);
     }
+    flags.check_outputs()?;
     if let Some(path) = &flags.replay {
         let check = Check::of(in_file(path, report::recorded)?);
         flags.publish(&check.story(), Some(&check))?;
@@ -211,6 +212,13 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
         Some(signal) => 128 + signal as u8,
         None => check.judgement.exit_code,
     }))
+}
+
+fn ready(subject: Subject, pattern: &Option<Regex>) -> Subject {
+    match pattern {
+        Some(pattern) => subject.ready_at(pattern.clone()),
+        None => subject,
+    }
 }
 
 /// Reads something from a file. Errors: [`Error::Usage`], with the file's name.
@@ -235,11 +243,27 @@ impl Flags {
                 "a check needs both: give --base and --head".into(),
             ));
         };
-        let ready = |subject: Subject, pattern: &Option<Regex>| match pattern {
-            Some(pattern) => subject.ready_at(pattern.clone()),
-            None => subject,
-        };
         self.trial_of(ready(base, &self.base_ready), ready(head, &self.head_ready))
+    }
+
+    /// The head by itself.
+    fn trial_of_head(&self) -> Result<Trial> {
+        let head = self
+            .head
+            .clone()
+            .ok_or_else(|| Error::Usage("give the server as --head".into()))?;
+        let head = ready(head, &self.head_ready);
+        self.trial_of(head.clone(), head)
+    }
+
+    /// Errors: [`Error::Usage`] if two outputs are the same place, [`Error::Machine`] if one cannot be written. Better
+    /// now than when all has been measured.
+    fn check_outputs(&self) -> Result<()> {
+        let whole = [&self.json, &self.markdown, &self.junit];
+        files::check_places(whole.into_iter().flatten())?;
+        self.append
+            .as_deref()
+            .map_or(Ok(()), |path| append(path, ""))
     }
 
     /// These two, under the load that the flags ask for.
@@ -253,7 +277,7 @@ impl Flags {
             blocks: self.blocks.map(|blocks| blocks as usize),
             slice: self.slice,
             profiles: self.profiles(),
-            offered: Offered::Share(self.share),
+            offered: Offered::Share(self.share.unwrap_or(0.5)),
             terms: self.terms(&sides)?,
         })
     }
@@ -340,20 +364,25 @@ impl Flags {
             (&self.markdown, Some(story.markdown())),
             (&self.junit, Some(story.junit())),
         ];
-        let mut to_stdout = false;
+        let taken = |path: &Option<PathBuf>| path.as_deref() == Some(Path::new("-"));
+        let stdout_is_taken = texts.iter().any(|(path, _)| taken(path));
+        if !stdout_is_taken {
+            print!("{story}"); // Before anything can fail.
+        }
         for (path, text) in texts {
             if let (Some(path), Some(text)) = (path, text) {
-                to_stdout |= path.as_os_str() == "-";
                 files::write_whole(path, &text)?;
             }
         }
-        if !to_stdout {
-            print!("{story}");
+        let is_whole = story
+            .judgement
+            .metrics
+            .iter()
+            .any(|judged| judged.head.is_some());
+        if let (Some(path), true) = (&self.append, is_whole) {
+            append(path, &Point::of(story, &self.label()).line())?;
         }
-        if let Some(path) = &self.append {
-            append(path, &Point::of(&story.judgement, &self.label()).line())?;
-        }
-        tell_github(story, to_stdout)
+        tell_github(story, stdout_is_taken)
     }
 
     fn label(&self) -> String {

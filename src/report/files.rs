@@ -41,23 +41,40 @@ impl Paths {
 
     /// Errors: [`Error::Usage`] if two of them are the same place.
     pub fn check(&self) -> Result<()> {
-        let mut paths: Vec<&PathBuf> = self.all().collect();
-        paths.sort();
-        match paths.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => {
-                let path = pair[0].display();
-                Err(Error::Usage(format!(
-                    "two outputs go to {path}: give each a file of its own"
-                )))
-            }
-            None => Ok(()),
-        }
+        distinct(self.all())
     }
 
     fn all(&self) -> impl Iterator<Item = &PathBuf> {
         [&self.json, &self.hgrm, &self.hlog, &self.jsonl, &self.csv]
             .into_iter()
             .flatten()
+    }
+}
+
+/// Errors: [`Error::Usage`] if two of these are the same place, [`Error::Machine`] if one cannot be written to.
+pub fn check_places<'a>(paths: impl Iterator<Item = &'a PathBuf> + Clone) -> Result<()> {
+    distinct(paths.clone())?;
+    for path in paths {
+        // Whoever reads a pipe would take this for its end.
+        let is_special = fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
+        if !is_special {
+            Draft::open(path)?; // Dropped: nothing is left of it.
+        }
+    }
+    Ok(())
+}
+
+fn distinct<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
+    let mut paths: Vec<&PathBuf> = paths.collect();
+    paths.sort();
+    match paths.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => {
+            let path = pair[0].display();
+            Err(Error::Usage(format!(
+                "two outputs go to {path}: give each a file of its own"
+            )))
+        }
+        None => Ok(()),
     }
 }
 

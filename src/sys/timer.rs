@@ -69,11 +69,11 @@ impl Contention {
     }
 
     /// Looks, ten milliseconds or more after the last time. True if this thread has waited for its CPU for more than a
-    /// tenth of the time before each of the last looks. The kernel's own threads take less; whoever takes more has work
-    /// to do.
+    /// fifth of the time before each of the last looks. A peer that answers on the same CPU takes a quarter of it and
+    /// more; the kernel's own threads, and a neighbour who now and then has work to do, take less.
     pub fn lasts(&mut self, now: Nanos) -> bool {
         let waited = self.waiting.so_far();
-        let felt = (waited - self.waited).0 > (now - self.looked).0 / 10;
+        let felt = (waited - self.waited).0 > (now - self.looked).0 / 5;
         (self.waited, self.looked) = (waited, now);
         self.felt = if felt { self.felt.saturating_add(1) } else { 0 };
         self.felt >= SUSTAINED

@@ -28,7 +28,7 @@ fn assert_judged(record: &Record, verdict: Verdict, exit_code: u8) {
 fn disturb(record: &mut Record, restarts: usize) {
     for restart in &mut record.restarts[..restarts] {
         for block in restart.closed.iter_mut().chain(&mut restart.open) {
-            block.base.disturbance.pressure_ns = Some(900_000);
+            block.base.send_lag_p99_ns = Some(2_000_000);
         }
     }
 }
@@ -131,7 +131,9 @@ fn half_of_the_restarts_disturbed_is_enough_and_more_is_not() {
     assert_judged(&some, Verdict::Inconclusive, 3);
     let reasons = judge(&some).reasons.join("\n");
     assert!(
-        reasons.contains("11 of 20 restarts were too disturbed, mostly by other programs"),
+        reasons.contains(
+            "11 of 20 restarts were too disturbed, mostly by a generator that was not on time"
+        ),
         "{reasons}"
     );
 }
@@ -158,19 +160,25 @@ fn too_few_restarts_say_how_many_it_takes() {
     );
 }
 
+/// How much of a CPU the sides use while the other one has the traffic.
+fn keep_awake(record: &mut Record, base: f64, head: f64) {
+    for restart in &mut record.restarts {
+        for block in restart.closed.iter_mut().chain(&mut restart.open) {
+            block.base.idle_cpu_ratio = Some(base);
+            block.head.idle_cpu_ratio = Some(head);
+        }
+    }
+}
+
 #[test]
 fn a_side_that_does_not_sleep_spoils_the_other_unless_there_are_cpus_for_both() {
     let mut record = record(10, &Head { cpu: 0.9, ..ALIKE });
-    for restart in &mut record.restarts {
-        for block in restart.closed.iter_mut().chain(&mut restart.open) {
-            block.head.idle_cpu_ratio = Some(0.3);
-        }
-    }
+    keep_awake(&mut record, 0.0, 0.3);
     record.terms.server_cpus = vec![0];
     assert_judged(&record, Verdict::Inconclusive, 3);
     let reasons = judge(&record).reasons.join("\n");
     assert!(
-        reasons.contains("head used 30 % of a CPU while the other one"),
+        reasons.contains("base used 0 % and head 30 % of a CPU while the other one"),
         "{reasons}"
     );
     record.terms.server_cpus = vec![0, 1];
@@ -178,32 +186,44 @@ fn a_side_that_does_not_sleep_spoils_the_other_unless_there_are_cpus_for_both() 
 }
 
 #[test]
+fn two_sides_that_never_sleep_spoil_each_other_alike() {
+    let mut record = record(10, &ALIKE);
+    keep_awake(&mut record, 0.31, 0.3);
+    assert_judged(&record, Verdict::Passed, 0);
+}
+
+#[test]
 fn a_figure_that_nobody_has_is_not_known_and_decides_nothing() {
     let record = record(20, &ALIKE);
     assert_eq!(verdict_of(&record, Metric::P999), Verdict::Inconclusive);
-    assert_eq!(verdict_of(&record, Metric::Memory), Verdict::Inconclusive);
     assert_judged(&record, Verdict::Passed, 0);
 }
 
 #[test]
 fn a_server_that_failed_fails_the_check_in_its_own_way() {
     let mut record = record(3, &ALIKE);
-    let mut fail = |wrong_data| {
+    let mut fail = |exit_code| {
         let what = "it died".to_owned();
         record.head.failure = Some(Failure {
             restart: 4,
             what,
-            wrong_data,
+            exit_code,
         });
         judge(&record)
     };
-    let judgement = fail(false);
+    let judgement = fail(5);
     assert_eq!(
         (judgement.verdict, judgement.exit_code),
         (Verdict::Failed, 5)
     );
     assert_eq!(judgement.reasons, ["head failed in restart 4: it died"]);
-    assert_eq!(fail(true).exit_code, 6);
+    assert_eq!(fail(6).exit_code, 6);
+    let judgement = fail(4);
+    assert_eq!(judgement.exit_code, 4);
+    assert_eq!(
+        judgement.reasons,
+        ["head could not be measured in restart 4: it died"]
+    );
 }
 
 #[test]
@@ -221,12 +241,47 @@ fn a_record_that_was_written_is_judged_the_same_byte_for_byte() {
 }
 
 #[test]
+fn what_was_not_measured_passes_nothing() {
+    // As when somebody stopped it while the base was tried.
+    let mut stopped = record(0, &ALIKE);
+    stopped.ended = Ended::Interrupted;
+    stopped.terms.loads.clear();
+    assert_judged(&stopped, Verdict::Inconclusive, 3);
+    let mut toothless = record(20, &ALIKE);
+    toothless.terms.gate.clear();
+    assert_judged(&toothless, Verdict::Inconclusive, 3);
+}
+
+#[test]
+fn servers_that_make_pressure_themselves_are_judged_and_bursts_of_it_dropped() {
+    let mut record = record(10, &Head { p50: 1.1, ..ALIKE });
+    let press = |restarts: &mut [Restart], share: f64| {
+        for restart in restarts {
+            for block in restart.closed.iter_mut().chain(&mut restart.open) {
+                block.base.disturbance.pressure_ns = Some((1e6 * share) as u64);
+            }
+        }
+    };
+    press(&mut record.restarts, 0.9);
+    assert_judged(&record, Verdict::Regressed, 1);
+    press(&mut record.restarts, 0.1);
+    press(&mut record.restarts[..4], 0.9);
+    assert_eq!(judge(&record).metrics[0].restarts, 6);
+}
+
+#[test]
 fn what_is_no_record_is_refused() {
+    let effect = Check::of(record(1, &ALIKE)).json();
+    let effect = effect.replace(
+        "\"matters\": {}",
+        "\"matters\": {\"p50\": {\"share\": 0, \"floor\": 0}}",
+    );
     for (text, words) in [
         ("", "no JSON"),
         ("{}", "names no schema"),
         (r#"{"schema": "urecho.load/1"}"#, "urecho.load/1"),
         (r#"{"schema": "urecho.check/1", "record": {}}"#, "broken"),
+        (effect.as_str(), "p50"),
     ] {
         let error = recorded(text).unwrap_err().to_string();
         assert!(error.contains(words), "{text}: {error}");

@@ -52,7 +52,7 @@ const LAYOUTS: u64 = 4096;
 #[derive(Debug, Args)]
 pub(super) struct SelfTest {
     /// Check two servers alike, and slow ones, again and again; add what comes out to --log
-    #[arg(long, requires = "log", conflicts_with_all = ["base", "head", "replay"])]
+    #[arg(long, requires = "log", conflicts_with_all = ["base", "head", "replay", "seed", "json", "markdown", "junit", "append", "baseline", "trend"])]
     self_test: bool,
     /// How many checks; without it, until it is stopped
     #[arg(long, value_name = "N", requires = "self_test", value_parser = crate::cli::at_least_one)]
@@ -61,7 +61,7 @@ pub(super) struct SelfTest {
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
     /// Make the page of error rates from --log
-    #[arg(long, value_name = "FILE", requires = "log", conflicts_with_all = ["base", "head", "replay"])]
+    #[arg(long, value_name = "FILE", requires = "log", conflicts_with_all = ["base", "head", "replay", "json", "markdown", "junit", "append", "baseline", "trend"])]
     page: Option<PathBuf>,
 }
 

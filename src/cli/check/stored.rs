@@ -7,7 +7,7 @@ use crate::check::baseline::{Baseline, Run};
 use crate::check::metric::Profile;
 use crate::check::trial::{Offered, Trial};
 use crate::clock::Nanos;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::report::{Environment, files};
 use crate::sys::machine;
 use crate::sys::signal::{self, Stop};
@@ -21,23 +21,25 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
     let known = (!saves || path.exists())
         .then(|| in_file(path, Baseline::read))
         .transpose()?;
-    let head = flags
-        .head
-        .clone()
-        .ok_or_else(|| Error::Usage("give the server as --head".into()))?;
-    let mut trial = flags.trial_of(head.clone(), head)?;
+    let mut trial = flags.trial_of_head()?;
     if let Some(baseline) = &known {
         follow(&mut trial, baseline);
     }
     let stop = Stop::new()?;
     signal::stop_on_signals(&stop)?;
     let environment = Environment::of(machine::look()); // Before this thread is pinned.
-    let run = trial.run_alone(&environment, &stop, &mut super::progress);
-    super::clear_progress();
-    if let Some(signal) = stop.signal() {
-        return Ok(ExitCode::from(128 + signal as u8));
-    }
-    let run = run?;
+    let nothing = trial.nothing(&environment);
+    let is_in_vain = |known: &Baseline| known.refusal_of(&nothing.environment).is_some();
+    let run = if known.as_ref().is_some_and(is_in_vain) {
+        nothing // There is no need to measure what will not be compared.
+    } else {
+        let run = trial.run_alone(&environment, &stop, &mut super::progress);
+        super::clear_progress();
+        if let Some(signal) = stop.signal() {
+            return Ok(ExitCode::from(128 + signal as u8));
+        }
+        run?
+    };
     match known {
         Some(baseline) if !saves => {
             let story = baseline.story(&run);
@@ -50,10 +52,10 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
 
 /// The same blocks, slices and rate as those that were stored.
 fn follow(trial: &mut Trial, baseline: &Baseline) {
-    trial.blocks = baseline.blocks();
+    trial.blocks = trial.blocks.or(baseline.blocks());
     for &profile in &trial.profiles.clone() {
         if let Some((slice, rate)) = baseline.load(profile) {
-            trial.slice = Some(Nanos(slice));
+            trial.slice = trial.slice.or(Some(Nanos(slice)));
             if let (Profile::Open, Some(rate)) = (profile, rate) {
                 trial.offered = Offered::Rate(rate);
             }
@@ -76,9 +78,9 @@ fn save(flags: &Flags, known: Option<Baseline>, run: Run) -> Result<ExitCode> {
         }
     };
     files::write_whole(path, &baseline.json())?;
-    let runs = baseline.runs.len();
+    let (runs, apart) = (baseline.runs.len(), baseline.runs_apart());
     println!(
-        "{}: {runs} stored, it takes 3 or more, from different hours",
+        "{}: {runs} stored, {apart} of them an hour apart; it takes 3 of these",
         path.display()
     );
     Ok(ExitCode::SUCCESS)
