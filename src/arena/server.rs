@@ -131,7 +131,7 @@ impl Server {
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let ours = affinity::allowed();
         affinity::keep_to(if cpus.is_empty() { &ours } else { cpus })?; // Children inherit it.
-        let spawned = child::tie(&mut command).spawn();
+        let spawned = child::spawn(&mut command);
         affinity::keep_to(&ours)?;
         let mut child = spawned.map_err(|cause| {
             let program = command.get_program().display();

@@ -191,7 +191,7 @@ mod tests {
     }
 
     fn slower() -> Story {
-        story(record(10, &Head { p50: 1.1, ..ALIKE }))
+        story(record(12, &Head { p50: 1.1, ..ALIKE }))
     }
 
     #[test]
@@ -199,7 +199,7 @@ mod tests {
         let annotations = slower().annotations();
         assert_eq!(annotations.len(), 1);
         assert!(annotations[0].starts_with("::error title=urecho check%3A p50 REGRESSED::p50 +"));
-        assert!(story(record(10, &ALIKE)).annotations().is_empty());
+        assert!(story(record(12, &ALIKE)).annotations().is_empty());
     }
 
     #[test]
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_summary_has_sixty_kilobytes_at_most() {
-        let mut record = record(10, &ALIKE);
+        let mut record = record(12, &ALIKE);
         let what = "\u{e4}".repeat(SUMMARY);
         record.head.failure = Some(Failure {
             restart: 1,

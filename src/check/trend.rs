@@ -3,7 +3,7 @@
 //! A check compares two versions. What creeps, each step smaller than what matters, is seen in the row of them only. Such
 //! a row is of absolute figures, from days on which the machine was fast and days on which it was slow: it shows where to
 //! look, and decides nothing. Checks of another machine, version or load are no part of it. Where a row changed is for
-//! [`change_points`] to find.
+//! [`change_points()`] to find.
 
 use std::collections::BTreeMap;
 

@@ -252,8 +252,9 @@ impl Trial {
             sides,
             profiles: &self.profiles,
             guard: self.load.warmup,
-            // As many servers, each with connections for each load.
-            overhead: Nanos(tried.0 * (sides * loads) as u64),
+            // As many servers, each started once, with connections for each load: of the two, nobody knows which takes
+            // longer.
+            overhead: Nanos(tried.0 * (sides * (loads + 1)) as u64 / 2),
             connections: self.load.connections,
             rate: if self.profiles.contains(&Profile::Open) {
                 offered

@@ -65,11 +65,11 @@ pub(super) struct Flags {
     /// How long all of it may take. A restart that has begun is finished
     #[arg(long, value_name = "TIME", default_value = "150s", value_parser = shape::some_time)]
     budget: Nanos,
-    /// How often both servers are started afresh, at most. It looks after 10, and is over if that is enough
+    /// How often both servers are started afresh, at most. It looks after 12, and is over if that is enough
     #[arg(long, value_name = "N", default_value_t = LAST_LOOK as u32, value_parser = super::at_least_one)]
     restarts: u32,
     /// Blocks in a restart; in each, both servers have two slices. Beside an open loop the closed one has half of
-    /// them [default: what fits the budget, 3 to 16]
+    /// them [default: what fits the budget, 3 to 12]
     #[arg(long, value_name = "N", value_parser = super::at_least_one)]
     blocks: Option<u32>,
     /// How long a slice is measured [default: long enough for 1,000 messages and 4 for each connection, 20ms to 1s, if the

@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 /// Keeps this process to small pages (PR_SET_THP_DISABLE, prctl(2)). The allocator asks for huge ones, and a server
 /// with 10,000 connections then has 2 MiB resident for every few kilobytes in use: 30 MB instead of 11 (measured).
 ///
-/// Inherited by children; `child::tie` undoes it there.
+/// Inherited by children; `child::spawn` undoes it there.
 pub fn small_pages() {
     let _ = nix::sys::prctl::set_thp_disable(true); // A kernel without huge pages has nothing to disable.
 }

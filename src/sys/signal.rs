@@ -71,7 +71,8 @@ pub fn stop_on_signals(stop: &Stop) -> Result<()> {
             stop.fire();
         }
         if let Ok(signal) = signals.wait() {
-            // No destructors: somebody has asked twice, and the kernel cleans up behind us.
+            // No destructors: somebody has asked twice. The kernel cleans up behind us, but for what our children started.
+            super::child::kill_groups();
             // SAFETY: _exit(2) only ends the process.
             unsafe { libc::_exit(128 + signal as i32) }
         }

@@ -64,7 +64,7 @@ pub fn context_switches(pid: i32) -> Option<(u64, u64)> {
     sum
 }
 
-/// The processes of a process group: a child that was [tied](crate::sys::child::tie), and all that it has started and
+/// The processes of a process group: a child that was [spawned](crate::sys::child::spawn), and all that it has started and
 /// that did not leave. proc_pid_stat(5).
 pub fn group(leader: i32) -> Vec<i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();

@@ -6,6 +6,9 @@ use std::process::Command;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use urecho::check::decision::{self, Decision};
+use urecho::check::proof::{self, Outcome};
+use urecho::check::verdict::Verdict;
 
 use crate::reports::{self, Measuring};
 use crate::support::{self, assert_says};
@@ -137,11 +140,7 @@ fn a_server_may_say_itself_that_it_listens() {
 
 #[test]
 fn the_budget_is_kept_though_more_was_planned() {
-    let measured = check(
-        &serve(""),
-        &serve(""),
-        "--budget 1s --restarts 1000",
-    );
+    let measured = check(&serve(""), &serve(""), "--budget 1s --restarts 1000");
     let report = measured.report(3);
     assert_eq!(report["record"]["ended"], "budget");
     // All that was planned would take minutes.
@@ -387,4 +386,49 @@ fn checks_in_a_row_are_appended_and_shown() {
         &run_tiny(&["--trend", row], 0).stdout,
         &["2 checks in a row"],
     );
+}
+
+/// The committed log of self-tests, and the page that is made from it.
+fn proof() -> (Vec<Outcome>, String) {
+    let read = |name: &str| {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/check/");
+        fs::read_to_string(format!("{folder}{name}")).unwrap()
+    };
+    (proof::read(&read("log.jsonl")).unwrap(), read("README.md"))
+}
+
+#[test]
+fn the_page_of_error_rates_is_made_from_its_log() {
+    let (log, page) = proof();
+    assert_eq!(proof::page(&log), page, "make it again: bench/README.md");
+}
+
+#[test]
+fn the_verdicts_of_the_log_follow_from_its_scores() {
+    let (log, _) = proof();
+    let version = env!("CARGO_PKG_VERSION");
+    let mut judged_again = 0;
+    for outcome in log
+        .iter()
+        .filter(|outcome| outcome.environment["urecho"] == version)
+    {
+        for judged in outcome.metrics.iter().filter(|judged| judged.gates) {
+            let scores = &outcome.scores[&judged.metric];
+            let matters = judged.metric.matters();
+            let effect = judged.metric.effect(matters, judged.base.unwrap());
+            let decide = |scores: &[f64]| {
+                decision::decide(scores, effect, decision::alpha(outcome.scores.len())).decision
+            };
+            // Of the restarts of the look that decided: the scores are of all that there were.
+            let verdict = match decide(&scores[..judged.restarts]) {
+                Decision::Regressed => Verdict::Regressed,
+                Decision::Improved => Verdict::Improved,
+                Decision::Passed => Verdict::Passed,
+                Decision::Inconclusive { .. } => Verdict::Inconclusive,
+            };
+            assert_eq!(verdict, judged.verdict, "{} {judged:?}", outcome.planted);
+            judged_again += 1;
+        }
+    }
+    assert!(judged_again > 0);
 }

@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -238,6 +239,27 @@ fn connections_that_do_not_fit_at_once_are_opened_for_each_slice() {
         measured.stdout.contains("opened for each slice"),
         "{measured}"
     );
+}
+
+#[test]
+fn a_second_signal_ends_what_servers_have_started_too() {
+    let folder = TempDir::new().unwrap();
+    let script = folder.path().join("server");
+    let id = folder.path().join("id");
+    // A server that never listens, and has a child.
+    let text = "sleep 600 & echo $! > \"$1.new\"; mv \"$1.new\" \"$1\"; wait";
+    std::fs::write(&script, text).unwrap();
+    let subject = format!("a=sh {} {} {{port}}", script.display(), id.display());
+    let measuring = Measuring::compare(&[subject], SHORT);
+    support::until("the server's child", || id.exists());
+    measuring.signal(Signal::SIGINT);
+    measuring.signal(Signal::SIGTERM);
+    let child = std::fs::read_to_string(&id).unwrap();
+    support::until("its end", || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.trim()));
+        stat.map_or(true, |stat| stat.contains(") Z ")) // Nobody may care for an orphan's end.
+    });
+    assert!(matches!(measuring.wait().code, Some(130 | 143)));
 }
 
 #[test]

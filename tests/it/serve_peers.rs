@@ -1,6 +1,7 @@
 //! Many peers at once: stalled ones, rude ones, short-lived ones; each of the others gets its own bytes.
 
 use std::io::Write;
+use std::ops::Range;
 
 use urecho::serve::Plan;
 use urecho::serve::counters::Counters;
@@ -77,12 +78,16 @@ fn two_thousand_short_connections_leave_no_slot_and_no_buffer(engine: Engine) {
 
 fn two_thousand_short_connections_leave_no_descriptor(engine: Engine) {
     let server = ServeProcess::on(engine, &["--workers", "2"]);
+    let serve = |numbers: Range<u64>| {
+        for number in numbers {
+            assert_echo(&mut server.connect(), &bytes(64, number));
+        }
+    };
+    serve(0..100); // Workers open what they need for themselves when they begin.
     let before = server.descriptors();
-    for number in 0..2000 {
-        assert_echo(&mut server.connect(), &bytes(64, number));
-    }
+    serve(100..2000);
     until("all descriptors are closed", || {
-        server.descriptors() == before
+        server.descriptors() <= before
     });
 }
 

@@ -128,15 +128,15 @@ const ALIKE: [(&str, Draw); 4] = [
 #[test]
 fn two_things_alike_are_called_worse_in_no_more_than_one_check_of_a_hundred() {
     // With an effect of next to nothing, so that the interval alone decides and nothing passes at the first look: the
-    // worst case. It is 0.9 %, ± 0.1 % in 10,000 checks.
+    // worst case. It is 0.9 %, and 10,000 checks scatter by 0.1 %.
     for (name, value) in ALIKE {
         let ends = simulated(1e-12, ALPHA, value);
         assert!(
-            ends.regressed > 0.5 && ends.regressed <= 1.0,
+            ends.regressed > 0.5 && ends.regressed <= 1.2,
             "{name}: {ends:?}"
         );
         assert!(
-            ends.improved > 0.5 && ends.improved <= 1.0,
+            ends.improved > 0.5 && ends.improved <= 1.2,
             "{name}: {ends:?}"
         );
     }
@@ -146,7 +146,7 @@ fn two_things_alike_are_called_worse_in_no_more_than_one_check_of_a_hundred() {
 fn what_is_worse_by_just_what_matters_passes_in_no_more_than_one_check_of_a_hundred() {
     for (name, value) in ALIKE {
         let ends = simulated(EFFECT, ALPHA, |chance| EFFECT + 0.02 * value(chance));
-        assert!(ends.passed <= 1.0, "{name}: {ends:?}");
+        assert!(ends.passed <= 1.2, "{name}: {ends:?}");
     }
 }
 

@@ -17,13 +17,14 @@ use crate::load::schedule::{Arrivals, Pace, Rate};
 use crate::load::{self, Plan};
 use crate::report::{Environment, files};
 use crate::serve::engine::Engine;
+use crate::serve::inject::Injection;
 use crate::sys::machine;
 use crate::sys::signal::{self, Stop};
 
 /// What is in head, in turns: nothing, another layout, or slowness. Most of the checks are of two things alike, because
 /// it takes ten times as many of them to show 1 % as it takes others to show 90 %. 200 ns of CPU time are some 5 % of p50
 /// and 3 % of throughput on the reference machine.
-const TURNS: [&str; 14] = [
+const TURNS: [&str; 13] = [
     "A/A",
     "A/A'",
     "spin=200ns",
@@ -34,7 +35,6 @@ const TURNS: [&str; 14] = [
     "spin=200ns",
     "A/A",
     "A/A'",
-    "stall=5ms/100ms",
     "A/A",
     "A/A'",
     "spin=200ns",
@@ -57,6 +57,10 @@ pub(super) struct SelfTest {
     /// How many checks; without it, until it is stopped
     #[arg(long, value_name = "N", requires = "self_test", value_parser = crate::cli::at_least_one)]
     runs: Option<u32>,
+    /// What is in head, in turns: `A/A` for the same, `A/A'` for the same laid out differently in memory, or slowness, as in
+    /// `spin=200ns`, `delay=20us` and `stall=5ms/1s` [default: ten of 13 are of two alike, three are `spin=200ns`]
+    #[arg(long, value_name = "WHAT,...", value_delimiter = ',', value_parser = plantable, requires = "self_test")]
+    turns: Vec<String>,
     /// The log of the self-tests: a line of JSON for each
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
@@ -70,6 +74,15 @@ impl SelfTest {
     pub(super) fn is_meant(&self) -> bool {
         self.self_test || self.page.is_some()
     }
+}
+
+fn plantable(text: &str) -> std::result::Result<String, String> {
+    if !text.starts_with("A/A") {
+        Injection::parse(text)?;
+    } else if !["A/A", "A/A'"].contains(&text) {
+        return Err("write `A/A`, `A/A'`, or slowness, as in `spin=200ns`".into());
+    }
+    Ok(text.into())
 }
 
 pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
@@ -94,12 +107,16 @@ fn rehearse(flags: &Flags, log: &Path) -> Result<ExitCode> {
     } else {
         0
     };
+    let mut turns: Vec<&str> = flags.self_test.turns.iter().map(String::as_str).collect();
+    if turns.is_empty() {
+        turns.extend(TURNS);
+    }
     let runs = flags
         .self_test
         .runs
         .map_or(usize::MAX, |runs| runs as usize);
     for turn in (done..).take(runs) {
-        let planted = TURNS[turn % TURNS.len()];
+        let planted = turns[turn % turns.len()];
         let competing = turn % COMPETING == COMPETING - 1;
         let mut trial = flags.trial_of(base()?, head(planted)?)?;
         trial.load.seed = RandomState::new().hash_one(turn) >> 32;
