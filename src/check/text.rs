@@ -159,11 +159,51 @@ pub(super) fn change(judged: &Judged) -> String {
     format!("{metric} {change} ({base} to {head})")
 }
 
-/// `+6.0 %`.
+/// From this change on, 900 %, a factor is easier to read.
+const FACTOR: f64 = 9.0;
+
+/// `+6.0 %`, or `x12`.
 fn signed(share: f64) -> String {
+    if share >= FACTOR {
+        return percent(share);
+    }
     format!("{:+.1} %", share * 100.0)
 }
 
+/// `6.0 %`, or `x12`.
 fn percent(share: f64) -> String {
+    if share >= FACTOR {
+        return format!("x{:.0}", 1.0 + share);
+    }
     format!("{:.1} %", share * 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_shares_and_large_ones_factors() {
+        for (share, text) in [(0.06, "+6.0 %"), (-0.5, "-50.0 %"), (1202.9, "x1204")] {
+            assert_eq!(signed(share), text);
+        }
+        assert_eq!(
+            (percent(0.08), percent(17.7)),
+            ("8.0 %".into(), "x19".into())
+        );
+    }
+
+    #[test]
+    fn columns_do_not_run_into_each_other() {
+        let row = columns(&[
+            "p50",
+            "21.4 µs",
+            "25.3 ms",
+            "x1204",
+            "-95.2 % .. x1204",
+            "3.0 %",
+            "REGRESSED",
+        ]);
+        assert_eq!(row.split_whitespace().count(), 13, "{row}");
+    }
 }
