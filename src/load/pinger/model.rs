@@ -11,7 +11,7 @@ use crate::load::payload::{Mismatch, Voice};
 use crate::load::sizes::Sizes;
 
 /// Runs of every kind. Miri is three orders of magnitude slower.
-const SEEDS: u64 = if cfg!(miri) { 6 } else { 3_000 };
+const SEEDS: u64 = if cfg!(miri) { 3 } else { 3_000 };
 
 /// Messages asked for in one run.
 const MESSAGES: usize = if cfg!(miri) { 20 } else { 60 };

@@ -10,7 +10,7 @@ mod world;
 use world::{Ends, World};
 
 /// Miri runs a step about 5,000 times slower.
-const SEEDS: u64 = if cfg!(miri) { 20 } else { 2_000 };
+const SEEDS: u64 = if cfg!(miri) { 10 } else { 2_000 };
 
 #[test]
 fn every_byte_comes_back_in_order_and_every_buffer_comes_home() {
