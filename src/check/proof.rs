@@ -278,8 +278,7 @@ fn planted_table(log: &[&Outcome]) -> String {
     ];
     for (name, group) in groups(log) {
         let found = count(&group, Verdict::Regressed);
-        let of = [Metric::P50, Metric::Throughput, Metric::Cpu];
-        let [p50, throughput, cpu] = of.map(|metric| told(&group, metric));
+        let [p50, throughput, cpu] = Metric::GATE.map(|metric| told(&group, metric));
         lines.push(format!(
             "| {name} | {} | {found} | {} | {} | {} | {p50} | {throughput} | {cpu} | {} |",
             group.len(),
@@ -308,8 +307,7 @@ fn power(log: &[&Outcome]) -> String {
             let found = count(&group, Verdict::Regressed);
             let often = found as f64 >= POWER * group.len() as f64;
             let name = name.trim_end_matches(" | either");
-            let [p50, throughput, cpu] =
-                [Metric::P50, Metric::Throughput, Metric::Cpu].map(|metric| change(&group, metric));
+            let [p50, throughput, cpu] = Metric::GATE.map(|metric| change(&group, metric));
             often.then(|| {
                 format!(
                     "{name}, in {found} of {} (p50 {p50}, throughput {throughput}, CPU {cpu})",

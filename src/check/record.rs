@@ -141,6 +141,14 @@ pub struct Block {
     pub head: Figures,
 }
 
+impl Record {
+    /// All blocks, of whatever load.
+    pub fn blocks(&self) -> impl Iterator<Item = &Block> {
+        let restarts = self.restarts.iter();
+        restarts.flat_map(|restart| restart.closed.iter().chain(&restart.open))
+    }
+}
+
 impl Load {
     /// CPUs of the generator; none if it was not tied to any.
     pub fn cpus(&self) -> Vec<usize> {

@@ -129,9 +129,9 @@ pub fn is_settled(record: &Record) -> bool {
 /// CPU: then one of them seems slower than it is, and nothing can be said.
 fn restless(record: &Record) -> Option<(f64, f64)> {
     let share = |side: fn(&Block) -> &Figures| {
-        let restarts = record.restarts.iter();
-        let blocks = restarts.flat_map(|restart| restart.closed.iter().chain(&restart.open));
-        let idle = blocks.filter_map(|block| side(block).idle_cpu_ratio);
+        let idle = record
+            .blocks()
+            .filter_map(|block| side(block).idle_cpu_ratio);
         median(&idle.collect::<Vec<f64>>())
     };
     let (base, head) = (share(|block| &block.base)?, share(|block| &block.head)?);
@@ -356,9 +356,8 @@ fn too_few(restarts: usize, alpha: f64) -> String {
 
 /// A word on a machine that was busy all the time: nothing was dropped for that, because servers may do it themselves.
 fn busy(record: &Record) -> Option<String> {
-    let restarts = record.restarts.iter();
-    let blocks = restarts.flat_map(|restart| restart.closed.iter().chain(&restart.open));
-    let signs: Vec<Signs> = signs(&blocks.copied().collect::<Vec<_>>(), cpus(record));
+    let blocks: Vec<Block> = record.blocks().copied().collect();
+    let signs = signs(&blocks, cpus(record));
     let usual = disturbance::usual_pressure(&signs);
     (usual > disturbance::PRESSURE).then(|| {
         format!(
