@@ -12,13 +12,13 @@
 //!
 //! ```text
 //! 6  cli      the command line: flags as typed become plans as meant; exit codes
-//!             shape (what a load is like), outputs (what it leaves behind), serve, load, bench, find_max, compare,
-//!             check
+//!             shape (what a load is like), outputs (what it leaves behind), sides (whose CPUs), status (how far it is),
+//!             serve, load, bench, find_max, compare, check
 //!    main     the binary: the allocator, and a call
 //! 5  check    did it get worse: trial (restarts until it is known) with budget, record (what was measured), metric,
 //!             disturbance (which blocks count), decision (what follows from some restarts), verdict, report, story
-//!             (what is told of it, by text and ci), proof (how often it is wrong), trend (many checks in a row),
-//!             baseline (no pair)
+//!             (what is told of it, by text and ci), proof (how often it is wrong) and trend (many checks in a row)
+//!             with lines (their files), baseline (no pair)
 //! 4  arena    where servers meet: subject, server (a child process), bout (one restart, slices interleaved), contest
 //! 3  report   what a run says: text, JSON and its schema, files, seconds; verdict (how far to trust it),
 //!             assertion (what was asked of it), search (the highest rate that keeps a promise), comparison

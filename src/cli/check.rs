@@ -6,7 +6,7 @@ mod stored;
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -21,8 +21,9 @@ use crate::check::report::{self, Check};
 use crate::check::story::Story;
 use crate::check::trend::{self, Point};
 use crate::check::trial::{News, Offered, Trial};
-use crate::cli::compare::Sides;
 use crate::cli::shape::{self, Parsed};
+use crate::cli::sides::{Sides, SidesFlags};
+use crate::cli::status;
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::load::Plan;
@@ -79,15 +80,8 @@ pub(super) struct Flags {
     /// How long messages go before that, uncounted [default: 5ms, and 20us more for each connection]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     guard: Option<Nanos>,
-    /// Threads that generate load, each with its own ring
-    #[arg(short, long, value_name = "N", default_value = "1", value_parser = super::threads)]
-    threads: u32,
-    /// CPUs of the generator [default: the last, one for each thread]
-    #[arg(long, value_name = "CPU,...", value_delimiter = ',')]
-    pin: Vec<usize>,
-    /// CPUs of each server [default: the first that the generator leaves]
-    #[arg(long, value_name = "CPU,...", value_delimiter = ',')]
-    server_pin: Vec<usize>,
+    #[command(flatten)]
+    sides: SidesFlags,
     /// Metrics that fail the build, of p50, p90, p99, p99.9, throughput, cpu and memory. They share the chance of a
     /// false alarm: each one more makes all of them blinder [default: p50,throughput,cpu, as far as the load has them]
     #[arg(long, value_name = "METRIC,...", value_delimiter = ',', value_parser = Metric::parse)]
@@ -205,7 +199,7 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
     signal::stop_on_signals(&stop)?;
     let environment = Environment::of(machine::look()); // Before this thread is pinned.
     let record = trial.run(&environment, &stop, &mut progress);
-    clear_progress();
+    status::clear();
     let check = Check::of(record);
     flags.publish(&check.story(), Some(&check))?;
     Ok(ExitCode::from(match stop.signal() {
@@ -268,8 +262,7 @@ impl Flags {
 
     /// These two, under the load that the flags ask for.
     fn trial_of(&self, base: Subject, head: Subject) -> Result<Trial> {
-        let threads = self.threads as usize;
-        let sides = Sides::new(&affinity::allowed(), threads, &self.pin, &self.server_pin)?;
+        let sides = self.sides.of(&affinity::allowed());
         Ok(Trial {
             base,
             head,
@@ -288,7 +281,7 @@ impl Flags {
         (plan.manner.sizes, plan.manner.depth) = (self.size.clone(), self.pipeline as usize);
         let guard = Nanos(5_000_000 + 20_000 * u64::from(self.connections));
         plan.warmup = self.guard.unwrap_or(guard);
-        plan.threads = self.threads.min(self.connections);
+        plan.threads = self.sides.threads.min(self.connections);
         plan.cpus = sides.generator.clone();
         plan.seed = self
             .seed
@@ -416,20 +409,10 @@ fn tell_github(story: &Story, stdout_is_taken: bool) -> Result<()> {
     append(Path::new(&path), &story.summary())
 }
 
-/// The line that shows how far it is, on a terminal only.
-fn progress(news: News) {
-    if std::io::stderr().is_terminal() {
-        let News { restart, of } = news;
-        match restart {
-            0 => eprint!("\r\x1b[Ktrying the base"),
-            restart => eprint!("\r\x1b[Krestart {restart} of {of}"),
-        }
-        let _ = std::io::stderr().flush();
-    }
-}
-
-fn clear_progress() {
-    if std::io::stderr().is_terminal() {
-        eprint!("\r\x1b[K");
+/// Shows how far a check is.
+fn progress(News { restart, of }: News) {
+    match restart {
+        0 => status::show("trying the base"),
+        restart => status::show(&format!("restart {restart} of {of}")),
     }
 }

@@ -1,7 +1,6 @@
 //! `urecho compare`.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,6 +8,8 @@ use clap::Args;
 
 use crate::arena::{self, Entry, Subject, Terms};
 use crate::cli::shape::{self, ArrivalsFlag, CloseFlag, Sources};
+use crate::cli::sides::{Sides, SidesFlags};
+use crate::cli::status;
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::load::schedule::{Pace, Rate};
@@ -63,15 +64,8 @@ pub(super) struct Flags {
     /// How long messages go before that, uncounted [default: 50ms, and 20us more for each connection]
     #[arg(long, value_name = "TIME", value_parser = crate::units::duration)]
     guard: Option<Nanos>,
-    /// Threads that generate load, each with its own ring
-    #[arg(short, long, value_name = "N", default_value = "1", value_parser = super::threads)]
-    threads: u32,
-    /// CPUs of the generator [default: the last, one for each thread]
-    #[arg(long, value_name = "CPU,...", value_delimiter = ',')]
-    pin: Vec<usize>,
-    /// CPUs of each server [default: the first that the generator leaves]
-    #[arg(long, value_name = "CPU,...", value_delimiter = ',')]
-    server_pin: Vec<usize>,
+    #[command(flatten)]
+    sides: SidesFlags,
     /// Connect from these addresses in turn, as in 127.0.1.0/24
     #[arg(long, value_name = "CIDR", value_parser = shape::sources)]
     source: Option<Sources>,
@@ -90,7 +84,7 @@ pub(super) struct Flags {
 }
 
 pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
-    let sides = Sides::of(&affinity::allowed(), flags)?;
+    let sides = flags.sides.of(&affinity::allowed());
     let subjects = flags.subjects(&sides)?;
     let plans = flags.plans(&sides);
     let stop = Stop::new()?;
@@ -108,19 +102,15 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
             break;
         }
         let terms = flags.terms(plan, &sides, subjects.len());
-        let progress = Progress {
-            cell: number + 1,
-            cells: plans.len(),
-            restarts: flags.restarts,
-        };
+        let table = format!("table {} of {}", number + 1, plans.len());
+        let restarts = flags.restarts as usize;
         let entries = arena::contest(&subjects, &terms, &stop, &mut |bout, _| {
-            let more = bout <= flags.restarts as usize;
-            if more {
-                progress.show(bout);
+            if bout <= restarts {
+                status::show(&format!("{table}, restart {bout} of {restarts}"));
             }
-            more
+            bout <= restarts
         });
-        progress.clear();
+        status::clear();
         exit = exit.max(entries.iter().map(exit_code).max().unwrap_or(0));
         comparison.cells.push(flags.cell(&terms, entries));
     }
@@ -194,7 +184,7 @@ impl Flags {
         plan.duration = self.slice.unwrap_or(more(250_000_000, 40_000));
         plan.warmup = self.guard.unwrap_or(more(50_000_000, 20_000));
         plan.sources = self.source.clone().map_or(Vec::new(), |sources| sources.0);
-        plan.threads = self.threads.min(connections);
+        plan.threads = self.sides.threads.min(connections);
         plan.cpus = sides.generator.clone();
         plan.options.congestion = self.congestion.clone();
         plan.seed = seed;
@@ -253,84 +243,5 @@ impl Flags {
             print!("{comparison}");
         }
         Ok(())
-    }
-}
-
-/// Which CPUs serve and which generate; empty where there are not enough to part.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Sides {
-    pub(super) server: Vec<usize>,
-    pub(super) generator: Vec<usize>,
-}
-
-impl Sides {
-    fn of(allowed: &[usize], flags: &Flags) -> Result<Sides> {
-        Sides::new(
-            allowed,
-            flags.threads as usize,
-            &flags.pin,
-            &flags.server_pin,
-        )
-    }
-
-    /// One CPU for the servers, unless more were asked for: that is what one worker needs, and what a generator of one
-    /// thread can saturate.
-    pub(super) fn new(
-        allowed: &[usize],
-        threads: usize,
-        pin: &[usize],
-        server_pin: &[usize],
-    ) -> Result<Sides> {
-        let generator = match pin {
-            [] if allowed.len() < 2 => Vec::new(),
-            [] => {
-                let free: Vec<usize> = allowed
-                    .iter()
-                    .copied()
-                    .filter(|cpu| !server_pin.contains(cpu))
-                    .collect();
-                let keep = if server_pin.is_empty() { 1 } else { 0 };
-                free[free.len() - threads.min(free.len().saturating_sub(keep))..].to_vec()
-            }
-            pin => pin.to_vec(),
-        };
-        let server = match server_pin {
-            [] if generator.is_empty() => Vec::new(),
-            [] => allowed
-                .iter()
-                .copied()
-                .find(|cpu| !generator.contains(cpu))
-                .into_iter()
-                .collect(),
-            asked => asked.to_vec(),
-        };
-        Ok(Sides { server, generator })
-    }
-}
-
-/// The line that shows how far it is, on a terminal only.
-struct Progress {
-    cell: usize,
-    cells: usize,
-    restarts: u32,
-}
-
-impl Progress {
-    fn show(&self, bout: usize) {
-        if std::io::stderr().is_terminal() {
-            let Progress {
-                cell,
-                cells,
-                restarts,
-            } = self;
-            eprint!("\r\x1b[Ktable {cell} of {cells}, restart {bout} of {restarts}");
-            let _ = std::io::stderr().flush();
-        }
-    }
-
-    fn clear(&self) {
-        if std::io::stderr().is_terminal() {
-            eprint!("\r\x1b[K");
-        }
     }
 }

@@ -10,6 +10,8 @@ mod load;
 mod outputs;
 mod serve;
 mod shape;
+mod sides;
+mod status;
 
 use std::ops::RangeInclusive;
 use std::process::ExitCode;

@@ -11,6 +11,7 @@ use super::{Flags, append, in_file};
 use crate::arena::{Server, Subject};
 use crate::check::proof::{self, Outcome};
 use crate::check::report::Check;
+use crate::cli::status;
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::load::schedule::{Arrivals, Pace, Rate};
@@ -27,17 +28,17 @@ use crate::sys::signal::{self, Stop};
 const TURNS: [&str; 13] = [
     "A/A",
     "A/A'",
-    "spin=200ns",
+    "spin=250ns",
     "A/A",
     "A/A'",
     "A/A",
     "A/A'",
-    "spin=200ns",
+    "spin=250ns",
     "A/A",
     "A/A'",
     "A/A",
     "A/A'",
-    "spin=200ns",
+    "spin=250ns",
 ];
 
 /// One check of so many has a second load beside it. Nothing that divides the turns, so that all of them have one.
@@ -58,7 +59,7 @@ pub(super) struct SelfTest {
     #[arg(long, value_name = "N", requires = "self_test", value_parser = crate::cli::at_least_one)]
     runs: Option<u32>,
     /// What is in head, in turns: `A/A` for the same, `A/A'` for the same laid out differently in memory, or slowness, as in
-    /// `spin=200ns`, `delay=20us` and `stall=5ms/1s` [default: ten of 13 are of two alike, three are `spin=200ns`]
+    /// `spin=200ns`, `delay=20us` and `stall=5ms/1s` [default: ten of 13 are of two alike, three are `spin=250ns`]
     #[arg(long, value_name = "WHAT,...", value_delimiter = ',', value_parser = plantable, requires = "self_test")]
     turns: Vec<String>,
     /// The log of the self-tests: a line of JSON for each
@@ -122,7 +123,7 @@ fn rehearse(flags: &Flags, log: &Path) -> Result<ExitCode> {
         trial.load.seed = RandomState::new().hash_one(turn) >> 32;
         let competitor = competing.then(Competitor::start).transpose()?;
         let record = trial.run(&environment, &stop, &mut super::progress);
-        super::clear_progress();
+        status::clear();
         drop(competitor);
         if let Some(signal) = stop.signal() {
             return Ok(ExitCode::from(128 + signal as u8));

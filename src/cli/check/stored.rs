@@ -6,6 +6,7 @@ use super::{Flags, in_file};
 use crate::check::baseline::{Baseline, Run};
 use crate::check::metric::Profile;
 use crate::check::trial::{Offered, Trial};
+use crate::cli::status;
 use crate::clock::Nanos;
 use crate::error::Result;
 use crate::report::{Environment, files};
@@ -34,7 +35,7 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
         nothing // There is no need to measure what will not be compared.
     } else {
         let run = trial.run_alone(&environment, &stop, &mut super::progress);
-        super::clear_progress();
+        status::clear();
         if let Some(signal) = stop.signal() {
             return Ok(ExitCode::from(128 + signal as u8));
         }
