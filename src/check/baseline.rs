@@ -8,16 +8,17 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::check::decision;
+use crate::check::decision::{self, Finding};
 use crate::check::disturbance::{self, Signs};
 use crate::check::metric::{Metric, Profile};
-use crate::check::record::{Inconclusive, Terms};
+use crate::check::record::Terms;
 use crate::check::story::{Story, under};
 use crate::check::verdict::{Judged, Judgement, Verdict, over_all};
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::report::comparison::Figures;
-use crate::stats::{median, signed_rank};
+use crate::stats::median;
+use crate::stats::signed_rank::{self, Estimate};
 
 /// The version of a stored file's shape.
 pub const SCHEMA: &str = "urecho.baseline/1";
@@ -171,12 +172,11 @@ impl Baseline {
             Some(_) => Verdict::Inconclusive,
             None => over_all(&metrics, &run.terms.gate),
         };
-        let exit_code = match (verdict, run.terms.inconclusive) {
-            (Verdict::Regressed, _) => 1,
-            (Verdict::Inconclusive, Inconclusive::Pass) if refusal.is_none() => 0,
-            (Verdict::Inconclusive, Inconclusive::Fail) if refusal.is_none() => 1,
-            (Verdict::Inconclusive | Verdict::Failed, _) => 3,
-            (Verdict::Improved | Verdict::Passed, _) => 0,
+        let exit_code = match verdict {
+            _ if refusal.is_some() => 3,
+            Verdict::Regressed => 1,
+            Verdict::Improved | Verdict::Passed => 0,
+            Verdict::Inconclusive | Verdict::Failed => run.terms.inconclusive.exit_code(),
         };
         Judgement {
             verdict,
@@ -258,29 +258,21 @@ impl Baseline {
         let (least, most) = apart.fold((0.0_f64, 0.0_f64), |(least, most), score| {
             (least.min(score), most.max(score))
         });
-        let effect = metric.effect(run.terms.matters(metric), base);
-        judged.matters = Some(metric.change(effect).abs());
-        judged.change = Some(metric.change(estimate.middle));
-        let Some((low, high)) = estimate.interval else {
-            judged.why = Some(format!("{} restarts have no interval", figures.len()));
-            return judged;
-        };
         // Today may be as far from the middle of the stored runs as any of them, in either direction.
-        let (low, high) = (low - (most - least), high + (most - least));
-        judged.interval = Some(metric.changes((low, high)));
+        let wider = |(low, high)| (low - (most - least), high + (most - least));
+        let estimate = Estimate {
+            interval: estimate.interval.map(wider),
+            ..estimate
+        };
+        let effect = metric.effect(run.terms.matters(metric), base);
+        judged.settle(&Finding::of(Some(estimate), effect), effect);
         let apart = self.runs_apart();
-        if apart < RUNS {
-            judged.why = Some(format!(
+        if judged.interval.is_none() {
+            judged.unsettle(format!("{} restarts have no interval", figures.len()));
+        } else if apart < RUNS {
+            judged.unsettle(format!(
                 "it takes {RUNS} stored runs, an hour apart, to show how far runs lie apart; there are {apart}"
             ));
-        } else if low > 0.0 && estimate.middle >= effect {
-            judged.verdict = Verdict::Regressed;
-        } else if high < 0.0 && estimate.middle <= -effect {
-            judged.verdict = Verdict::Improved;
-        } else if high < effect {
-            judged.verdict = Verdict::Passed;
-        } else {
-            judged.could_have_seen = Some(metric.change(effect.max(estimate.middle - low)).abs());
         }
         judged
     }
@@ -318,6 +310,7 @@ impl Run {
 mod tests {
     use super::*;
     use crate::check::made_up::{ALIKE, figures, record};
+    use crate::check::record::Inconclusive;
 
     /// A run on a day of this slowness, with luck of half a percent.
     fn run(day: f64) -> Run {

@@ -24,6 +24,10 @@ const MOST: usize = 12;
 /// Fewer have no middle to speak of.
 const LEAST: usize = 3;
 
+/// Restarts that a budget is divided among. If there are to be more than these, they take what is left of it: to make
+/// slices shorter for them would weaken the first look, at which most checks are over.
+pub const PLANNED: usize = 20;
+
 /// What a slice takes besides guard and measuring: notice, the last answers, and a moment for the server to sleep.
 const BESIDES: Nanos = Nanos(3_000_000);
 
@@ -33,7 +37,7 @@ const RESERVE: u64 = 20;
 /// What has to fit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Work<'a> {
-    /// Restarts, at most.
+    /// Restarts that have to fit.
     pub restarts: usize,
     /// Servers that take turns.
     pub sides: usize,
@@ -103,9 +107,31 @@ impl Work<'_> {
     }
 }
 
-/// True if something that took `longest` so far still fits.
-pub fn fits(now: Nanos, longest: Nanos, deadline: Nanos) -> bool {
-    now + longest + Nanos(longest.0 / RESERVE) <= deadline
+/// The time that is left for restarts, as they take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    deadline: Nanos,
+    /// When the last one began, and what the longest took.
+    last: Nanos,
+    longest: Nanos,
+}
+
+impl Left {
+    /// The first restart is to begin, and all to be over at the deadline.
+    pub fn new(now: Nanos, deadline: Nanos) -> Left {
+        Left {
+            deadline,
+            last: now,
+            longest: Nanos(0),
+        }
+    }
+
+    /// Another restart is to begin: true if there is time even if it takes as long as the longest.
+    pub fn takes_another(&mut self, now: Nanos) -> bool {
+        self.longest = self.longest.max(now - self.last);
+        self.last = now;
+        now + self.longest + Nanos(self.longest.0 / RESERVE) <= self.deadline
+    }
 }
 
 #[cfg(test)]
@@ -178,7 +204,11 @@ mod tests {
 
     #[test]
     fn what_takes_longer_than_what_is_left_does_not_fit() {
-        assert!(fits(Nanos(79), Nanos(20), Nanos(100)));
-        assert!(!fits(Nanos(80), Nanos(20), Nanos(100)));
+        let mut left = Left::new(Nanos(0), Nanos(100));
+        let begins = [0, 20, 30, 79, 80].map(|now| left.takes_another(Nanos(now)));
+        assert_eq!(begins, [true, true, true, false, false]);
+        let mut left = Left::new(Nanos(0), Nanos(100));
+        let begins = [20, 40, 60, 79].map(|now| left.takes_another(Nanos(now)));
+        assert_eq!(begins, [true; 4]);
     }
 }

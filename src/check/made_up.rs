@@ -56,7 +56,7 @@ pub(super) fn restart(number: usize, head: &Head) -> Restart {
     }
 }
 
-/// A check of so many restarts, out of 20.
+/// A check of so many restarts, out of [`LAST_LOOK`].
 pub(super) fn record(restarts: usize, head: &Head) -> Record {
     let side = |name: &str| Side {
         command: format!("./{name} {{port}}"),

@@ -9,8 +9,8 @@
 //! All else is pure. [`metric`] is what can get worse. [`disturbance`] says which blocks count, before anybody looks at
 //! a score; [`decision`] what follows from the values of some restarts; [`verdict`] what follows from a whole record. The
 //! [`report`] is for programs; a [`story`] is drawn by `text` for people, and by `ci` for build servers. How often all this
-//! is wrong is counted by [`proof`]; many checks in a row are a [`trend`].
-//! A [`baseline`] is for those who cannot run a pair.
+//! is wrong is counted by [`proof`]; many checks in a row are a [`trend`]; both are files of `lines`. A [`baseline`] is
+//! for those who cannot run a pair.
 //! Why not simply A for a minute and then B: Abedi & Brecht, Conducting repeatable experiments in highly variable
 //! cloud computing environments (2017).
 
@@ -19,6 +19,7 @@ pub mod budget;
 mod ci;
 pub mod decision;
 pub mod disturbance;
+mod lines;
 #[cfg(test)]
 mod made_up;
 pub mod metric;

@@ -105,6 +105,17 @@ pub enum Inconclusive {
     Fail,
 }
 
+impl Inconclusive {
+    /// The exit code that it means.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Inconclusive::Tell => 3,
+            Inconclusive::Pass => 0,
+            Inconclusive::Fail => 1,
+        }
+    }
+}
+
 /// Why a check is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::lines;
 use crate::check::metric::Metric;
 use crate::check::story::Story;
 use crate::check::verdict::Verdict;
@@ -62,27 +63,18 @@ impl Point {
 
     /// As a line of the file.
     pub fn line(&self) -> String {
-        serde_json::to_string(self).expect("plain data has no way to fail") + "\n"
+        lines::line(self)
     }
 }
 
-/// Reads a file of points. Errors: [`Error::Usage`] at the first line that is none.
+/// Reads a file of points. Errors: [`Error::Usage`] if it is none.
 pub fn read(text: &str) -> Result<Vec<Point>> {
-    let lines = text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(number, line)| {
-            let wrong = |what: String| Error::Usage(format!("line {}: {what}", number + 1));
-            let point: Point = serde_json::from_str(line)
-                .map_err(|cause| wrong(format!("no point of a trend: {cause}")))?;
-            if point.schema != SCHEMA || point.head.values().any(|figure| *figure <= 0.0) {
-                return Err(wrong(format!("no point that {SCHEMA} allows")));
-            }
-            Ok(point)
-        })
-        .collect()
+    let points: Vec<Point> = lines::read(text, SCHEMA)?;
+    let figures = || points.iter().flat_map(|point| point.head.values());
+    match figures().find(|&&figure| figure <= 0.0) {
+        Some(figure) => Err(Error::Usage(format!("no point has a figure of {figure}"))),
+        None => Ok(points),
+    }
 }
 
 /// What the row says, for people.
@@ -183,6 +175,6 @@ mod tests {
         let points = [point(1, 80_000.0), point(2, 0.1 + 0.2)];
         let text: String = points.iter().map(Point::line).collect();
         assert_eq!(read(&text).unwrap(), points);
-        assert!(read("{}").is_err());
+        assert!(read(&point(3, 0.0).line()).is_err(), "it has no logarithm");
     }
 }

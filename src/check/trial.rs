@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::arena::{self, Entry, Found, Subject};
 use crate::check::baseline::{Run, Solo};
-use crate::check::budget::{self, Work};
+use crate::check::budget::{self, Left, Work};
 use crate::check::decision::FIRST_LOOK;
 use crate::check::metric::Profile;
 use crate::check::record::{Block, Ended, Failure, Load, Record, Restart, Side, Terms};
@@ -87,15 +87,13 @@ impl Trial {
             record.elapsed_ns = (clock::now() - begin).0;
             return record;
         };
-        let deadline = begin + Nanos(record.terms.budget_ns);
-        let (mut last, mut longest) = (clock::now(), Nanos(0));
+        let mut left = Left::new(clock::now(), begin + Nanos(record.terms.budget_ns));
         let mut ended = Ended::Restarts;
         let subjects = [self.base.clone(), self.head.clone()];
         let entries = arena::contest(&subjects, &terms, stop, &mut |restart, entries| {
-            let now = clock::now();
-            (longest, last) = (longest.max(now - last), now);
+            let fits = left.takes_another(clock::now());
             record.fill(entries);
-            let over = record.over(restart, entries, (now, longest, deadline));
+            let over = record.over(restart, entries, fits);
             match over {
                 Some(over) => ended = over,
                 None => news(News { restart, of }),
@@ -127,15 +125,15 @@ impl Trial {
         let Some(terms) = self.prepare(&mut record, begin, 1, stop) else {
             return Err(classed(record.base.failure));
         };
-        let deadline = begin + Nanos(self.terms.budget_ns);
-        let (mut last, mut longest) = (clock::now(), Nanos(0));
+        let mut left = Left::new(clock::now(), begin + Nanos(self.terms.budget_ns));
         let subjects = [self.head.clone()];
         let mut entries = arena::contest(&subjects, &terms, stop, &mut |restart, entries| {
-            let now = clock::now();
-            (longest, last) = (longest.max(now - last), now);
-            news(News { restart, of });
-            let fits = restart == 1 || budget::fits(now, longest, deadline);
-            restart <= of && fits && entries[0].failure.is_none()
+            let fits = left.takes_another(clock::now()) || restart == 1;
+            let more = restart <= of && fits && entries[0].failure.is_none();
+            if more {
+                news(News { restart, of });
+            }
+            more
         });
         let entry = entries.remove(0);
         if let Some(failure) = entry.failure {
@@ -248,7 +246,7 @@ impl Trial {
         let capacity = record.capacity_per_s.unwrap_or(0.0);
         let offered = self.offered.of(capacity);
         let work = Work {
-            restarts: self.terms.restarts,
+            restarts: self.terms.restarts.min(budget::PLANNED),
             sides,
             profiles: &self.profiles,
             guard: self.load.warmup,
@@ -320,19 +318,14 @@ impl Record {
     }
 
     /// Why there is to be no further restart, if there is not.
-    fn over(
-        &self,
-        restart: usize,
-        entries: &[Entry],
-        (now, longest, deadline): (Nanos, Nanos, Nanos),
-    ) -> Option<Ended> {
+    fn over(&self, restart: usize, entries: &[Entry], fits: bool) -> Option<Ended> {
         if entries.iter().any(|entry| entry.failure.is_some()) {
             Some(Ended::Failed)
         } else if restart > self.terms.restarts {
             Some(Ended::Restarts)
         } else if restart == FIRST_LOOK + 1 && verdict::is_settled(self) {
             Some(Ended::Decided)
-        } else if restart > 1 && !budget::fits(now, longest, deadline) {
+        } else if restart > 1 && !fits {
             Some(Ended::Budget)
         } else {
             None

@@ -5,10 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::decision::{self, Decision, FIRST_LOOK};
+use crate::check::decision::{self, Decision, FIRST_LOOK, Finding};
 use crate::check::disturbance::{self, Disturbance, Signs};
 use crate::check::metric::Metric;
-use crate::check::record::{Block, Ended, Inconclusive, Load, Record, Restart, Terms};
+use crate::check::record::{Block, Ended, Load, Record, Restart, Terms};
 use crate::report::comparison::{ASLEEP, Figures};
 use crate::stats::median;
 
@@ -82,7 +82,9 @@ pub fn judge(record: &Record) -> Judgement {
         .map(|metric| judge_metric(record, metric))
         .collect();
     if restless(record).is_some() {
-        metrics.iter_mut().for_each(Judged::forget);
+        let spoilt = "one side slows the other down";
+        let all = metrics.iter_mut();
+        all.for_each(|judged| judged.unsettle(spoilt.into()));
     }
     let failed = [&record.base, &record.head].map(|side| side.failure.as_ref());
     let verdict = if failed.iter().any(Option::is_some) {
@@ -93,11 +95,7 @@ pub fn judge(record: &Record) -> Judgement {
     let exit_code = match verdict {
         Verdict::Regressed => 1,
         Verdict::Improved | Verdict::Passed => 0,
-        Verdict::Inconclusive => match record.terms.inconclusive {
-            Inconclusive::Tell => 3,
-            Inconclusive::Pass => 0,
-            Inconclusive::Fail => 1,
-        },
+        Verdict::Inconclusive => record.terms.inconclusive.exit_code(),
         Verdict::Failed => {
             let codes = failed.iter().flatten().map(|failure| failure.exit_code);
             codes.max().unwrap_or(5)
@@ -204,36 +202,41 @@ fn look(record: &Record, metric: Metric, restarts: &[Restart]) -> Judged {
     };
     let effect = metric.effect(record.terms.matters(metric), base);
     let scores: Vec<f64> = values.iter().map(|value| value.score).collect();
-    let finding = decision::decide(&scores, effect, alpha);
-    judged.matters = Some(metric.change(effect).abs());
-    judged.change = finding
-        .estimate
-        .map(|estimate| metric.change(estimate.middle));
-    let interval = finding.estimate.and_then(|estimate| estimate.interval);
-    judged.interval = interval.map(|ends| metric.changes(ends));
+    judged.settle(&decision::decide(&scores, effect, alpha), effect);
     if !disturbance::enough(values.len(), restarts.len()) {
-        judged.why = Some(missing(&found));
-        return judged;
-    }
-    judged.verdict = match finding.decision {
-        Decision::Regressed => Verdict::Regressed,
-        Decision::Improved => Verdict::Improved,
-        Decision::Passed => Verdict::Passed,
-        Decision::Inconclusive { .. } => Verdict::Inconclusive,
-    };
-    if let Decision::Inconclusive { could_have_seen } = finding.decision {
-        judged.could_have_seen = could_have_seen.map(|seen| metric.change(seen).abs());
-        judged.why = interval.is_none().then(|| too_few(values.len(), alpha));
+        judged.unsettle(missing(&found));
+    } else if judged.interval.is_none() {
+        judged.unsettle(too_few(values.len(), alpha));
     }
     judged
 }
 
 impl Judged {
-    /// What it says is worth nothing.
-    fn forget(&mut self) {
+    /// Takes over what was found, `effect` being the smallest that matters.
+    pub(super) fn settle(&mut self, finding: &Finding, effect: f64) {
+        let metric = self.metric;
+        let size = |effect: f64| metric.change(effect).abs();
+        self.matters = Some(size(effect));
+        if let Some(estimate) = finding.estimate {
+            self.change = Some(metric.change(estimate.middle));
+            self.interval = estimate.interval.map(|ends| metric.changes(ends));
+        }
+        self.verdict = match finding.decision {
+            Decision::Regressed => Verdict::Regressed,
+            Decision::Improved => Verdict::Improved,
+            Decision::Passed => Verdict::Passed,
+            Decision::Inconclusive { could_have_seen } => {
+                self.could_have_seen = could_have_seen.map(size);
+                Verdict::Inconclusive
+            }
+        };
+    }
+
+    /// Leaves the figures, but nothing follows from them.
+    pub(super) fn unsettle(&mut self, why: String) {
         self.verdict = Verdict::Inconclusive;
         self.could_have_seen = None;
-        self.why = Some("one side slows the other down".into());
+        self.why = Some(why);
     }
 
     /// Nothing is known of this metric yet.

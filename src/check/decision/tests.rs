@@ -128,7 +128,7 @@ const ALIKE: [(&str, Draw); 4] = [
 #[test]
 fn two_things_alike_are_called_worse_in_no_more_than_one_check_of_a_hundred() {
     // With an effect of next to nothing, so that the interval alone decides and nothing passes at the first look: the
-    // worst case. It is 0.9 %, and 10,000 checks scatter by 0.1 %.
+    // worst case. It is 1.0 %, and 10,000 checks scatter by 0.1 %.
     for (name, value) in ALIKE {
         let ends = simulated(1e-12, ALPHA, value);
         assert!(
@@ -155,18 +155,18 @@ fn five_percent_are_found_where_restarts_scatter_by_two() {
     // Base and head scatter by 2 % each, so that their ratio does by 2.8 %.
     let noise = |chance: &mut Chance| 0.02 * (chance.normal() - chance.normal());
     let worse = simulated(EFFECT, ALPHA, |chance| 0.05_f64.ln_1p() + noise(chance));
-    assert!(worse.regressed >= 97.0, "{worse:?}");
+    assert!(worse.regressed >= 99.0, "{worse:?}");
     let alike = simulated(EFFECT, ALPHA, noise);
-    assert!(alike.passed >= 90.0 && alike.regressed < 0.2, "{alike:?}");
+    assert!(alike.passed >= 99.0 && alike.regressed < 0.2, "{alike:?}");
 }
 
 #[test]
 fn five_percent_are_found_by_one_of_three_metrics_too() {
     let noise = |chance: &mut Chance| 0.02 * (chance.normal() - chance.normal());
     let worse = simulated(EFFECT, alpha(3), |chance| 0.05_f64.ln_1p() + noise(chance));
-    assert!(worse.regressed >= 95.0, "{worse:?}");
+    assert!(worse.regressed >= 99.0, "{worse:?}");
     let alike = simulated(EFFECT, alpha(3), noise);
-    assert!(alike.passed >= 60.0 && alike.regressed < 0.1, "{alike:?}");
+    assert!(alike.passed >= 99.0 && alike.regressed < 0.1, "{alike:?}");
 }
 
 #[test]
@@ -177,7 +177,8 @@ fn several_metrics_share_the_chances_of_one() {
         ranks(10),
         [Some(4), Some(2), Some(1), Some(1), Some(1), None, None]
     );
-    assert_eq!(ranks(20), [38, 33, 30, 28, 27, 25, 22].map(Some));
+    let last = [221, 205, 196, 190, 186, 182, 173];
+    assert_eq!(ranks(LAST_LOOK), last.map(Some));
     for deciding in 1..=7 {
         let needed = restarts_needed(alpha(deciding));
         assert!(rank(needed, deciding).is_some() && rank(needed - 1, deciding).is_none());

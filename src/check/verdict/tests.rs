@@ -3,7 +3,7 @@
 use super::*;
 use crate::check::decision::Matters;
 use crate::check::made_up::{ALIKE, Head, record, restart};
-use crate::check::record::Failure;
+use crate::check::record::{Failure, Inconclusive};
 use crate::check::report::{Check, recorded};
 
 fn verdict_of(record: &Record, metric: Metric) -> Verdict {
@@ -155,7 +155,7 @@ fn too_few_restarts_say_how_many_it_takes() {
     assert_judged(&record, Verdict::Inconclusive, 3);
     let reasons = judge(&record).reasons.join("\n");
     assert!(
-        reasons.contains("over after 4 of 20 restarts") && reasons.contains("it takes 10"),
+        reasons.contains("over after 4 of 40 restarts") && reasons.contains("it takes 10"),
         "{reasons}"
     );
 }
