@@ -1,5 +1,6 @@
 //! `urecho check`.
 
+mod outlets;
 mod self_test;
 mod stored;
 
@@ -18,8 +19,7 @@ use crate::check::decision::{LAST_LOOK, Matters};
 use crate::check::metric::{Metric, Profile};
 use crate::check::record::{Inconclusive, Terms};
 use crate::check::report::{self, Check};
-use crate::check::story::Story;
-use crate::check::trend::{self, Point};
+use crate::check::trend;
 use crate::check::trial::{News, Offered, Trial};
 use crate::cli::shape::{self, Parsed};
 use crate::cli::sides::{Sides, SidesFlags};
@@ -28,10 +28,11 @@ use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::load::Plan;
 use crate::load::sizes::Sizes;
-use crate::report::{Environment, files};
+use crate::report::Environment;
 use crate::sys::signal::{self, Stop};
 use crate::sys::{affinity, machine};
 use crate::units;
+use outlets::Outlets;
 use self_test::SelfTest;
 
 #[derive(Debug, Args)]
@@ -102,21 +103,8 @@ pub(super) struct Flags {
     /// Judge again what `--json` has recorded; nothing is run
     #[arg(long, value_name = "FILE", conflicts_with_all = ["base", "head", "gate", "effect", "floor", "inconclusive"])]
     replay: Option<PathBuf>,
-    /// Write the verdict and all that it follows from as JSON; `-`, here and below, is stdout instead of the text
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write a heading, a table and what to do next; `$GITHUB_STEP_SUMMARY` gets the same, where it is set
-    #[arg(long, value_name = "FILE")]
-    markdown: Option<PathBuf>,
-    /// Write a test case for each metric that decides, as JUnit XML
-    #[arg(long, value_name = "FILE")]
-    junit: Option<PathBuf>,
-    /// Add head's figures to a file of many checks, a line for each
-    #[arg(long, value_name = "FILE")]
-    append: Option<PathBuf>,
-    /// What head is called there [default: $GITHUB_SHA, or $CI_COMMIT_SHA]
-    #[arg(long, value_name = "NAME", requires = "append")]
-    label: Option<String>,
+    #[command(flatten)]
+    outlets: Outlets,
     /// Show where the figures of such a file changed for good; nothing is run
     #[arg(long, value_name = "FILE", conflicts_with_all = ["base", "head", "replay", "json", "markdown", "junit", "append"])]
     trend: Option<PathBuf>,
@@ -185,10 +173,10 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
         print!("{}", trend::show(&in_file(path, trend::read)?));
         return Ok(ExitCode::SUCCESS);
     }
-    flags.check_outputs()?;
+    flags.outlets.check()?;
     if let Some(path) = &flags.replay {
         let check = Check::of(in_file(path, report::recorded)?);
-        flags.publish(&check.story(), Some(&check))?;
+        flags.outlets.tell(&check.story(), Some(&check))?;
         return Ok(ExitCode::from(check.judgement.exit_code));
     }
     if flags.save_baseline.is_some() || flags.baseline.is_some() {
@@ -201,7 +189,7 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
     let record = trial.run(&environment, &stop, &mut progress);
     status::clear();
     let check = Check::of(record);
-    flags.publish(&check.story(), Some(&check))?;
+    flags.outlets.tell(&check.story(), Some(&check))?;
     Ok(ExitCode::from(match stop.signal() {
         Some(signal) => 128 + signal as u8,
         None => check.judgement.exit_code,
@@ -248,16 +236,6 @@ impl Flags {
             .ok_or_else(|| Error::Usage("give the server as --head".into()))?;
         let head = ready(head, &self.head_ready);
         self.trial_of(head.clone(), head)
-    }
-
-    /// Errors: [`Error::Usage`] if two outputs are the same place, [`Error::Machine`] if one cannot be written. Better
-    /// now than when all has been measured.
-    fn check_outputs(&self) -> Result<()> {
-        let whole = [&self.json, &self.markdown, &self.junit];
-        files::check_places(whole.into_iter().flatten())?;
-        self.append
-            .as_deref()
-            .map_or(Ok(()), |path| append(path, ""))
     }
 
     /// These two, under the load that the flags ask for.
@@ -349,64 +327,6 @@ impl Flags {
             .filter(|metric| asked.contains(metric));
         Ok(all.filter(measured).collect())
     }
-
-    /// Tells it to everybody who is to hear of it. JSON there is of a pair only.
-    fn publish(&self, story: &Story, check: Option<&Check>) -> Result<()> {
-        let texts = [
-            (&self.json, check.map(Check::json)),
-            (&self.markdown, Some(story.markdown())),
-            (&self.junit, Some(story.junit())),
-        ];
-        let taken = |path: &Option<PathBuf>| path.as_deref() == Some(Path::new("-"));
-        let stdout_is_taken = texts.iter().any(|(path, _)| taken(path));
-        if !stdout_is_taken {
-            print!("{story}"); // Before anything can fail.
-        }
-        for (path, text) in texts {
-            if let (Some(path), Some(text)) = (path, text) {
-                files::write_whole(path, &text)?;
-            }
-        }
-        let is_whole = story
-            .judgement
-            .metrics
-            .iter()
-            .any(|judged| judged.head.is_some());
-        if let (Some(path), true) = (&self.append, is_whole) {
-            append(path, &Point::of(story, &self.label()).line())?;
-        }
-        tell_github(story, stdout_is_taken)
-    }
-
-    fn label(&self) -> String {
-        let commit = || {
-            ["GITHUB_SHA", "CI_COMMIT_SHA"]
-                .into_iter()
-                .find_map(|name| std::env::var(name).ok())
-        };
-        self.label
-            .clone()
-            .or_else(commit)
-            .unwrap_or_else(|| "unnamed".into())
-    }
-}
-
-/// Adds to the summary of the step and to the annotations of the log, where there are such things.
-fn tell_github(story: &Story, stdout_is_taken: bool) -> Result<()> {
-    if std::env::var_os("GITHUB_ACTIONS").is_some() {
-        for annotation in story.annotations() {
-            // Both streams are read; a document on stdout must stay one.
-            if stdout_is_taken {
-                eprintln!("{annotation}");
-            } else {
-                println!("{annotation}");
-            }
-        }
-    }
-    let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
-        return Ok(());
-    };
-    append(Path::new(&path), &story.summary())
 }
 
 /// Shows how far a check is.

@@ -50,12 +50,16 @@ pub fn page(log: &[Outcome]) -> String {
 
 /// What the log has of other versions than the newest.
 fn before(older: &[&Outcome]) -> String {
-    let alike: Vec<&Outcome> = older.iter().copied().filter(|old| old.is_alike()).collect();
+    let (alike, slow): (Vec<&Outcome>, Vec<&Outcome>) =
+        older.iter().partition(|outcome| outcome.is_alike());
     format!(
-        "Checks of older versions, which count nowhere above: {}, of these {} of two things alike with {} false alarms.",
+        "Checks of older versions, which count nowhere above: {}; {} false alarms in {} of two things alike, {} of {} \
+         slowdowns found.",
         older.len(),
+        count(&alike, Verdict::Regressed),
         alike.len(),
-        count(&alike, Verdict::Regressed)
+        count(&slow, Verdict::Regressed),
+        slow.len()
     )
 }
 

@@ -44,7 +44,7 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
     match known {
         Some(baseline) if !saves => {
             let story = baseline.story(&run);
-            flags.publish(&story, None)?;
+            flags.outlets.tell(&story, None)?;
             Ok(ExitCode::from(story.judgement.exit_code))
         }
         known => save(flags, known, run),
