@@ -62,34 +62,21 @@ struct Timer(Option<Criterion>);
 
 impl Timer {
     /// Times `work`, which must come to the same `answer` however often it is done.
-    fn time<T: Debug + PartialEq>(
-        &mut self,
-        name: &str,
-        size: Throughput,
-        answer: T,
-        mut work: impl FnMut() -> T,
-    ) {
+    fn time<T: Debug + PartialEq>(&mut self, name: &str, size: Throughput, answer: T, mut work: impl FnMut() -> T) {
         assert_eq!(work(), answer, "{name}");
         let Some(criterion) = &mut self.0 else {
             return;
         };
         let mut group = criterion.benchmark_group(name.split_once('/').unwrap().0);
         group.throughput(size);
-        group.bench_function(name.split_once('/').unwrap().1, |bencher| {
-            bencher.iter(&mut work)
-        });
+        group.bench_function(name.split_once('/').unwrap().1, |bencher| bencher.iter(&mut work));
         group.finish();
         assert_eq!(work(), answer, "{name}, after it was timed");
     }
 
     /// The same for a thousand at once.
     fn time_many<T: Debug + PartialEq>(&mut self, name: &str, answer: T, work: impl FnMut() -> T) {
-        self.time(
-            &format!("{name} ×1,000"),
-            Throughput::Elements(MANY),
-            answer,
-            work,
-        );
+        self.time(&format!("{name} ×1,000"), Throughput::Elements(MANY), answer, work);
     }
 }
 
@@ -112,9 +99,7 @@ fn tokens(timer: &mut Timer) {
         ((token.op as u64 * u64::from(GENERATIONS) + u64::from(generation)) << 32) + u64::from(slot)
     };
     let packed: Vec<u64> = tokens.iter().map(by_hand).collect();
-    let sum = packed
-        .iter()
-        .fold(0, |sum: u64, more| sum.wrapping_add(*more));
+    let sum = packed.iter().fold(0, |sum: u64, more| sum.wrapping_add(*more));
     timer.time_many("token/pack", sum, || {
         // One by one: a compiler that sees them all packs eight at a time, which a ring never does.
         let packed = tokens.iter().map(|token| black_box(*token).pack());
@@ -132,9 +117,7 @@ fn tokens(timer: &mut Timer) {
 fn places(timer: &mut Timer) {
     // 64 bytes a tenant, about what a connection has.
     let mut slab = Slab::with_capacity(CONNECTIONS as usize);
-    let keys: Vec<Key> = (0..CONNECTIONS)
-        .map(|tenant| slab.insert([tenant; 8]))
-        .collect();
+    let keys: Vec<Key> = (0..CONNECTIONS).map(|tenant| slab.insert([tenant; 8])).collect();
     let asked = (0..MANY).map(|number| number * STRIDE % CONNECTIONS);
     let sum: u64 = asked.clone().sum();
     let mut asked: Vec<Key> = asked.map(|tenant| keys[tenant as usize]).collect();
@@ -179,27 +162,23 @@ fn buffers(timer: &mut Timer) {
         ring.lent(Portion::Small)
     });
     let mut chunks: Vec<Chunk> = Vec::with_capacity(2);
-    timer.time_many(
-        "ring/chain two chunks and take them off",
-        2 * MANY as usize,
-        || {
-            chunks.extend([ring.lease().unwrap(), ring.lease().unwrap()]);
-            let mut taken = 0;
-            for _ in 0..MANY {
-                let mut chain = Chain::default();
-                for chunk in chunks.drain(..) {
-                    chain.push(chunk, ring.links());
-                }
-                let mut chain = black_box(chain);
-                while let Some(chunk) = chain.pop(ring.links()) {
-                    chunks.push(chunk);
-                    taken += 1;
-                }
+    timer.time_many("ring/chain two chunks and take them off", 2 * MANY as usize, || {
+        chunks.extend([ring.lease().unwrap(), ring.lease().unwrap()]);
+        let mut taken = 0;
+        for _ in 0..MANY {
+            let mut chain = Chain::default();
+            for chunk in chunks.drain(..) {
+                chain.push(chunk, ring.links());
             }
-            chunks.drain(..).for_each(|chunk| ring.give_back(chunk));
-            taken
-        },
-    );
+            let mut chain = black_box(chain);
+            while let Some(chunk) = chain.pop(ring.links()) {
+                chunks.push(chunk);
+                taken += 1;
+            }
+        }
+        chunks.drain(..).for_each(|chunk| ring.give_back(chunk));
+        taken
+    });
     let (lent, offered) = (ring.lent(Portion::Small), ring.offered(Portion::Small));
     assert_eq!((lent, offered), (0, 1));
 }
@@ -217,10 +196,7 @@ fn payload(timer: &mut Timer) {
             voice.check(black_box(3), 0, black_box(&message))
         });
         message[size - 1] ^= 1;
-        assert!(
-            voice.check(3, 0, &message).is_err(),
-            "a bit at the end of {name}"
-        );
+        assert!(voice.check(3, 0, &message).is_err(), "a bit at the end of {name}");
     }
 }
 
@@ -273,26 +249,20 @@ fn latencies(timer: &mut Timer) {
         total.count() - before
     });
     // The 198,000th of them is 297,999 ns, and a bucket is at most 0.1 % wide.
-    timer.time(
-        "recorder/p99",
-        Throughput::Elements(1),
-        true,
-        || match black_box(&other).quantile(black_box(0.99)) {
+    timer.time("recorder/p99", Throughput::Elements(1), true, || {
+        match black_box(&other).quantile(black_box(0.99)) {
             Reading::Known(figure) => (297_999..=298_297).contains(&figure.value.0),
             Reading::NotEnough { .. } => false,
-        },
-    );
+        }
+    });
 }
 
 /// Figures as people write them.
 fn words(timer: &mut Timer) {
     let one = || Throughput::Elements(1);
-    timer.time(
-        "units/read a duration",
-        one(),
-        Ok(Nanos(250_000_000)),
-        || units::duration(black_box("250ms")),
-    );
+    timer.time("units/read a duration", one(), Ok(Nanos(250_000_000)), || {
+        units::duration(black_box("250ms"))
+    });
     timer.time("units/read a rate", one(), Ok(50_000.0), || {
         units::rate(black_box("50k/s"))
     });

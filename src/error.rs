@@ -39,11 +39,9 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Usage(text)
-            | Error::Machine(text)
-            | Error::Target(text)
-            | Error::Data(text)
-            | Error::Bug(text) => f.write_str(text),
+            Error::Usage(text) | Error::Machine(text) | Error::Target(text) | Error::Data(text) | Error::Bug(text) => {
+                f.write_str(text)
+            }
         }
     }
 }

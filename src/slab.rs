@@ -59,16 +59,12 @@ impl<T> Slab<T> {
                 generation: place.generation,
             };
         }
-        let slot = u32::try_from(self.places.len())
-            .expect("fewer than 2^32 connections: descriptors are 31 bits");
+        let slot = u32::try_from(self.places.len()).expect("fewer than 2^32 connections: descriptors are 31 bits");
         self.places.push(Place {
             generation: 0,
             tenant: Some(tenant),
         });
-        Key {
-            slot,
-            generation: 0,
-        }
+        Key { slot, generation: 0 }
     }
 
     /// The tenant the key was made for; none if it has moved out since.
@@ -141,23 +137,14 @@ mod tests {
         let keys: Vec<Key> = (0..5).map(|n| slab.insert(n)).collect();
         slab.remove(keys[1]);
         slab.remove(keys[3]);
-        assert_eq!(
-            slab.keys().map(|key| key.slot).collect::<Vec<_>>(),
-            [0, 2, 4]
-        );
+        assert_eq!(slab.keys().map(|key| key.slot).collect::<Vec<_>>(), [0, 2, 4]);
         assert_eq!(slab.len(), 3);
     }
 
     #[test]
     fn a_key_of_a_place_that_never_was_finds_nobody() {
         let mut slab: Slab<u8> = Slab::with_capacity(0);
-        assert_eq!(
-            slab.get_mut(Key {
-                slot: 9,
-                generation: 0
-            }),
-            None
-        );
+        assert_eq!(slab.get_mut(Key { slot: 9, generation: 0 }), None);
         assert!(slab.is_empty());
     }
 }

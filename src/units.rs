@@ -17,9 +17,7 @@ pub fn count(text: &str) -> Result<u64, String> {
     const FORMS: &str = "write a count like `500`, `10k` (10,000) or `1M` (1,000,000)";
     let (number, unit) = split(text).map_err(|why| format!("{why}: {FORMS}"))?;
     let factor = multiplier(unit).ok_or_else(|| format!("{}: {FORMS}", unknown(unit)))?;
-    number
-        .times(factor)
-        .map_err(|why| format!("{why}: {FORMS}"))
+    number.times(factor).map_err(|why| format!("{why}: {FORMS}"))
 }
 
 /// A size in bytes: `64B`, `4KiB` = 4,096, `64kB` = 64,000; also MiB, MB, GiB, GB.
@@ -35,19 +33,13 @@ pub fn size(text: &str) -> Result<u64, String> {
         "MiB" => MIB,
         "GiB" => GIB,
         "" => {
-            return Err(format!(
-                "a size needs its unit: write `{}B` for bytes",
-                number.text
-            ));
+            return Err(format!("a size needs its unit: write `{}B` for bytes", number.text));
         }
         _ => {
-            return Err(ambiguous_size(&number, unit)
-                .unwrap_or_else(|| format!("{}: {FORMS}", unknown(unit))));
+            return Err(ambiguous_size(&number, unit).unwrap_or_else(|| format!("{}: {FORMS}", unknown(unit))));
         }
     };
-    number
-        .times(factor)
-        .map_err(|why| format!("{why}: {FORMS}"))
+    number.times(factor).map_err(|why| format!("{why}: {FORMS}"))
 }
 
 /// A duration: `50us` (or `50µs`), `250ms`, `1.5s`, `2m` (or `2min`), `800ns`. Zero is a duration.
@@ -69,10 +61,7 @@ pub fn duration(text: &str) -> Result<Nanos, String> {
         }
         _ => return Err(format!("{}: {FORMS}", unknown(unit))),
     };
-    number
-        .times(factor)
-        .map(Nanos)
-        .map_err(|why| format!("{why}: {FORMS}"))
+    number.times(factor).map(Nanos).map_err(|why| format!("{why}: {FORMS}"))
 }
 
 /// A rate in messages per second over the whole run: `500/s`, `50k/s`, `1.5M/s`. Finite; zero is a rate.
@@ -99,10 +88,7 @@ pub fn show_duration(span: Nanos) -> String {
             let steps = divide_rounding(span.0, unit / 10_u64.pow(decimals));
             if steps < 1_000 {
                 let decimals = decimals as usize;
-                return format!(
-                    "{:.decimals$} {name}",
-                    steps as f64 / 10_f64.powi(decimals as i32)
-                );
+                return format!("{:.decimals$} {name}", steps as f64 / 10_f64.powi(decimals as i32));
             }
         }
     }
@@ -198,11 +184,7 @@ fn parse(text: &str) -> Result<Number<'_>, &'static str> {
     let (whole, fraction) = text
         .split_once('.')
         .map_or((text, None), |(whole, fraction)| (whole, Some(fraction)));
-    if ![Some(whole), fraction]
-        .into_iter()
-        .flatten()
-        .all(is_digit_groups)
-    {
+    if ![Some(whole), fraction].into_iter().flatten().all(is_digit_groups) {
         return Err("not a number");
     }
     let mut digits = 0_u64;
@@ -212,18 +194,12 @@ fn parse(text: &str) -> Result<Number<'_>, &'static str> {
             .and_then(|tens| tens.checked_add(u64::from(digit - b'0')));
         digits = shifted.ok_or("too many digits")?;
     }
-    let places = fraction.map_or(0, |fraction| {
-        fraction.bytes().filter(u8::is_ascii_digit).count()
-    });
+    let places = fraction.map_or(0, |fraction| fraction.bytes().filter(u8::is_ascii_digit).count());
     let divisor = u32::try_from(places)
         .ok()
         .and_then(|places| 10_u128.checked_pow(places))
         .ok_or("too many digits")?;
-    Ok(Number {
-        text,
-        digits,
-        divisor,
-    })
+    Ok(Number { text, digits, divisor })
 }
 
 /// True for `7`, `10000` and `10_000`; false for nothing, `_1`, `1_`, `1__0`, `1.0`.

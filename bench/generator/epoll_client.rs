@@ -11,16 +11,10 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use urecho::sys::usage::thread_cpu;
 
 /// Messages a second over `connections`, each sending its next message when the last is back; CPU nanoseconds a message.
-pub(crate) fn run(
-    target: SocketAddr,
-    connections: usize,
-    size: usize,
-    duration: Duration,
-) -> (f64, f64) {
+pub(crate) fn run(target: SocketAddr, connections: usize, size: usize, duration: Duration) -> (f64, f64) {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
     let message = vec![0x55; size];
-    let mut streams: Vec<(TcpStream, usize)> =
-        (0..connections).map(|_| (dial(target), 0)).collect();
+    let mut streams: Vec<(TcpStream, usize)> = (0..connections).map(|_| (dial(target), 0)).collect();
     for (index, (stream, _)) in streams.iter_mut().enumerate() {
         epoll
             .add(&*stream, EpollEvent::new(EpollFlags::EPOLLIN, index as u64))
@@ -28,14 +22,11 @@ pub(crate) fn run(
         stream.write_all(&message).unwrap();
     }
     let warmup = duration / 10;
-    let (mut begin, mut cpu, mut counted, mut measuring) =
-        (Instant::now(), thread_cpu(), 0_u64, false);
+    let (mut begin, mut cpu, mut counted, mut measuring) = (Instant::now(), thread_cpu(), 0_u64, false);
     let mut events = [EpollEvent::empty(); 256];
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let ready = epoll
-            .wait(&mut events, EpollTimeout::from(1000_u16))
-            .unwrap();
+        let ready = epoll.wait(&mut events, EpollTimeout::from(1000_u16)).unwrap();
         assert!(ready > 0, "the server has stopped answering");
         for event in &events[..ready] {
             let (stream, returned) = &mut streams[event.data() as usize];

@@ -52,8 +52,7 @@ fn main() {
                 rates.0 = rate;
                 cpu.push(cpu_per_message);
             } else {
-                let (rate, cpu_per_message) =
-                    epoll_client::run(server.address(), CONNECTIONS as usize, SIZE, slice);
+                let (rate, cpu_per_message) = epoll_client::run(server.address(), CONNECTIONS as usize, SIZE, slice);
                 rates.1 = rate;
                 cpu_epoll.push(cpu_per_message);
             }
@@ -73,9 +72,7 @@ fn main() {
     let (cpu, ..) = self::median(&mut cpu);
     let (verify, record) = (verifying(), recording());
     let (cpu_epoll, ..) = self::median(&mut cpu_epoll);
-    println!(
-        "client CPU per message: generator median {cpu:.0} ns, epoll client median {cpu_epoll:.0} ns"
-    );
+    println!("client CPU per message: generator median {cpu:.0} ns, epoll client median {cpu_epoll:.0} ns");
     println!(
         "  of it verifying {verify:.1} ns, recording {record:.1} ns: together {:.1} %",
         100.0 * (verify + record) / cpu
@@ -127,13 +124,9 @@ fn per_message(verify: bool) -> f64 {
             twin.sent();
             echoes.push(buffer);
             let begin = clock::now();
-            twin.received(
-                &manner,
-                std::hint::black_box(&echoes[echoes.len() - 1]),
-                |message| {
-                    std::hint::black_box(message);
-                },
-            )
+            twin.received(&manner, std::hint::black_box(&echoes[echoes.len() - 1]), |message| {
+                std::hint::black_box(message);
+            })
             .unwrap();
             spent = spent + (clock::now() - begin);
         }
@@ -148,9 +141,7 @@ fn recording() -> f64 {
     let mut recorder = Recorder::new();
     let begin = clock::now();
     for message in 0..MESSAGES {
-        recorder.record(std::hint::black_box(Nanos(
-            100_000 + message * 7919 % 200_000,
-        )));
+        recorder.record(std::hint::black_box(Nanos(100_000 + message * 7919 % 200_000)));
     }
     assert_eq!(recorder.count(), MESSAGES);
     (clock::now() - begin).0 as f64 / MESSAGES as f64

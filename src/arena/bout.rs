@@ -46,12 +46,7 @@ struct Seat<'a> {
 /// Holds one bout. For each subject, in their order: what was found, or why there is nothing.
 ///
 /// Ends early when `stop` fires: whole blocks only are given then.
-pub(super) fn bout(
-    subjects: &[&Subject],
-    terms: &Terms,
-    random: &mut Random,
-    stop: &Stop,
-) -> Vec<Result<Found>> {
+pub(super) fn bout(subjects: &[&Subject], terms: &Terms, random: &mut Random, stop: &Stop) -> Vec<Result<Found>> {
     let seat = |(number, subject)| Seat::of(number, subject, terms.loads.len());
     let mut seats: Vec<Seat<'_>> = subjects.iter().copied().enumerate().map(seat).collect();
     random.shuffle(&mut seats);
@@ -128,9 +123,7 @@ impl<'a> Seat<'a> {
     }
 
     fn arrive(&mut self, terms: &Terms) -> Result<()> {
-        let server = self
-            .server
-            .insert(Server::launch(self.subject, &terms.server_cpus)?);
+        let server = self.server.insert(Server::launch(self.subject, &terms.server_cpus)?);
         self.memory = resident(&server.processes());
         if terms.at_once {
             for (load, plan) in terms.loads.iter().enumerate() {
@@ -216,11 +209,8 @@ impl Pile {
     fn add(&mut self, slice: &Slice, resident: Option<u64>) {
         // An open loop is judged by what its users would have waited.
         let response = slice.response.count() > 0;
-        self.latency.merge(if response {
-            &slice.response
-        } else {
-            &slice.service
-        });
+        self.latency
+            .merge(if response { &slice.response } else { &slice.service });
         self.lag.merge(&slice.found.lag);
         self.returned += slice.found.returned;
         self.span = self.span + (slice.found.end - slice.found.begin);
@@ -286,10 +276,7 @@ impl Witness {
         let pressure = after.pressure.zip(self.pressure);
         Disturbance {
             span_ns: (after.begin - self.begin).0,
-            steal_ns: after
-                .steal
-                .zip(self.steal)
-                .map(|(after, before)| (after - before).0),
+            steal_ns: after.steal.zip(self.steal).map(|(after, before)| (after - before).0),
             pressure_ns: pressure.map(|(after, before)| after.saturating_sub(before) * 1000),
         }
     }

@@ -46,10 +46,7 @@ pub fn contest(
         if stop.signal().is_some() || !more(number, &entries) {
             break;
         }
-        let mut standing: Vec<&mut Entry> = entries
-            .iter_mut()
-            .filter(|entry| entry.failure.is_none())
-            .collect();
+        let mut standing: Vec<&mut Entry> = entries.iter_mut().filter(|entry| entry.failure.is_none()).collect();
         if standing.is_empty() {
             break;
         }
@@ -61,10 +58,7 @@ pub fn contest(
                 Ok(found) if found.iter().any(Vec::is_empty) => {} // Stopped before a block of each load.
                 Ok(found) => entry.bouts.push(found),
                 Err(error) => {
-                    entry.failure = Some(Failure {
-                        bout: number,
-                        error,
-                    });
+                    entry.failure = Some(Failure { bout: number, error });
                 }
             }
         }

@@ -57,11 +57,7 @@ impl Server {
     }
 
     /// The same from another program that is `urecho`: for benches and tests, which are not.
-    pub fn start_program(
-        program: impl AsRef<OsStr>,
-        workers: usize,
-        cpus: &[usize],
-    ) -> Result<Server> {
+    pub fn start_program(program: impl AsRef<OsStr>, workers: usize, cpus: &[usize]) -> Result<Server> {
         let mut command = Command::new(program);
         let workers = workers.to_string();
         command.args(["serve", "--listen", "127.0.0.1:0", "--workers", &workers]);
@@ -70,11 +66,7 @@ impl Server {
         }
         command.stdout(Stdio::piped());
         let mut server = Server::spawn(command, cpus, any_port())?;
-        let lines = server
-            .child
-            .stdout
-            .take()
-            .map(|stdout| line_that(stdout, |_| true));
+        let lines = server.child.stdout.take().map(|stdout| line_that(stdout, |_| true));
         let line = lines
             .and_then(|lines| lines.recv_timeout(STARTING.into()).ok())
             .unwrap_or_default();
@@ -258,10 +250,7 @@ fn any_port() -> SocketAddr {
 }
 
 /// The first line of a stream that fits; all else is read and dropped, so that the writer never blocks.
-fn line_that(
-    from: impl Read + Send + 'static,
-    fits: impl Fn(&str) -> bool + Send + 'static,
-) -> mpsc::Receiver<String> {
+fn line_that(from: impl Read + Send + 'static, fits: impl Fn(&str) -> bool + Send + 'static) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut reader = BufReader::new(from);
@@ -293,10 +282,7 @@ mod tests {
     #[test]
     fn the_address_is_the_third_word_of_the_first_line() {
         let line = "listening on 127.0.0.1:4242 engine=uring workers=2\n";
-        assert_eq!(
-            address_in(line),
-            Some(SocketAddr::from(([127, 0, 0, 1], 4242)))
-        );
+        assert_eq!(address_in(line), Some(SocketAddr::from(([127, 0, 0, 1], 4242))));
         assert_eq!(address_in("listening on somewhere"), None);
         assert_eq!(address_in(""), None);
     }

@@ -41,17 +41,14 @@ impl Subject {
         let (name, command) = text.split_once('=').ok_or(hint)?;
         let fits = |c: char| c.is_alphanumeric() || "-_.+".contains(c);
         if name.is_empty() || !name.chars().all(fits) {
-            return Err(format!(
-                "`{name}` is no name (letters, digits and -_.+ are); {hint}"
-            ));
+            return Err(format!("`{name}` is no name (letters, digits and -_.+ are); {hint}"));
         }
         Subject::named(name, command)
     }
 
     /// The same, with the name given apart.
     pub fn named(name: &str, command: &str) -> std::result::Result<Subject, String> {
-        let words = shell_words::split(command)
-            .map_err(|_| format!("a quote in `{command}` is not closed"))?;
+        let words = shell_words::split(command).map_err(|_| format!("a quote in `{command}` is not closed"))?;
         if words.is_empty() {
             return Err("the command is empty".into());
         }
@@ -111,15 +108,13 @@ impl Subject {
 
     /// The same with more arguments.
     pub fn with(mut self, arguments: &[&str]) -> Subject {
-        self.words
-            .extend(arguments.iter().map(|&word| word.to_owned()));
+        self.words.extend(arguments.iter().map(|&word| word.to_owned()));
         self
     }
 
     /// The same, started by another program: `env NAME=VALUE`.
     pub fn within(mut self, words: &[&str]) -> Subject {
-        self.words
-            .splice(..0, words.iter().map(|&word| word.to_owned()));
+        self.words.splice(..0, words.iter().map(|&word| word.to_owned()));
         self
     }
 

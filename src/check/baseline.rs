@@ -78,12 +78,10 @@ impl Baseline {
 
     /// Reads a stored file. Errors: [`Error::Usage`] if it is none.
     pub fn read(text: &str) -> Result<Baseline> {
-        let baseline: Baseline = serde_json::from_str(text)
-            .map_err(|cause| Error::Usage(format!("this is no baseline: {cause}")))?;
+        let baseline: Baseline =
+            serde_json::from_str(text).map_err(|cause| Error::Usage(format!("this is no baseline: {cause}")))?;
         if baseline.schema != SCHEMA || baseline.runs.is_empty() {
-            return Err(Error::Usage(format!(
-                "this is no baseline that {SCHEMA} allows"
-            )));
+            return Err(Error::Usage(format!("this is no baseline that {SCHEMA} allows")));
         }
         Ok(baseline)
     }
@@ -97,10 +95,7 @@ impl Baseline {
     pub fn load(&self, profile: Profile) -> Option<(u64, Option<f64>)> {
         let loads = &self.runs[0].terms.loads;
         let load = loads.iter().find(|load| load.profile == profile)?;
-        Some((
-            load.plan["duration_ns"].as_u64()?,
-            load.plan["rate_per_s"][0].as_f64(),
-        ))
+        Some((load.plan["duration_ns"].as_u64()?, load.plan["rate_per_s"][0].as_f64()))
     }
 
     /// And how many blocks of them, of the load that has more.
@@ -159,14 +154,10 @@ impl Baseline {
     /// Compares a run with these.
     pub fn judge(&self, run: &Run) -> Judgement {
         let refusal = self.refusal(run);
-        let measured = Metric::ALL
-            .into_iter()
-            .filter(|&metric| run.terms.measures(metric));
+        let measured = Metric::ALL.into_iter().filter(|&metric| run.terms.measures(metric));
         let metrics: Vec<Judged> = match &refusal {
             Some(_) => Vec::new(),
-            None => measured
-                .map(|metric| self.judge_metric(run, metric))
-                .collect(),
+            None => measured.map(|metric| self.judge_metric(run, metric)).collect(),
         };
         let verdict = match &refusal {
             Some(_) => Verdict::Inconclusive,
@@ -198,9 +189,10 @@ impl Baseline {
         Story {
             base: format!("{count} stored runs of {}", self.runs[0].command),
             head: run.command.clone(),
-            sure: "How sure: not known. Intervals are widened by how far the stored runs lie apart, which is a rule of \
+            sure:
+                "How sure: not known. Intervals are widened by how far the stored runs lie apart, which is a rule of \
                 thumb; where both versions can be run, a pair (--base and --head) is better"
-                .into(),
+                    .into(),
             method: format!("Measured: {} restarts", run.restarts.len()),
             advice: advice.into(),
             inconclusive: run.terms.inconclusive,
@@ -240,17 +232,12 @@ impl Baseline {
             of: run.restarts.len(),
             ..Judged::unknown(metric, &run.terms)
         };
-        let Some(base) = base.filter(|_| disturbance::enough(figures.len(), run.restarts.len()))
-        else {
+        let Some(base) = base.filter(|_| disturbance::enough(figures.len(), run.restarts.len())) else {
             judged.why = Some("too few restarts were quiet and had this figure".into());
             return judged;
         };
-        let scores: Vec<f64> = figures
-            .iter()
-            .map(|&figure| metric.score(base, figure))
-            .collect();
-        let Some(estimate) = signed_rank::estimate(&scores, decision::alpha(run.terms.gate.len()))
-        else {
+        let scores: Vec<f64> = figures.iter().map(|&figure| metric.score(base, figure)).collect();
+        let Some(estimate) = signed_rank::estimate(&scores, decision::alpha(run.terms.gate.len())) else {
             judged.why = Some("no restart was quiet and had this figure".into());
             return judged;
         };
@@ -289,10 +276,7 @@ impl Run {
         };
         let signs = |solo: &Solo| -> Vec<Signs> {
             let blocks = blocks(solo);
-            blocks
-                .iter()
-                .map(|block| Signs::of(&[block], cpus))
-                .collect()
+            blocks.iter().map(|block| Signs::of(&[block], cpus)).collect()
         };
         let all: Vec<Signs> = self.restarts.iter().flat_map(&signs).collect();
         let usual = disturbance::usual_pressure(&all);

@@ -24,9 +24,7 @@ impl Story {
             lines.push(format!("| {} |", HEADS.join(" | ")));
             lines.push("|---|---:|---:|---:|---:|---:|---|".into());
             let rows = self.judgement.metrics.iter().map(row);
-            lines.extend(
-                rows.map(|row| format!("| {} |", row.map(|cell| escaped(&cell)).join(" | "))),
-            );
+            lines.extend(rows.map(|row| format!("| {} |", row.map(|cell| escaped(&cell)).join(" | "))));
             lines.push(String::new());
             lines.push("A verdict in capitals decides; one in brackets is for information.".into());
         }
@@ -42,9 +40,7 @@ impl Story {
         const CUT: &str = "\n…\n";
         let mut text = self.markdown();
         if text.len() > SUMMARY {
-            let end = (0..=SUMMARY - CUT.len())
-                .rev()
-                .find(|&end| text.is_char_boundary(end));
+            let end = (0..=SUMMARY - CUT.len()).rev().find(|&end| text.is_char_boundary(end));
             text.truncate(end.unwrap_or(0));
             text.push_str(CUT);
         }
@@ -74,19 +70,14 @@ impl Story {
             Verdict::Inconclusive if self.judgement.metrics.is_empty() => Some("skipped"),
             _ => None,
         };
-        case(
-            "servers",
-            kind.map(|kind| (kind, self.judgement.reasons.join("; "))),
-        )
+        case("servers", kind.map(|kind| (kind, self.judgement.reasons.join("; "))))
     }
 
     fn case(&self, judged: &Judged) -> String {
         let told = || format!("{}: {}", judged.verdict.name(), told(judged));
         let outcome = match judged.verdict {
             Verdict::Regressed => Some(("failure", told())),
-            Verdict::Inconclusive if self.inconclusive == Inconclusive::Fail => {
-                Some(("failure", told()))
-            }
+            Verdict::Inconclusive if self.inconclusive == Inconclusive::Fail => Some(("failure", told())),
             Verdict::Inconclusive | Verdict::Failed => Some(("skipped", told())),
             Verdict::Improved | Verdict::Passed => None,
         };
@@ -100,9 +91,7 @@ impl Story {
             let reasons = self.judgement.reasons.join("; ");
             return vec![annotation("error", "a server failed", &reasons)];
         }
-        if self.judgement.verdict == Verdict::Inconclusive
-            && self.inconclusive != Inconclusive::Fail
-        {
+        if self.judgement.verdict == Verdict::Inconclusive && self.inconclusive != Inconclusive::Fail {
             return vec![annotation("warning", "INCONCLUSIVE", &self.headline())];
         }
         let fails = |judged: &&Judged| match judged.verdict {
@@ -122,24 +111,15 @@ impl Story {
 /// The change, and its interval.
 fn told(judged: &Judged) -> String {
     let [_, _, _, _, interval, matters, _] = row(judged);
-    let why = judged
-        .why
-        .as_ref()
-        .map_or(String::new(), |why| format!("; {why}"));
-    format!(
-        "{}, interval {interval}, {matters} matters{why}",
-        change(judged)
-    )
+    let why = judged.why.as_ref().map_or(String::new(), |why| format!("; {why}"));
+    format!("{}, interval {interval}, {matters} matters{why}", change(judged))
 }
 
 fn case(name: &str, outcome: Option<(&str, String)>) -> String {
     let open = format!("    <testcase classname=\"urecho.check\" name=\"{name}\"");
     match outcome {
         None => format!("{open}/>\n"),
-        Some((kind, message)) => format!(
-            "{open}><{kind} message=\"{}\"/></testcase>\n",
-            xml(&message)
-        ),
+        Some((kind, message)) => format!("{open}><{kind} message=\"{}\"/></testcase>\n", xml(&message)),
     }
 }
 
@@ -163,18 +143,12 @@ fn xml(text: &str) -> String {
 
 /// Text of a table's cell or a paragraph: nothing in it is markup.
 fn escaped(text: &str) -> String {
-    text.replace('|', "\\|")
-        .replace('<', "&lt;")
-        .replace(['\n', '\r'], " ")
+    text.replace('|', "\\|").replace('<', "&lt;").replace(['\n', '\r'], " ")
 }
 
 /// As the log's commands want it: a line break would end the command, and begin another.
 fn annotation(level: &str, title: &str, text: &str) -> String {
-    let data = |text: &str| {
-        text.replace('%', "%25")
-            .replace('\r', "%0D")
-            .replace('\n', "%0A")
-    };
+    let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let title = data(title).replace(':', "%3A").replace(',', "%2C");
     format!("::{level} title=urecho check%3A {title}::{}", data(text))
 }
@@ -216,10 +190,7 @@ mod tests {
     #[test]
     fn an_annotation_is_one_line_whatever_a_server_says() {
         let text = annotation("error", "a: b, c", "100 %\n::error::");
-        assert_eq!(
-            text,
-            "::error title=urecho check%3A a%3A b%2C c::100 %25%0A::error::"
-        );
+        assert_eq!(text, "::error title=urecho check%3A a%3A b%2C c::100 %25%0A::error::");
     }
 
     #[test]

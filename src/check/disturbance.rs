@@ -45,10 +45,7 @@ impl Signs {
     /// Of what all sides of a block have seen, on a machine with so many CPUs. The machine is the same to all; of their
     /// sending, the latest counts.
     pub fn of(sides: &[&Figures], cpus: f64) -> Signs {
-        let seen = sides
-            .first()
-            .map(|side| side.disturbance)
-            .unwrap_or_default();
+        let seen = sides.first().map(|side| side.disturbance).unwrap_or_default();
         let span = seen.span_ns.max(1) as f64;
         let lag = sides.iter().filter_map(|side| side.send_lag_p99_ns).max();
         Signs {

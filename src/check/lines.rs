@@ -24,8 +24,7 @@ pub(super) fn read<T: DeserializeOwned>(text: &str, schema: &str) -> Result<Vec<
 }
 
 fn one<T: DeserializeOwned>(line: &str, schema: &str) -> std::result::Result<T, String> {
-    let value: Value =
-        serde_json::from_str(line).map_err(|cause| format!("this is no JSON: {cause}"))?;
+    let value: Value = serde_json::from_str(line).map_err(|cause| format!("this is no JSON: {cause}"))?;
     match value["schema"].as_str() {
         Some(named) if named == schema => {
             serde_json::from_value(value).map_err(|cause| format!("this is no {schema}: {cause}"))
@@ -47,10 +46,7 @@ mod tests {
         assert_eq!(read(&text).unwrap(), [one.clone(), one]);
         assert_eq!(read("").unwrap(), [] as [Value; 0]);
         for (wrong, what) in [
-            (
-                "{\"schema\":\"a/2\"}",
-                "line 4: this is a/2, and a/1 is read here",
-            ),
+            ("{\"schema\":\"a/2\"}", "line 4: this is a/2, and a/1 is read here"),
             ("{}", "line 4: this names no schema"),
             ("{\"sch", "line 4: this is no JSON"),
         ] {

@@ -142,9 +142,7 @@ impl Metric {
             Metric::P999 => ns(block.p999_ns),
             Metric::Throughput => Some(block.rate_per_s),
             Metric::Cpu => block.cpu_ns_per_message,
-            Metric::Memory => block
-                .resident_bytes_per_connection
-                .map(|bytes| bytes.max(LEAN)),
+            Metric::Memory => block.resident_bytes_per_connection.map(|bytes| bytes.max(LEAN)),
         };
         figure.filter(|figure| SANE.contains(figure))
     }
@@ -167,11 +165,7 @@ impl Metric {
 
     /// 1 where more is worse, -1 where less is.
     fn worse(self) -> f64 {
-        if self == Metric::Throughput {
-            -1.0
-        } else {
-            1.0
-        }
+        if self == Metric::Throughput { -1.0 } else { 1.0 }
     }
 
     /// A figure of it, to be read.

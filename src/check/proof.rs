@@ -79,9 +79,11 @@ impl Outcome {
                 .iter()
                 .map(|load| (load.profile.name().to_owned(), load.blocks))
                 .collect(),
-            slice_ns: record.terms.loads.first().map_or(0, |load| {
-                load.plan["duration_ns"].as_u64().unwrap_or_default()
-            }),
+            slice_ns: record
+                .terms
+                .loads
+                .first()
+                .map_or(0, |load| load.plan["duration_ns"].as_u64().unwrap_or_default()),
             scores: record
                 .terms
                 .gate
@@ -118,10 +120,7 @@ mod tests {
     #[test]
     fn a_log_is_read_as_it_was_written() {
         let check = Check::of(record(12, &ALIKE));
-        let log = [
-            Outcome::of(&check, "A/A", false),
-            Outcome::of(&check, "spin=1us", true),
-        ];
+        let log = [Outcome::of(&check, "A/A", false), Outcome::of(&check, "spin=1us", true)];
         let text: String = log.iter().map(Outcome::line).collect();
         assert_eq!(read(&text).unwrap(), log);
     }

@@ -164,8 +164,7 @@ impl Load {
     /// CPUs of the generator; none if it was not tied to any.
     pub fn cpus(&self) -> Vec<usize> {
         let cpus = self.plan["cpus"].as_array().into_iter().flatten();
-        cpus.filter_map(|cpu| cpu.as_u64().map(|cpu| cpu as usize))
-            .collect()
+        cpus.filter_map(|cpu| cpu.as_u64().map(|cpu| cpu as usize)).collect()
     }
 }
 
@@ -192,8 +191,7 @@ impl Restart {
 impl Terms {
     /// A metric of which no change matters, or any, if there is one: somebody has edited this.
     pub fn senseless(&self) -> Option<Metric> {
-        let makes_sense =
-            |matters: &Matters| matters.share > 0.0 && matters.share <= 1.0 && matters.floor >= 0.0;
+        let makes_sense = |matters: &Matters| matters.share > 0.0 && matters.share <= 1.0 && matters.floor >= 0.0;
         let mut all = self.matters.iter();
         all.find_map(|(&metric, matters)| (!makes_sense(matters)).then_some(metric))
     }

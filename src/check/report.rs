@@ -48,13 +48,8 @@ impl Check {
 /// Reads the record in the JSON of a check; what was judged then is left alone. Errors: [`Error::Usage`] if it is none,
 /// or of another version.
 pub fn recorded(text: &str) -> Result<Record> {
-    let wrong = |what: String| {
-        Error::Usage(format!(
-            "{what}. Give a file that `urecho check --json` wrote"
-        ))
-    };
-    let report: Value =
-        serde_json::from_str(text).map_err(|cause| wrong(format!("this is no JSON: {cause}")))?;
+    let wrong = |what: String| Error::Usage(format!("{what}. Give a file that `urecho check --json` wrote"));
+    let report: Value = serde_json::from_str(text).map_err(|cause| wrong(format!("this is no JSON: {cause}")))?;
     match report["schema"].as_str() {
         Some(SCHEMA) => {}
         Some(other) => return Err(wrong(format!("this is {other}, and {SCHEMA} is read here"))),

@@ -64,17 +64,12 @@ impl Check {
 
     fn advice(&self) -> String {
         match self.judgement.verdict {
-            Verdict::Regressed => {
-                "find what changed (`perf record` of both, or `git bisect run` with this check); \
+            Verdict::Regressed => "find what changed (`perf record` of both, or `git bisect run` with this check); \
                 if it is meant to cost that much, say so with --effect METRIC=PERCENT"
-                    .into()
-            }
+                .into(),
             Verdict::Improved | Verdict::Passed => "nothing".into(),
             Verdict::Inconclusive => self.advice_to_the_blind(),
-            Verdict::Failed => {
-                "run the command of the one that failed by itself, and `urecho load` against it"
-                    .into()
-            }
+            Verdict::Failed => "run the command of the one that failed by itself, and `urecho load` against it".into(),
         }
     }
 

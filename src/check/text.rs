@@ -26,13 +26,10 @@ impl Display for Story {
     }
 }
 
-pub(super) const HEADS: [&str; 7] = [
-    "metric", "base", "head", "change", "interval", "matters", "verdict",
-];
+pub(super) const HEADS: [&str; 7] = ["metric", "base", "head", "change", "interval", "matters", "verdict"];
 
 pub(super) fn columns(cells: &[impl AsRef<str>; 7]) -> String {
-    let [metric, base, head, change, interval, matters, verdict] =
-        cells.each_ref().map(AsRef::as_ref);
+    let [metric, base, head, change, interval, matters, verdict] = cells.each_ref().map(AsRef::as_ref);
     format!("  {metric:<11}{base:>11}{head:>11}{change:>10}{interval:>20}{matters:>9}  {verdict}")
         .trim_end()
         .to_owned()
@@ -40,8 +37,7 @@ pub(super) fn columns(cells: &[impl AsRef<str>; 7]) -> String {
 
 /// One metric, ready to be drawn.
 pub(super) fn row(judged: &Judged) -> [String; 7] {
-    let figure =
-        |figure: Option<f64>| figure.map_or("n/a".into(), |figure| judged.metric.show(figure));
+    let figure = |figure: Option<f64>| figure.map_or("n/a".into(), |figure| judged.metric.show(figure));
     let interval = judged.interval.map_or("n/a".into(), |(low, high)| {
         format!("{} .. {}", signed(low), signed(high))
     });
@@ -88,23 +84,11 @@ impl Story {
     /// The first line: all that somebody reads who reads one.
     pub fn headline(&self) -> String {
         let what = match self.judgement.verdict {
-            Verdict::Regressed => format!(
-                "head is worse than base: {}",
-                self.changes(Verdict::Regressed)
-            ),
-            Verdict::Improved => format!(
-                "head is better than base: {}",
-                self.changes(Verdict::Improved)
-            ),
-            Verdict::Passed => format!(
-                "head is not worse than base by as much as matters ({})",
-                self.gate()
-            ),
+            Verdict::Regressed => format!("head is worse than base: {}", self.changes(Verdict::Regressed)),
+            Verdict::Improved => format!("head is better than base: {}", self.changes(Verdict::Improved)),
+            Verdict::Passed => format!("head is not worse than base by as much as matters ({})", self.gate()),
             Verdict::Inconclusive => {
-                format!(
-                    "not known whether head is worse than base: {}",
-                    self.blind_spots()
-                )
+                format!("not known whether head is worse than base: {}", self.blind_spots())
             }
             Verdict::Failed => "there is nothing to compare".into(),
         };
@@ -122,8 +106,7 @@ impl Story {
     }
 
     fn with(&self, verdict: Verdict) -> impl Iterator<Item = &Judged> {
-        self.deciding()
-            .filter(move |judged| judged.verdict == verdict)
+        self.deciding().filter(move |judged| judged.verdict == verdict)
     }
 
     fn changes(&self, verdict: Verdict) -> String {
@@ -141,11 +124,7 @@ impl Story {
             return "nothing was compared".into();
         }
         let spot = |judged: &Judged| match judged.could_have_seen {
-            Some(seen) => format!(
-                "{} (only {} or more would have shown)",
-                judged.metric,
-                percent(seen)
-            ),
+            Some(seen) => format!("{} (only {} or more would have shown)", judged.metric, percent(seen)),
             None => judged.metric.to_string(),
         };
         let all: Vec<String> = self.with(Verdict::Inconclusive).map(spot).collect();
@@ -187,10 +166,7 @@ mod tests {
         for (share, text) in [(0.06, "+6.0 %"), (-0.5, "-50.0 %"), (1202.9, "x1204")] {
             assert_eq!(signed(share), text);
         }
-        assert_eq!(
-            (percent(0.08), percent(17.7)),
-            ("8.0 %".into(), "x19".into())
-        );
+        assert_eq!((percent(0.08), percent(17.7)), ("8.0 %".into(), "x19".into()));
     }
 
     #[test]

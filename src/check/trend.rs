@@ -82,8 +82,7 @@ pub fn show(points: &[Point]) -> String {
     let Some(last) = points.last() else {
         return "no checks\n".into();
     };
-    let (row, others): (Vec<&Point>, Vec<&Point>) =
-        points.iter().partition(|point| point.under == last.under);
+    let (row, others): (Vec<&Point>, Vec<&Point>) = points.iter().partition(|point| point.under == last.under);
     let mut text = format!("{} checks in a row: {}\n", row.len(), last.under);
     if !others.is_empty() {
         text.push_str(&format!(
@@ -152,16 +151,11 @@ mod tests {
             .map(|number| point(number, step(number) * luck(number)))
             .collect();
         let text = show(&points);
-        assert!(
-            text.contains("p50         worse from commit-12 on: 80"),
-            "{text}"
-        );
+        assert!(text.contains("p50         worse from commit-12 on: 80"), "{text}");
         assert!(show(&points[..12]).contains("no change in 12 checks"));
         // The same step is none if it came with another machine.
         let mut moved = points.clone();
-        moved[..12]
-            .iter_mut()
-            .for_each(|point| point.under = "another".into());
+        moved[..12].iter_mut().for_each(|point| point.under = "another".into());
         let text = show(&moved);
         assert!(
             text.contains("12 others left out") && text.contains("no change in 12 checks"),

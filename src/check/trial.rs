@@ -73,12 +73,7 @@ impl Trial {
     /// Carries it out. `news` is told before each restart.
     ///
     /// Call from the main thread, which the servers are tied to. Never fails: a server that does is part of the record.
-    pub fn run(
-        &self,
-        environment: &Environment,
-        stop: &Stop,
-        news: &mut dyn FnMut(News),
-    ) -> Record {
+    pub fn run(&self, environment: &Environment, stop: &Stop, news: &mut dyn FnMut(News)) -> Record {
         let begin = clock::now();
         let of = self.terms.restarts;
         let mut record = self.blank(environment);
@@ -111,12 +106,7 @@ impl Trial {
     }
 
     /// Measures head alone, for comparing it with itself as it was stored. An error if it fails.
-    pub fn run_alone(
-        &self,
-        environment: &Environment,
-        stop: &Stop,
-        news: &mut dyn FnMut(News),
-    ) -> Result<Run> {
+    pub fn run_alone(&self, environment: &Environment, stop: &Stop, news: &mut dyn FnMut(News)) -> Result<Run> {
         let begin = clock::now();
         let nothing = self.nothing(environment);
         let of = self.terms.restarts;
@@ -142,11 +132,7 @@ impl Trial {
         Ok(Run {
             elapsed_ns: (clock::now() - begin).0,
             terms: record.terms,
-            restarts: entry
-                .bouts
-                .into_iter()
-                .map(|bout| self.solo(bout))
-                .collect(),
+            restarts: entry.bouts.into_iter().map(|bout| self.solo(bout)).collect(),
             ..nothing
         })
     }
@@ -176,13 +162,7 @@ impl Trial {
     }
 
     /// Tries the base and fixes the loads for so many sides. None if it failed, or somebody stopped us.
-    fn prepare(
-        &self,
-        record: &mut Record,
-        begin: Nanos,
-        sides: usize,
-        stop: &Stop,
-    ) -> Option<arena::Terms> {
+    fn prepare(&self, record: &mut Record, begin: Nanos, sides: usize, stop: &Stop) -> Option<arena::Terms> {
         let tried = self.try_base(record, stop)?;
         let left = Nanos(record.terms.budget_ns) - (clock::now() - begin);
         Some(self.arrange(record, sides, tried, left))
@@ -219,10 +199,7 @@ impl Trial {
         };
         let subjects = [self.base.clone()];
         let entries = arena::contest(&subjects, &terms, stop, &mut |number, _| number == 1);
-        record.base.failure = failure(&entries[0]).map(|failure| Failure {
-            restart: 0,
-            ..failure
-        });
+        record.base.failure = failure(&entries[0]).map(|failure| Failure { restart: 0, ..failure });
         if stop.signal().is_some() {
             record.ended = Ended::Interrupted;
             return None;
@@ -235,13 +212,7 @@ impl Trial {
     }
 
     /// Fixes the loads, now that the base is known.
-    fn arrange(
-        &self,
-        record: &mut Record,
-        sides: usize,
-        tried: Nanos,
-        left: Nanos,
-    ) -> arena::Terms {
+    fn arrange(&self, record: &mut Record, sides: usize, tried: Nanos, left: Nanos) -> arena::Terms {
         let loads = self.profiles.len();
         let capacity = record.capacity_per_s.unwrap_or(0.0);
         let offered = self.offered.of(capacity);

@@ -75,12 +75,8 @@ pub struct Judged {
 /// Judges a record as it is: nothing comes after it.
 pub fn judge(record: &Record) -> Judgement {
     let alpha = decision::alpha(record.terms.gate.len());
-    let measured = Metric::ALL
-        .into_iter()
-        .filter(|&metric| record.terms.measures(metric));
-    let mut metrics: Vec<Judged> = measured
-        .map(|metric| judge_metric(record, metric))
-        .collect();
+    let measured = Metric::ALL.into_iter().filter(|&metric| record.terms.measures(metric));
+    let mut metrics: Vec<Judged> = measured.map(|metric| judge_metric(record, metric)).collect();
     if restless(record).is_some() {
         let spoilt = "one side slows the other down";
         let all = metrics.iter_mut();
@@ -127,16 +123,12 @@ pub fn is_settled(record: &Record) -> bool {
 /// CPU: then one of them seems slower than it is, and nothing can be said.
 fn restless(record: &Record) -> Option<(f64, f64)> {
     let share = |side: fn(&Block) -> &Figures| {
-        let idle = record
-            .blocks()
-            .filter_map(|block| side(block).idle_cpu_ratio);
+        let idle = record.blocks().filter_map(|block| side(block).idle_cpu_ratio);
         median(&idle.collect::<Vec<f64>>())
     };
     let (base, head) = (share(|block| &block.base)?, share(|block| &block.head)?);
     let generator = record.terms.loads.iter().flat_map(Load::cpus);
-    let shared = generator
-        .into_iter()
-        .any(|cpu| record.terms.server_cpus.contains(&cpu));
+    let shared = generator.into_iter().any(|cpu| record.terms.server_cpus.contains(&cpu));
     let crowded = record.terms.server_cpus.len() < 2 || shared;
     (crowded && (base - head).abs() > ASLEEP).then_some((base, head))
 }
@@ -154,11 +146,7 @@ pub(super) fn over_all(metrics: &[Judged], gate: &[Metric]) -> Verdict {
     if gate.is_empty() || judged < gate.len() {
         return Verdict::Inconclusive;
     }
-    let any = |verdict| {
-        metrics
-            .iter()
-            .any(|judged| judged.gates && judged.verdict == verdict)
-    };
+    let any = |verdict| metrics.iter().any(|judged| judged.gates && judged.verdict == verdict);
     let worst = [Verdict::Regressed, Verdict::Inconclusive, Verdict::Improved];
     worst
         .into_iter()
@@ -181,12 +169,8 @@ fn judge_metric(record: &Record, metric: Metric) -> Judged {
 /// Judges one metric by the restarts up to a look.
 fn look(record: &Record, metric: Metric, restarts: &[Restart]) -> Judged {
     let found = values(record, metric, restarts);
-    let values: Vec<&Middle> = found
-        .iter()
-        .filter_map(|value| value.as_ref().ok())
-        .collect();
-    let side =
-        |of: fn(&Middle) -> f64| median(&values.iter().map(|&value| of(value)).collect::<Vec<_>>());
+    let values: Vec<&Middle> = found.iter().filter_map(|value| value.as_ref().ok()).collect();
+    let side = |of: fn(&Middle) -> f64| median(&values.iter().map(|&value| of(value)).collect::<Vec<_>>());
     let (base, head) = (side(|value| value.base), side(|value| value.head));
     let alpha = decision::alpha(record.terms.gate.len());
     let mut judged = Judged {
@@ -296,16 +280,14 @@ fn signs(blocks: &[Block], cpus: f64) -> Vec<Signs> {
 }
 
 fn value(blocks: &[Block], metric: Metric, signs: &[Signs], usual: f64) -> Value {
-    let quiet = disturbance::quiet(signs, usual)
-        .map_err(|disturbed| Missing::Disturbed(disturbed.mostly))?;
+    let quiet = disturbance::quiet(signs, usual).map_err(|disturbed| Missing::Disturbed(disturbed.mostly))?;
     let pairs = quiet.into_iter().map(|index| {
         let Block { base, head } = &blocks[index];
         Some((metric.figure(base)?, metric.figure(head)?))
     });
     let pairs: Vec<(f64, f64)> = pairs.collect::<Option<_>>().ok_or(Missing::NoFigure)?;
-    let middle = |of: &dyn Fn(&(f64, f64)) -> f64| {
-        median(&pairs.iter().map(of).collect::<Vec<_>>()).ok_or(Missing::NoFigure)
-    };
+    let middle =
+        |of: &dyn Fn(&(f64, f64)) -> f64| median(&pairs.iter().map(of).collect::<Vec<_>>()).ok_or(Missing::NoFigure);
     Ok(Middle {
         base: middle(&|pair| pair.0)?,
         head: middle(&|pair| pair.1)?,
@@ -315,10 +297,7 @@ fn value(blocks: &[Block], metric: Metric, signs: &[Signs], usual: f64) -> Value
 
 /// CPUs of the machine, over which steal is counted.
 fn cpus(record: &Record) -> f64 {
-    let cpus = record
-        .environment
-        .get("cpus")
-        .and_then(serde_json::Value::as_f64);
+    let cpus = record.environment.get("cpus").and_then(serde_json::Value::as_f64);
     cpus.unwrap_or(1.0).max(1.0)
 }
 
@@ -326,9 +305,7 @@ fn cpus(record: &Record) -> f64 {
 fn missing(values: &[Value]) -> String {
     let mut missing: Vec<Missing> = values.iter().filter_map(|value| value.err()).collect();
     missing.sort_unstable();
-    let most = missing
-        .chunk_by(|a, b| a == b)
-        .max_by_key(|alike| alike.len());
+    let most = missing.chunk_by(|a, b| a == b).max_by_key(|alike| alike.len());
     let count = format!("{} of {} restarts", missing.len(), values.len());
     match most.map(|alike| alike[0]) {
         None => "no restart was finished".into(),
@@ -336,10 +313,7 @@ fn missing(values: &[Value]) -> String {
             format!("{count} have no such figure: too few messages for it, or it cannot be seen")
         }
         Some(Missing::Disturbed(disturbance)) => {
-            format!(
-                "{count} were too disturbed, mostly by {}",
-                cause(disturbance)
-            )
+            format!("{count} were too disturbed, mostly by {}", cause(disturbance))
         }
     }
 }
@@ -404,14 +378,8 @@ fn reasons(record: &Record, metrics: &[Judged], verdict: Verdict) -> Vec<String>
     }
     if verdict == Verdict::Inconclusive {
         reasons.extend(busy(record));
-        let of_metric =
-            |judged: &Judged| Some(format!("{}: {}", judged.metric, judged.why.as_ref()?));
-        reasons.extend(
-            metrics
-                .iter()
-                .filter(|judged| judged.gates)
-                .filter_map(of_metric),
-        );
+        let of_metric = |judged: &Judged| Some(format!("{}: {}", judged.metric, judged.why.as_ref()?));
+        reasons.extend(metrics.iter().filter(|judged| judged.gates).filter_map(of_metric));
     }
     reasons
 }

@@ -27,19 +27,13 @@ pub(super) struct Flags {
 pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
     let stop = Stop::new()?;
     signal::stop_on_signals(&stop)?;
-    let sides = Sides::of(
-        &affinity::allowed(),
-        flags.shape.threads(),
-        flags.shape.cpus(),
-    );
+    let sides = Sides::of(&affinity::allowed(), flags.shape.threads(), flags.shape.cpus());
     let workers = flags
         .workers
         .map_or(sides.server.len().max(1), |workers| workers as usize);
     // Checked against a placeholder first, so that nothing is started for a wrong command line.
     let plan = |address| flags.shape.plan(vec![address], sides.generator.clone());
-    flags
-        .outputs
-        .check(&plan(SocketAddr::from(([127, 0, 0, 1], 1)))?)?;
+    flags.outputs.check(&plan(SocketAddr::from(([127, 0, 0, 1], 1)))?)?;
     let mut server = Server::start(workers, &sides.server)?;
     let outcome = load::execute(plan(server.address())?, &flags.outputs, &stop);
     // A server that died explains every other failure.
@@ -64,11 +58,7 @@ impl Sides {
             [] => cpus[cpus.len() - threads.min(cpus.len() - 1)..].to_vec(),
             asked => asked.to_vec(),
         };
-        let server = cpus
-            .iter()
-            .copied()
-            .filter(|cpu| !generator.contains(cpu))
-            .collect();
+        let server = cpus.iter().copied().filter(|cpu| !generator.contains(cpu)).collect();
         if generator.is_empty() {
             return Sides {
                 server: Vec::new(),

@@ -151,16 +151,12 @@ fn percent(text: &str) -> Parsed<f64> {
 }
 
 fn effect(text: &str) -> Parsed<(Metric, f64)> {
-    let (metric, share) = text
-        .split_once('=')
-        .ok_or("write METRIC=PERCENT, as in `p50=3%`")?;
+    let (metric, share) = text.split_once('=').ok_or("write METRIC=PERCENT, as in `p50=3%`")?;
     Ok((Metric::parse(metric)?, percent(share)?))
 }
 
 fn floor(text: &str) -> Parsed<(Metric, f64)> {
-    let (metric, value) = text
-        .split_once('=')
-        .ok_or("write METRIC=VALUE, as in `p99=20us`")?;
+    let (metric, value) = text.split_once('=').ok_or("write METRIC=VALUE, as in `p99=20us`")?;
     let metric = Metric::parse(metric)?;
     Ok((metric, metric.read(value)?))
 }
@@ -206,8 +202,7 @@ fn ready(subject: Subject, pattern: &Option<Regex>) -> Subject {
 /// Reads something from a file. Errors: [`Error::Usage`], with the file's name.
 fn in_file<T>(path: &Path, read: fn(&str) -> Result<T>) -> Result<T> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path)
-        .map_err(|cause| Error::Usage(format!("cannot read {shown}: {cause}")))?;
+    let text = std::fs::read_to_string(path).map_err(|cause| Error::Usage(format!("cannot read {shown}: {cause}")))?;
     read(&text).map_err(|error| Error::Usage(format!("{shown}: {error}")))
 }
 
@@ -221,9 +216,7 @@ fn append(path: &Path, line: &str) -> Result<()> {
 impl Flags {
     fn trial(&self) -> Result<Trial> {
         let (Some(base), Some(head)) = (self.base.clone(), self.head.clone()) else {
-            return Err(Error::Usage(
-                "a check needs both: give --base and --head".into(),
-            ));
+            return Err(Error::Usage("a check needs both: give --base and --head".into()));
         };
         self.trial_of(ready(base, &self.base_ready), ready(head, &self.head_ready))
     }
@@ -261,9 +254,7 @@ impl Flags {
         plan.warmup = self.guard.unwrap_or(guard);
         plan.threads = self.sides.threads.min(self.connections);
         plan.cpus = sides.generator.clone();
-        plan.seed = self
-            .seed
-            .unwrap_or_else(|| RandomState::new().hash_one(0) >> 32);
+        plan.seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(0) >> 32);
         plan
     }
 
@@ -307,11 +298,7 @@ impl Flags {
     /// The metrics that decide, in the order in which they are shown.
     fn gate(&self) -> Result<Vec<Metric>> {
         let profiles = self.profiles();
-        let measured = |metric: &Metric| {
-            metric
-                .profile()
-                .is_none_or(|profile| profiles.contains(&profile))
-        };
+        let measured = |metric: &Metric| metric.profile().is_none_or(|profile| profiles.contains(&profile));
         if let Some(metric) = self.gate.iter().find(|metric| !measured(metric)) {
             return Err(Error::Usage(format!(
                 "--gate {metric} needs the other load: leave --profile out"
@@ -322,9 +309,7 @@ impl Flags {
         } else {
             &self.gate
         };
-        let all = Metric::ALL
-            .into_iter()
-            .filter(|metric| asked.contains(metric));
+        let all = Metric::ALL.into_iter().filter(|metric| asked.contains(metric));
         Ok(all.filter(measured).collect())
     }
 }

@@ -138,11 +138,7 @@ impl Flags {
             let subject = |engine| Subject::engine(engine, workers, self.congestion.as_deref());
             return Engine::ALL.into_iter().map(subject).collect();
         }
-        let mut names: Vec<&str> = self
-            .subjects
-            .iter()
-            .map(|subject| subject.name.as_str())
-            .collect();
+        let mut names: Vec<&str> = self.subjects.iter().map(|subject| subject.name.as_str()).collect();
         names.sort_unstable();
         match names.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(Error::Usage(format!(
@@ -159,9 +155,7 @@ impl Flags {
             [] => vec![None],
             rates => rates.iter().copied().map(Some).collect(),
         };
-        let seed = self
-            .seed
-            .unwrap_or_else(|| RandomState::new().hash_one(0) >> 32);
+        let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(0) >> 32);
         let mut plans = Vec::new();
         for &connections in &self.connections {
             for sizes in &self.size {

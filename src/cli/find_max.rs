@@ -17,12 +17,7 @@ use crate::sys::signal::Stop;
 const BEGIN: f64 = 2_000.0;
 
 /// Runs one rate after the other until the highest that satisfies `condition` is known; prints the curve.
-pub(super) fn execute(
-    plan: &Plan,
-    condition: &Assertion,
-    outputs: &Outputs,
-    stop: &Stop,
-) -> Result<ExitCode> {
+pub(super) fn execute(plan: &Plan, condition: &Assertion, outputs: &Outputs, stop: &Stop) -> Result<ExitCode> {
     let machine = machine::look();
     let mut curve = Curve::of(condition.to_string());
     let mut search = Search::from(BEGIN);
@@ -32,10 +27,7 @@ pub(super) fn execute(
         let report = Report::of(&outcome, machine.clone(), std::slice::from_ref(condition));
         // A run that says little about the server shows nothing, whatever its figures.
         let held = report.verdict.grade != Grade::Invalid
-            && report
-                .assertions
-                .iter()
-                .all(|judgement| judgement.truth == Truth::True);
+            && report.assertions.iter().all(|judgement| judgement.truth == Truth::True);
         curve.push(rate, held, &report);
         if let Some(point) = curve.points.last() {
             eprintln!("{point}"); // So that nobody watches a silent screen for minutes.
@@ -48,11 +40,7 @@ pub(super) fn execute(
     }
     curve.found_per_s = search.found();
     outputs.write_curve(&curve)?;
-    Ok(ExitCode::from(if curve.found_per_s.is_some() {
-        0
-    } else {
-        1
-    }))
+    Ok(ExitCode::from(if curve.found_per_s.is_some() { 0 } else { 1 }))
 }
 
 fn at(plan: &Plan, rate: f64) -> Plan {
@@ -60,10 +48,7 @@ fn at(plan: &Plan, rate: f64) -> Plan {
         Pace::Open { arrivals, .. } => arrivals,
         Pace::Closed { .. } => Arrivals::Poisson,
     };
-    let rate = Rate {
-        from: rate,
-        to: rate,
-    };
+    let rate = Rate { from: rate, to: rate };
     Plan {
         pace: Pace::Open { rate, arrivals },
         ..plan.clone()

@@ -28,9 +28,7 @@ pub(super) struct Flags {
 
 fn target(text: &str) -> std::result::Result<SocketAddr, String> {
     let hint = "write ADDRESS:PORT, as in 127.0.0.1:7007 or [::1]:7007";
-    let mut addresses = text
-        .to_socket_addrs()
-        .map_err(|error| format!("{error}; {hint}"))?;
+    let mut addresses = text.to_socket_addrs().map_err(|error| format!("{error}; {hint}"))?;
     let address = addresses
         .next()
         .ok_or_else(|| format!("the name has no address; {hint}"))?;
@@ -42,9 +40,7 @@ fn target(text: &str) -> std::result::Result<SocketAddr, String> {
 }
 
 pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
-    let plan = flags
-        .shape
-        .plan(flags.targets.clone(), flags.shape.cpus().to_vec())?;
+    let plan = flags.shape.plan(flags.targets.clone(), flags.shape.cpus().to_vec())?;
     flags.outputs.check(&plan)?;
     let stop = Stop::new()?;
     signal::stop_on_signals(&stop)?;
@@ -94,11 +90,7 @@ fn judge(outcome: &Outcome, report: &Report) -> Result<ExitCode> {
             failed + missing
         )));
     }
-    let undecided = if report.verdict.grade == Grade::Invalid {
-        3
-    } else {
-        0
-    };
+    let undecided = if report.verdict.grade == Grade::Invalid { 3 } else { 0 };
     Ok(ExitCode::from(match report.assertions_exit() {
         1 => 1,
         other => other.max(undecided),

@@ -90,10 +90,7 @@ fn answer(error: &clap::Error) -> ExitCode {
     }
     let text = error.render().to_string();
     let says_what = |part: &&str| !part.starts_with("Usage:") && !part.starts_with("For more");
-    let words = text
-        .split("\n\n")
-        .filter(says_what)
-        .flat_map(str::split_whitespace);
+    let words = text.split("\n\n").filter(says_what).flat_map(str::split_whitespace);
     let line = words.collect::<Vec<_>>().join(" ");
     eprintln!("urecho: {}", line.trim_start_matches("error: "));
     ExitCode::from(2)
@@ -105,10 +102,7 @@ fn at_least_one(text: &str) -> std::result::Result<u32, String> {
     match u32::try_from(count) {
         Ok(0) => Err("at least 1 is needed".into()),
         Ok(count) => Ok(count),
-        Err(_) => Err(format!(
-            "{count} is more than this can handle ({})",
-            u32::MAX
-        )),
+        Err(_) => Err(format!("{count} is more than this can handle ({})", u32::MAX)),
     }
 }
 

@@ -139,11 +139,7 @@ impl ProgressLine {
     fn new() -> ProgressLine {
         // no-color.org: any value but the empty one.
         let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let dim = if colour {
-            ("\x1b[2m", "\x1b[0m")
-        } else {
-            ("", "")
-        };
+        let dim = if colour { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
         ProgressLine {
             shown: std::io::stderr().is_terminal(),
             dim,
@@ -161,12 +157,7 @@ impl ProgressLine {
             text = format!("{text}, {ok} messages, {rate}, {seconds:.1} s");
         }
         // Back to the start of the line, the text, and away with what is left of a longer one.
-        let _ = write!(
-            std::io::stderr(),
-            "\r{}{text}{}\x1b[K",
-            self.dim.0,
-            self.dim.1
-        );
+        let _ = write!(std::io::stderr(), "\r{}{text}{}\x1b[K", self.dim.0, self.dim.1);
     }
 
     fn clear(&self) {

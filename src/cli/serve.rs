@@ -80,10 +80,7 @@ fn large_buffers(text: &str) -> std::result::Result<u16, String> {
 fn buffer_size(text: &str) -> std::result::Result<u32, String> {
     match units::size(text)? {
         size @ 64..=1_048_576 => Ok(size as u32),
-        size => Err(format!(
-            "{} is not between 64 B and 1 MiB",
-            units::show_size(size)
-        )),
+        size => Err(format!("{} is not between 64 B and 1 MiB", units::show_size(size))),
     }
 }
 
@@ -160,9 +157,6 @@ fn announce(listening: &Listening) {
         workers,
     } = listening;
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(
-        out,
-        "listening on {address} engine={engine} workers={workers}"
-    );
+    let _ = writeln!(out, "listening on {address} engine={engine} workers={workers}");
     let _ = out.flush();
 }

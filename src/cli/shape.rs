@@ -149,9 +149,7 @@ impl Shape {
             // More threads than connections would have nothing to do.
             threads: self.threads.min(self.connections),
             // 32 random bits: enough to differ, short enough to type.
-            seed: self
-                .seed
-                .unwrap_or_else(|| RandomState::new().hash_one(0) >> 32),
+            seed: self.seed.unwrap_or_else(|| RandomState::new().hash_one(0) >> 32),
             cpus,
             spin: true,
             options: Options {
@@ -196,11 +194,7 @@ fn message_size(text: &str) -> Parsed<u64> {
     match units::size(text)? {
         0 => Err("an empty message has no echo: write `64B`".into()),
         size @ ..=MESSAGE_MAX => Ok(size),
-        size => Err(format!(
-            "{} is more than {}",
-            show_size(size),
-            show_size(MESSAGE_MAX)
-        )),
+        size => Err(format!("{} is more than {}", show_size(size), show_size(MESSAGE_MAX))),
     }
 }
 
@@ -221,8 +215,7 @@ pub(super) fn sizes(text: &str) -> Parsed<Sizes> {
         };
     }
     if let Some(path) = text.strip_prefix("file:") {
-        let text =
-            fs::read_to_string(path).map_err(|cause| format!("cannot read {path}: {cause}"))?;
+        let text = fs::read_to_string(path).map_err(|cause| format!("cannot read {path}: {cause}"))?;
         return weights(&text).map_err(|wrong| format!("{path}: {wrong}"));
     }
     message_size(text).map(Sizes::Fixed)
@@ -257,10 +250,7 @@ pub(super) fn rate(text: &str) -> Parsed<Rate> {
         _ => Err("nothing can be measured at a rate of 0: write `50k/s`".to_owned()),
     };
     match text.split_once("..") {
-        None => some(text).map(|rate| Rate {
-            from: rate,
-            to: rate,
-        }),
+        None => some(text).map(|rate| Rate { from: rate, to: rate }),
         Some((from, to)) => Ok(Rate {
             from: some(from)?,
             to: some(to)?,
@@ -283,9 +273,7 @@ pub(super) fn sources(text: &str) -> Parsed<Sources> {
             .parse()
             .ok()
             .filter(|&prefix| prefix <= bits)
-            .ok_or_else(|| {
-                format!("`{prefix}` is not a prefix length between 0 and {bits}; {hint}")
-            })?,
+            .ok_or_else(|| format!("`{prefix}` is not a prefix length between 0 and {bits}; {hint}"))?,
     };
     Ok(Sources(hosts(address, bits - prefix)))
 }
@@ -298,11 +286,7 @@ fn hosts(address: IpAddr, bits: u32) -> Vec<IpAddr> {
     };
     let size = 1_u128.checked_shl(bits).unwrap_or(u128::MAX);
     let network = number & !(size - 1);
-    let (first, last) = if bits < 2 {
-        (0, size - 1)
-    } else {
-        (1, size - 2)
-    };
+    let (first, last) = if bits < 2 { (0, size - 1) } else { (1, size - 2) };
     let count = (last - first + 1).min(SOURCES_MAX);
     let at = |host: u128| {
         let number = network + first + host;
@@ -371,24 +355,14 @@ mod tests {
         let of = |text: &str| sources(text).unwrap().0;
         assert_eq!(of("127.0.0.1"), ["127.0.0.1".parse::<IpAddr>().unwrap()]);
         assert_eq!(of("127.0.1.7/30").len(), 2);
+        assert_eq!(of("127.0.1.0/24")[0], "127.0.1.1".parse::<IpAddr>().unwrap());
         assert_eq!(
-            of("127.0.1.0/24")[0],
-            "127.0.1.1".parse::<IpAddr>().unwrap()
-        );
-        assert_eq!(
-            (
-                of("127.0.0.0/8").len(),
-                of("127.0.0.4/31").len(),
-                of("::1").len()
-            ),
+            (of("127.0.0.0/8").len(), of("127.0.0.4/31").len(), of("::1").len()),
             (1024, 2, 1)
         );
         assert_eq!(of("::/0").len(), 1024);
         for wrong in ["localhost", "127.0.0.1/33", "127.0.0.1/x", ""] {
-            assert!(
-                sources(wrong).unwrap_err().contains("127.0.1.0/24"),
-                "{wrong}"
-            );
+            assert!(sources(wrong).unwrap_err().contains("127.0.1.0/24"), "{wrong}");
         }
     }
 }

@@ -85,12 +85,7 @@ pub(super) fn has_spare_cpu(plan: &Plan, server: Option<i32>, needed: usize) -> 
 }
 
 /// Watches until all workers have left. The outcome's plan and findings are for the caller to fill in.
-pub(super) fn attend(
-    shared: &Shared,
-    server: Option<i32>,
-    ledger: &mut Ledger,
-    watch: &mut dyn Watch,
-) -> Outcome {
+pub(super) fn attend(shared: &Shared, server: Option<i32>, ledger: &mut Ledger, watch: &mut dyn Watch) -> Outcome {
     let mut outcome = Outcome::blank(shared.plan.clone());
     let mut witness = Witness {
         server,
@@ -192,10 +187,7 @@ impl Witness {
         self.done = true;
         let after = Look::at(self.server);
         outcome.surroundings = Surroundings {
-            steal: after
-                .steal
-                .zip(before.steal)
-                .map(|(after, before)| after - before),
+            steal: after.steal.zip(before.steal).map(|(after, before)| after - before),
             pressure: after.pressure.zip(before.pressure).map(|(after, before)| {
                 Nanos(after.saturating_sub(before).saturating_mul(1000)) // from microseconds
             }),
@@ -209,10 +201,7 @@ impl Witness {
             self.server.and_then(usage::parallelism_of).unwrap_or(1),
         );
         outcome.server = self.server.and_then(|server| {
-            let (cpu, switches) = (
-                after.cpu.zip(before.cpu)?,
-                after.switches.zip(before.switches)?,
-            );
+            let (cpu, switches) = (after.cpu.zip(before.cpu)?, after.switches.zip(before.switches)?);
             Some(ServerUse {
                 cpu: cpu.0 - cpu.1,
                 switches_voluntary: switches.0.0.saturating_sub(switches.1.0),

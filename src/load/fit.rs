@@ -103,17 +103,13 @@ mod tests {
     }
 
     fn check(room: Room, connections: u64) -> std::result::Result<(), String> {
-        room.check(&plan(connections))
-            .map_err(|error| error.to_string())
+        room.check(&plan(connections)).map_err(|error| error.to_string())
     }
 
     #[test]
     fn the_most_that_the_message_offers_is_the_most_that_fits() {
         let text = check(ROOM, 50_000).unwrap_err();
-        assert!(
-            text.contains("RLIMIT_NOFILE") && text.contains("20,000"),
-            "{text}"
-        );
+        assert!(text.contains("RLIMIT_NOFILE") && text.contains("20,000"), "{text}");
         let most: u64 = text.rsplit(' ').next().unwrap().parse().unwrap();
         assert_eq!(check(ROOM, most), Ok(()));
         assert!(check(ROOM, most + 1).is_err());
@@ -143,11 +139,7 @@ mod tests {
         };
         let mut plan = plan(60_000);
         assert!(room.check(&plan).is_err());
-        plan.sources = vec![
-            [127, 0, 1, 1].into(),
-            [127, 0, 1, 2].into(),
-            [127, 0, 1, 3].into(),
-        ];
+        plan.sources = vec![[127, 0, 1, 1].into(), [127, 0, 1, 2].into(), [127, 0, 1, 3].into()];
         assert!(room.check(&plan).is_ok());
     }
 }

@@ -110,11 +110,7 @@ impl Plan {
 
     /// Buffers for `share` connections: one each to send from, and what circulates to receive into.
     fn buffers(&self, share: usize) -> Buffers {
-        let under_way = self
-            .manner
-            .sizes
-            .max()
-            .saturating_mul(self.manner.depth as u64);
+        let under_way = self.manner.sizes.max().saturating_mul(self.manner.depth as u64);
         let size = under_way.clamp(4096, 65_536) as u32;
         // 1 MiB circulates, as in the server: 256 × 4 KiB to 16 × 64 KiB.
         let hot = ((1 << 20) / size) as u16;

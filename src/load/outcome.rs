@@ -26,9 +26,7 @@ impl From<Errno> for Loss {
     fn from(errno: Errno) -> Loss {
         use std::io::{Error, ErrorKind};
         match Error::from_raw_os_error(errno.0).kind() {
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => {
-                Loss::Reset
-            }
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => Loss::Reset,
             ErrorKind::ConnectionRefused => Loss::Refused,
             ErrorKind::TimedOut => Loss::Timeout,
             _ => Loss::Other(errno),

@@ -89,8 +89,7 @@ impl Pacing {
 impl Worker<'_> {
     /// What is to be done because of the time, or of what the others do.
     pub(super) fn progress(&mut self) {
-        self.shared
-            .show(self.index, self.found.opened, self.pacing.ok);
+        self.shared.show(self.index, self.found.opened, self.pacing.ok);
         self.expire();
         if !self.pacing.is_running() {
             self.ramp_up();
@@ -128,9 +127,7 @@ impl Worker<'_> {
         };
         self.refill();
         match plan.pace {
-            Pace::Closed { .. } => {
-                self.pacing.starting = self.pacing.speakers.iter().copied().collect()
-            }
+            Pace::Closed { .. } => self.pacing.starting = self.pacing.speakers.iter().copied().collect(),
             Pace::Open { rate, arrivals } => {
                 let spans = (start, plan.warmup, plan.duration);
                 let random = Random::new(plan.seed, 2 * self.index as u64 + 1);
@@ -175,10 +172,7 @@ impl Worker<'_> {
         let cpu = usage::thread_cpu() - cpu_before;
         let spun = self.ring.counts().spun - spun_before;
         // The plan ends when it ends, however late we notice.
-        self.found.end = self
-            .pacing
-            .phases
-            .map_or(self.now, |phases| phases.end.min(self.now));
+        self.found.end = self.pacing.phases.map_or(self.now, |phases| phases.end.min(self.now));
         self.found.cpu_total = cpu;
         self.found.cpu_busiest = cpu;
         self.found.work_busiest = cpu - spun;
@@ -218,9 +212,7 @@ impl Worker<'_> {
     /// In a closed loop, what an answer leads to: a pause, a message, or the end of the connection.
     pub(super) fn ask_again(&mut self, key: Key) {
         match self.shared.plan.pace {
-            Pace::Closed { think } if think > Nanos(0) => {
-                self.pacing.thinking.push_back((self.now + think, key))
-            }
+            Pace::Closed { think } if think > Nanos(0) => self.pacing.thinking.push_back((self.now + think, key)),
             _ => self.ask_next(key),
         }
     }
@@ -288,17 +280,9 @@ impl Worker<'_> {
         if !self.pacing.starting.is_empty() {
             return self.now;
         }
-        let due = self
-            .pacing
-            .schedule
-            .as_ref()
-            .map_or(Nanos::NEVER, Schedule::due);
+        let due = self.pacing.schedule.as_ref().map_or(Nanos::NEVER, Schedule::due);
         let due = if due < phases.end { due } else { Nanos::NEVER };
-        let thinker = self
-            .pacing
-            .thinking
-            .front()
-            .map_or(Nanos::NEVER, |&(due, _)| due);
+        let thinker = self.pacing.thinking.front().map_or(Nanos::NEVER, |&(due, _)| due);
         let instants = [
             phases.next_change(self.now),
             self.pacing.second_ends,
@@ -332,11 +316,7 @@ impl Worker<'_> {
         let Some(phases) = self.pacing.phases else {
             return self.stopped;
         };
-        let planned = self
-            .pacing
-            .schedule
-            .as_ref()
-            .map_or(Nanos::NEVER, Schedule::due);
+        let planned = self.pacing.schedule.as_ref().map_or(Nanos::NEVER, Schedule::due);
         let quiet = self.busy == 0 && planned >= phases.end;
         let over = self.now >= phases.end && (quiet || self.now >= phases.drained);
         over || (self.connections.is_empty() && self.shared.plan.churn.is_none())
@@ -353,8 +333,7 @@ impl Worker<'_> {
         }
         self.end_measuring();
         let measure = self.pacing.phases.map_or(self.now, |phases| phases.measure);
-        self.desk
-            .turn_over(self.desk.sheet.second + 1, self.now - measure);
+        self.desk.turn_over(self.desk.sheet.second + 1, self.now - measure);
         let _ = baton.slices.send(std::mem::take(&mut self.found)); // Nobody conducts any more: the stop comes.
         (self.pacing.phases, self.pacing.schedule) = (None, None);
         (self.pacing.before, self.pacing.ended) = (None, false);
@@ -370,20 +349,15 @@ impl Worker<'_> {
         }
         self.miss_unsent();
         let measure = self.pacing.phases.map_or(self.now, |phases| phases.measure);
-        self.desk
-            .turn_over(self.desk.sheet.second + 1, self.now - measure);
+        self.desk.turn_over(self.desk.sheet.second + 1, self.now - measure);
         self.found.overflows = self.ring.counts().overflows;
-        self.shared
-            .show(self.index, self.found.opened, self.pacing.ok);
+        self.shared.show(self.index, self.found.opened, self.pacing.ok);
     }
 
     /// Takes down what a connection has done and still owes, and ends it.
     fn conclude(&mut self, key: Key) {
         let (now, open_loop) = (self.now, self.shared.plan.pace.is_open());
-        let measure = self
-            .pacing
-            .phases
-            .map_or(Nanos::NEVER, |phases| phases.measure);
+        let measure = self.pacing.phases.map_or(Nanos::NEVER, |phases| phases.measure);
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -392,9 +366,7 @@ impl Worker<'_> {
         if !matches!(connection.stage, Stage::Open | Stage::Closing(_)) {
             return;
         }
-        self.found
-            .answers
-            .push((connection.number, connection.answers));
+        self.found.answers.push((connection.number, connection.answers));
         let info = tcp_info::of(connection.socket.as_fd());
         self.found.retransmits += info.map_or(0, |info| info.retransmits_total.into());
         for message in connection.pinger.open() {

@@ -72,13 +72,7 @@ impl Voice {
     }
 
     /// Makes the bytes from `offset` on, `len` of them, block by block; `each` gets the range they belong to.
-    fn blocks(
-        self,
-        number: u64,
-        offset: u64,
-        len: usize,
-        mut each: impl FnMut(std::ops::Range<usize>, &[u8]),
-    ) {
+    fn blocks(self, number: u64, offset: u64, len: usize, mut each: impl FnMut(std::ops::Range<usize>, &[u8])) {
         let first = mix(self.0 ^ number);
         let (mut done, mut skip) = (0, offset as usize % 8);
         let mut word = first.wrapping_add((offset / 8).wrapping_mul(STEP));

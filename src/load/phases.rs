@@ -50,10 +50,7 @@ impl Phases {
     /// The next instant after `now` at which something changes.
     pub(super) fn next_change(&self, now: Nanos) -> Nanos {
         let instants = [self.start, self.measure, self.end, self.drained];
-        instants
-            .into_iter()
-            .find(|&at| at > now)
-            .unwrap_or(Nanos::NEVER)
+        instants.into_iter().find(|&at| at > now).unwrap_or(Nanos::NEVER)
     }
 }
 

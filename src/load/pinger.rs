@@ -103,17 +103,13 @@ impl Pinger {
     /// Writes the next bytes to send into `out`, of as many messages as fit; says how many bytes.
     /// Messages whose first byte is among them are submitted at `now`.
     pub fn write(&mut self, manner: &Manner, out: &mut [u8], now: Nanos) -> usize {
-        assert!(
-            self.wants_to_send(manner),
-            "one send in flight per connection"
-        );
+        assert!(self.wants_to_send(manner), "one send in flight per connection");
         self.sending = true;
         let mut written = 0;
         while written < out.len() && self.may_begin(manner) {
             let size = manner.sizes.of(self.voice.draw(self.begun));
             let len = (out.len() - written).min((size - self.gone) as usize);
-            self.voice
-                .fill(self.begun, self.gone, &mut out[written..written + len]);
+            self.voice.fill(self.begun, self.gone, &mut out[written..written + len]);
             if self.gone == 0 {
                 self.open[(self.begun - self.answered) as usize].submitted = now;
             }
@@ -141,11 +137,7 @@ impl Pinger {
     ) -> Result<(), Wrong> {
         while !bytes.is_empty() {
             let size = manner.sizes.of(self.voice.draw(self.answered));
-            let sent = if self.answered < self.begun {
-                size
-            } else {
-                self.gone
-            };
+            let sent = if self.answered < self.begun { size } else { self.gone };
             let len = bytes.len().min((sent - self.returned) as usize);
             if len == 0 {
                 return Err(Wrong::Excess {

@@ -37,12 +37,7 @@ pub(super) fn prove(plan: &Plan) -> Result<Proven> {
     let begin = clock::now();
     let deadline = begin + PATIENCE;
     let stream = socket::dial_within(target, source, &plan.options, Duration::from(PATIENCE))
-        .map_err(|cause| {
-            Error::Target(format!(
-                "cannot connect to {target}: {cause}.{}",
-                advice(&cause)
-            ))
-        })?;
+        .map_err(|cause| Error::Target(format!("cannot connect to {target}: {cause}.{}", advice(&cause))))?;
     let connect = clock::now() - begin;
     let mut expected = vec![0; size as usize];
     voice.fill(0, 0, &mut expected);
@@ -57,9 +52,8 @@ pub(super) fn prove(plan: &Plan) -> Result<Proven> {
         ending
     });
     if found == expected {
-        reset_timeouts(&stream).map_err(|cause| {
-            Error::Target(format!("lost the first connection to {target}: {cause}"))
-        })?;
+        reset_timeouts(&stream)
+            .map_err(|cause| Error::Target(format!("lost the first connection to {target}: {cause}")))?;
         return Ok(Proven { stream, connect });
     }
     Err(Error::Target(format!(
@@ -75,12 +69,7 @@ fn write(mut stream: &TcpStream, message: &[u8]) {
 }
 
 /// Reads until the answer is whole, differs, or ends; says how it ended.
-fn read(
-    mut stream: &TcpStream,
-    expected: &[u8],
-    found: &mut Vec<u8>,
-    deadline: Nanos,
-) -> io::Result<()> {
+fn read(mut stream: &TcpStream, expected: &[u8], found: &mut Vec<u8>, deadline: Nanos) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     while found.len() < expected.len() && expected.starts_with(found) {
         let left = deadline - clock::now();

@@ -110,10 +110,7 @@ impl Ramp {
 
     /// When something must be done about a connection that does not open, or could not.
     pub(super) fn deadline(&self) -> Nanos {
-        let opening = self
-            .opening
-            .front()
-            .map_or(Nanos::NEVER, |&(deadline, _)| deadline);
+        let opening = self.opening.front().map_or(Nanos::NEVER, |&(deadline, _)| deadline);
         opening.min(self.again.front().copied().unwrap_or(Nanos::NEVER))
     }
 
@@ -304,14 +301,8 @@ impl Worker<'_> {
             }
             _ => {
                 self.busy -= usize::from(!connection.pinger.is_quiet());
-                let failed = connection
-                    .pinger
-                    .open()
-                    .filter(|message| message.measured)
-                    .count();
-                self.found
-                    .answers
-                    .push((connection.number, connection.answers));
+                let failed = connection.pinger.open().filter(|message| message.measured).count();
+                self.found.answers.push((connection.number, connection.answers));
                 self.desk.sheet.messages.failed += failed as u64;
                 self.desk.sheet.lost += 1;
                 self.found.lost(loss);
@@ -374,9 +365,7 @@ impl Worker<'_> {
 
     /// Closes a connection that is gone once nothing of it is in the kernel.
     pub(super) fn bury(&mut self, key: Key) {
-        let gone = |connection: &mut Connection| {
-            connection.stage == Stage::Gone && connection.in_flight == 0
-        };
+        let gone = |connection: &mut Connection| connection.stage == Stage::Gone && connection.in_flight == 0;
         if self.connections.get_mut(key).is_some_and(gone) {
             self.connections.remove(key);
         }
@@ -401,10 +390,7 @@ impl Worker<'_> {
             self.replace(Nanos(0));
         }
         while let Some(&(deadline, key)) = self.ramp.opening.front() {
-            let stage = self
-                .connections
-                .get_mut(key)
-                .map(|connection| connection.stage);
+            let stage = self.connections.get_mut(key).map(|connection| connection.stage);
             match stage {
                 Some(Stage::Connecting | Stage::Proving) if self.now < deadline => return,
                 Some(Stage::Connecting) => {

@@ -138,24 +138,13 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn instants(
-        rate: (f64, f64),
-        arrivals: Arrivals,
-        warmup: u64,
-        duration: u64,
-        share: (usize, usize),
-    ) -> Vec<u64> {
+    fn instants(rate: (f64, f64), arrivals: Arrivals, warmup: u64, duration: u64, share: (usize, usize)) -> Vec<u64> {
         let rate = Rate {
             from: rate.0,
             to: rate.1,
         };
         let spans = (Nanos(0), Nanos(warmup * SECOND), Nanos(duration * SECOND));
-        let mut schedule = Schedule::new(
-            (rate, arrivals),
-            spans,
-            share,
-            Random::new(1, share.0 as u64),
-        );
+        let mut schedule = Schedule::new((rate, arrivals), spans, share, Random::new(1, share.0 as u64));
         std::iter::from_fn(|| {
             let due = schedule.due();
             schedule.advance();
@@ -181,10 +170,7 @@ mod tests {
             .flat_map(|index| instants((4000.0, 4000.0), Arrivals::Constant, 0, 1, (index, 4)))
             .collect();
         all.sort_unstable();
-        assert!(
-            all.windows(2)
-                .all(|pair| (pair[1] - pair[0]).abs_diff(250_000) <= 1)
-        );
+        assert!(all.windows(2).all(|pair| (pair[1] - pair[0]).abs_diff(250_000) <= 1));
     }
 
     #[test]
@@ -206,8 +192,7 @@ mod tests {
     #[test]
     fn a_ramp_reaches_every_rate_when_it_should() {
         let due = instants((1000.0, 3000.0), Arrivals::Constant, 2, 10, (0, 1));
-        let within =
-            |from: u64, to: u64| due.iter().filter(|&&due| (from..to).contains(&due)).count();
+        let within = |from: u64, to: u64| due.iter().filter(|&&due| (from..to).contains(&due)).count();
         assert!(
             within(SECOND, 2 * SECOND).abs_diff(1000) <= 1,
             "warm-up at the first rate"

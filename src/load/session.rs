@@ -135,9 +135,7 @@ impl Session {
 
     fn begin(&self) {
         let shared = &self.team.shared;
-        shared
-            .start
-            .store((clock::now() + NOTICE).0, Ordering::Release);
+        shared.start.store((clock::now() + NOTICE).0, Ordering::Release);
         if let Some(baton) = &shared.baton {
             baton.bell.ring();
         }
@@ -145,10 +143,7 @@ impl Session {
 
     /// CPU time so far of each of the server's processes that can be seen.
     fn cpu_times(&self) -> Vec<Option<Nanos>> {
-        self.pids
-            .iter()
-            .map(|&pid| usage::process_cpu(pid))
-            .collect()
+        self.pids.iter().map(|&pid| usage::process_cpu(pid)).collect()
     }
 
     /// Ends all connections. Returns what was found outside of slices: how connecting went.
@@ -162,9 +157,7 @@ impl Session {
         self.team.shared.stop.fire();
         match self.team.disband() {
             Err(error) => error,
-            Ok(found) if found.lost.is_empty() => {
-                Error::Target("it left messages unanswered".into())
-            }
+            Ok(found) if found.lost.is_empty() => Error::Target("it left messages unanswered".into()),
             Ok(found) => closed(&found),
         }
     }

@@ -197,10 +197,7 @@ mod tests {
         desks[1].turn_over(1, Nanos(12));
         assert!(ledger.wait(Nanos(0)));
         let whole = ledger.next_whole(false).unwrap();
-        assert_eq!(
-            (whole.second, whole.messages.ok, whole.to),
-            (0, 7, Nanos(12))
-        );
+        assert_eq!((whole.second, whole.messages.ok, whole.to), (0, 7, Nanos(12)));
     }
 
     #[test]
@@ -222,10 +219,7 @@ mod tests {
             desks[0].sheet.lost = 1;
             desks[0].turn_over(second, Nanos(second));
             assert!(ledger.wait(Nanos(0)));
-            assert_eq!(
-                (desks[0].sheet.service.count(), desks[0].sheet.lost),
-                (0, 0)
-            );
+            assert_eq!((desks[0].sheet.service.count(), desks[0].sheet.lost), (0, 0));
             assert_eq!(ledger.next_whole(false).unwrap().service.count(), 1);
         }
     }

@@ -19,9 +19,7 @@ impl Sizes {
         let mut sum = 0_u64;
         let mut table = Vec::new();
         for &(size, weight) in pairs.iter().filter(|(_, weight)| *weight > 0) {
-            sum = sum
-                .checked_add(weight)
-                .ok_or("the weights add up to more than 2^64")?;
+            sum = sum.checked_add(weight).ok_or("the weights add up to more than 2^64")?;
             table.push((size, sum));
         }
         if table.is_empty() {
@@ -77,10 +75,7 @@ mod tests {
     use crate::load::random::mix;
 
     fn share_of(sizes: &Sizes, wanted: u64) -> f64 {
-        (0..100_000)
-            .filter(|&draw| sizes.of(mix(draw)) == wanted)
-            .count() as f64
-            / 100_000.0
+        (0..100_000).filter(|&draw| sizes.of(mix(draw)) == wanted).count() as f64 / 100_000.0
     }
 
     #[test]

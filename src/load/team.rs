@@ -149,15 +149,11 @@ impl Shared {
     }
 
     pub(super) fn news(&self) -> News {
-        let sum = |of: fn(&Board) -> &AtomicU64| {
-            self.boards
-                .iter()
-                .map(|board| of(board).load(Ordering::Relaxed))
-                .sum()
-        };
-        let elapsed = self.phases().map_or(Nanos(0), |phases| {
-            clock::now().min(phases.end) - phases.measure
-        });
+        let sum =
+            |of: fn(&Board) -> &AtomicU64| self.boards.iter().map(|board| of(board).load(Ordering::Relaxed)).sum();
+        let elapsed = self
+            .phases()
+            .map_or(Nanos(0), |phases| clock::now().min(phases.end) - phases.measure);
         News {
             opened: sum(|board| &board.opened),
             ok: sum(|board| &board.ok),
@@ -167,12 +163,7 @@ impl Shared {
 }
 
 /// A worker's thread. Its end, however it comes, drops its desk.
-fn work(
-    index: usize,
-    shared: &Shared,
-    desk: Desk,
-    first: Option<(OwnedFd, Nanos)>,
-) -> Result<Yield> {
+fn work(index: usize, shared: &Shared, desk: Desk, first: Option<(OwnedFd, Nanos)>) -> Result<Yield> {
     let mut last_wish = StopUnlessForgiven {
         stop: &shared.stop,
         forgiven: false,

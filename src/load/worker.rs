@@ -182,15 +182,13 @@ impl<'a> Worker<'a> {
         let sheet = &mut self.desk.sheet;
         let (mut answers, mut counted) = (0, 0);
         let manner = &self.shared.plan.manner;
-        let checked = connection
-            .pinger
-            .received(manner, self.ring.bytes(chunk), |message| {
-                answers += 1;
-                if message.measured {
-                    counted += 1;
-                    sheet.answered(message, now, open_loop);
-                }
-            });
+        let checked = connection.pinger.received(manner, self.ring.bytes(chunk), |message| {
+            answers += 1;
+            if message.measured {
+                counted += 1;
+                sheet.answered(message, now, open_loop);
+            }
+        });
         connection.answers += counted;
         self.found.echoed += if self.pacing.is_running() {
             answers as u64
@@ -198,11 +196,7 @@ impl<'a> Worker<'a> {
             0 // It has proven its connection.
         };
         self.pacing.ok += counted;
-        self.found.returned += if self.pacing.measures(now) {
-            answers as u64
-        } else {
-            0
-        };
+        self.found.returned += if self.pacing.measures(now) { answers as u64 } else { 0 };
         let number = connection.number;
         let target = self.shared.plan.target_of(number);
         checked.map_err(|wrong| wrong_data(target, number, wrong))?;
@@ -259,9 +253,8 @@ impl<'a> Worker<'a> {
             self.waiting.push_back(key);
             return;
         };
-        self.ring.fill(&mut chunk, |out| {
-            connection.pinger.write(manner, out, self.now)
-        });
+        self.ring
+            .fill(&mut chunk, |out| connection.pinger.write(manner, out, self.now));
         let chain = Chain::of(chunk, self.ring.links());
         connection.in_flight += 1;
         self.ring.send(key, connection.socket.as_fd(), chain);
@@ -290,8 +283,7 @@ impl<'a> Worker<'a> {
         };
         if connection.stage != Stage::Gone {
             connection.in_flight += 1;
-            self.ring
-                .receive(key, connection.socket.as_fd(), Portion::Small);
+            self.ring.receive(key, connection.socket.as_fd(), Portion::Small);
         }
     }
 
@@ -318,10 +310,7 @@ impl<'a> Worker<'a> {
 fn wrong_data(target: SocketAddr, connection: u64, wrong: Wrong) -> Error {
     let (message, offset, difference) = match wrong {
         Wrong::Byte { message, mismatch } => {
-            let difference = format!(
-                "expected 0x{:02x}, found 0x{:02x}",
-                mismatch.expected, mismatch.found
-            );
+            let difference = format!("expected 0x{:02x}, found 0x{:02x}", mismatch.expected, mismatch.found);
             (message, mismatch.offset, difference)
         }
         Wrong::Excess { message, bytes } => (

@@ -172,12 +172,8 @@ impl Blocks {
     /// Merges neighbours. The blocks are all full and even in number.
     fn halve(&mut self) {
         let pairs = self.packed.chunks_exact(2);
-        self.packed = pairs
-            .map(|pair| merge(&pair[0], &unpack(&pair[1])))
-            .collect();
-        self.length = self
-            .length
-            .saturating_mul(NonZeroU32::MIN.saturating_add(1));
+        self.packed = pairs.map(|pair| merge(&pair[0], &unpack(&pair[1]))).collect();
+        self.length = self.length.saturating_mul(NonZeroU32::MIN.saturating_add(1));
         self.in_last = self.length.get();
     }
 }
@@ -195,10 +191,7 @@ fn edge_near(total: &Recorder, q: f64) -> Option<u64> {
         (0 < below && below < count).then(|| (edge, (below as f64 - count as f64 * q).abs()))
     };
     let candidates = [lower.and_then(parted), parted(upper)];
-    let nearest = candidates
-        .into_iter()
-        .flatten()
-        .min_by(|a, b| a.1.total_cmp(&b.1));
+    let nearest = candidates.into_iter().flatten().min_by(|a, b| a.1.total_cmp(&b.1));
     nearest.map(|(edge, _)| edge)
 }
 
@@ -245,8 +238,7 @@ impl Spread {
         if groups.len() < FEWEST {
             return None;
         }
-        let dependent = dispersion(&groups, share) > dispersion_95(groups.len() - 1)
-            || correlated(&groups, share);
+        let dependent = dispersion(&groups, share) > dispersion_95(groups.len() - 1) || correlated(&groups, share);
         while correlated(&groups, share) && groups.len() >= 2 * FEWEST {
             groups = paired(&groups);
         }
@@ -347,8 +339,7 @@ fn unpack(mut bytes: &[u8]) -> Histogram<u64> {
 
 fn merge(packed: &[u8], histogram: &Histogram<u64>) -> Box<[u8]> {
     let mut both = unpack(packed);
-    both.add(histogram)
-        .expect("all recorders have the same bounds");
+    both.add(histogram).expect("all recorders have the same bounds");
     pack(&both)
 }
 

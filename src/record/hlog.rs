@@ -9,9 +9,7 @@ use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::serialization::V2DeflateSerializer;
-use hdrhistogram::serialization::interval_log::{
-    IntervalLogWriterBuilder, IntervalLogWriterError, Tag,
-};
+use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, IntervalLogWriterError, Tag};
 
 use super::Recorder;
 use crate::clock::Nanos;
@@ -59,13 +57,7 @@ impl<W: Write> Hlog<W> {
     /// Some readers stop at the first interval outside the range they were asked for: write them in order of `from`. A
     /// histogram cannot say that answers are missing, so a comment above it does. Panics if the tag holds a comma, a space
     /// or a line end: tags are names in our code.
-    pub fn interval(
-        &mut self,
-        tag: &str,
-        from: Nanos,
-        to: Nanos,
-        recorder: &Recorder,
-    ) -> io::Result<()> {
+    pub fn interval(&mut self, tag: &str, from: Nanos, to: Nanos, recorder: &Recorder) -> io::Result<()> {
         let missing = recorder.censored();
         if missing > 0 {
             writeln!(
@@ -78,12 +70,7 @@ impl<W: Write> Hlog<W> {
         IntervalLogWriterBuilder::new()
             .with_max_value_divisor(MAX_DIVISOR)
             .begin_log_with(&mut self.scratch, &mut self.serializer)?
-            .write_histogram(
-                &recorder.histogram,
-                from.into(),
-                (to - from).into(),
-                Some(tag),
-            )
+            .write_histogram(&recorder.histogram, from.into(), (to - from).into(), Some(tag))
             .map_err(as_io)?;
         // The crate states the divisor above each log it begins; ours is stated once, in the head.
         let stated = self.scratch.iter().position(|&byte| byte == b'\n');
@@ -99,9 +86,7 @@ impl<W: Write> Hlog<W> {
 }
 
 /// The crate's error as an I/O error. Serializing itself fails only for a bucket of more than 2^63 samples.
-fn as_io<E: std::error::Error + Send + Sync + 'static>(
-    error: IntervalLogWriterError<E>,
-) -> io::Error {
+fn as_io<E: std::error::Error + Send + Sync + 'static>(error: IntervalLogWriterError<E>) -> io::Error {
     match error {
         IntervalLogWriterError::IoError(error) => error,
         IntervalLogWriterError::SerializeError(error) => io::Error::other(error),
@@ -119,8 +104,7 @@ mod tests {
         let mut log = Hlog::begin(Vec::new(), start, "urecho load\nc = 10").unwrap();
         for (second, (tag, recorder)) in recorders.iter().enumerate() {
             let from = Nanos(second as u64 * Nanos::SECOND.0);
-            log.interval(tag, from, from + Nanos::SECOND, recorder)
-                .unwrap();
+            log.interval(tag, from, from + Nanos::SECOND, recorder).unwrap();
         }
         String::from_utf8(log.finish().unwrap()).unwrap()
     }
@@ -169,8 +153,7 @@ mod tests {
         let mut small = [0_u8; 400];
         let mut log = Hlog::begin(&mut small[..], SystemTime::now(), "about").unwrap();
         let recorder = Recorder::new();
-        let written =
-            (0..20).try_for_each(|_| log.interval("service", Nanos(0), Nanos::SECOND, &recorder));
+        let written = (0..20).try_for_each(|_| log.interval("service", Nanos(0), Nanos::SECOND, &recorder));
         assert_eq!(written.unwrap_err().kind(), io::ErrorKind::WriteZero);
     }
 }

@@ -68,8 +68,7 @@ impl Default for Recorder {
 impl Recorder {
     /// An empty recorder. Takes 221 KB, the only allocation of its life.
     pub fn new() -> Recorder {
-        let histogram = Histogram::new_with_bounds(1, CEILING.0, 3)
-            .expect("1 ns to 60 s at 3 digits are legal bounds");
+        let histogram = Histogram::new_with_bounds(1, CEILING.0, 3).expect("1 ns to 60 s at 3 digits are legal bounds");
         Recorder {
             histogram,
             sum: 0,
@@ -212,10 +211,7 @@ impl Recorder {
             if seen >= rank {
                 let edge = step.value_iterated_to();
                 // No sample lies outside min and max, whatever its bucket's edges are.
-                let low = self
-                    .histogram
-                    .lowest_equivalent(edge)
-                    .max(self.min.min(CEILING.0));
+                let low = self.histogram.lowest_equivalent(edge).max(self.min.min(CEILING.0));
                 return (Nanos(low), Nanos(edge.min(self.max)));
             }
         }

@@ -76,10 +76,7 @@ fn exact_tails(n: u64, p: f64) -> (u64, u64) {
 /// At a mean of 500 it is within one rank of the exact ones or outside of them.
 fn normal_tails(mean: f64, p: f64) -> (u64, u64) {
     let spread = Z * (mean * (1.0 - p)).sqrt();
-    (
-        (mean - spread).floor() as u64 - 1,
-        (mean + spread).ceil() as u64,
-    )
+    ((mean - spread).floor() as u64 - 1, (mean + spread).ceil() as u64)
 }
 
 #[cfg(test)]
@@ -98,15 +95,9 @@ mod tests {
             let needed = needs(q);
             assert_eq!(interval(needed - 1, q), None, "q {q}");
             let (low, high) = interval(needed, q).unwrap();
-            assert!(
-                1 <= low && low < high && high <= needed,
-                "q {q}: {low}..{high}"
-            );
+            assert!(1 <= low && low < high && high <= needed, "q {q}: {low}..{high}");
             // Just enough: the outermost sample is one end.
-            assert!(
-                if q > 0.5 { high == needed } else { low == 1 },
-                "q {q}: {low}..{high}"
-            );
+            assert!(if q > 0.5 { high == needed } else { low == 1 }, "q {q}: {low}..{high}");
         }
     }
 

@@ -6,9 +6,7 @@ const MS: u64 = 1_000_000;
 
 fn recorded(latencies: impl IntoIterator<Item = u64>) -> Recorder {
     let mut recorder = Recorder::new();
-    latencies
-        .into_iter()
-        .for_each(|ns| recorder.record(Nanos(ns)));
+    latencies.into_iter().for_each(|ns| recorder.record(Nanos(ns)));
     recorder
 }
 
@@ -44,27 +42,15 @@ fn a_percentile_needs_enough_samples() {
     assert_eq!(recorder.interval(0.99), None);
     recorder.record(Nanos(368));
     assert_eq!(known(recorder.quantile(0.99)).value, Nanos(365));
-    assert_eq!(
-        recorder.quantile(0.999),
-        Reading::NotEnough { needs: 3_688 }
-    );
-    assert_eq!(
-        Recorder::new().quantile(0.5),
-        Reading::NotEnough { needs: 6 }
-    );
+    assert_eq!(recorder.quantile(0.999), Reading::NotEnough { needs: 3_688 });
+    assert_eq!(Recorder::new().quantile(0.5), Reading::NotEnough { needs: 6 });
 }
 
 #[test]
 fn min_max_and_mean_are_exact() {
     let recorder = recorded([123_456_789, 987_654_321, 1_000_000_001]);
-    assert_eq!(
-        recorder.min().map(|figure| figure.value),
-        Some(Nanos(123_456_789))
-    );
-    assert_eq!(
-        recorder.max().map(|figure| figure.value),
-        Some(Nanos(1_000_000_001))
-    );
+    assert_eq!(recorder.min().map(|figure| figure.value), Some(Nanos(123_456_789)));
+    assert_eq!(recorder.max().map(|figure| figure.value), Some(Nanos(1_000_000_001)));
     assert_eq!(
         recorder.mean().map(|figure| figure.value),
         Some(Nanos((123_456_789 + 987_654_321 + 1_000_000_001) / 3))
@@ -74,14 +60,8 @@ fn min_max_and_mean_are_exact() {
 #[test]
 fn an_empty_recorder_has_nothing_to_say() {
     let recorder = Recorder::default();
-    assert_eq!(
-        (recorder.count(), recorder.censored(), recorder.saturated()),
-        (0, 0, 0)
-    );
-    assert_eq!(
-        (recorder.min(), recorder.max(), recorder.mean()),
-        (None, None, None)
-    );
+    assert_eq!((recorder.count(), recorder.censored(), recorder.saturated()), (0, 0, 0));
+    assert_eq!((recorder.min(), recorder.max(), recorder.mean()), (None, None, None));
 }
 
 #[test]
@@ -89,10 +69,7 @@ fn no_percentile_exceeds_the_maximum() {
     // 1,000,001 shares its bucket with slightly larger values.
     let recorder = recorded([1_000_001; 400]);
     assert_eq!(known(recorder.quantile(0.99)).value, Nanos(1_000_001));
-    assert_eq!(
-        recorder.interval(0.5),
-        Some((Nanos(1_000_001), Nanos(1_000_001)))
-    );
+    assert_eq!(recorder.interval(0.5), Some((Nanos(1_000_001), Nanos(1_000_001))));
 }
 
 #[test]
@@ -198,14 +175,9 @@ fn merging_is_as_if_one_had_recorded_all() {
     left.merge(&right);
     left.merge(&Recorder::new());
     let read = |recorder: &Recorder| {
-        let quantiles = [0.01, 0.1, 0.5, 0.9, 0.99, 0.999]
-            .map(|q| (recorder.quantile(q), recorder.interval(q)));
+        let quantiles = [0.01, 0.1, 0.5, 0.9, 0.99, 0.999].map(|q| (recorder.quantile(q), recorder.interval(q)));
         let counts = [recorder.count(), recorder.censored(), recorder.saturated()];
-        (
-            quantiles,
-            counts,
-            [recorder.min(), recorder.max(), recorder.mean()],
-        )
+        (quantiles, counts, [recorder.min(), recorder.max(), recorder.mean()])
     };
     assert_eq!(read(&left), read(&both));
 }
@@ -225,10 +197,7 @@ fn an_interval_covers_the_true_percentile_in_about_95_of_100_runs() {
 
 #[test]
 fn a_recorder_takes_221_kilobytes() {
-    assert_eq!(
-        Recorder::new().histogram.distinct_values() * size_of::<u64>(),
-        221_184
-    );
+    assert_eq!(Recorder::new().histogram.distinct_values() * size_of::<u64>(), 221_184);
 }
 
 /// Uniform below one second, by SplitMix64 (Steele, Lea & Flood 2014).

@@ -109,8 +109,7 @@ const OPS: [(&str, Op); 4] = [
 /// Reads `METRIC OP VALUE`, spaces around OP or not. For clap: errors are one line that says what is wrong and what to
 /// write instead, without the text itself.
 pub fn parse(text: &str) -> Result<Assertion, String> {
-    const FORMS: &str =
-        "write it like `p99<2ms`, `service.p50<=80us`, `errors<=0` or `rate>=50k/s`";
+    const FORMS: &str = "write it like `p99<2ms`, `service.p50<=80us`, `errors<=0` or `rate>=50k/s`";
     let at = text
         .find(['<', '>', '=', '!'])
         .ok_or_else(|| format!("nothing is compared: {FORMS}"))?;
@@ -163,9 +162,7 @@ fn unknown(name: &str) -> String {
 fn bound(metric: Metric, typed: &str) -> Result<f64, String> {
     match metric {
         Metric::Latency(..) => units::duration(typed).map(|span| span.0 as f64),
-        Metric::Errors | Metric::Failed | Metric::Missing => {
-            units::count(typed).map(|count| count as f64)
-        }
+        Metric::Errors | Metric::Failed | Metric::Missing => units::count(typed).map(|count| count as f64),
         Metric::Rate => units::rate(typed),
     }
 }
@@ -191,10 +188,7 @@ impl Assertion {
     /// has 100`) and leaves it undecided.
     pub fn judge(&self, look: impl FnOnce(Metric) -> Result<Estimate, String>) -> Judgement {
         let (truth, seen) = match look(self.metric) {
-            Ok(estimate) => (
-                self.truth(&estimate),
-                shown_estimate(self.metric, &estimate),
-            ),
+            Ok(estimate) => (self.truth(&estimate), shown_estimate(self.metric, &estimate)),
             Err(why) => (Truth::Undecided, why),
         };
         let assertion = self.to_string();
@@ -318,13 +312,7 @@ fn shown(metric: Metric, figure: f64) -> String {
 
 impl Display for Assertion {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {} {}",
-            self.metric,
-            name_in(&OPS, &self.op),
-            self.typed
-        )
+        write!(f, "{} {} {}", self.metric, name_in(&OPS, &self.op), self.typed)
     }
 }
 

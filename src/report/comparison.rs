@@ -154,8 +154,7 @@ pub struct Ratio {
 impl Ratio {
     /// True if the interval does not contain 1: this run tells the two apart.
     pub fn is_resolved(&self) -> bool {
-        self.interval
-            .is_some_and(|(low, high)| low > 1.0 || high < 1.0)
+        self.interval.is_some_and(|(low, high)| low > 1.0 || high < 1.0)
     }
 }
 
@@ -174,9 +173,7 @@ type Metric = fn(&Figures) -> Option<f64>;
 impl Cell {
     /// Puts together what was found under one load, and compares.
     pub fn of(load: &Plan, method: Method, mut standings: Vec<Standing>) -> Cell {
-        let first = standings
-            .first()
-            .map_or(Vec::new(), |first| first.bouts.clone());
+        let first = standings.first().map_or(Vec::new(), |first| first.bouts.clone());
         for (index, standing) in standings.iter_mut().enumerate() {
             standing.compare((index > 0).then_some(first.as_slice()));
         }
@@ -193,12 +190,7 @@ impl Cell {
 
 impl Standing {
     /// What was found of one server, not compared yet.
-    pub fn of(
-        name: String,
-        command: String,
-        bouts: Vec<Vec<Figures>>,
-        failure: Option<String>,
-    ) -> Standing {
+    pub fn of(name: String, command: String, bouts: Vec<Vec<Figures>>, failure: Option<String>) -> Standing {
         Standing {
             name,
             command,
@@ -229,11 +221,7 @@ impl Standing {
     }
 }
 
-fn compared(
-    bouts: &[Vec<Figures>],
-    first: Option<&[Vec<Figures>]>,
-    metric: Metric,
-) -> Option<Compared> {
+fn compared(bouts: &[Vec<Figures>], first: Option<&[Vec<Figures>]>, metric: Metric) -> Option<Compared> {
     let medians: Option<Vec<f64>> = bouts
         .iter()
         .map(|blocks| median(&blocks.iter().map(metric).collect::<Option<Vec<_>>>()?))
@@ -245,11 +233,7 @@ fn compared(
 }
 
 fn ratio(bouts: &[Vec<Figures>], first: &[Vec<Figures>], metric: Metric) -> Option<Ratio> {
-    let logs: Option<Vec<f64>> = bouts
-        .iter()
-        .zip(first)
-        .map(|pair| log_ratio(pair, metric))
-        .collect();
+    let logs: Option<Vec<f64>> = bouts.iter().zip(first).map(|pair| log_ratio(pair, metric)).collect();
     let estimate = signed_rank::estimate(&logs?, ALPHA)?;
     Some(Ratio {
         restarts: estimate.n,

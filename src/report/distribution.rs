@@ -84,11 +84,10 @@ impl Distribution {
             }
             Some(figure.value.0)
         };
-        let [p50, p90, p99, p99_9, p99_99] =
-            PERCENTILES.map(|(_, share)| match recorder.quantile(share) {
-                Reading::Known(figure) => Some(figure),
-                Reading::NotEnough { .. } => None,
-            });
+        let [p50, p90, p99, p99_9, p99_99] = PERCENTILES.map(|(_, share)| match recorder.quantile(share) {
+            Reading::Known(figure) => Some(figure),
+            Reading::NotEnough { .. } => None,
+        });
         Distribution {
             count: recorder.count(),
             censored: recorder.censored(),
@@ -107,8 +106,7 @@ impl Distribution {
 
     /// With the intervals that its seconds allow.
     pub fn with_intervals(recorder: &Recorder, blocks: &Blocks) -> Distribution {
-        let interval =
-            |(name, share)| Some((name, Bounds::from(blocks.interval(recorder, share)?)));
+        let interval = |(name, share)| Some((name, Bounds::from(blocks.interval(recorder, share)?)));
         Distribution {
             intervals: PERCENTILES.into_iter().filter_map(interval).collect(),
             ..Distribution::of(recorder)

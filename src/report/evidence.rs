@@ -54,12 +54,9 @@ impl Report {
     /// The figure that an assertion is about, with its interval. Errors: why there is none.
     pub(super) fn estimate(&self, metric: Metric) -> Result<Estimate, String> {
         let (connections, messages) = (&self.connections, &self.messages);
-        let errors =
-            messages.failed + messages.missing + connections.failed + connections.lost_total();
+        let errors = messages.failed + messages.missing + connections.failed + connections.lost_total();
         match metric {
-            Metric::Latency(latency, statistic) => {
-                latency_of(self.distribution(latency)?, statistic)
-            }
+            Metric::Latency(latency, statistic) => latency_of(self.distribution(latency)?, statistic),
             Metric::Errors => Ok(Estimate::exact(errors as f64)),
             Metric::Failed => Ok(Estimate::exact(messages.failed as f64)),
             Metric::Missing => Ok(Estimate::exact(messages.missing as f64)),

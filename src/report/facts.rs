@@ -98,11 +98,7 @@ impl PlanFacts {
         PlanFacts {
             targets: plan.targets.iter().map(ToString::to_string).collect(),
             sources: plan.sources.len() as u64,
-            mode: if plan.pace.is_open() {
-                "open"
-            } else {
-                "closed"
-            },
+            mode: if plan.pace.is_open() { "open" } else { "closed" },
             rate_per_s: rate,
             arrivals,
             think_ns: think.0,
@@ -151,12 +147,8 @@ pub struct Connections {
 impl Connections {
     pub(super) fn of(outcome: &Outcome) -> Connections {
         let found = &outcome.found;
-        let named = |losses: &BTreeMap<Loss, u64>| {
-            losses
-                .iter()
-                .map(|(loss, count)| (loss.to_string(), *count))
-                .collect()
-        };
+        let named =
+            |losses: &BTreeMap<Loss, u64>| losses.iter().map(|(loss, count)| (loss.to_string(), *count)).collect();
         Connections {
             requested: outcome.plan.connections.into(),
             opened: found.opened,
@@ -228,19 +220,13 @@ impl Fairness {
     pub(super) fn of(outcome: &Outcome) -> Option<Fairness> {
         let answers = &outcome.found.answers;
         let sum: f64 = answers.iter().map(|&(_, count)| count as f64).sum();
-        let squares: f64 = answers
-            .iter()
-            .map(|&(_, count)| (count as f64).powi(2))
-            .sum();
+        let squares: f64 = answers.iter().map(|&(_, count)| (count as f64).powi(2)).sum();
         if outcome.plan.churn.is_some() || answers.len() < 2 || sum == 0.0 {
             return None;
         }
         let mut slowest: Vec<Slow> = answers
             .iter()
-            .map(|&(connection, messages)| Slow {
-                connection,
-                messages,
-            })
+            .map(|&(connection, messages)| Slow { connection, messages })
             .collect();
         slowest.sort_by_key(|slow| (slow.messages, slow.connection));
         slowest.truncate(10);
@@ -271,9 +257,7 @@ pub struct Server {
 impl Server {
     pub(super) fn of(outcome: &Outcome, elapsed: Nanos) -> Option<Server> {
         let server = outcome.server.as_ref()?;
-        let open = u64::from(outcome.plan.connections)
-            .min(outcome.found.opened)
-            .max(1);
+        let open = u64::from(outcome.plan.connections).min(outcome.found.opened).max(1);
         Some(Server {
             cpu_ns_per_message: per_message(server.cpu, outcome.found.returned),
             cpu_ratio: ratio(server.cpu.as_secs(), elapsed.as_secs()),

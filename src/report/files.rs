@@ -102,15 +102,10 @@ impl Files {
         let open = |path: &Option<PathBuf>| path.as_deref().map(Draft::open).transpose();
         let hlog = open(&paths.hlog)?;
         let mut csv = open(&paths.csv)?;
-        let about = format!(
-            "urecho {} load, seed {}",
-            env!("CARGO_PKG_VERSION"),
-            plan.seed
-        );
+        let about = format!("urecho {} load, seed {}", env!("CARGO_PKG_VERSION"), plan.seed);
         let begin = |draft| Hlog::begin(draft, SystemTime::now(), &about).map_err(cannot_write);
         if let Some(csv) = &mut csv {
-            csv.write_all(Second::CSV_HEAD.as_bytes())
-                .map_err(cannot_write)?;
+            csv.write_all(Second::CSV_HEAD.as_bytes()).map_err(cannot_write)?;
         }
         Ok(Files {
             json: open(&paths.json)?,
@@ -136,8 +131,7 @@ impl Files {
         const PARTIAL: &str = "PARTIAL: interrupted before its time was over";
         let partial = |line: String| if report.partial { line } else { String::new() };
         if let Some(hlog) = self.hlog {
-            hlog.finish()?
-                .conclude(&partial(format!("#[{PARTIAL}]\n")))?;
+            hlog.finish()?.conclude(&partial(format!("#[{PARTIAL}]\n")))?;
         }
         if let Some(jsonl) = self.jsonl {
             jsonl.conclude(&partial("{\"partial\":true}\n".to_owned()))?;
@@ -212,11 +206,7 @@ impl Draft {
         }
         // A pipe or a device is written in place: moving a file there would replace it.
         let in_place = fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
-        let beside = if in_place {
-            path.to_owned()
-        } else {
-            beside(path)
-        };
+        let beside = if in_place { path.to_owned() } else { beside(path) };
         let file = File::create(&beside)
             .map_err(|cause| Error::Machine(format!("cannot write {}: {cause}", path.display())))?;
         let paths = (!in_place).then(|| (beside, path.to_owned()));

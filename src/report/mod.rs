@@ -22,9 +22,7 @@ use crate::sys::machine::Machine;
 use assertion::{Assertion, Judgement};
 pub use distribution::{Bounds, Distribution};
 use facts::ratio;
-pub use facts::{
-    Connections, Environment, Fairness, Generator, Messages, PlanFacts, Server, Slow, Surroundings,
-};
+pub use facts::{Connections, Environment, Fairness, Generator, Messages, PlanFacts, Server, Slow, Surroundings};
 use verdict::Verdict;
 
 /// The version of the report's shape. A change that breaks readers gets a new number.
@@ -111,13 +109,10 @@ impl Report {
             close_ns: Distribution::unless_empty(&found.close),
             messages: outcome.messages.into(),
             elapsed_ns: elapsed.0,
-            offered_per_s: open_loop
-                .then(|| ratio(outcome.messages.sent as f64, elapsed.as_secs())),
+            offered_per_s: open_loop.then(|| ratio(outcome.messages.sent as f64, elapsed.as_secs())),
             rate_per_s: ratio(found.returned as f64, elapsed.as_secs()),
             latency_ns: Latencies {
-                response: open_loop.then(|| {
-                    Distribution::with_intervals(&outcome.response, &outcome.response_blocks)
-                }),
+                response: open_loop.then(|| Distribution::with_intervals(&outcome.response, &outcome.response_blocks)),
                 service: Distribution::with_intervals(&outcome.service, &outcome.service_blocks),
             },
             send_lag_ns: open_loop.then(|| Distribution::of(&found.lag)),

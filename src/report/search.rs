@@ -66,11 +66,7 @@ impl Search {
         self.next = match self.confirm {
             Some(times) => self.confirmed(rate, held, times),
             None => {
-                *(if held {
-                    &mut self.held
-                } else {
-                    &mut self.failed
-                }) = Some(rate);
+                *(if held { &mut self.held } else { &mut self.failed }) = Some(rate);
                 self.between()
             }
         };
@@ -161,10 +157,7 @@ impl Curve {
             achieved_per_s: report.rate_per_s,
             held,
             grade: report.verdict.grade,
-            response_ns: latencies
-                .response
-                .clone()
-                .unwrap_or_else(|| latencies.service.clone()),
+            response_ns: latencies.response.clone().unwrap_or_else(|| latencies.service.clone()),
             service_ns: latencies.service.clone(),
         });
     }
@@ -242,10 +235,7 @@ mod tests {
         for limit in [1_500.0, 20_000.0, 333_333.0] {
             let (found, tried) = search(1000.0, |rate, _| rate <= limit);
             let found = found.unwrap();
-            assert!(
-                found <= limit && found * CLOSE >= limit,
-                "{found} of {limit}"
-            );
+            assert!(found <= limit && found * CLOSE >= limit, "{found} of {limit}");
             assert!(tried < 20, "{tried}");
         }
     }

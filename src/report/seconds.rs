@@ -148,10 +148,7 @@ mod tests {
     fn a_row_has_a_cell_for_every_column() {
         let (head, row) = (Second::CSV_HEAD, second().csv());
         assert_eq!(head.matches(',').count(), row.matches(',').count());
-        assert_eq!(
-            row,
-            "3,3000000000,4000000000,1001,1000,1,0,1,1000.0,500,990,1000,,,\n"
-        );
+        assert_eq!(row, "3,3000000000,4000000000,1001,1000,1,0,1,1000.0,500,990,1000,,,\n");
     }
 
     #[test]

@@ -59,13 +59,8 @@ impl Report {
 
     fn messages(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let messages = &self.messages;
-        let [sent, ok, failed, missing] = [
-            messages.sent,
-            messages.ok,
-            messages.failed,
-            messages.missing,
-        ]
-        .map(show_count);
+        let [sent, ok, failed, missing] =
+            [messages.sent, messages.ok, messages.failed, messages.missing].map(show_count);
         let checked = if self.plan.verify {
             "every byte verified"
         } else {
@@ -96,9 +91,7 @@ impl Report {
         let service = &self.latency_ns.service;
         let Some(response) = &self.latency_ns.response else {
             writeln!(f, "latency      {:>17}   95 % interval", "service")?;
-            return service
-                .rows()
-                .try_for_each(|row| writeln!(f, "{}", line(row, &[row])));
+            return service.rows().try_for_each(|row| writeln!(f, "{}", line(row, &[row])));
         };
         writeln!(
             f,
@@ -106,9 +99,7 @@ impl Report {
             "response", "95 % interval", "service"
         )?;
         let mut rows = response.rows().zip(service.rows());
-        rows.try_for_each(|(response, service)| {
-            writeln!(f, "{}", line(response, &[response, service]))
-        })?;
+        rows.try_for_each(|(response, service)| writeln!(f, "{}", line(response, &[response, service])))?;
         writeln!(
             f,
             "  response: from the planned instant; service: from the submit, without the wait for a turn"
@@ -126,10 +117,7 @@ impl Report {
                 show_size(server.resident_bytes_per_connection),
                 show_count(server.context_switches_voluntary + server.context_switches_involuntary),
             )?,
-            None => writeln!(
-                f,
-                "server       CPU unknown: not a process we can see on this machine"
-            )?,
+            None => writeln!(f, "server       CPU unknown: not a process we can see on this machine")?,
         }
         let generator = &self.generator;
         write!(
@@ -177,12 +165,7 @@ impl Display for Connections {
         )?;
         write!(f, "{}", Kinds(&self.failures))?;
         if self.lost_total() > 0 {
-            write!(
-                f,
-                ", {} lost{}",
-                show_count(self.lost_total()),
-                Kinds(&self.lost)
-            )?;
+            write!(f, ", {} lost{}", show_count(self.lost_total()), Kinds(&self.lost))?;
         }
         if self.closed > 0 {
             write!(f, ", {} closed by us", show_count(self.closed))?;
@@ -195,18 +178,8 @@ impl Display for Fairness {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "Jain index {:.4}", self.jain)?;
         let slowest = self.slowest.iter().take(3);
-        let slowest = slowest.map(|slow| {
-            format!(
-                "connection {} {}",
-                slow.connection,
-                show_count(slow.messages)
-            )
-        });
-        write!(
-            f,
-            "; fewest messages: {}",
-            slowest.collect::<Vec<_>>().join(", ")
-        )
+        let slowest = slowest.map(|slow| format!("connection {} {}", slow.connection, show_count(slow.messages)));
+        write!(f, "; fewest messages: {}", slowest.collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -231,15 +204,8 @@ struct Short<'a>(&'a Distribution);
 
 impl Display for Short<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let shown = |name| {
-            self.0
-                .row(name)
-                .map(|row| format!("{name} {}", figure(&row)))
-        };
-        let figures: Vec<String> = ["p50", "p99", "max"]
-            .into_iter()
-            .filter_map(shown)
-            .collect();
+        let shown = |name| self.0.row(name).map(|row| format!("{name} {}", figure(&row)));
+        let figures: Vec<String> = ["p50", "p99", "max"].into_iter().filter_map(shown).collect();
         f.write_str(&figures.join("   "))
     }
 }
@@ -268,9 +234,7 @@ fn interval(bounds: Option<Bounds>) -> String {
     let Some(bounds) = bounds else {
         return String::new();
     };
-    let high = bounds
-        .high
-        .map_or("?".to_owned(), |high| show_duration(Nanos(high)));
+    let high = bounds.high.map_or("?".to_owned(), |high| show_duration(Nanos(high)));
     let mark = match bounds.method {
         "order-statistics" => "",
         "blocks" => " b",
@@ -292,10 +256,7 @@ pub(super) fn what_load(connections: u64, plan: &PlanFacts) -> String {
     }
     if let (Some(messages), Some(close)) = (plan.churn, plan.close) {
         let messages = many(messages, "message");
-        parts.push(format!(
-            "each closed by {} after {messages}",
-            close.to_uppercase()
-        ));
+        parts.push(format!("each closed by {} after {messages}", close.to_uppercase()));
     }
     parts.join(", ")
 }
@@ -319,15 +280,9 @@ fn pace(plan: &PlanFacts) -> String {
             } else {
                 format!("{} to {}", show_rate(from), show_rate(to))
             };
-            format!(
-                "open loop at {rate} ({})",
-                plan.arrivals.unwrap_or_default()
-            )
+            format!("open loop at {rate} ({})", plan.arrivals.unwrap_or_default())
         }
-        None if plan.think_ns > 0 => format!(
-            "closed loop, {} think time",
-            show_duration(Nanos(plan.think_ns))
-        ),
+        None if plan.think_ns > 0 => format!("closed loop, {} think time", show_duration(Nanos(plan.think_ns))),
         None => "closed loop".to_owned(),
     }
 }

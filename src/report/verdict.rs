@@ -120,10 +120,7 @@ impl Verdict {
 
 /// Judges a run by what is known of its conditions.
 pub fn judge(evidence: &Evidence) -> Verdict {
-    let mut reasons: Vec<_> = rules::ALL
-        .iter()
-        .filter_map(|rule| rule(evidence))
-        .collect();
+    let mut reasons: Vec<_> = rules::ALL.iter().filter_map(|rule| rule(evidence)).collect();
     // Stable: within a grade the order of the rules stays.
     reasons.sort_by_key(|reason| Reverse(reason.grade));
     let grade = reasons.first().map_or(Grade::Valid, |worst| worst.grade);
@@ -146,9 +143,7 @@ impl Display for Reason {
             Grade::Valid => "note".to_owned(),
             grade => grade.to_string(),
         };
-        let Reason {
-            code, what, advice, ..
-        } = self;
+        let Reason { code, what, advice, .. } = self;
         write!(f, "{label:<10} {code}: {what}. {advice}")
     }
 }

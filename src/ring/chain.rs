@@ -94,10 +94,7 @@ impl Chain {
             *self = more;
             return;
         }
-        assert_eq!(
-            more.skip, 0,
-            "a partly sent chunk stands at the front of its queue"
-        );
+        assert_eq!(more.skip, 0, "a partly sent chunk stands at the front of its queue");
         links.table[self.tail as usize].next = more.head;
         self.tail = more.tail;
         self.count += more.count;
@@ -141,10 +138,7 @@ impl Chain {
     }
 
     /// Buffer, first unsent byte and length of every chunk, in order.
-    pub(super) fn parts<'a>(
-        &self,
-        links: &'a Links,
-    ) -> impl Iterator<Item = (u16, u32, u32)> + use<'a> {
+    pub(super) fn parts<'a>(&self, links: &'a Links) -> impl Iterator<Item = (u16, u32, u32)> + use<'a> {
         let (mut at, mut skip, count) = (self.head, self.skip, self.count);
         (0..count).map(move |_| {
             let link = &links.table[at as usize];
@@ -197,11 +191,7 @@ pub(crate) mod fake {
     }
 
     pub(crate) fn chunk(buffer: u16, len: u32) -> Chunk {
-        Chunk {
-            buffer,
-            ring: 7,
-            len,
-        }
+        Chunk { buffer, ring: 7, len }
     }
 
     pub(crate) fn buffer(chunk: &Chunk) -> u16 {
@@ -246,10 +236,7 @@ mod tests {
         let mut chain = chain_of(&[10, 20, 30], &mut links);
         let done = fake::advance(&mut chain, 17, &links);
         assert_eq!(done, [fake::chunk(0, 10)]);
-        assert_eq!(
-            chain.parts(&links).collect::<Vec<_>>(),
-            [(1, 7, 13), (2, 0, 30)]
-        );
+        assert_eq!(chain.parts(&links).collect::<Vec<_>>(), [(1, 7, 13), (2, 0, 30)]);
         assert_eq!(chain.bytes(), 43);
         let done = fake::advance(&mut chain, 43, &links);
         assert_eq!(done.len(), 2);
@@ -263,10 +250,7 @@ mod tests {
         fake::advance(&mut rest, 4, &links);
         let later = Chain::of(fake::chunk(3, 5), &mut links);
         rest.append(later, &mut links);
-        assert_eq!(
-            rest.parts(&links).collect::<Vec<_>>(),
-            [(0, 4, 6), (3, 0, 5)]
-        );
+        assert_eq!(rest.parts(&links).collect::<Vec<_>>(), [(0, 4, 6), (3, 0, 5)]);
     }
 
     #[test]

@@ -171,9 +171,7 @@ impl Ring {
         if !self.make_room() {
             return; // Broken; the next turn says so.
         }
-        let entry = self
-            .scratch
-            .send(fd(socket), &self.outgoing[slot], &self.pool);
+        let entry = self.scratch.send(fd(socket), &self.outgoing[slot], &self.pool);
         self.push(entry, Op::Send, key);
     }
 
@@ -211,10 +209,7 @@ impl Ring {
         };
         let delivered = Token {
             op: Op::Adopt,
-            key: Key {
-                slot: 0,
-                generation: 0,
-            },
+            key: Key { slot: 0, generation: 0 },
         };
         let entry = opcode::MsgRingData::new(Fd(to.0.as_raw_fd()), number, delivered.pack(), None);
         let entry = entry.build().flags(Flags::SKIP_SUCCESS);
@@ -286,9 +281,7 @@ impl Ring {
         }
         self.collect();
         if let Some(errno) = self.broken {
-            return Err(Error::Bug(format!(
-                "the io_uring of this worker broke: {errno}"
-            )));
+            return Err(Error::Bug(format!("the io_uring of this worker broke: {errno}")));
         }
         self.luck.turned(self.ready.len());
         let mut ready = std::mem::take(&mut self.ready);
@@ -316,9 +309,7 @@ impl Ring {
         }
         let event = match op {
             Op::Accept => Event::Accepted(raw.result.map(owned)),
-            Op::Adopt => Event::Adopted(owned(
-                raw.result.expect("a posted descriptor is never negative"),
-            )),
+            Op::Adopt => Event::Adopted(owned(raw.result.expect("a posted descriptor is never negative"))),
             Op::Post => {
                 let errno = raw.result.err().unwrap_or(Errno(0));
                 Event::Undelivered(owned(key.slot), errno)
@@ -369,19 +360,11 @@ impl Ring {
         let (ours, mut theirs) = UnixStream::pair()?;
         theirs.write_all(b"?")?;
         drop(theirs);
-        self.receive(
-            Key {
-                slot: 0,
-                generation: 0,
-            },
-            ours.as_fd(),
-            Portion::Small,
-        );
+        self.receive(Key { slot: 0, generation: 0 }, ours.as_fd(), Portion::Small);
         let deadline = clock::now() + PATIENCE;
         let (mut bytes, mut completions) = (0, Vec::new());
         while clock::now() < deadline {
-            self.turn(deadline, &mut completions)
-                .map_err(io::Error::other)?;
+            self.turn(deadline, &mut completions).map_err(io::Error::other)?;
             for completion in completions.drain(..) {
                 match completion.event {
                     Event::Received(Received::Data(chunk)) => {

@@ -51,11 +51,7 @@ impl Luck {
 
     /// A look has found something, or has not.
     pub(super) fn looked(&mut self, found: bool) {
-        self.misses = if found {
-            0
-        } else {
-            (self.misses * 2 + 1).min(MISSES)
-        };
+        self.misses = if found { 0 } else { (self.misses * 2 + 1).min(MISSES) };
         self.skip = self.misses;
     }
 }

@@ -39,8 +39,7 @@ fn a_submission_in_the_middle_of_many_sends_mixes_nobodys_bytes() {
     // A full queue is submitted when the ninth entry comes, whose message header must not be reused with the others.
     let shapes = [1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 1, 2, 2, 1, 1, 2];
     let mut ring = small_ring();
-    let mut pairs: Vec<(UnixStream, UnixStream)> =
-        shapes.iter().map(|_| UnixStream::pair().unwrap()).collect();
+    let mut pairs: Vec<(UnixStream, UnixStream)> = shapes.iter().map(|_| UnixStream::pair().unwrap()).collect();
     for (slot, &chunks) in shapes.iter().enumerate() {
         let key = Key {
             slot: slot as u32,
@@ -51,14 +50,9 @@ fn a_submission_in_the_middle_of_many_sends_mixes_nobodys_bytes() {
     }
     let (mut sent, mut completions) = (0, Vec::new());
     while sent < shapes.len() {
-        ring.turn(clock::now() + Nanos::SECOND, &mut completions)
-            .unwrap();
+        ring.turn(clock::now() + Nanos::SECOND, &mut completions).unwrap();
         for completion in completions.drain(..) {
-            let Event::Sent {
-                sent: outcome,
-                rest,
-            } = completion.event
-            else {
+            let Event::Sent { sent: outcome, rest } = completion.event else {
                 panic!("{completion:?}")
             };
             assert!(outcome.is_ok() && rest.is_empty());

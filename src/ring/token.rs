@@ -52,9 +52,7 @@ pub(super) struct Token {
 impl Token {
     pub(super) fn pack(self) -> u64 {
         debug_assert!(self.key.generation < GENERATIONS);
-        (self.op as u64) << OP_SHIFT
-            | u64::from(self.key.generation) << GENERATION_SHIFT
-            | u64::from(self.key.slot)
+        (self.op as u64) << OP_SHIFT | u64::from(self.key.generation) << GENERATION_SHIFT | u64::from(self.key.slot)
     }
 
     /// Panics on a number that no ring of ours packed: the kernel returns user_data untouched.

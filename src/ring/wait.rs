@@ -75,11 +75,7 @@ impl Ring {
             return;
         }
         // Asleep until shortly before the deadline, so that waking up does not make us late.
-        let early = if until == Nanos::NEVER {
-            until
-        } else {
-            until - window
-        };
+        let early = if until == Nanos::NEVER { until } else { until - window };
         if early > clock::now() {
             self.sleep(early);
         }
@@ -175,10 +171,7 @@ impl Drop for Ring {
         let mut last = Vec::new();
         self.reap(Nanos(0), &mut last);
         if self.in_flight > 0 {
-            let key = Key {
-                slot: 0,
-                generation: 0,
-            };
+            let key = Key { slot: 0, generation: 0 };
             let everything = opcode::AsyncCancel2::new(CancelBuilder::any());
             self.push(everything.build(), Op::Cancel, key);
             self.reap(PATIENCE, &mut last);

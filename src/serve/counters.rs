@@ -125,10 +125,7 @@ mod tests {
     #[test]
     fn the_summary_names_trouble_only_when_there_is_some() {
         let quiet = Counters::default().to_string();
-        assert!(
-            !quiet.contains("stale") && quiet.ends_with("errors=0"),
-            "{quiet}"
-        );
+        assert!(!quiet.contains("stale") && quiet.ends_with("errors=0"), "{quiet}");
         let mut loud = Counters {
             cut: 3,
             ..Counters::default()

@@ -116,22 +116,12 @@ impl Echo {
 
     fn data(&mut self, chunk: Chunk, unwanted: &mut Chain, links: &mut Links) {
         self.leaving = false;
-        let queue = if self.finished {
-            unwanted
-        } else {
-            &mut self.queued
-        };
+        let queue = if self.finished { unwanted } else { &mut self.queued };
         queue.push(chunk, links);
     }
 
     /// The send has ended; `rest` is what the socket did not take.
-    pub fn sent(
-        &mut self,
-        delivered: bool,
-        mut rest: Chain,
-        cap: usize,
-        links: &mut Links,
-    ) -> Next {
+    pub fn sent(&mut self, delivered: bool, mut rest: Chain, cap: usize, links: &mut Links) -> Next {
         assert!(self.sending > 0, "a send ended that was never begun");
         self.sending = 0;
         if !delivered {

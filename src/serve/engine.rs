@@ -79,10 +79,6 @@ mod tests {
             assert_eq!(engine.to_string().parse(), Ok(engine));
         }
         let refusal = "kqueue".parse::<Engine>().unwrap_err();
-        assert!(
-            Engine::ALL
-                .iter()
-                .all(|engine| refusal.contains(engine.name()))
-        );
+        assert!(Engine::ALL.iter().all(|engine| refusal.contains(engine.name())));
     }
 }

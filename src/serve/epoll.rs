@@ -116,9 +116,7 @@ impl<'a> Worker<'a> {
 
     fn wait(&mut self, events: &mut Events) -> Result<()> {
         match self.poll.poll(events, self.patience()) {
-            Err(cause) if cause.kind() != io::ErrorKind::Interrupted => {
-                Err(failed("wait with epoll", &cause))
-            }
+            Err(cause) if cause.kind() != io::ErrorKind::Interrupted => Err(failed("wait with epoll", &cause)),
             _ => Ok(()),
         }
     }
@@ -188,10 +186,7 @@ impl Worker<'_> {
     fn watch(&self, readable: BorrowedFd<'_>, token: Token) -> Result<()> {
         let number = readable.as_raw_fd();
         let mut source = SourceFd(&number);
-        let watched = self
-            .poll
-            .registry()
-            .register(&mut source, token, Interest::READABLE);
+        let watched = self.poll.registry().register(&mut source, token, Interest::READABLE);
         watched.map_err(|cause| failed("watch a descriptor with epoll", &cause))
     }
 

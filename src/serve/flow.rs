@@ -22,11 +22,7 @@ pub(super) struct Flow {
 impl Flow {
     /// From which buffers it should be given.
     pub(super) fn portion(self) -> Portion {
-        if self.streams {
-            Portion::Large
-        } else {
-            Portion::Small
-        }
+        if self.streams { Portion::Large } else { Portion::Small }
     }
 
     /// How many buffers it may hold, if `cap` small ones are its share.
@@ -44,11 +40,7 @@ impl Flow {
         if portion != self.portion() {
             return false; // On its way before the last switch.
         }
-        self.streak = if unusual {
-            self.streak.saturating_add(1)
-        } else {
-            0
-        };
+        self.streak = if unusual { self.streak.saturating_add(1) } else { 0 };
         match portion {
             Portion::Small if self.streak >= FULL && room => {
                 *self = Flow {
@@ -113,10 +105,7 @@ mod tests {
         for _ in 0..100 {
             assert!(!flow.saw(SMALL, Portion::Small, SMALL, false));
         }
-        assert!(
-            flow.saw(SMALL, Portion::Small, SMALL, true),
-            "as soon as there is room"
-        );
+        assert!(flow.saw(SMALL, Portion::Small, SMALL, true), "as soon as there is room");
     }
 
     #[test]

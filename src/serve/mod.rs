@@ -119,19 +119,15 @@ struct Shared {
 
 impl Shared {
     fn doors(&self) -> &[Door] {
-        self.doors
-            .get()
-            .expect("doors are set before any worker runs")
+        self.doors.get().expect("doors are set before any worker runs")
     }
 
     /// The listener, for a worker that has to own one and accepts: the first.
     fn listener_of(&self, index: usize) -> Result<Option<TcpListener>> {
         let copy = (index == 0).then(|| self.listener.try_clone());
-        let copy = copy.transpose().map_err(|cause| {
-            Error::Machine(format!(
-                "cannot share the listener: {cause}. Raise `ulimit -n`"
-            ))
-        })?;
+        let copy = copy
+            .transpose()
+            .map_err(|cause| Error::Machine(format!("cannot share the listener: {cause}. Raise `ulimit -n`")))?;
         Ok(copy.map(TcpListener::from))
     }
 }
@@ -141,9 +137,8 @@ impl Shared {
 /// Errors: [`Error::Machine`] when the address, the ring or a CPU cannot be had; nothing is left running.
 pub fn run(plan: Plan, stop: &Stop, ready: impl FnOnce(&Listening)) -> Result<Counters> {
     let listener = socket::listen(plan.listen, plan.backlog, &plan.options)?;
-    let address = socket::local_address(listener.as_fd()).map_err(|cause| {
-        Error::Machine(format!("cannot tell the address of the listener: {cause}"))
-    })?;
+    let address = socket::local_address(listener.as_fd())
+        .map_err(|cause| Error::Machine(format!("cannot tell the address of the listener: {cause}")))?;
     let workers = plan.workers;
     let shared = Arc::new(Shared {
         plan,
@@ -200,11 +195,7 @@ impl Hand<'_> {
     }
 }
 
-fn hire<'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    shared: &Arc<Shared>,
-    index: usize,
-) -> Result<Hand<'scope>> {
+fn hire<'scope>(scope: &'scope Scope<'scope, '_>, shared: &Arc<Shared>, index: usize) -> Result<Hand<'scope>> {
     let (made_sender, made) = mpsc::channel();
     let (start, started) = mpsc::channel();
     let shared = Arc::clone(shared);
@@ -212,13 +203,8 @@ fn hire<'scope>(
     let thread = thread::Builder::new()
         .name(format!("worker-{index}"))
         .spawn_scoped(scope, body);
-    let thread =
-        thread.map_err(|cause| Error::Machine(format!("cannot start a thread: {cause}")))?;
-    Ok(Hand {
-        thread,
-        made,
-        start,
-    })
+    let thread = thread.map_err(|cause| Error::Machine(format!("cannot start a thread: {cause}")))?;
+    Ok(Hand { thread, made, start })
 }
 
 /// A worker's thread, from inside: make the worker here, show it, wait for the start, serve.
@@ -267,9 +253,9 @@ impl Worker {
         match plan.engine {
             Engine::Uring => {
                 let ring = Ring::new(plan.queues, plan.buffers)?;
-                let mailbox = ring.mailbox().map_err(|cause| {
-                    Error::Machine(format!("cannot share a ring: {cause}. Raise `ulimit -n`"))
-                })?;
+                let mailbox = ring
+                    .mailbox()
+                    .map_err(|cause| Error::Machine(format!("cannot share a ring: {cause}. Raise `ulimit -n`")))?;
                 let engine = format!("{engine} ({})", ring.mode().name());
                 let way = Way::Ring(mailbox);
                 Ok((Worker::Uring(Box::new(ring)), Made { way, engine }))

@@ -161,9 +161,7 @@ impl Worker {
         let mut time = pin!(sleep((until - clock::now()).into()));
         poll_fn(|cx| {
             let stopped = has_rung(stop, cx);
-            let woken = has_rung(handed_in, cx)
-                | news.as_mut().poll(cx).is_ready()
-                | time.as_mut().poll(cx).is_ready();
+            let woken = has_rung(handed_in, cx) | news.as_mut().poll(cx).is_ready() | time.as_mut().poll(cx).is_ready();
             match stopped || woken {
                 true => Poll::Ready(stopped),
                 false => Poll::Pending,
@@ -202,12 +200,12 @@ impl Worker {
     async fn pause(&self) {
         let mut room = pin!(self.room.notified());
         let mut time = pin!(sleep(PAUSE.into()));
-        poll_fn(|cx| {
-            match room.as_mut().poll(cx).is_ready() || time.as_mut().poll(cx).is_ready() {
+        poll_fn(
+            |cx| match room.as_mut().poll(cx).is_ready() || time.as_mut().poll(cx).is_ready() {
                 true => Poll::Ready(()),
                 false => Poll::Pending,
-            }
-        })
+            },
+        )
         .await;
     }
 
@@ -357,8 +355,7 @@ type Watched<'a> = AsyncFd<BorrowedFd<'a>>;
 // Deprecated for descriptors that may be closed meanwhile, which a borrowed one cannot be; what replaces it is unsafe.
 #[allow(deprecated)]
 fn watch(descriptor: BorrowedFd<'_>) -> Result<Watched<'_>> {
-    AsyncFd::with_interest(descriptor, Interest::READABLE)
-        .map_err(|cause| failed("watch a descriptor", &cause))
+    AsyncFd::with_interest(descriptor, Interest::READABLE).map_err(|cause| failed("watch a descriptor", &cause))
 }
 
 /// True if there was an edge since the last look.

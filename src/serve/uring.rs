@@ -111,8 +111,7 @@ impl<'a> Worker<'a> {
         while !self.is_done() {
             self.ring.turn(self.wake_up(), &mut completions)?;
             if let Some(injected) = &mut self.injected {
-                let data =
-                    |one: &&Completion| matches!(one.event, Event::Received(Received::Data(_)));
+                let data = |one: &&Completion| matches!(one.event, Event::Received(Received::Data(_)));
                 injected.suffer(completions.iter().filter(data).count());
             }
             for completion in completions.drain(..) {
@@ -203,9 +202,7 @@ impl<'a> Worker<'a> {
         };
         connection.busy = true;
         let cap = connection.flow.cap(cap);
-        let next = connection
-            .echo
-            .sent(sent.is_ok(), rest, cap, self.ring.links());
+        let next = connection.echo.sent(sent.is_ok(), rest, cap, self.ring.links());
         self.apply(key, next);
     }
 

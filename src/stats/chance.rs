@@ -73,8 +73,7 @@ mod tests {
         assert_eq!(seen.len(), 24);
         // Five standard deviations of about 31.
         assert!(
-            seen.values()
-                .all(|&count: &i32| count.abs_diff(1_000) < 155),
+            seen.values().all(|&count: &i32| count.abs_diff(1_000) < 155),
             "{seen:?}"
         );
     }

@@ -66,10 +66,7 @@ pub fn walsh(values: &[f64]) -> Vec<f64> {
 ///
 /// The 4th of 55 for n = 10 and 5/1024; the 38th of 210 for n = 20 and 0.5 %. Panics unless `0 < alpha < 0.5`.
 pub fn rank(n: usize, alpha: f64) -> Option<usize> {
-    assert!(
-        alpha > 0.0 && alpha < 0.5,
-        "{alpha} is not an error on one side"
-    );
+    assert!(alpha > 0.0 && alpha < 0.5, "{alpha} is not an error on one side");
     let inside = at_most(n);
     let rank = inside.partition_point(|&probability| probability <= alpha);
     (rank > 0).then_some(rank)

@@ -34,14 +34,16 @@ pub fn pin(cpu: usize) -> Result<()> {
 pub fn keep_to(cpus: &[usize]) -> Result<()> {
     let mut only = CpuSet::new();
     let chosen = cpus.iter().try_for_each(|&cpu| only.set(cpu));
-    chosen.and_then(|()| sched_setaffinity(THIS_THREAD, &only)).map_err(|cause| {
-        Error::Machine(format!(
-            "cannot keep this thread to CPU {}: {}. The CPUs it may use are {}: choose one of them",
-            show(cpus),
-            cause.desc(),
-            show(&allowed()),
-        ))
-    })
+    chosen
+        .and_then(|()| sched_setaffinity(THIS_THREAD, &only))
+        .map_err(|cause| {
+            Error::Machine(format!(
+                "cannot keep this thread to CPU {}: {}. The CPUs it may use are {}: choose one of them",
+                show(cpus),
+                cause.desc(),
+                show(&allowed()),
+            ))
+        })
 }
 
 /// CPUs as cpuset(7) lists them, `0-3,8`. Expects them ascending.

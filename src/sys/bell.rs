@@ -16,11 +16,8 @@ impl Bell {
     /// Silent. Errors: [`Error::Machine`] when descriptors have run out.
     pub fn new() -> Result<Bell> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let event = EventFd::from_value_and_flags(0, flags).map_err(|errno| {
-            Error::Machine(format!(
-                "cannot make an eventfd: {errno}. Raise `ulimit -n`"
-            ))
-        })?;
+        let event = EventFd::from_value_and_flags(0, flags)
+            .map_err(|errno| Error::Machine(format!("cannot make an eventfd: {errno}. Raise `ulimit -n`")))?;
         Ok(Bell(event))
     }
 

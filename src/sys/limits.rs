@@ -47,16 +47,14 @@ pub fn open_descriptors() -> usize {
 pub fn ephemeral_ports() -> (u16, u16) {
     // The default in ip(7), for where /proc/sys is hidden.
     let read = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok();
-    read.and_then(|text| port_range(&text))
-        .unwrap_or((32_768, 60_999))
+    read.and_then(|text| port_range(&text)).unwrap_or((32_768, 60_999))
 }
 
 /// The longest accept queue listen(2) grants, in connections (net.core.somaxconn).
 pub fn somaxconn() -> u32 {
     // The default since Linux 5.4, for where /proc/sys is hidden.
     let read = fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
-    read.and_then(|text| text.trim().parse().ok())
-        .unwrap_or(4_096)
+    read.and_then(|text| text.trim().parse().ok()).unwrap_or(4_096)
 }
 
 fn limit(resource: Resource) -> (u64, u64) {
@@ -83,9 +81,7 @@ mod tests {
     #[test]
     fn open_descriptors_grow_with_files() {
         // Other tests of this process open and close files too: many of ours stand out from theirs.
-        let files: Vec<_> = (0..200)
-            .map(|_| fs::File::open("/dev/null").unwrap())
-            .collect();
+        let files: Vec<_> = (0..200).map(|_| fs::File::open("/dev/null").unwrap()).collect();
         assert!(open_descriptors() > files.len());
     }
 

@@ -38,8 +38,7 @@ pub fn look() -> Machine {
         cpus_allowed: affinity::allowed(),
         kernel: read("/proc/sys/kernel/osrelease"),
         memory_bytes: read("/proc/meminfo").and_then(|meminfo| memory_bytes(&meminfo)),
-        virtualised: value(&cpuinfo, "flags")
-            .map(|flags| flags.split(' ').any(|flag| flag == "hypervisor")),
+        virtualised: value(&cpuinfo, "flags").map(|flags| flags.split(' ').any(|flag| flag == "hypervisor")),
         congestion_control: read("/proc/sys/net/ipv4/tcp_congestion_control"),
     }
 }
@@ -58,9 +57,7 @@ pub fn pressure_cpu() -> Option<u64> {
 
 /// The file's text without white space at its ends, if it can be read.
 fn read(path: &str) -> Option<String> {
-    fs::read_to_string(path)
-        .ok()
-        .map(|text| text.trim().to_owned())
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
 
 /// The first `name : value` in a /proc file.
@@ -76,21 +73,14 @@ fn value<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 fn cpus_in(list: &str) -> Option<u64> {
     let ranges = list.split(',').map(|range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last) = (
-            first.trim().parse::<u64>().ok()?,
-            last.trim().parse::<u64>().ok()?,
-        );
+        let (first, last) = (first.trim().parse::<u64>().ok()?, last.trim().parse::<u64>().ok()?);
         last.checked_sub(first)?.checked_add(1)
     });
     ranges.sum()
 }
 
 fn memory_bytes(meminfo: &str) -> Option<u64> {
-    let kib: u64 = value(meminfo, "MemTotal")?
-        .strip_suffix("kB")?
-        .trim()
-        .parse()
-        .ok()?;
+    let kib: u64 = value(meminfo, "MemTotal")?.strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
 
@@ -104,9 +94,7 @@ fn stolen(stat: &str) -> Option<Nanos> {
 }
 
 fn pressure_total(pressure: &str) -> Option<u64> {
-    let some = pressure
-        .lines()
-        .find_map(|line| line.strip_prefix("some "))?;
+    let some = pressure.lines().find_map(|line| line.strip_prefix("some "))?;
     some.split(' ')
         .find_map(|field| field.strip_prefix("total="))?
         .parse()
@@ -129,12 +117,7 @@ mod tests {
     #[test]
     fn the_description_does_not_name_the_machine() {
         let json = serde_json::to_value(look()).unwrap();
-        let keys: Vec<_> = json
-            .as_object()
-            .unwrap()
-            .keys()
-            .map(String::as_str)
-            .collect();
+        let keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
         let expected = [
             "cpu_model",
             "cpus",
@@ -144,10 +127,7 @@ mod tests {
             "virtualised",
             "congestion_control",
         ];
-        assert_eq!(
-            keys, expected,
-            "a new field is looked at for what it gives away"
-        );
+        assert_eq!(keys, expected, "a new field is looked at for what it gives away");
     }
 
     #[test]
@@ -161,8 +141,7 @@ mod tests {
     fn the_files_read_as_the_kernel_writes_them() {
         let stat = "cpu  9186 0 2254 140297 268 0 26 8 0 0\ncpu0 4500 0 849 70655 35 0 3 2 0 0\n";
         assert_eq!(stolen(stat), Some(Nanos(80_000_000)));
-        let pressure =
-            "some avg10=0.57 avg60=0.84 avg300=0.71 total=5714000\nfull avg10=0.00 total=3\n";
+        let pressure = "some avg10=0.57 avg60=0.84 avg300=0.71 total=5714000\nfull avg10=0.00 total=3\n";
         assert_eq!(pressure_total(pressure), Some(5_714_000));
         assert_eq!(
             memory_bytes("MemTotal:       24684092 kB\nMemFree: 1 kB\n"),
@@ -172,10 +151,7 @@ mod tests {
             value("processor\t: 0\nmodel name\t: AMD EPYC\n", "model name"),
             Some("AMD EPYC")
         );
-        assert_eq!(
-            ["0", "0-3", "0-1,4,6-7"].map(cpus_in),
-            [Some(1), Some(4), Some(5)]
-        );
+        assert_eq!(["0", "0-3", "0-1,4,6-7"].map(cpus_in), [Some(1), Some(4), Some(5)]);
     }
 
     #[test]
@@ -190,12 +166,7 @@ mod tests {
             "3-1",
             "a-b",
         ] {
-            let read = (
-                stolen(text),
-                pressure_total(text),
-                memory_bytes(text),
-                cpus_in(text),
-            );
+            let read = (stolen(text), pressure_total(text), memory_bytes(text), cpus_in(text));
             assert_eq!(read, (None, None, None, None), "{text}");
         }
     }

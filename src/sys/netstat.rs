@@ -36,9 +36,7 @@ impl Netstat {
     /// What was counted since `before`. A counter that went back (another namespace) counts as zero.
     pub fn since(&self, before: &Netstat) -> Netstat {
         Netstat {
-            listen_overflows: self
-                .listen_overflows
-                .saturating_sub(before.listen_overflows),
+            listen_overflows: self.listen_overflows.saturating_sub(before.listen_overflows),
             listen_drops: self.listen_drops.saturating_sub(before.listen_drops),
             retransmits: self.retransmits.saturating_sub(before.retransmits),
             timeouts: self.timeouts.saturating_sub(before.timeouts),

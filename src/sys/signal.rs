@@ -61,9 +61,7 @@ pub fn stop_on_signals(stop: &Stop) -> Result<()> {
     signals.add(Signal::SIGINT);
     signals.add(Signal::SIGTERM);
     let failed = |cause: io::Error| Error::Machine(format!("cannot take signals: {cause}"));
-    signals
-        .thread_block()
-        .map_err(|errno| failed(errno.into()))?;
+    signals.thread_block().map_err(|errno| failed(errno.into()))?;
     let stop = stop.clone();
     let waiter = move || {
         if let Ok(signal) = signals.wait() {

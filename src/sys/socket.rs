@@ -28,12 +28,8 @@ pub fn listen(address: SocketAddr, backlog: u32, options: &Options) -> Result<Ow
             listen_advice(&cause, address)
         ))
     };
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )
-    .map_err(|cause| failed("open a socket for", cause))?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
+        .map_err(|cause| failed("open a socket for", cause))?;
     // A restart must not wait for the last run's connections in TIME_WAIT.
     socket
         .set_reuse_address(true)
@@ -50,11 +46,7 @@ pub fn listen(address: SocketAddr, backlog: u32, options: &Options) -> Result<Ow
 
 /// A socket ready to connect, from `source` where one is given.
 pub fn dial(target: SocketAddr, source: Option<IpAddr>, options: &Options) -> io::Result<OwnedFd> {
-    let socket = Socket::new(
-        Domain::for_address(target),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
     apply(&socket, options)?;
     if let Some(source) = source {
         // The port is chosen at connect, when the kernel knows both ends: more of them fit.
@@ -79,9 +71,7 @@ pub fn dial_within(
 /// The address a socket is bound to.
 pub fn local_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     let address = SockRef::from(&socket).local_addr()?;
-    address
-        .as_socket()
-        .ok_or_else(|| io::Error::other("not an IP socket"))
+    address.as_socket().ok_or_else(|| io::Error::other("not an IP socket"))
 }
 
 /// Ends a connection in both directions at once, or makes a listener refuse newcomers: what waits on it completes.
@@ -138,15 +128,7 @@ fn choose_port_late(socket: &Socket) -> io::Result<()> {
     let size = size_of_val(&on) as libc::socklen_t;
     let (level, name) = (libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT);
     // SAFETY: the option takes one int, and `on` is one.
-    let failed = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            name,
-            (&raw const on).cast(),
-            size,
-        )
-    };
+    let failed = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const on).cast(), size) };
     if failed == 0 {
         Ok(())
     } else {
@@ -177,12 +159,8 @@ fn listen_advice(cause: &io::Error, address: SocketAddr) -> String {
             " Another process listens there (`ss -ltnp 'sport = :{}'`): choose another port, or 0 for a free one",
             address.port()
         ),
-        io::ErrorKind::AddrNotAvailable => {
-            " No interface of this machine has that address (`ip address`)".into()
-        }
-        io::ErrorKind::PermissionDenied => {
-            " Ports below 1024 need CAP_NET_BIND_SERVICE: choose a higher one".into()
-        }
+        io::ErrorKind::AddrNotAvailable => " No interface of this machine has that address (`ip address`)".into(),
+        io::ErrorKind::PermissionDenied => " Ports below 1024 need CAP_NET_BIND_SERVICE: choose a higher one".into(),
         _ => String::new(),
     }
 }

@@ -43,15 +43,7 @@ fn ask(socket: BorrowedFd<'_>) -> Option<libc::tcp_info> {
     let mut size = room;
     let (level, name) = (libc::IPPROTO_TCP, libc::TCP_INFO);
     // SAFETY: the kernel writes no more than the `size` bytes that `info` has, and then how many it wrote.
-    let failed = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            level,
-            name,
-            (&raw mut info).cast(),
-            &raw mut size,
-        )
-    };
+    let failed = unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, (&raw mut info).cast(), &raw mut size) };
     debug_assert!(size <= room, "the kernel wrote {size} bytes into {room}");
     // A kernel that knows fewer fields than libc writes less, and leaves the others zero.
     (failed == 0).then_some(info)

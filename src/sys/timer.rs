@@ -29,15 +29,9 @@ impl WaitingTime {
     /// Since the thread began; zero for ever where the kernel does not tell (CONFIG_SCHED_INFO).
     pub fn so_far(&self) -> Nanos {
         let mut text = [0; 96];
-        let read = self
-            .0
-            .as_ref()
-            .and_then(|file| file.read_at(&mut text, 0).ok());
+        let read = self.0.as_ref().and_then(|file| file.read_at(&mut text, 0).ok());
         let text = std::str::from_utf8(&text[..read.unwrap_or(0)]).unwrap_or_default();
-        let waited = text
-            .split_ascii_whitespace()
-            .nth(1)
-            .and_then(|ns| ns.parse().ok());
+        let waited = text.split_ascii_whitespace().nth(1).and_then(|ns| ns.parse().ok());
         Nanos(waited.unwrap_or(0))
     }
 }

@@ -56,10 +56,7 @@ pub fn context_switches(pid: i32) -> Option<(u64, u64)> {
         let voluntary = field(&status, "voluntary_ctxt_switches")?;
         let involuntary = field(&status, "nonvoluntary_ctxt_switches")?;
         let (before_voluntary, before_involuntary) = sum.unwrap_or((0, 0));
-        sum = Some((
-            before_voluntary + voluntary,
-            before_involuntary + involuntary,
-        ));
+        sum = Some((before_voluntary + voluntary, before_involuntary + involuntary));
     }
     sum
 }
@@ -80,9 +77,7 @@ fn group_of(pid: i32) -> Option<i32> {
 }
 
 fn read_clock(clock: ClockId) -> Option<Nanos> {
-    clock_gettime(clock)
-        .ok()
-        .map(|time| Nanos::from(Duration::from(time)))
+    clock_gettime(clock).ok().map(|time| Nanos::from(Duration::from(time)))
 }
 
 /// The first number of the line `name:` in a /proc status file.
@@ -126,18 +121,14 @@ mod tests {
     #[test]
     fn the_time_of_a_thread_that_has_exited_stays_with_its_process() {
         let before = process_cpu(me()).unwrap();
-        std::thread::spawn(|| burn(Nanos(50_000_000)))
-            .join()
-            .unwrap();
+        std::thread::spawn(|| burn(Nanos(50_000_000))).join().unwrap();
         assert!(process_cpu(me()).unwrap() - before >= Nanos(50_000_000));
     }
 
     #[test]
     fn a_thread_is_not_charged_for_its_neighbours() {
         let before = thread_cpu();
-        std::thread::spawn(|| burn(Nanos(100_000_000)))
-            .join()
-            .unwrap();
+        std::thread::spawn(|| burn(Nanos(100_000_000))).join().unwrap();
         assert!(thread_cpu() - before < Nanos(50_000_000));
     }
 
@@ -167,19 +158,11 @@ mod tests {
         let mut child = cat();
         let pid = child.id().cast_signed();
         let (before, _) = context_switches(pid).unwrap();
-        child
-            .stdin
-            .as_mut()
-            .unwrap()
-            .write_all(b"a line\n")
-            .unwrap();
+        child.stdin.as_mut().unwrap().write_all(b"a line\n").unwrap();
         // It copies the line, and then waits for the next: that switch must come, though we cannot know when.
         let deadline = Instant::now() + Duration::from_secs(20);
         while context_switches(pid).is_some_and(|(voluntary, _)| voluntary <= before) {
-            assert!(
-                Instant::now() < deadline,
-                "still {before} voluntary switches"
-            );
+            assert!(Instant::now() < deadline, "still {before} voluntary switches");
             std::thread::yield_now();
         }
         assert!(context_switches(pid).is_some());

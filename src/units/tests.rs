@@ -56,17 +56,9 @@ fn sizes_tell_binary_from_decimal() {
 #[test]
 fn a_size_with_two_meanings_is_refused_with_both_spellings() {
     for text in ["64k", "64K", "64KB", "64kb"] {
-        refused(
-            size,
-            text,
-            &["`64kB` (64,000 bytes)", "`64KiB` (65,536 bytes)"],
-        );
+        refused(size, text, &["`64kB` (64,000 bytes)", "`64KiB` (65,536 bytes)"]);
     }
-    refused(
-        size,
-        "1M",
-        &["`1MB` (1,000,000 bytes)", "`1MiB` (1,048,576 bytes)"],
-    );
+    refused(size, "1M", &["`1MB` (1,000,000 bytes)", "`1MiB` (1,048,576 bytes)"]);
     refused(size, "2g", &["`2GB`", "`2GiB`"]);
     refused(size, "18446744073709551615k", &["`18446744073709551615kB`"]);
 }
@@ -127,28 +119,17 @@ fn rates_say_per_second() {
 fn garbage_is_refused_in_one_line_by_every_parser() {
     let long = format!("1{}", "x".repeat(10_000));
     for text in [
-        "", " ", "\n", "NaN", "inf", "-", "+5s", "1e9", "1..5s", ".5s", "5.s", "1,000", "_1", "1_",
-        "1__0",
+        "", " ", "\n", "NaN", "inf", "-", "+5s", "1e9", "1..5s", ".5s", "5.s", "1,000", "_1", "1_", "1__0",
     ] {
         refused(count, text, &["write"]);
         refused(size, text, &["write"]);
         refused(duration, text, &["write"]);
         refused(rate, text, &["write"]);
     }
-    for text in [
-        "１０s",
-        "10🦀",
-        "10\u{202e}s",
-        "10\u{7}",
-        "10\u{0}",
-        long.as_str(),
-    ] {
+    for text in ["１０s", "10🦀", "10\u{202e}s", "10\u{7}", "10\u{0}", long.as_str()] {
         refused(count, text, &["write"]);
         refused(duration, text, &["write"]);
-        assert!(
-            duration(text)
-                .is_err_and(|message| message.len() < 300 && !message.contains(char::is_control))
-        );
+        assert!(duration(text).is_err_and(|message| message.len() < 300 && !message.contains(char::is_control)));
     }
 }
 
@@ -176,12 +157,7 @@ fn durations_show_three_digits_and_a_readable_unit() {
 
 #[test]
 fn counts_show_their_thousands() {
-    for (value, shown) in [
-        (0, "0"),
-        (999, "999"),
-        (1_000, "1,000"),
-        (1_234_567, "1,234,567"),
-    ] {
+    for (value, shown) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
         assert_eq!(show_count(value), shown);
     }
     assert_eq!(show_count(u64::MAX), "18,446,744,073,709,551,615");

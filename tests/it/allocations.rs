@@ -95,10 +95,7 @@ fn nothing_is_allocated_once_a_run_is_warm(engine: Engine) {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}"
-    );
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
 /// Compares two looks at the same run, one soon after its beginning and one at its end.
@@ -113,18 +110,11 @@ fn look_twice(engine: Engine) {
     let outcome = load::run(plan, &Stop::new().unwrap(), &mut looks);
     COUNTING.store(false, Ordering::Relaxed);
     outcome.unwrap();
-    let warm: Vec<Look> = looks
-        .0
-        .into_iter()
-        .filter(|look| look.messages > 0)
-        .collect();
+    let warm: Vec<Look> = looks.0.into_iter().filter(|look| look.messages > 0).collect();
     let (first, last) = (warm[0], warm[warm.len() - 1]);
     let messages = last.messages - first.messages;
     assert!(messages > 1_000, "too short to tell: {warm:?}");
-    assert!(
-        first.serving > 0 && first.loading > 0,
-        "the counters count: {warm:?}"
-    );
+    assert!(first.serving > 0 && first.loading > 0, "the counters count: {warm:?}");
     // Zero in nearly every run. A queue that grows once more is no allocation per message.
     assert_at_most(
         "allocations of the server",

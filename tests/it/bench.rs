@@ -15,10 +15,7 @@ fn it_measures_its_own_server_and_leaves_nothing_behind() {
     let measured = bench.wait();
     let report = measured.report(0);
     assert_eq!(number(report, "/connections/opened"), 50);
-    assert!(
-        report["server"].is_object() && report["partial"] == false,
-        "{report:#}"
-    );
+    assert!(report["server"].is_object() && report["partial"] == false, "{report:#}");
     let rows = [
         "load ",
         "connections  50 opened, 0 failed",
@@ -30,10 +27,7 @@ fn it_measures_its_own_server_and_leaves_nothing_behind() {
         "p99 ",
     ];
     assert_says(&measured.stdout, &rows);
-    assert_says(
-        &measured.stdout,
-        &["server ", "generator ", "CPU per message", "seed "],
-    );
+    assert_says(&measured.stdout, &["server ", "generator ", "CPU per message", "seed "]);
     assert!(measured.stderr.is_empty(), "{measured}");
     assert!(!server.lives(), "it is waited for");
 }
@@ -102,15 +96,12 @@ struct Child {
 fn server_of(bench: &Measuring) -> Child {
     let mut found = None;
     until("the bench has a child that serves", || {
-        let stats = fs::read_dir("/proc")
-            .unwrap()
-            .flatten()
-            .filter_map(|entry| {
-                let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-                Stat::of(pid)
-                    .filter(|stat| stat.parent == bench.pid())
-                    .map(|stat| (pid, stat))
-            });
+        let stats = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            Stat::of(pid)
+                .filter(|stat| stat.parent == bench.pid())
+                .map(|stat| (pid, stat))
+        });
         found = stats.into_iter().find(|(pid, _)| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             line.split(|&byte| byte == 0).nth(1) == Some(b"serve")
@@ -127,9 +118,7 @@ fn server_of(bench: &Measuring) -> Child {
 impl Child {
     /// False once it has exited, waited for or not.
     fn lives(&self) -> bool {
-        Stat::of(self.pid).is_some_and(|stat| {
-            stat.started == self.started && stat.state != "Z" && stat.state != "X"
-        })
+        Stat::of(self.pid).is_some_and(|stat| stat.started == self.started && stat.state != "Z" && stat.state != "X")
     }
 
     /// Waits until it has served for a while: then the load is in the middle.

@@ -49,10 +49,7 @@ fn a_planted_regression_fails_the_build() {
     let report = measured.report(measured.code.unwrap());
     let verdict = report["judgement"]["verdict"].as_str().unwrap();
     match (measured.code, verdict) {
-        (Some(1), "REGRESSED") => assert_says(
-            &measured.stdout,
-            &["REGRESSED: head is worse", "throughput"],
-        ),
+        (Some(1), "REGRESSED") => assert_says(&measured.stdout, &["REGRESSED: head is worse", "throughput"]),
         (Some(3), "INCONCLUSIVE") if measured.stdout.contains("too disturbed") => {
             println!("SKIPPED: needs a machine on which less else goes on: {measured}");
         }
@@ -95,10 +92,7 @@ fn what_was_recorded_is_judged_again_byte_for_byte() {
     let (ended, again) = replay(report, &[]);
     assert_eq!(ended.status.code(), Some(0));
     assert_eq!(ended.stdout, measured.stdout);
-    assert_eq!(
-        again,
-        format!("{}\n", serde_json::to_string_pretty(report).unwrap())
-    );
+    assert_eq!(again, format!("{}\n", serde_json::to_string_pretty(report).unwrap()));
 }
 
 #[test]
@@ -145,10 +139,7 @@ fn the_budget_is_kept_though_more_was_planned() {
     assert_eq!(report["record"]["ended"], "budget");
     // All that was planned would take minutes.
     assert!(report["record"]["elapsed_ns"].as_u64().unwrap() < 60_000_000_000);
-    assert_says(
-        &measured.stdout,
-        &["the budget was over after", "of 1000 restarts"],
-    );
+    assert_says(&measured.stdout, &["the budget was over after", "of 1000 restarts"]);
 }
 
 #[test]
@@ -157,36 +148,15 @@ fn what_cannot_be_meant_is_refused_before_anything_starts() {
         (vec!["--head", "true {port}"], "give --base and --head"),
         (vec!["--base", "true", "--head", "true {port}"], "{port}"),
         (
-            vec![
-                "--base",
-                "true {port}",
-                "--head",
-                "true {port}",
-                "--gate",
-                "p42",
-            ],
+            vec!["--base", "true {port}", "--head", "true {port}", "--gate", "p42"],
             "no such metric",
         ),
         (
-            vec![
-                "--base",
-                "true {port}",
-                "--head",
-                "true {port}",
-                "--effect",
-                "p50=3",
-            ],
+            vec!["--base", "true {port}", "--head", "true {port}", "--effect", "p50=3"],
             "3%",
         ),
         (
-            vec![
-                "--base",
-                "true {port}",
-                "--head",
-                "true {port}",
-                "--floor",
-                "p99=20",
-            ],
+            vec!["--base", "true {port}", "--head", "true {port}", "--floor", "p99=20"],
             "20",
         ),
         (
@@ -235,11 +205,7 @@ fn build_servers_get_what_they_read() {
         "1",
     ]);
     command.args(TINY.split_whitespace());
-    command
-        .arg("--markdown")
-        .arg(&markdown)
-        .arg("--junit")
-        .arg(&junit);
+    command.arg("--markdown").arg(&markdown).arg("--junit").arg(&junit);
     command
         .env("GITHUB_ACTIONS", "true")
         .env("GITHUB_STEP_SUMMARY", &summary);
@@ -250,17 +216,10 @@ fn build_servers_get_what_they_read() {
         &read(&markdown),
         &["### FAILED", "head failed in restart 1", "**Next:**"],
     );
-    assert_eq!(
-        read(&summary),
-        format!("what another step wrote\n{}", read(&markdown))
-    );
+    assert_eq!(read(&summary), format!("what another step wrote\n{}", read(&markdown)));
     assert_says(
         &read(&junit),
-        &[
-            "<testsuites>",
-            "errors=\"1\"",
-            "<error message=\"head failed",
-        ],
+        &["<testsuites>", "errors=\"1\"", "<error message=\"head failed"],
     );
     let errors: Vec<&str> = ended
         .stdout
@@ -273,18 +232,9 @@ fn build_servers_get_what_they_read() {
 /// `urecho check` with these arguments and tiny slices, to its end with this exit code.
 fn run_tiny(arguments: &[&str], code: i32) -> support::Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
-    command
-        .arg("check")
-        .args(arguments)
-        .args(TINY.split_whitespace());
+    command.arg("check").args(arguments).args(TINY.split_whitespace());
     let ended = support::run(&mut command);
-    assert_eq!(
-        ended.status.code(),
-        Some(code),
-        "{}{}",
-        ended.stdout,
-        ended.stderr
-    );
+    assert_eq!(ended.status.code(), Some(code), "{}{}", ended.stdout, ended.stderr);
     ended
 }
 
@@ -330,19 +280,9 @@ fn a_stored_baseline_takes_three_runs_and_the_same_machine() {
     let mut kept = String::new();
     let stored = path_in(&folder, "baseline.json", &mut kept);
     let head = serve("");
-    let save = [
-        "--save-baseline",
-        stored,
-        "--head",
-        &head,
-        "--restarts",
-        "1",
-    ];
+    let save = ["--save-baseline", stored, "--head", &head, "--restarts", "1"];
     assert_says(&run_tiny(&save, 0).stdout, &["1 stored"]);
-    assert_says(
-        &run_tiny(&save, 0).stdout,
-        &["2 stored, 1 of them an hour apart"],
-    );
+    assert_says(&run_tiny(&save, 0).stdout, &["2 stored, 1 of them an hour apart"]);
     let mut kept = String::new();
     let junit = path_in(&folder, "a.xml", &mut kept);
     let mut kept = String::new();
@@ -350,10 +290,7 @@ fn a_stored_baseline_takes_three_runs_and_the_same_machine() {
     let compare = ["--baseline", stored, "--head", &head, "--restarts", "1"];
     let told = ["--junit", junit, "--append", row, "--label", "abc"];
     let ended = run_tiny(&[&compare[..], &told].concat(), 3);
-    assert_says(
-        &ended.stdout,
-        &["INCONCLUSIVE", "2 stored runs of", "a pair"],
-    );
+    assert_says(&ended.stdout, &["INCONCLUSIVE", "2 stored runs of", "a pair"]);
     assert_says(&fs::read_to_string(junit).unwrap(), &["<skipped message="]);
     assert_says(&fs::read_to_string(row).unwrap(), &["\"label\":\"abc\""]);
     let text = fs::read_to_string(stored).unwrap();
@@ -382,10 +319,7 @@ fn checks_in_a_row_are_appended_and_shown() {
     ];
     run_tiny(&pair, 3);
     run_tiny(&pair, 3);
-    assert_says(
-        &run_tiny(&["--trend", row], 0).stdout,
-        &["2 checks in a row"],
-    );
+    assert_says(&run_tiny(&["--trend", row], 0).stdout, &["2 checks in a row"]);
 }
 
 /// The committed log of self-tests, and the page that is made from it.
@@ -408,17 +342,13 @@ fn the_verdicts_of_the_log_follow_from_its_scores() {
     let (log, _) = proof();
     let version = env!("CARGO_PKG_VERSION");
     let mut judged_again = 0;
-    for outcome in log
-        .iter()
-        .filter(|outcome| outcome.environment["urecho"] == version)
-    {
+    for outcome in log.iter().filter(|outcome| outcome.environment["urecho"] == version) {
         for judged in outcome.metrics.iter().filter(|judged| judged.gates) {
             let scores = &outcome.scores[&judged.metric];
             let matters = judged.metric.matters();
             let effect = judged.metric.effect(matters, judged.base.unwrap());
-            let decide = |scores: &[f64]| {
-                decision::decide(scores, effect, decision::alpha(outcome.scores.len())).decision
-            };
+            let decide =
+                |scores: &[f64]| decision::decide(scores, effect, decision::alpha(outcome.scores.len())).decision;
             // Of the restarts of the look that decided: the scores are of all that there were.
             let verdict = match decide(&scores[..judged.restarts]) {
                 Decision::Regressed => Verdict::Regressed,

@@ -37,21 +37,14 @@ fn help_of_bench_is_as_reviewed() {
 
 #[test]
 fn the_version_is_that_of_the_package() {
-    assert_eq!(
-        help("--version"),
-        concat!("urecho ", env!("CARGO_PKG_VERSION"), "\n")
-    );
+    assert_eq!(help("--version"), concat!("urecho ", env!("CARGO_PKG_VERSION"), "\n"));
 }
 
 #[test]
 fn the_exit_codes_in_the_help_are_those_of_the_errors() {
     let help = help("--help");
     let (_, table) = help.split_once("Exit codes:\n").unwrap();
-    let listed = |code: u8| {
-        table
-            .lines()
-            .any(|line| line.trim().starts_with(&format!("{code} ")))
-    };
+    let listed = |code: u8| table.lines().any(|line| line.trim().starts_with(&format!("{code} ")));
     let text = String::new;
     let errors = [
         Error::Usage(text()),
@@ -75,10 +68,7 @@ fn a_command_that_is_missing_or_unknown_is_refused_with_the_known_ones() {
 #[test]
 fn an_unknown_flag_is_refused_in_every_command() {
     for command in ["serve", "load", "bench"] {
-        assert_refused(
-            &format!("{command} --fast"),
-            &["unexpected argument '--fast'"],
-        );
+        assert_refused(&format!("{command} --fast"), &["unexpected argument '--fast'"]);
     }
 }
 
@@ -86,15 +76,9 @@ fn an_unknown_flag_is_refused_in_every_command() {
 const WRONG_SERVE: &[(&str, &[&str])] = &[
     (
         "--listen localhost",
-        &[
-            "'localhost' for '--listen <ADDR>'",
-            "invalid socket address",
-        ],
+        &["'localhost' for '--listen <ADDR>'", "invalid socket address"],
     ),
-    (
-        "--listen 127.0.0.1:70000",
-        &["'127.0.0.1:70000' for '--listen <ADDR>'"],
-    ),
+    ("--listen 127.0.0.1:70000", &["'127.0.0.1:70000' for '--listen <ADDR>'"]),
     (
         "--workers 0",
         &["'0' for '--workers <N>'", "0 is not between 1 and 1,024"],
@@ -105,14 +89,8 @@ const WRONG_SERVE: &[(&str, &[&str])] = &[
         "--workers many",
         &["'many' for '--workers <N>'", "write a count like `500`"],
     ),
-    (
-        "--backlog 0",
-        &["'0' for '--backlog <N>'", "at least 1 is needed"],
-    ),
-    (
-        "--backlog 5G",
-        &["'5G' for '--backlog <N>'", "unknown unit `G`"],
-    ),
+    ("--backlog 0", &["'0' for '--backlog <N>'", "at least 1 is needed"]),
+    ("--backlog 5G", &["'5G' for '--backlog <N>'", "unknown unit `G`"]),
     (
         "--backlog 5000M",
         &["'5000M' for '--backlog <N>'", "5000000000 is more than"],
@@ -121,14 +99,8 @@ const WRONG_SERVE: &[(&str, &[&str])] = &[
         "--drain-timeout 5",
         &["'5' for '--drain-timeout <TIME>'", "`5s` or `5ms`"],
     ),
-    (
-        "--drain-timeout 5h",
-        &["unknown unit `h`", "write a duration like"],
-    ),
-    (
-        "--buffers 0",
-        &["'0' for '--buffers <N>'", "not between 1 and 32,768"],
-    ),
+    ("--drain-timeout 5h", &["unknown unit `h`", "write a duration like"]),
+    ("--buffers 0", &["'0' for '--buffers <N>'", "not between 1 and 32,768"]),
     (
         "--buffers 32769",
         &["'32769' for '--buffers <N>'", "not between 1 and 32,768"],
@@ -142,26 +114,17 @@ const WRONG_SERVE: &[(&str, &[&str])] = &[
         ],
     ),
     ("--buffer-size 63B", &["63 B is not between 64 B and 1 MiB"]),
-    (
-        "--buffer-size 2MiB",
-        &["2 MiB is not between 64 B and 1 MiB"],
-    ),
+    ("--buffer-size 2MiB", &["2 MiB is not between 64 B and 1 MiB"]),
     (
         "--engine kqueue",
-        &[
-            "'kqueue' for '--engine <NAME>'",
-            "`uring`, `tokio-uring` or `epoll`",
-        ],
+        &["'kqueue' for '--engine <NAME>'", "`uring`, `tokio-uring` or `epoll`"],
     ),
     (
         "--engine epoll --buffers 64",
         &["--buffers is for --engine uring", "epoll has no pool"],
     ),
     ("--pin=yes", &["unexpected value 'yes' for '--pin'"]),
-    (
-        "--no-nodelay=yes",
-        &["unexpected value 'yes' for '--no-nodelay'"],
-    ),
+    ("--no-nodelay=yes", &["unexpected value 'yes' for '--no-nodelay'"]),
     ("here", &["unexpected argument 'here'"]),
 ];
 
@@ -174,24 +137,14 @@ fn wrong_values_of_serve_are_refused_with_the_right_form() {
 
 /// Wrong flags of `load` and `bench`, and what the refusal must say.
 const WRONG_MEASURING: &[(&str, &[&str])] = &[
-    (
-        "-c 0",
-        &["'0' for '--connections <N>'", "at least 1 is needed"],
-    ),
+    ("-c 0", &["'0' for '--connections <N>'", "at least 1 is needed"]),
     (
         "-c 10K",
-        &[
-            "'10K' for '--connections <N>'",
-            "unknown unit `K`",
-            "`10k` (10,000)",
-        ],
+        &["'10K' for '--connections <N>'", "unknown unit `K`", "`10k` (10,000)"],
     ),
     ("-c 1.5", &["'1.5' for '--connections <N>'"]),
     ("-c 5000M", &["5000000000 is more than this can handle"]),
-    (
-        "-d 10",
-        &["'10' for '--duration <TIME>'", "`10s` or `10ms`"],
-    ),
+    ("-d 10", &["'10' for '--duration <TIME>'", "`10s` or `10ms`"]),
     (
         "-d 0s",
         &[
@@ -212,26 +165,13 @@ const WRONG_MEASURING: &[(&str, &[&str])] = &[
     ),
     (
         "-s 0B",
-        &[
-            "'0B' for '--size <SIZE>'",
-            "an empty message has no echo",
-            "`64B`",
-        ],
+        &["'0B' for '--size <SIZE>'", "an empty message has no echo", "`64B`"],
     ),
     ("-s 2GiB", &["2 GiB is more than 1 GiB"]),
-    (
-        "-t 0",
-        &["'0' for '--threads <N>'", "0 is not between 1 and 1,024"],
-    ),
+    ("-t 0", &["'0' for '--threads <N>'", "0 is not between 1 and 1,024"]),
     ("-t 1025", &["1025 is not between 1 and 1,024"]),
-    (
-        "--warmup 1",
-        &["'1' for '--warmup <TIME>'", "`1s` or `1ms`"],
-    ),
-    (
-        "--drain soon",
-        &["'soon' for '--drain <TIME>'", "not a number"],
-    ),
+    ("--warmup 1", &["'1' for '--warmup <TIME>'", "`1s` or `1ms`"]),
+    ("--drain soon", &["'soon' for '--drain <TIME>'", "not a number"]),
     ("--seed -1", &["'-1'"]),
     ("--seed x", &["'x' for '--seed <N>'"]),
     ("--pin x", &["'x' for '--pin <CPU>'"]),
@@ -266,10 +206,7 @@ const WRONG_MEASURING: &[(&str, &[&str])] = &[
     ("--assert fast", &["nothing is compared", "`p99<2ms`"]),
     ("--assert p98<2ms", &["unknown metric `p98`", "p99.99"]),
     ("--assert p99<2", &["`2s` or `2ms`"]),
-    (
-        "--assert response.p99<2ms",
-        &["needs an open loop", "--rate"],
-    ),
+    ("--assert response.p99<2ms", &["needs an open loop", "--rate"]),
     ("--find-max p99", &["nothing is compared"]),
     ("--find-max p99<1ms --rate 1k/s", &["cannot be used with"]),
     ("--find-max p99<1ms --hlog x", &["cannot be used with"]),
@@ -298,20 +235,14 @@ fn wrong_targets_are_refused_with_the_right_form() {
         let what = format!("'{target}' for '[TARGET]");
         assert_refused(
             &format!("load {target}"),
-            &[
-                &what,
-                "write ADDRESS:PORT, as in 127.0.0.1:7007 or [::1]:7007",
-            ],
+            &[&what, "write ADDRESS:PORT, as in 127.0.0.1:7007 or [::1]:7007"],
         );
     }
 }
 
 #[test]
 fn bench_has_no_target_and_its_workers_are_counted() {
-    assert_refused(
-        "bench 127.0.0.1:7007",
-        &["unexpected argument '127.0.0.1:7007'"],
-    );
+    assert_refused("bench 127.0.0.1:7007", &["unexpected argument '127.0.0.1:7007'"]);
     assert_refused(
         "bench --workers 0",
         &["'0' for '--workers <N>'", "0 is not between 1 and 1,024"],
@@ -351,12 +282,7 @@ fn an_unknown_congestion_control_is_refused() {
 /// Exit 2 before anything is opened, nothing on stdout, one error on stderr with all these words.
 fn assert_refused(line: &str, words: &[&str]) {
     let ended = urecho(line);
-    assert_eq!(
-        ended.status.code(),
-        Some(2),
-        "urecho {line}: {}",
-        ended.stderr
-    );
+    assert_eq!(ended.status.code(), Some(2), "urecho {line}: {}", ended.stderr);
     assert_eq!(ended.stdout, "", "urecho {line}");
     let one_line = ended.stderr.starts_with("urecho: ") && ended.stderr.lines().count() == 1;
     let no_command = ended.stderr.contains("Commands:");

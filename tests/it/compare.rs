@@ -64,20 +64,14 @@ fn compare(modes: &[&str], flags: &str) -> Option<Measured> {
     std::fs::write(&script, PEER).unwrap();
     let mut subjects = vec![ours("ours")];
     for mode in modes {
-        subjects.push(format!(
-            "{mode}=python3 {} {mode} {{port}}",
-            script.display()
-        ));
+        subjects.push(format!("{mode}=python3 {} {mode} {{port}}", script.display()));
     }
     Some(Measuring::compare(&subjects, &format!("{SHORT} {flags}")).wait())
 }
 
 /// True if python3 can be run; says so loudly if not.
 fn has_python() -> bool {
-    let version = Command::new("python3")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status();
+    let version = Command::new("python3").arg("--version").stdout(Stdio::null()).status();
     let found = version.is_ok_and(|status| status.success());
     if !found {
         println!("SKIPPED: needs python3");
@@ -92,20 +86,13 @@ fn ours(name: &str) -> String {
 
 fn standing<'a>(report: &'a Value, name: &str) -> &'a Value {
     let standings = report["cells"][0]["standings"].as_array().unwrap();
-    standings
-        .iter()
-        .find(|standing| standing["name"] == name)
-        .unwrap()
+    standings.iter().find(|standing| standing["name"] == name).unwrap()
 }
 
 /// It has figures from both restarts, and no failure.
 fn assert_well(standing: &Value) {
     assert_eq!(standing["failure"], Value::Null, "{standing:#}");
-    assert_eq!(
-        standing["bouts"].as_array().unwrap().len(),
-        2,
-        "{standing:#}"
-    );
+    assert_eq!(standing["bouts"].as_array().unwrap().len(), 2, "{standing:#}");
     assert!(standing["rate_per_s"]["median"].as_f64().unwrap() > 0.0);
     assert!(standing["cpu_ns_per_message"]["median"].as_f64().unwrap() > 0.0);
 }
@@ -117,10 +104,7 @@ fn assert_fails(mode: &str, code: i32, words: &str) {
     };
     let report = measured.report(code);
     assert_well(standing(report, "ours"));
-    let failure = standing(report, mode)["failure"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let failure = standing(report, mode)["failure"].as_str().unwrap().to_owned();
     assert!(failure.contains(words), "{failure}");
     assert!(measured.stdout.contains(&failure), "{measured}");
 }
@@ -143,11 +127,7 @@ fn a_server_is_asked_to_end_before_it_is_killed() {
     let folder = TempDir::new().unwrap();
     let (script, note) = (folder.path().join("peer.py"), folder.path().join("note"));
     std::fs::write(&script, PEER).unwrap();
-    let polite = format!(
-        "polite=python3 {} polite {{port}} {}",
-        script.display(),
-        note.display()
-    );
+    let polite = format!("polite=python3 {} polite {{port}} {}", script.display(), note.display());
     if !has_python() {
         return;
     }
@@ -187,18 +167,14 @@ fn a_server_that_cannot_be_started_or_does_not_listen_is_reported() {
     let report = measured.report(5);
     assert_well(standing(report, "ours"));
     for (name, words) in [("nowhere", "No such file"), ("false", "ended by itself")] {
-        let failure = standing(report, name)["failure"]
-            .as_str()
-            .unwrap()
-            .to_owned();
+        let failure = standing(report, name)["failure"].as_str().unwrap().to_owned();
         assert!(failure.contains(words), "{failure}");
     }
 }
 
 #[test]
 fn lists_make_a_table_for_each_combination() {
-    let flags =
-        "-c 1,3 --size 64B,5000B --pipeline 1,4 --restarts 1 --blocks 1 --slice 10ms --guard 5ms";
+    let flags = "-c 1,3 --size 64B,5000B --pipeline 1,4 --restarts 1 --blocks 1 --slice 10ms --guard 5ms";
     let measured = Measuring::compare(&[ours("ours")], flags).wait();
     let cells = measured.report(0)["cells"].as_array().unwrap().clone();
     let loads: Vec<_> = cells
@@ -235,10 +211,7 @@ fn connections_that_do_not_fit_at_once_are_opened_for_each_slice() {
     let measured = Measuring::compare_with_descriptors(80, &subjects, flags).wait();
     let report = measured.report(0);
     assert_eq!(report["cells"][0]["method"]["connected_at_once"], false);
-    assert!(
-        measured.stdout.contains("opened for each slice"),
-        "{measured}"
-    );
+    assert!(measured.stdout.contains("opened for each slice"), "{measured}");
 }
 
 #[test]
@@ -270,11 +243,7 @@ fn wrong_commands_are_refused_before_anything_starts() {
         assert!(ended.stderr.contains(words), "{}", ended.stderr);
     }
     let twice = refused(&["a=true {port}", "a=true {port}"]);
-    assert!(
-        twice.stderr.contains("two servers are named a"),
-        "{}",
-        twice.stderr
-    );
+    assert!(twice.stderr.contains("two servers are named a"), "{}", twice.stderr);
 }
 
 fn refused(subjects: &[&str]) -> support::Ended {

@@ -48,10 +48,7 @@ fn what_are_no_folded_stacks_is_refused() {
 #[test]
 fn a_scenario_that_is_none_is_refused_before_anything_is_built() {
     for arguments in [vec![], vec!["c51"], vec!["c50", "kqueue"]] {
-        let record = Command::new("flamegraphs/record")
-            .args(&arguments)
-            .output()
-            .unwrap();
+        let record = Command::new("flamegraphs/record").args(&arguments).output().unwrap();
         assert_eq!(record.status.code(), Some(2), "{arguments:?}");
         assert!(String::from_utf8_lossy(&record.stderr).starts_with("usage: "));
     }
@@ -112,10 +109,7 @@ fn shares_of(folded: &str) -> Output {
 }
 
 fn shares_at(file: &Path) -> Output {
-    Command::new("flamegraphs/shares")
-        .arg(file)
-        .output()
-        .unwrap()
+    Command::new("flamegraphs/shares").arg(file).output().unwrap()
 }
 
 fn said_by(output: Output) -> String {

@@ -112,20 +112,12 @@ fn a_run_that_is_interrupted_while_it_opens_connections_has_measured_nothing_in_
 #[test]
 fn more_connections_than_descriptors_are_refused_before_any_is_opened() {
     let peer = Peer::honest();
-    let script = format!(
-        "ulimit -n 100; exec \"$0\" load {} -c 1000000",
-        peer.address
-    );
+    let script = format!("ulimit -n 100; exec \"$0\" load {} -c 1000000", peer.address);
     let ended = run(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_urecho")]));
     assert_eq!(ended.status.code(), Some(4), "{}", ended.stderr);
     assert_says(
         &ended.stderr,
-        &[
-            "1,000,000 connections",
-            "RLIMIT_NOFILE",
-            "may have 100 ",
-            "ulimit -n",
-        ],
+        &["1,000,000 connections", "RLIMIT_NOFILE", "may have 100 ", "ulimit -n"],
     );
     assert_eq!(peer.accepted(), 0);
 }
@@ -162,10 +154,7 @@ fn a_server_that_dies_in_the_middle_ends_the_run_and_every_message_is_accounted_
         number(report, "/messages/ok") > 0 && number(report, "/messages/failed") > 0,
         "{report:#}"
     );
-    assert_says(
-        &measured.stderr,
-        &["closed every connection before the run was over"],
-    );
+    assert_says(&measured.stderr, &["closed every connection before the run was over"]);
 }
 
 /// All connections opened, all messages came back, none of them changed.
@@ -173,15 +162,9 @@ fn assert_all_echoed(connections: u64, measured: &Measured) {
     let report = measured.report(0);
     assert_eq!(number(report, "/connections/opened"), connections);
     assert_eq!(number(report, "/connect_ns/count"), connections);
-    let (sent, ok) = (
-        number(report, "/messages/sent"),
-        number(report, "/messages/ok"),
-    );
+    let (sent, ok) = (number(report, "/messages/sent"), number(report, "/messages/ok"));
     assert!(sent == ok && ok > 0, "{report:#}");
-    assert!(
-        report["partial"] == false && measured.stderr.is_empty(),
-        "{measured}"
-    );
+    assert!(report["partial"] == false && measured.stderr.is_empty(), "{measured}");
 }
 
 /// A long run against an honest peer, cut short by a signal once 1,000 messages have come.

@@ -16,9 +16,7 @@ const SIZE: usize = 64;
 fn a_flipped_bit_in_the_first_message_is_no_echo_server() {
     let peer = Peer::answering(SIZE, |_, _, bytes| Answer::Say(flipped(bytes, 10)));
     let (expected, found) = byte(0, 0, 10);
-    let what = format!(
-        "byte 10 of the first message came back as 0x{found:02x} instead of 0x{expected:02x}"
-    );
+    let what = format!("byte 10 of the first message came back as 0x{found:02x} instead of 0x{expected:02x}");
     assert_no_echo_server(&peer, &[&what]);
 }
 
@@ -26,9 +24,7 @@ fn a_flipped_bit_in_the_first_message_is_no_echo_server() {
 fn a_flipped_bit_in_a_later_message_is_wrong_data_and_named_exactly() {
     let peer = honest_until(5, |_, bytes| Answer::Say(flipped(bytes, 7)));
     let (expected, found) = byte(0, 5, 7);
-    let what = format!(
-        "connection 0, message 5, offset 7: expected 0x{expected:02x}, found 0x{found:02x}"
-    );
+    let what = format!("connection 0, message 5, offset 7: expected 0x{expected:02x}, found 0x{found:02x}");
     assert_wrong_data(&peer, "-c 1", &[&what]);
 }
 
@@ -93,11 +89,7 @@ fn an_old_message_in_place_of_the_new_one_is_wrong_data() {
 #[test]
 fn a_message_that_comes_twice_is_wrong_data() {
     let peer = honest_until(5, |_, bytes| Answer::Say([bytes.clone(), bytes].concat()));
-    assert_wrong_data(
-        &peer,
-        "-c 1",
-        &["connection 0, message 6, ", "found 64 bytes"],
-    );
+    assert_wrong_data(&peer, "-c 1", &["connection 0, message 6, ", "found 64 bytes"]);
 }
 
 #[test]
@@ -106,11 +98,7 @@ fn bytes_beyond_the_message_are_wrong_data() {
     assert_wrong_data(
         &peer,
         "-c 1",
-        &[
-            "connection 0, message 6, ",
-            "had not been sent",
-            "found 3 bytes",
-        ],
+        &["connection 0, message 6, ", "had not been sent", "found 3 bytes"],
     );
 }
 
@@ -126,19 +114,13 @@ fn a_short_answer_and_an_end_is_no_echo_server() {
 #[test]
 fn silence_is_no_echo_server() {
     let peer = Peer::answering(SIZE, |_, _, _| Answer::Nothing);
-    assert_no_echo_server(
-        &peer,
-        &["it accepted the connection, but nothing came back within 1 s"],
-    );
+    assert_no_echo_server(&peer, &["it accepted the connection, but nothing came back within 1 s"]);
 }
 
 #[test]
 fn a_peer_that_discards_everything_is_no_echo_server() {
     let peer = Peer::start(|_, stream| discard(&stream));
-    assert_no_echo_server(
-        &peer,
-        &["it accepted the connection, but nothing came back within 1 s"],
-    );
+    assert_no_echo_server(&peer, &["it accepted the connection, but nothing came back within 1 s"]);
 }
 
 #[test]
@@ -157,10 +139,7 @@ fn a_banner_is_shown() {
     });
     assert_no_echo_server(
         &peer,
-        &[
-            r#"It sent "220 mail.example ESMTP\r\n"#,
-            "byte 0 of the first message",
-        ],
+        &[r#"It sent "220 mail.example ESMTP\r\n"#, "byte 0 of the first message"],
     );
 }
 
@@ -170,10 +149,7 @@ fn the_answer_of_a_web_server_is_shown() {
         let _ = stream.read(&mut [0; 4096]);
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
     });
-    assert_no_echo_server(
-        &peer,
-        &[r#"It sent "HTTP/1.1 400 Bad Request\r\nConnection: close"#],
-    );
+    assert_no_echo_server(&peer, &[r#"It sent "HTTP/1.1 400 Bad Request\r\nConnection: close"#]);
 }
 
 #[test]
@@ -198,9 +174,7 @@ fn a_reset_on_accept_is_no_echo_server() {
     let measured = load(peer.address, "-c 50");
     assert_says(measured.refusal(5), &[&peer.address.to_string()]);
     assert!(
-        ["reset", "closed"]
-            .iter()
-            .any(|word| measured.stderr.contains(word)),
+        ["reset", "closed"].iter().any(|word| measured.stderr.contains(word)),
         "{measured}"
     );
     assert_eq!(peer.accepted(), 1);
@@ -211,19 +185,14 @@ fn where_nobody_listens_the_message_says_so_and_what_to_do() {
     let (_taken, address) = nobody();
     let refusal = load(address, "-c 50");
     let what = format!("cannot connect to {address}: Connection refused");
-    assert_says(
-        refusal.refusal(5),
-        &[&what, "Nobody listens there", "urecho serve"],
-    );
+    assert_says(refusal.refusal(5), &[&what, "Nobody listens there", "urecho serve"]);
 }
 
 #[test]
 fn connections_that_fall_silent_leave_missing_messages() {
-    let peer = Peer::answering(SIZE, |connection, number, bytes| {
-        match (connection, number) {
-            (1 | 2, 5..) => Answer::Nothing,
-            _ => Answer::Say(bytes),
-        }
+    let peer = Peer::answering(SIZE, |connection, number, bytes| match (connection, number) {
+        (1 | 2, 5..) => Answer::Nothing,
+        _ => Answer::Say(bytes),
     });
     let measured = load(peer.address, "-c 4 --warmup 0s --drain 200ms");
     let report = measured.report(6);
@@ -235,10 +204,7 @@ fn connections_that_fall_silent_leave_missing_messages() {
             .unwrap()
             .contains(&"max".into())
     );
-    assert_says(
-        &measured.stderr,
-        &["urecho: 2 of ", "messages got no answer"],
-    );
+    assert_says(&measured.stderr, &["urecho: 2 of ", "messages got no answer"]);
     let marked = |line: &str| line.trim().starts_with("max ") && line.contains(" > ");
     assert!(measured.stdout.lines().any(marked), "{measured}");
 }
@@ -246,10 +212,7 @@ fn connections_that_fall_silent_leave_missing_messages() {
 #[test]
 fn half_of_the_connections_closed_is_counted_and_the_rest_goes_on() {
     let report = half_lost(|| Answer::Close(Vec::new()));
-    assert_eq!(
-        report.report(6)["connections"]["lost"],
-        serde_json::json!({ "eof": 5 })
-    );
+    assert_eq!(report.report(6)["connections"]["lost"], serde_json::json!({ "eof": 5 }));
     assert_says(&report.stdout, &["10 opened, 0 failed, 5 lost (5 eof)"]);
 }
 
@@ -274,10 +237,7 @@ fn a_server_that_closes_all_connections_is_an_unreachable_target() {
     let peer = honest_until(20, |_, _| Answer::Close(Vec::new()));
     let measured = load(peer.address, "-c 10 --warmup 0s -d 60s");
     assert_eq!(number(measured.report(5), "/connections/lost/eof"), 10);
-    assert_says(
-        &measured.stderr,
-        &["closed every connection before the run was over"],
-    );
+    assert_says(&measured.stderr, &["closed every connection before the run was over"]);
 }
 
 #[test]
@@ -291,10 +251,7 @@ fn connections_that_do_not_open_are_counted_and_the_run_goes_on() {
     assert_eq!(number(report, "/connections/failures/reset"), 3);
     assert_eq!(number(report, "/connections/opened"), 7);
     assert!(number(report, "/messages/ok") > 0);
-    assert_says(
-        &measured.stderr,
-        &["urecho: 3 ", "connections did not open"],
-    );
+    assert_says(&measured.stderr, &["urecho: 3 ", "connections did not open"]);
 }
 
 #[test]
@@ -304,10 +261,7 @@ fn a_connection_that_is_never_answered_times_out() {
         _ => Answer::Say(bytes),
     });
     let measured = load(peer.address, "-c 3");
-    assert_eq!(
-        number(measured.report(5), "/connections/failures/timeout"),
-        1
-    );
+    assert_eq!(number(measured.report(5), "/connections/failures/timeout"), 1);
 }
 
 #[test]
@@ -318,10 +272,7 @@ fn a_thread_that_loses_all_its_connections_does_not_lengthen_what_was_measured()
     });
     let measured = load(peer.address, "-c 2 -t 2 --warmup 2s -d 100ms");
     // The warm-up is far longer than what is measured: it must not be part of it.
-    assert!(
-        number(measured.report(5), "/elapsed_ns") < 2_000_000_000,
-        "{measured}"
-    );
+    assert!(number(measured.report(5), "/elapsed_ns") < 2_000_000_000, "{measured}");
 }
 
 #[test]
@@ -331,15 +282,9 @@ fn whatever_connections_do_every_message_is_accounted_for() {
         let peer = Peer::answering(SIZE, move |connection, number, bytes| {
             whim(seed, connection, number, bytes)
         });
-        let measured = load(
-            peer.address,
-            "-c 12 -t 2 -d 60ms --warmup 10ms --drain 30ms",
-        );
+        let measured = load(peer.address, "-c 12 -t 2 -d 60ms --warmup 10ms --drain 30ms");
         let report = measured.report(measured.code.unwrap());
-        assert!(
-            matches!(measured.code, Some(0 | 3 | 5 | 6)),
-            "seed {seed}: {measured}"
-        );
+        assert!(matches!(measured.code, Some(0 | 3 | 5 | 6)), "seed {seed}: {measured}");
         assert_eq!(report["partial"], false, "seed {seed}");
     }
 }
@@ -361,10 +306,7 @@ fn whim(seed: u64, connection: usize, number: usize, bytes: Vec<u8>) -> Answer {
 }
 
 /// Echoes, but for the message with this number on every connection.
-fn honest_until(
-    last: usize,
-    answer: impl Fn(usize, Vec<u8>) -> Answer + Send + Sync + 'static,
-) -> Peer {
+fn honest_until(last: usize, answer: impl Fn(usize, Vec<u8>) -> Answer + Send + Sync + 'static) -> Peer {
     Peer::answering(SIZE, move |connection, number, bytes| {
         if number == last {
             answer(connection, bytes)
@@ -392,10 +334,7 @@ fn half_lost(end: impl Fn() -> Answer + Send + Sync + 'static) -> Measured {
 fn assert_no_echo_server(peer: &Peer, words: &[&str]) {
     let measured = load(peer.address, "-c 50 --seed 1");
     let refusal = measured.refusal(5);
-    assert_says(
-        refusal,
-        &[&format!("{} is not an echo server: ", peer.address)],
-    );
+    assert_says(refusal, &[&format!("{} is not an echo server: ", peer.address)]);
     assert_says(refusal, words);
     assert_eq!(peer.accepted(), 1, "one connection is enough to tell");
 }

@@ -31,11 +31,7 @@ fn report_log_and_distribution_agree_as_independent_readers_read_them() {
         let path = |name| file(&folder, name).display().to_string();
         let measured = load(
             server.address,
-            &format!(
-                "{flags} --hlog {} --hgrm {}",
-                path("r.hlog"),
-                path("r.hgrm")
-            ),
+            &format!("{flags} --hlog {} --hgrm {}", path("r.hlog"), path("r.hgrm")),
         );
         fs::write(file(&folder, "r.json"), measured.report(0).to_string()).unwrap();
         let files = ["r.json", "r.hlog", "r.hgrm"].map(|name| file(&folder, name));
@@ -72,10 +68,7 @@ fn seconds_add_up_to_the_report() {
         .map(|line| line.split(',').nth(column).unwrap().parse::<u64>().unwrap());
     assert_eq!(cells.sum::<u64>(), number(report, "/messages/ok"));
     for name in ["sent", "ok", "failed", "missing"] {
-        let sum: u64 = objects
-            .iter()
-            .map(|object| object[name].as_u64().unwrap())
-            .sum();
+        let sum: u64 = objects.iter().map(|object| object[name].as_u64().unwrap()).sum();
         assert_eq!(sum, number(report, &format!("/messages/{name}")), "{name}");
     }
 }
@@ -87,24 +80,18 @@ fn an_interrupted_run_marks_every_file_as_partial_and_leaves_no_scraps() {
     let flags = names
         .map(|name| format!("--{} {}", &name[2..], file(&folder, name).display()))
         .join(" ");
-    let measuring = Measuring::load(
-        server.address,
-        &format!("-c 5 --rate 1k/s -d 60s --drain 5s {flags}"),
-    );
+    let measuring = Measuring::load(server.address, &format!("-c 5 --rate 1k/s -d 60s --drain 5s {flags}"));
     // Written once the first second is over.
     crate::support::until("the first second is on its way", || {
-        fs::read_dir(folder.path()).unwrap().flatten().any(|entry| {
-            entry.file_name().to_string_lossy().contains("jsonl")
-                && entry.metadata().unwrap().len() > 0
-        })
+        fs::read_dir(folder.path())
+            .unwrap()
+            .flatten()
+            .any(|entry| entry.file_name().to_string_lossy().contains("jsonl") && entry.metadata().unwrap().len() > 0)
     });
     measuring.signal(Signal::SIGINT);
     assert_eq!(measuring.wait().report(130)["partial"], true);
     for name in names {
-        assert!(
-            read(&folder, name).to_lowercase().contains("partial"),
-            "{name}"
-        );
+        assert!(read(&folder, name).to_lowercase().contains("partial"), "{name}");
     }
     assert_eq!(
         fs::read_dir(folder.path()).unwrap().count(),
@@ -117,11 +104,7 @@ fn an_interrupted_run_marks_every_file_as_partial_and_leaves_no_scraps() {
 fn a_failed_run_leaves_no_file_behind() {
     let folder = TempDir::new().unwrap();
     let (_held, nobody) = crate::peers::nobody();
-    load(
-        nobody,
-        &format!("--hlog {}", file(&folder, "x.hlog").display()),
-    )
-    .refusal(5);
+    load(nobody, &format!("--hlog {}", file(&folder, "x.hlog").display())).refusal(5);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
@@ -137,19 +120,12 @@ fn a_place_that_cannot_be_written_is_told_before_anything_is_sent() {
 fn assertions_decide_the_exit_code() {
     let server = Server::start();
     for (conditions, code, words) in [
-        (
-            "--assert p50<10s --assert errors<=0 --assert rate>=1/s",
-            0,
-            "true",
-        ),
+        ("--assert p50<10s --assert errors<=0 --assert rate>=1/s", 0, "true"),
         ("--assert p50<1ns", 1, "false"),
         ("--assert p99.99<10s", 3, "undecided"),
         ("--assert p50<1ns --assert p99.99<10s", 1, "false"),
     ] {
-        let measured = load(
-            server.address,
-            &format!("-c 2 -d 300ms --think 1ms {conditions}"),
-        );
+        let measured = load(server.address, &format!("-c 2 -d 300ms --think 1ms {conditions}"));
         measured.report(code);
         assert_says(&measured.stdout, &[words]);
     }
@@ -159,11 +135,7 @@ fn assertions_decide_the_exit_code() {
 fn a_rate_that_cannot_be_kept_makes_the_verdict_invalid() {
     let server = Server::start();
     let measured = load(server.address, "-c 2 --rate 3M/s -d 100ms --drain 30s");
-    assert_eq!(
-        measured.report(3)["verdict"]["grade"],
-        "INVALID",
-        "{measured}"
-    );
+    assert_eq!(measured.report(3)["verdict"]["grade"], "INVALID", "{measured}");
     assert_says(&measured.stdout, &["INVALID"]);
 }
 
@@ -179,13 +151,7 @@ fn find_max_prints_a_curve_and_the_highest_rate_that_held() {
         .args(flags.split(' '))
         .arg(&path);
     let ended = crate::support::run(&mut command);
-    assert_eq!(
-        ended.status.code(),
-        Some(0),
-        "{}{}",
-        ended.stdout,
-        ended.stderr
-    );
+    assert_eq!(ended.status.code(), Some(0), "{}{}", ended.stdout, ended.stderr);
     assert_says(
         &ended.stdout,
         &["planned", "p99.9", "is the highest rate with p50 < 100ms"],
@@ -222,8 +188,5 @@ fn find_max_finds_nothing_in_runs_that_are_invalid() {
             .all(|point| point["grade"] != "INVALID" || point["held"] == false),
         "{curve:#}"
     );
-    assert!(
-        points.iter().any(|point| point["grade"] == "INVALID"),
-        "{curve:#}"
-    );
+    assert!(points.iter().any(|point| point["grade"] == "INVALID"), "{curve:#}");
 }

@@ -46,9 +46,7 @@ impl Peer {
 
     /// Does this with every connection.
     pub(crate) fn start(serve: impl Fn(usize, TcpStream) + Send + Sync + 'static) -> Peer {
-        Peer::listening(128, Duration::ZERO, move |_, number, stream| {
-            serve(number, stream)
-        })
+        Peer::listening(128, Duration::ZERO, move |_, number, stream| serve(number, stream))
     }
 
     /// Echoes, but accepts nobody without a rest, and lets few wait.
@@ -91,11 +89,7 @@ impl Peer {
             thread::spawn(move || serve(&shared, number, stream));
         };
         let thread = Some(thread::spawn(body));
-        Peer {
-            address,
-            seen,
-            thread,
-        }
+        Peer { address, seen, thread }
     }
 
     /// How many connections it was given.

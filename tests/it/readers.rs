@@ -54,10 +54,7 @@ fn independent_readers_of_an_interval_log_agree_with_our_recorder() {
         let seconds: Vec<_> = (0..4)
             .map(|k| (START_MS + k * 1_000, START_MS + (k + 1) * 1_000))
             .collect();
-        let read = tags["service"]
-            .intervals_ms
-            .iter()
-            .map(|&(from, to, _)| (from, to));
+        let read = tags["service"].intervals_ms.iter().map(|&(from, to, _)| (from, to));
         assert_eq!(read.collect::<Vec<_>>(), seconds, "{reader}");
     }
 }
@@ -75,15 +72,8 @@ fn our_percentile_distribution_is_row_by_row_that_of_an_independent_reader() {
         assert_eq!(ours.len(), theirs.len(), "{reader}");
         for (ours, theirs) in ours.iter().zip(theirs) {
             let cut = theirs.0.min(max(&run.response));
-            assert_eq!(
-                (ours.0, ours.2),
-                (cut, theirs.2),
-                "{reader}: {ours:?} {theirs:?}"
-            );
-            assert!(
-                (ours.1 - theirs.1).abs() < 1e-11,
-                "{reader}: {ours:?} {theirs:?}"
-            );
+            assert_eq!((ours.0, ours.2), (cut, theirs.2), "{reader}: {ours:?} {theirs:?}");
+            assert!((ours.1 - theirs.1).abs() < 1e-11, "{reader}: {ours:?} {theirs:?}");
         }
     }
 }
@@ -158,11 +148,7 @@ pub(crate) fn log_agrees(report: &Path, log: &Path, latency: &str) -> Value {
 fn read_by_all(log: &Path) -> Vec<(&'static str, BTreeMap<String, Facts>)> {
     let readers = [
         ("python: hdrhistogram", python(), "read_hlog.py"),
-        (
-            "node: hdr-histogram-js",
-            PathBuf::from("node"),
-            "read_hlog.mjs",
-        ),
+        ("node: hdr-histogram-js", PathBuf::from("node"), "read_hlog.mjs"),
     ];
     readers
         .into_iter()
@@ -181,12 +167,7 @@ pub(crate) fn python() -> PathBuf {
 }
 
 /// What a script next to this file says of another file. None, and a loud word, if its package is not installed.
-pub(crate) fn asked<T: DeserializeOwned>(
-    name: &str,
-    program: &Path,
-    script: &str,
-    file: &Path,
-) -> Option<T> {
+pub(crate) fn asked<T: DeserializeOwned>(name: &str, program: &Path, script: &str, file: &Path) -> Option<T> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/it/readers")
         .join(script);
@@ -237,10 +218,7 @@ fn plotted(text: &str) -> Vec<(f64, f64)> {
 
 /// All rows of the distribution, the last included: value in ns, share, samples up to it.
 fn rows(text: &str) -> Vec<(u64, f64, u64)> {
-    let lines = text
-        .lines()
-        .skip(2)
-        .take_while(|line| !line.starts_with('#'));
+    let lines = text.lines().skip(2).take_while(|line| !line.starts_with('#'));
     lines
         .map(|line| {
             let values: Vec<&str> = line.split_whitespace().collect();
@@ -338,17 +316,10 @@ fn write_log(path: &Path) -> (Recorder, Recorder) {
     let mut log = Hlog::begin(file, start, "urecho load\n--rate 5k/s").unwrap();
     let (mut service, mut response) = (Recorder::new(), Recorder::new());
     for second in 0..4 {
-        let (from, to) = (
-            Nanos(second * Nanos::SECOND.0),
-            Nanos((second + 1) * Nanos::SECOND.0),
-        );
+        let (from, to) = (Nanos(second * Nanos::SECOND.0), Nanos((second + 1) * Nanos::SECOND.0));
         for (tag, all) in [("service", &mut service), ("response", &mut response)] {
             // In the third second nothing came back, counted from the plan.
-            let samples = if second == 2 && tag == "response" {
-                0
-            } else {
-                5_000
-            };
+            let samples = if second == 2 && tag == "response" { 0 } else { 5_000 };
             let recorder = recorded(second, samples, tag == "response");
             log.interval(tag, from, to, &recorder).unwrap();
             all.merge(&recorder);

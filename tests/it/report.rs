@@ -35,10 +35,7 @@ fn the_report_that_is_written_is_the_one_that_is_printed() {
     let measured = load(Peer::honest().address, "-c 2");
     let report = measured.report(0);
     let ok = urecho::units::show_count(report["messages"]["ok"].as_u64().unwrap());
-    assert!(
-        measured.stdout.contains(&format!(" {ok} ok ")),
-        "{measured}"
-    );
+    assert!(measured.stdout.contains(&format!(" {ok} ok ")), "{measured}");
 }
 
 #[test]
@@ -47,32 +44,18 @@ fn too_few_samples_are_null_and_say_how_many_are_needed() {
     let measured = load(Peer::honest().address, "-c 2 -s 1MiB -d 1ms");
     let service = &measured.report(0)["latency_ns"]["service"];
     assert_eq!(service["p99_99"], Value::Null);
-    assert!(
-        measured.stdout.contains("p99.99     n/a (needs 36,887)"),
-        "{measured}"
-    );
+    assert!(measured.stdout.contains("p99.99     n/a (needs 36,887)"), "{measured}");
 }
 
 #[test]
 fn a_report_that_cannot_be_written_is_said_so() {
     let peer = Peer::honest();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_urecho"));
-    let flags = [
-        "-d",
-        "50ms",
-        "--warmup",
-        "0s",
-        "--json",
-        "/nowhere/report.json",
-    ];
-    let ended = run(command
-        .args(["load", &peer.address.to_string()])
-        .args(flags));
+    let flags = ["-d", "50ms", "--warmup", "0s", "--json", "/nowhere/report.json"];
+    let ended = run(command.args(["load", &peer.address.to_string()]).args(flags));
     assert_eq!(ended.status.code(), Some(4));
     assert!(
-        ended
-            .stderr
-            .contains("cannot write /nowhere/report.json: No such file"),
+        ended.stderr.contains("cannot write /nowhere/report.json: No such file"),
         "{}",
         ended.stderr
     );
@@ -84,10 +67,7 @@ fn every_missing_field_is_found() {
     let paths = paths(&report);
     assert!(paths.len() > 50, "{paths:?}");
     // Percentiles have intervals where there were samples enough.
-    for path in paths
-        .into_iter()
-        .filter(|path| !path.contains("/intervals/p"))
-    {
+    for path in paths.into_iter().filter(|path| !path.contains("/intervals/p")) {
         assert_spoilt(&format!("without {path}"), |report| remove(report, &path));
     }
 }
@@ -109,9 +89,7 @@ fn every_value_has_its_type() {
         assert_spoilt(&path, |report| {
             *report.pointer_mut(&path).unwrap() = json!({ "an": "object" })
         });
-        assert_spoilt(&path, |report| {
-            *report.pointer_mut(&path).unwrap() = json!(-1.5)
-        });
+        assert_spoilt(&path, |report| *report.pointer_mut(&path).unwrap() = json!(-1.5));
     }
 }
 
@@ -133,9 +111,7 @@ fn nanoseconds_are_whole_and_not_negative() {
 
 #[test]
 fn another_version_is_another_schema() {
-    assert_spoilt("version 2", |report| {
-        report["schema"] = "urecho.load/2".into()
-    });
+    assert_spoilt("version 2", |report| report["schema"] = "urecho.load/2".into());
 }
 
 #[test]
@@ -155,15 +131,11 @@ fn only_known_kinds_of_failure_pass() {
 #[test]
 fn sums_that_do_not_hold_are_found() {
     assert_spoilt("sent", |report| report["messages"]["sent"] = 99.into());
-    assert_spoilt("count", |report| {
-        report["latency_ns"]["service"]["count"] = 99.into()
-    });
+    assert_spoilt("count", |report| report["latency_ns"]["service"]["count"] = 99.into());
     assert_spoilt("censored", |report| {
         report["latency_ns"]["service"]["censored"] = 3.into()
     });
-    assert_spoilt("opened", |report| {
-        report["connections"]["opened"] = 1.into()
-    });
+    assert_spoilt("opened", |report| report["connections"]["opened"] = 1.into());
     assert_spoilt("p90 before p50", |report| {
         report["latency_ns"]["service"]["p90"] = 1.into()
     });
@@ -172,10 +144,7 @@ fn sums_that_do_not_hold_are_found() {
 #[test]
 fn the_schema_names_its_draft_and_closes_every_object() {
     let schema: Value = serde_json::from_str(urecho::report::LOAD_SCHEMA).unwrap();
-    assert_eq!(
-        schema["$schema"],
-        "https://json-schema.org/draft/2020-12/schema"
-    );
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     jsonschema::meta::validate(&schema).unwrap();
 }
 

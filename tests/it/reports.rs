@@ -50,10 +50,7 @@ impl Measuring {
     /// `urecho compare` among these subjects, NAME=COMMAND each.
     pub(crate) fn compare(subjects: &[String], flags: &str) -> Measuring {
         let mut process = Command::new(env!("CARGO_BIN_EXE_urecho"));
-        process
-            .arg("compare")
-            .args(subjects)
-            .args(flags.split_whitespace());
+        process.arg("compare").args(subjects).args(flags.split_whitespace());
         Measuring::spawn(process)
     }
 
@@ -69,11 +66,7 @@ impl Measuring {
     }
 
     /// The same in a process that may have so many descriptors.
-    pub(crate) fn compare_with_descriptors(
-        limit: u32,
-        subjects: &[String],
-        flags: &str,
-    ) -> Measuring {
+    pub(crate) fn compare_with_descriptors(limit: u32, subjects: &[String], flags: &str) -> Measuring {
         let mut process = Command::new("sh");
         let script = format!("ulimit -n {limit}; exec \"$0\" compare \"$@\"");
         process.args(["-c", &script, env!("CARGO_BIN_EXE_urecho")]);
@@ -83,9 +76,7 @@ impl Measuring {
 
     fn start(command: &str, flags: &str) -> Measuring {
         let mut process = Command::new(env!("CARGO_BIN_EXE_urecho"));
-        process
-            .args(command.split_whitespace())
-            .args(flags.split_whitespace());
+        process.args(command.split_whitespace()).args(flags.split_whitespace());
         for (flag, value) in PHASES {
             if !flags.split_whitespace().any(|word| word == flag) {
                 process.args([flag, value]);
@@ -200,15 +191,13 @@ fn wait(mut child: Child) -> Ended {
 
 /// What is wrong with a comparison, by its schema.
 pub(crate) fn complaints_of_comparison(report: &Value) -> Vec<String> {
-    static SCHEMA: LazyLock<Validator> =
-        LazyLock::new(|| validator(urecho::report::comparison::COMPARE_SCHEMA));
+    static SCHEMA: LazyLock<Validator> = LazyLock::new(|| validator(urecho::report::comparison::COMPARE_SCHEMA));
     complaints_by(&SCHEMA, report)
 }
 
 /// What is wrong with a check, by its schema.
 pub(crate) fn complaints_of_check(report: &Value) -> Vec<String> {
-    static SCHEMA: LazyLock<Validator> =
-        LazyLock::new(|| validator(urecho::check::report::CHECK_SCHEMA));
+    static SCHEMA: LazyLock<Validator> = LazyLock::new(|| validator(urecho::check::report::CHECK_SCHEMA));
     complaints_by(&SCHEMA, report)
 }
 
@@ -265,8 +254,7 @@ fn sums(report: &Value) -> Vec<String> {
         let kinds = report.pointer(path).and_then(Value::as_object).unwrap();
         kinds.values().filter_map(Value::as_u64).sum()
     };
-    let [sent, ok, failed, missing] =
-        ["sent", "ok", "failed", "missing"].map(|name| at(&format!("/messages/{name}")));
+    let [sent, ok, failed, missing] = ["sent", "ok", "failed", "missing"].map(|name| at(&format!("/messages/{name}")));
     let whole = report["partial"] == false;
     // A message that waited for its turn to the end has a response time, and no service time.
     let open = report["plan"]["mode"] == "open";
@@ -277,10 +265,7 @@ fn sums(report: &Value) -> Vec<String> {
     };
     let opened = at("/connections/opened") + at("/connections/failed");
     let rules = [
-        (
-            sent == ok + failed + missing,
-            "sent is not ok + failed + missing",
-        ),
+        (sent == ok + failed + missing, "sent is not ok + failed + missing"),
         (
             at(&format!("{latency}/count")) == ok + missing,
             "not a sample for each message",
@@ -312,19 +297,14 @@ fn sums(report: &Value) -> Vec<String> {
 /// Figures of a distribution that are smaller than one before them, or of no samples.
 fn disorder(path: &str, distribution: &Value) -> Vec<String> {
     let names = ["min", "p50", "p90", "p99", "p99_9", "p99_99", "max"];
-    let known: Vec<u64> = names
-        .iter()
-        .filter_map(|name| distribution[*name].as_u64())
-        .collect();
+    let known: Vec<u64> = names.iter().filter_map(|name| distribution[*name].as_u64()).collect();
     let empty = distribution["count"] == 0;
     let mut complaints = Vec::new();
     if !known.is_sorted() {
         complaints.push(format!("{path}: {known:?} do not ascend"));
     }
     if empty != known.is_empty() {
-        complaints.push(format!(
-            "{path}: figures without samples, or samples without figures"
-        ));
+        complaints.push(format!("{path}: figures without samples, or samples without figures"));
     }
     complaints
 }

@@ -93,12 +93,7 @@ fn filter(syscall: u32, errno: u32) -> [libc::sock_filter; 4] {
         // The number of the system call is the first field of `seccomp_data`.
         line(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
         line(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, syscall),
-        line(
-            libc::BPF_RET | libc::BPF_K,
-            0,
-            0,
-            libc::SECCOMP_RET_ERRNO | errno,
-        ),
+        line(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | errno),
         line(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
     ]
 }
@@ -115,13 +110,7 @@ fn install(filter: &[libc::sock_filter]) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the kernel copies the program, which lives until the end of this function.
-    let installed = unsafe {
-        libc::prctl(
-            libc::PR_SET_SECCOMP,
-            libc::SECCOMP_MODE_FILTER,
-            &raw const program,
-        )
-    };
+    let installed = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
     if installed != 0 {
         return Err(io::Error::last_os_error());
     }

@@ -7,8 +7,8 @@ use urecho::ring::Queues;
 use urecho::serve::engine::Engine;
 
 use crate::support::{
-    ServeProcess, Server, assert_at_most, assert_comes, assert_echo, assert_ends_with, bytes,
-    connect_many, on_every_engine, reset, shrink, stuff,
+    ServeProcess, Server, assert_at_most, assert_comes, assert_echo, assert_ends_with, bytes, connect_many,
+    on_every_engine, reset, shrink, stuff,
 };
 
 on_every_engine! {
@@ -87,20 +87,14 @@ fn steady_traffic_needs_no_worker_thread_of_the_kernel(engine: Engine) {
     for round in 0..100 {
         assert_all_echo(&mut streams[..10], 100 + round * 100);
         let threads = server.threads();
-        assert!(
-            threads.iter().all(|name| !name.starts_with("iou-wrk")),
-            "{threads:?}"
-        );
+        assert!(threads.iter().all(|name| !name.starts_with("iou-wrk")), "{threads:?}");
     }
     for stream in &mut streams {
         stream.shutdown(Shutdown::Write).unwrap();
         assert_ends_with(stream, b"");
     }
     let threads = server.threads();
-    assert!(
-        threads.iter().all(|name| !name.starts_with("iou-wrk")),
-        "{threads:?}"
-    );
+    assert!(threads.iter().all(|name| !name.starts_with("iou-wrk")), "{threads:?}");
 }
 
 /// All write, then all read: their bytes are on the way at the same time.

@@ -8,8 +8,8 @@ use urecho::serve::counters::Counters;
 use urecho::serve::engine::Engine;
 
 use crate::support::{
-    ServeProcess, Server, assert_at_most, assert_echo, assert_echo_to_the_end, bytes,
-    on_every_engine, reset, shrink, stuff, until,
+    ServeProcess, Server, assert_at_most, assert_echo, assert_echo_to_the_end, bytes, on_every_engine, reset, shrink,
+    stuff, until,
 };
 
 on_every_engine! {
@@ -62,10 +62,7 @@ fn resets_in_mid_stream_cost_nothing_but_their_connection(engine: Engine) {
     }
     assert_echo_to_the_end(&server.connect(), &bytes(100_000, 9));
     let counters = server.stop_clean();
-    assert!(
-        !counters.errors.is_empty(),
-        "resets are counted by kind: {counters}"
-    );
+    assert!(!counters.errors.is_empty(), "resets are counted by kind: {counters}");
 }
 
 fn two_thousand_short_connections_leave_no_slot_and_no_buffer(engine: Engine) {
@@ -86,9 +83,7 @@ fn two_thousand_short_connections_leave_no_descriptor(engine: Engine) {
     serve(0..100); // Workers open what they need for themselves when they begin.
     let before = server.descriptors();
     serve(100..2000);
-    until("all descriptors are closed", || {
-        server.descriptors() <= before
-    });
+    until("all descriptors are closed", || server.descriptors() <= before);
 }
 
 fn connections_are_spread_over_the_workers(engine: Engine) {
@@ -101,11 +96,7 @@ fn connections_are_spread_over_the_workers(engine: Engine) {
 }
 
 /// Many stalled peers, and one that is served.
-fn assert_served_beside_stalled(
-    engine: Engine,
-    stalled: usize,
-    change: impl FnOnce(&mut Plan),
-) -> Counters {
+fn assert_served_beside_stalled(engine: Engine, stalled: usize, change: impl FnOnce(&mut Plan)) -> Counters {
     let server = Server::with(engine, change);
     let streams = server.connect_many(stalled);
     streams.iter().for_each(shrink);

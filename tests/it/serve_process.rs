@@ -57,22 +57,13 @@ fn a_taken_address_is_refused_with_what_to_try() {
 
 #[test]
 fn an_unknown_congestion_control_is_refused_with_the_known_ones() {
-    let ended = serve(
-        SocketAddr::from(([127, 0, 0, 1], 0)),
-        &["--congestion", "wishful"],
-    );
+    let ended = serve(SocketAddr::from(([127, 0, 0, 1], 0)), &["--congestion", "wishful"]);
     assert_eq!(ended.status.code(), Some(4), "{}", ended.stderr);
-    let available =
-        std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control").unwrap();
-    assert_says(
-        &ended.stderr,
-        &["wishful", "No such file", available.trim()],
-    );
+    let available = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control").unwrap();
+    assert_says(&ended.stderr, &["wishful", "No such file", available.trim()]);
 }
 
 fn serve(address: SocketAddr, flags: &[&str]) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
-    run(command
-        .args(["serve", "--listen", &address.to_string()])
-        .args(flags))
+    run(command.args(["serve", "--listen", &address.to_string()]).args(flags))
 }

@@ -7,8 +7,7 @@ use nix::sys::signal::Signal;
 use urecho::serve::engine::Engine;
 
 use crate::support::{
-    ServeProcess, Server, assert_ends_with, assert_says, bytes, connect_many, on_every_engine,
-    shrink, stuff, until,
+    ServeProcess, Server, assert_ends_with, assert_says, bytes, connect_many, on_every_engine, shrink, stuff, until,
 };
 
 on_every_engine! {
@@ -47,16 +46,12 @@ fn the_drain_timeout_cuts_a_stuck_peer_and_says_so(engine: Engine) {
 }
 
 fn a_server_that_drains_refuses_newcomers(engine: Engine) {
-    let server = Server::with(engine, |plan| {
-        plan.drain_timeout = urecho::clock::Nanos::NEVER
-    });
+    let server = Server::with(engine, |plan| plan.drain_timeout = urecho::clock::Nanos::NEVER);
     let mut stuck = server.connect();
     shrink(&stuck);
     let written = stuff(std::slice::from_ref(&stuck))[0];
     server.fire();
-    until("newcomers are refused", || {
-        TcpStream::connect(server.address).is_err()
-    });
+    until("newcomers are refused", || TcpStream::connect(server.address).is_err());
     stuck.shutdown(Shutdown::Write).unwrap();
     assert_ends_with(&mut stuck, &vec![b'x'; written]);
     server.stop_clean();
@@ -105,11 +100,7 @@ fn assert_signal_drains(engine: Engine, signal: Signal) {
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
     assert_says(
         &ended.stderr,
-        &[
-            "accepted=4 closed=4",
-            "bytes_in=4194328 bytes_out=4194328",
-            "errors=0",
-        ],
+        &["accepted=4 closed=4", "bytes_in=4194328 bytes_out=4194328", "errors=0"],
     );
 }
 

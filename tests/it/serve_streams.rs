@@ -9,8 +9,7 @@ use socket2::SockRef;
 use urecho::serve::engine::Engine;
 
 use crate::support::{
-    Server, assert_comes, assert_echo, assert_echo_to_the_end, assert_ends_with, bytes,
-    on_every_engine, shrink,
+    Server, assert_comes, assert_echo, assert_echo_to_the_end, assert_ends_with, bytes, on_every_engine, shrink,
 };
 
 on_every_engine! {
@@ -66,12 +65,7 @@ fn a_slow_reader_gets_every_byte_and_then_the_end(engine: Engine) {
         while (&peer).take(65_536).read_to_end(&mut got).unwrap() > 0 {
             thread::sleep(Duration::from_millis(10));
         }
-        assert!(
-            got == sent,
-            "{} of {} bytes, or others",
-            got.len(),
-            sent.len()
-        );
+        assert!(got == sent, "{} of {} bytes, or others", got.len(), sent.len());
     });
     server.stop_clean();
 }

@@ -51,11 +51,7 @@ fn an_open_loop_keeps_its_plan_in_every_slice() {
         rate,
         arrivals: Arrivals::Constant,
     };
-    let mut session = Session::open(Plan {
-        pace,
-        ..plan(&server)
-    })
-    .unwrap();
+    let mut session = Session::open(Plan { pace, ..plan(&server) }).unwrap();
     for _ in 0..3 {
         let slice = session.slice().unwrap();
         assert_eq!(

@@ -22,9 +22,7 @@ fn measured(flags: &str) -> (Measured, Value) {
 #[test]
 fn an_open_loop_sends_what_it_planned_and_shows_both_latencies() {
     for arrivals in ["poisson", "constant"] {
-        let (measured, report) = measured(&format!(
-            "-c 10 --rate 2k/s --arrivals {arrivals} -d 500ms --drain 5s"
-        ));
+        let (measured, report) = measured(&format!("-c 10 --rate 2k/s --arrivals {arrivals} -d 500ms --drain 5s"));
         let (sent, response) = (
             number(&report, "/messages/sent"),
             number(&report, "/latency_ns/response/count"),
@@ -33,10 +31,7 @@ fn an_open_loop_sends_what_it_planned_and_shows_both_latencies() {
         assert!(sent.abs_diff(1000) < 190, "{sent}");
         assert_eq!(response, sent);
         assert_eq!(report["plan"]["arrivals"], arrivals);
-        assert_says(
-            &measured.stdout,
-            &["response", "service", "send lag", "planned"],
-        );
+        assert_says(&measured.stdout, &["response", "service", "send lag", "planned"]);
     }
 }
 
@@ -46,20 +41,14 @@ fn response_is_never_shorter_than_service() {
     for figure in ["p50", "p90", "p99", "max"] {
         let of = |latency| number(&report, &format!("/latency_ns/{latency}/{figure}"));
         // One bucket is 0.1 % wide.
-        assert!(
-            of("response") * 1001 / 1000 >= of("service"),
-            "{figure}: {report:#}"
-        );
+        assert!(of("response") * 1001 / 1000 >= of("service"), "{figure}: {report:#}");
     }
 }
 
 #[test]
 fn a_ramp_plans_the_mean_of_its_ends() {
     let (_, report) = measured("-c 5 --rate 200/s..3800/s --arrivals constant -d 500ms --drain 5s");
-    assert!(
-        number(&report, "/messages/sent").abs_diff(1000) <= 2,
-        "{report:#}"
-    );
+    assert!(number(&report, "/messages/sent").abs_diff(1000) <= 2, "{report:#}");
 }
 
 #[test]
@@ -77,10 +66,7 @@ fn a_pipeline_keeps_order_and_bytes() {
 fn sizes_are_drawn_from_ranges_and_weights() {
     let (_, report) = measured("-c 4 -s uniform:1B..100KiB");
     assert_eq!(
-        (
-            &report["plan"]["sizes"],
-            number(&report, "/plan/size_bytes_max")
-        ),
+        (&report["plan"]["sizes"], number(&report, "/plan/size_bytes_max")),
         (&"uniform".into(), 102_400)
     );
     let folder = tempfile::TempDir::new().unwrap();
@@ -101,10 +87,7 @@ fn a_thinker_sends_no_more_than_its_pauses_allow() {
 fn churn_closes_and_opens_and_counts_them_apart() {
     for close in ["fin", "rst"] {
         let server = Server::start();
-        let measured = load(
-            server.address,
-            &format!("-c 5 --churn 3 --close {close} -d 300ms"),
-        );
+        let measured = load(server.address, &format!("-c 5 --churn 3 --close {close} -d 300ms"));
         let report = measured.report(0);
         let closed = number(report, "/connections/closed");
         assert!(
@@ -150,26 +133,20 @@ fn a_server_that_dies_in_an_open_loop_leaves_every_message_accounted_for() {
     });
     let measured = load(peer.address, "-c 8 --rate 2k/s -d 800ms");
     let report = measured.report(5);
-    let [sent, ok, failed, missing] = ["sent", "ok", "failed", "missing"]
-        .map(|name| number(report, &format!("/messages/{name}")));
+    let [sent, ok, failed, missing] =
+        ["sent", "ok", "failed", "missing"].map(|name| number(report, &format!("/messages/{name}")));
     assert_eq!(sent, ok + failed + missing, "{measured}");
     assert!(ok > 0, "{measured}");
 }
 
 #[test]
 fn a_connection_that_falls_silent_in_the_warm_up_is_missed() {
-    let peer = Peer::answering(64, |connection, number, bytes| {
-        match (connection % 4, number) {
-            (3, 2..) => Answer::Nothing,
-            _ => Answer::Say(bytes),
-        }
+    let peer = Peer::answering(64, |connection, number, bytes| match (connection % 4, number) {
+        (3, 2..) => Answer::Nothing,
+        _ => Answer::Say(bytes),
     });
     let measured = load(peer.address, "-c 8 --warmup 200ms");
-    assert_eq!(
-        number(measured.report(6), "/messages/missing"),
-        2,
-        "{measured}"
-    );
+    assert_eq!(number(measured.report(6), "/messages/missing"), 2, "{measured}");
 }
 
 #[test]
@@ -195,8 +172,5 @@ fn a_server_of_one_connection_at_a_time_is_given_up_as_a_whole() {
         (1, 29),
         "{measured}"
     );
-    assert_eq!(
-        report["connections"]["failures"]["timeout"], 29,
-        "{measured}"
-    );
+    assert_eq!(report["connections"]["failures"]["timeout"], 29, "{measured}");
 }

@@ -15,8 +15,7 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn read(path: &Path) -> Source {
-        let text =
-            fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         Source::of(&path.to_string_lossy(), &text)
     }
 
@@ -63,18 +62,12 @@ impl Source {
     fn module_path(&self) -> Vec<&str> {
         let inner = self.path.split_once('/').map_or("", |(_, inner)| inner);
         let parts = inner.trim_end_matches(".rs").split('/');
-        parts
-            .filter(|part| !["mod", "lib", "main"].contains(part))
-            .collect()
+        parts.filter(|part| !["mod", "lib", "main"].contains(part)).collect()
     }
 
     /// The names of modules that are files of their own.
     pub(crate) fn declared(&self) -> Vec<String> {
-        let lines = self
-            .code
-            .lines()
-            .map(str::trim)
-            .filter(|line| line.ends_with(';'));
+        let lines = self.code.lines().map(str::trim).filter(|line| line.ends_with(';'));
         let names = lines.filter_map(|line| {
             let words: Vec<&str> = words(line).collect();
             let at = words.iter().position(|word| *word == "mod")?;
@@ -93,12 +86,7 @@ impl Source {
             "mod.rs" | "lib.rs" | "main.rs" => folder.to_owned(),
             _ => format!("{folder}/{}", file.trim_end_matches(".rs")),
         };
-        let files = |name: String| {
-            [
-                format!("{below}/{name}.rs"),
-                format!("{below}/{name}/mod.rs"),
-            ]
-        };
+        let files = |name: String| [format!("{below}/{name}.rs"), format!("{below}/{name}/mod.rs")];
         self.declared().into_iter().flat_map(files).collect()
     }
 }
@@ -126,12 +114,7 @@ fn targets(code: &str, prefix: &str) -> Vec<String> {
             Some(group) => split_group(group),
             None => vec![path],
         };
-        found.extend(
-            paths
-                .iter()
-                .filter_map(|path| words(path).next())
-                .map(str::to_owned),
-        );
+        found.extend(paths.iter().filter_map(|path| words(path).next()).map(str::to_owned));
     }
     found
 }
@@ -235,11 +218,7 @@ fn blank(text: &str) -> String {
             code.push(first);
             rest = &rest[first.len_utf8()..];
         } else {
-            code.extend(
-                rest[..len]
-                    .chars()
-                    .map(|c| if c == '\n' { '\n' } else { ' ' }),
-            );
+            code.extend(rest[..len].chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
             rest = &rest[len..];
         }
     }
@@ -268,9 +247,7 @@ fn raw_string(text: &str) -> usize {
     let hashes = text[1..].chars().take_while(|&c| c == '#').count();
     let end = format!("\"{}", "#".repeat(hashes));
     let start = 2 + hashes;
-    text[start..]
-        .find(&end)
-        .map_or(text.len(), |at| start + at + end.len())
+    text[start..].find(&end).map_or(text.len(), |at| start + at + end.len())
 }
 
 /// The length of a character literal; zero for a lifetime.
@@ -278,10 +255,7 @@ fn character(text: &str) -> usize {
     let mut chars = text.char_indices().skip(1);
     match chars.next() {
         Some((_, '\\')) => text[3.min(text.len())..].find('\'').map_or(0, |at| at + 4),
-        Some(_) => chars
-            .next()
-            .filter(|(_, c)| *c == '\'')
-            .map_or(0, |(at, _)| at + 1),
+        Some(_) => chars.next().filter(|(_, c)| *c == '\'').map_or(0, |(at, _)| at + 1),
         None => 0,
     }
 }
@@ -293,16 +267,13 @@ fn comments_strings_and_characters_are_blanked_and_lines_stay() {
     assert!(!has_word(&code, "unsafe"), "{code}");
     assert_eq!(
         words(&code).collect::<Vec<_>>(),
-        [
-            "let", "a", "let", "b", "let", "c", "let", "d", "a", "str", "e"
-        ]
+        ["let", "a", "let", "b", "let", "c", "let", "d", "a", "str", "e"]
     );
     assert_eq!(code.lines().count(), text.lines().count());
 }
 
 #[test]
 fn functions_end_with_their_brace() {
-    let code =
-        "fn a() {\n    b(|| { c });\n}\ntrait T { fn d(x: [u8; 2]); }\nconst fn e() -> fn() { f }";
+    let code = "fn a() {\n    b(|| { c });\n}\ntrait T { fn d(x: [u8; 2]); }\nconst fn e() -> fn() { f }";
     assert_eq!(functions(code), [("a".to_owned(), 3), ("e".to_owned(), 1)]);
 }

@@ -42,21 +42,14 @@ fn an_open_loop_sees_what_everybody_waited_for() {
 #[test]
 fn a_closed_loop_hides_the_same_stall_from_its_percentiles() {
     let (outcome, stalled) = run_with_stall(Pace::Closed { think: Nanos(0) });
-    assert_eq!(
-        outcome.response.count(),
-        0,
-        "it has no plan to measure from"
-    );
+    assert_eq!(outcome.response.count(), 0, "it has no plan to measure from");
     let max = outcome.service.max().unwrap().value.as_secs();
     assert!(
         max >= stalled.as_secs_f64() * 0.9,
         "one message a connection waited: {max:.3} s"
     );
     // 20 connections wait once each, among thousands of messages.
-    assert!(
-        p99(&outcome.service) < stalled.as_secs_f64() / 2.0,
-        "{outcome:?}"
-    );
+    assert!(p99(&outcome.service) < stalled.as_secs_f64() / 2.0, "{outcome:?}");
 }
 
 /// Measures while the server is stopped for a while in the middle; says for how long it was, by the clock.

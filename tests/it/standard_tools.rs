@@ -25,9 +25,7 @@ fn netcat_gets_back_what_it_sent(engine: Engine) {
 }
 
 fn socat_gets_back_what_it_sent(engine: Engine) {
-    echo_through(engine, "socat", |address| {
-        format!("socat -t 10 - TCP:{address}")
-    });
+    echo_through(engine, "socat", |address| format!("socat -t 10 - TCP:{address}"));
 }
 
 fn a_python_socket_that_half_closes_gets_back_what_it_sent(engine: Engine) {
@@ -51,10 +49,7 @@ fn echo_through(engine: Engine, tool: &str, line: impl Fn(SocketAddr) -> String)
     let line = line(server.address);
     let mut words = line.split(' ');
     let mut command = Command::new(words.next().unwrap());
-    command
-        .args(words)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped());
+    command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped());
     let Ok(mut child) = command.spawn() else {
         eprintln!("SKIPPED: needs {tool}");
         return;

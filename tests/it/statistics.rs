@@ -56,12 +56,7 @@ fn answer(samples: &[Vec<f64>]) -> Option<Answer> {
     let file = directory.path().join("asked.json");
     let asked = json!({ "alpha": ALPHA, "distributions": DISTRIBUTIONS, "samples": samples });
     fs::write(&file, asked.to_string()).unwrap();
-    readers::asked(
-        "python: scipy",
-        &readers::python(),
-        "judge_statistics.py",
-        &file,
-    )
+    readers::asked("python: scipy", &readers::python(), "judge_statistics.py", &file)
 }
 
 /// Values without ties, skewed and with one far out.
@@ -75,8 +70,5 @@ fn sample(n: u32) -> Vec<f64> {
 }
 
 fn near(ours: f64, theirs: f64, what: &str) {
-    assert!(
-        (ours - theirs).abs() < 1e-12,
-        "{what}: {ours}, scipy {theirs}"
-    );
+    assert!((ours - theirs).abs() < 1e-12, "{what}: {ours}, scipy {theirs}");
 }

@@ -8,9 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use urecho::load::Plan;
 use urecho::report::Environment;
-use urecho::report::comparison::{
-    Cell, Comparison, Disturbance, Figures, Method, SCHEMA, Standing,
-};
+use urecho::report::comparison::{Cell, Comparison, Disturbance, Figures, Method, SCHEMA, Standing};
 use urecho::sys::machine;
 
 use crate::{reports, support};
@@ -32,33 +30,19 @@ fn the_small_suite_fills_a_folder_and_leaves_what_is_measured_alone() {
     assert_well(&ended);
     let summary = text(folder.path(), "README.md");
     for name in CELLS.iter().chain(&ENGINES) {
-        assert!(
-            summary.contains(&format!("| {name} |")),
-            "{name}: {summary}"
-        );
+        assert!(summary.contains(&format!("| {name} |")), "{name}: {summary}");
     }
     for name in PEERS {
         let said = [&ended.stderr, &text(folder.path(), "machine")]
             .map(|text| text.contains("SKIPPED") && text.contains(&format!("peer {name}")));
         let measured = summary.contains(&format!("| {name} |"));
-        assert!(
-            measured || said == [true, true],
-            "{name} is gone in silence"
-        );
+        assert!(measured || said == [true, true], "{name} is gone in silence");
     }
     let commands = text(folder.path(), "commands");
     for name in CELLS {
-        let cell: Value =
-            serde_json::from_str(&text(folder.path(), &format!("{name}.json"))).unwrap();
+        let cell: Value = serde_json::from_str(&text(folder.path(), &format!("{name}.json"))).unwrap();
         assert_eq!(reports::complaints_of_comparison(&cell), [""; 0], "{name}");
-        assert!(
-            summary.contains(
-                text(folder.path(), &format!("{name}.md"))
-                    .lines()
-                    .next()
-                    .unwrap()
-            )
-        );
+        assert!(summary.contains(text(folder.path(), &format!("{name}.md")).lines().next().unwrap()));
         assert!(commands.contains(&format!("\n{name}\t")), "{commands}");
     }
     let alike = commands.matches("--congestion reno").count();
@@ -96,11 +80,7 @@ fn a_summary_names_the_first_and_whom_it_cannot_tell_from_it() {
     // Twins trade places from restart to restart; 20 % behind is told apart, however moody the machine.
     let twins = |by: f64| {
         move |k: usize| {
-            if k.is_multiple_of(2) {
-                1.0 + by
-            } else {
-                1.0 - by
-            }
+            if k.is_multiple_of(2) { 1.0 + by } else { 1.0 - by }
         }
     };
     let level = [
@@ -156,10 +136,7 @@ fn a_summary_shows_who_failed_and_what_is_missing() {
 
 #[test]
 fn a_ratio_that_its_blocks_do_not_make_ends_the_summary() {
-    let cells = [(
-        "a",
-        vec![standing("epoll", |_| 1.0), standing("uring", |_| 1.2)],
-    )];
+    let cells = [("a", vec![standing("epoll", |_| 1.0), standing("uring", |_| 1.2)])];
     let Some((folder, _)) = summarised(&cells) else {
         return;
     };
@@ -238,16 +215,8 @@ fn summarised(cells: &[(&str, Vec<Standing>)]) -> Option<(TempDir, support::Ende
             environment: Environment::of(machine::look()),
             cells: vec![Cell::of(&plan, method, standings.clone())],
         };
-        fs::write(
-            folder.path().join(format!("{name}.json")),
-            comparison.json(),
-        )
-        .unwrap();
-        fs::write(
-            folder.path().join(format!("{name}.md")),
-            comparison.markdown(),
-        )
-        .unwrap();
+        fs::write(folder.path().join(format!("{name}.json")), comparison.json()).unwrap();
+        fs::write(folder.path().join(format!("{name}.md")), comparison.markdown()).unwrap();
     }
     fs::write(folder.path().join("commands"), commands).unwrap();
     fs::write(folder.path().join("machine"), "commit: none\n").unwrap();
@@ -271,10 +240,7 @@ fn text(folder: &Path, name: &str) -> String {
 }
 
 fn has_python() -> bool {
-    let python = Command::new("python3")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status();
+    let python = Command::new("python3").arg("--version").stdout(Stdio::null()).status();
     let has = python.is_ok_and(|status| status.success());
     if !has {
         println!("SKIPPED: needs python3");

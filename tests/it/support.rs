@@ -62,18 +62,10 @@ impl Server {
         let stop = Stop::new().unwrap();
         let (ready, address) = mpsc::channel();
         let stopped = stop.clone();
-        let body = move || {
-            serve::run(plan, &stopped, |listening| {
-                ready.send(listening.address).unwrap()
-            })
-        };
+        let body = move || serve::run(plan, &stopped, |listening| ready.send(listening.address).unwrap());
         let thread = Some(thread::spawn(body));
         let address = address.recv_timeout(PATIENCE).expect("the server starts");
-        Server {
-            address,
-            stop,
-            thread,
-        }
+        Server { address, stop, thread }
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
@@ -190,16 +182,8 @@ pub(crate) fn assert_echo_to_the_end(stream: &TcpStream, sent: &[u8]) {
 
 /// As `assert_eq`, but short: nobody reads 8 MiB.
 fn assert_same(got: &[u8], expected: &[u8]) {
-    let differ = got
-        .iter()
-        .zip(expected)
-        .position(|(got, expected)| got != expected);
-    assert_eq!(
-        differ,
-        None,
-        "the echo differs at this byte, of {}",
-        expected.len()
-    );
+    let differ = got.iter().zip(expected).position(|(got, expected)| got != expected);
+    assert_eq!(differ, None, "the echo differs at this byte, of {}", expected.len());
     assert_eq!(got.len(), expected.len(), "the echo has another length");
 }
 
@@ -241,9 +225,7 @@ pub(crate) fn stuff(streams: &[TcpStream]) -> Vec<usize> {
 
 /// Closes with RST instead of FIN.
 pub(crate) fn reset(stream: TcpStream) {
-    SockRef::from(&stream)
-        .set_linger(Some(Duration::ZERO))
-        .unwrap();
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
 }
 
 /// Panics unless `text` holds all of `words`.

@@ -143,9 +143,7 @@ fn orphans(sources: &[Source], roots: &[&str]) -> Vec<String> {
                 .filter(|path| sources.iter().any(|source| source.path == *path)),
         );
     }
-    let lost = sources
-        .iter()
-        .filter(|source| !reached.contains(&source.path));
+    let lost = sources.iter().filter(|source| !reached.contains(&source.path));
     lost.map(|source| format!("{}: no mod leads here", source.path))
         .collect()
 }
@@ -160,16 +158,11 @@ fn long(source: &Source, exceptions: &[(&str, usize)]) -> Vec<String> {
         wrong.push(format!("{}: {lines} lines, at most {most}", source.path));
     }
     if exception.is_some() && lines <= FILE_LINES {
-        wrong.push(format!(
-            "{}: take it off the list of long files",
-            source.path
-        ));
+        wrong.push(format!("{}: take it off the list of long files", source.path));
     }
     for (name, lines) in functions(&source.code) {
         let place = format!("{}: fn {name}", source.path);
-        let exception = LONG_FUNCTIONS
-            .iter()
-            .find(|(function, _)| *function == place);
+        let exception = LONG_FUNCTIONS.iter().find(|(function, _)| *function == place);
         let most = exception.map_or(FUNCTION_LINES, |(_, lines)| *lines);
         if lines > most {
             wrong.push(format!("{place}: {lines} lines, at most {most}"));
@@ -216,9 +209,7 @@ fn map_errors(lib: &Source) -> Vec<String> {
         name.split(' ').next().filter(|name| !name.is_empty())
     });
     let named: Vec<&str> = named.map(|word| word.trim_end_matches('/')).collect();
-    let left_out = modules
-        .iter()
-        .filter(|module| !named.contains(&module.as_str()));
+    let left_out = modules.iter().filter(|module| !named.contains(&module.as_str()));
     let invented = named
         .iter()
         .filter(|word| **word != "main" && !modules.iter().any(|module| module == *word));
@@ -279,19 +270,13 @@ mod planted {
             ["src/serve/mod.rs (serve) uses load"]
         );
         assert!(climbs(&at("src/ring/mod.rs", "use crate::sys::limits;")).is_empty());
-        assert!(
-            climbs(&at(
-                "src/load/mod.rs",
-                "use crate::load::{a, b};\nuse super::pinger;"
-            ))
-            .len()
-                == 1
-        );
+        assert!(climbs(&at("src/load/mod.rs", "use crate::load::{a, b};\nuse super::pinger;")).len() == 1);
     }
 
     #[test]
     fn tests_comments_and_texts_may_name_what_they_like() {
-        let text = "//! As crate::cli does.\nconst A: &str = \"crate::cli\";\n#[cfg(test)]\nmod tests {\n use crate::cli;\n}";
+        let text =
+            "//! As crate::cli does.\nconst A: &str = \"crate::cli\";\n#[cfg(test)]\nmod tests {\n use crate::cli;\n}";
         assert!(climbs(&at("src/slab.rs", text)).is_empty());
     }
 
@@ -335,10 +320,7 @@ mod planted {
         let lost = orphans(&sources, &["src/lib.rs"]);
         assert_eq!(
             lost,
-            [
-                "src/lost.rs: no mod leads here",
-                "src/c/lost.rs: no mod leads here"
-            ]
+            ["src/lost.rs: no mod leads here", "src/c/lost.rs: no mod leads here"]
         );
     }
 
@@ -353,12 +335,7 @@ mod planted {
             1,
             "no longer needed"
         );
-        let function = |count: usize| {
-            at(
-                "src/a.rs",
-                &format!("fn f() {{\n{}}}\n", "g();\n".repeat(count - 2)),
-            )
-        };
+        let function = |count: usize| at("src/a.rs", &format!("fn f() {{\n{}}}\n", "g();\n".repeat(count - 2)));
         assert!(long(&function(FUNCTION_LINES), &[]).is_empty());
         assert_eq!(
             long(&function(FUNCTION_LINES + 1), &[]),
@@ -383,11 +360,7 @@ mod planted {
             ["src/a.rs:1: why?"]
         );
         assert_eq!(
-            unreasoned(&at(
-                "src/a.rs",
-                "fn f() {}\n#![cfg_attr(test, allow(lint))]"
-            ))
-            .len(),
+            unreasoned(&at("src/a.rs", "fn f() {}\n#![cfg_attr(test, allow(lint))]")).len(),
             1
         );
         for text in [
@@ -413,13 +386,8 @@ mod planted {
             ))
             .is_empty()
         );
-        assert_eq!(
-            map_errors(&map("//! 1  ring     b\n")),
-            ["sys is not on the map"]
-        );
-        let invented = map_errors(&map(
-            "//! 1  ring     b\n//!    sys      c\n//!    attic    d\n",
-        ));
+        assert_eq!(map_errors(&map("//! 1  ring     b\n")), ["sys is not on the map"]);
+        let invented = map_errors(&map("//! 1  ring     b\n//!    sys      c\n//!    attic    d\n"));
         assert_eq!(invented, ["attic is on the map, and nowhere else"]);
     }
 

@@ -56,12 +56,7 @@ impl Options {
     pub fn listen(&self) -> io::Result<TcpListener> {
         let listener = bind(self)?;
         let mut stdout = io::stdout().lock();
-        writeln!(
-            stdout,
-            "listening on {} peer={}",
-            listener.local_addr()?,
-            self.name
-        )?;
+        writeln!(stdout, "listening on {} peer={}", listener.local_addr()?, self.name)?;
         stdout.flush()?;
         Ok(listener)
     }
@@ -73,10 +68,7 @@ impl Options {
 }
 
 /// A peer from command line to exit code. `serve` returns only if it cannot start.
-pub fn run<E: Display>(
-    name: &'static str,
-    serve: impl FnOnce(Options) -> Result<(), E>,
-) -> ExitCode {
+pub fn run<E: Display>(name: &'static str, serve: impl FnOnce(Options) -> Result<(), E>) -> ExitCode {
     let options = Options {
         name,
         ..Options::parse()
@@ -101,18 +93,12 @@ pub fn no_ring(error: io::Error) -> io::Error {
 /// Options stand on the listener; what it accepts inherits them. So no peer pays system calls per connection for them.
 fn bind(options: &Options) -> io::Result<TcpListener> {
     let address = options.listen;
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
     if let Some(name) = &options.congestion {
         let explain = |error| io::Error::other(format!("congestion control {name}: {error}"));
-        socket
-            .set_tcp_congestion(name.as_bytes())
-            .map_err(explain)?;
+        socket.set_tcp_congestion(name.as_bytes()).map_err(explain)?;
     }
     let explain = |error| io::Error::other(format!("{address}: {error}"));
     socket.bind(&address.into()).map_err(explain)?;

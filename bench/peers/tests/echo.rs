@@ -44,17 +44,11 @@ fn a_peer_that_cannot_serve_says_why_in_a_sentence() {
         env!("CARGO_BIN_EXE_glommio"),
         env!("CARGO_BIN_EXE_threads"),
     ] {
-        let output = Command::new(program)
-            .args(["--congestion", "pigeon"])
-            .output()
-            .unwrap();
+        let output = Command::new(program).args(["--congestion", "pigeon"]).output().unwrap();
         let words = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(4), "{program}: {words}");
         assert!(words.contains(": cannot serve: "), "{program}: {words}");
-        assert!(
-            words.contains("congestion control pigeon: "),
-            "{program}: {words}"
-        );
+        assert!(words.contains("congestion control pigeon: "), "{program}: {words}");
         assert_eq!(words.lines().count(), 1, "{program}: {words}");
     }
 }
@@ -95,9 +89,7 @@ fn echoes(name: &str, program: &str) {
     // A client that goes away without a word must not take the others with it.
     drop(TcpStream::connect(&peer.address).unwrap());
     // All open before the first byte, so that the peer has them at once.
-    let streams: Vec<TcpStream> = (0..3)
-        .map(|_| TcpStream::connect(&peer.address).unwrap())
-        .collect();
+    let streams: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(&peer.address).unwrap()).collect();
     thread::scope(|scope| {
         for (index, stream) in streams.iter().enumerate() {
             scope.spawn(move || round_trip(stream, index));

@@ -56,9 +56,7 @@ fn what_it_could_have_seen_is_a_regression_once_it_is_there() {
 
 #[test]
 fn too_few_restarts_could_have_seen_nothing() {
-    let nothing = Decision::Inconclusive {
-        could_have_seen: None,
-    };
+    let nothing = Decision::Inconclusive { could_have_seen: None };
     assert_eq!(decided(&tight(0.5)[..7]), nothing);
     assert_eq!(decided(&tight(0.5)[..8]), Decision::Regressed);
     let empty = decide(&[], EFFECT, ALPHA);
@@ -70,10 +68,7 @@ fn too_few_restarts_could_have_seen_nothing() {
 fn one_wild_restart_is_no_regression_and_one_of_twenty_no_obstacle() {
     let mut values = [tight(0.0), tight(0.0)].concat();
     values[0] = 3.0;
-    assert!(matches!(
-        decided(&values[..10]),
-        Decision::Inconclusive { .. }
-    ));
+    assert!(matches!(decided(&values[..10]), Decision::Inconclusive { .. }));
     assert_eq!(decided(&values), Decision::Passed);
 }
 
@@ -131,14 +126,8 @@ fn two_things_alike_are_called_worse_in_no_more_than_one_check_of_a_hundred() {
     // worst case. It is 1.0 %, and 10,000 checks scatter by 0.1 %.
     for (name, value) in ALIKE {
         let ends = simulated(1e-12, ALPHA, value);
-        assert!(
-            ends.regressed > 0.5 && ends.regressed <= 1.2,
-            "{name}: {ends:?}"
-        );
-        assert!(
-            ends.improved > 0.5 && ends.improved <= 1.2,
-            "{name}: {ends:?}"
-        );
+        assert!(ends.regressed > 0.5 && ends.regressed <= 1.2, "{name}: {ends:?}");
+        assert!(ends.improved > 0.5 && ends.improved <= 1.2, "{name}: {ends:?}");
     }
 }
 
@@ -173,10 +162,7 @@ fn five_percent_are_found_by_one_of_three_metrics_too() {
 fn several_metrics_share_the_chances_of_one() {
     let rank = |n, deciding| signed_rank::rank(n, alpha(deciding));
     let ranks = |n| [1, 2, 3, 4, 5, 6, 10].map(|deciding| rank(n, deciding));
-    assert_eq!(
-        ranks(10),
-        [Some(4), Some(2), Some(1), Some(1), Some(1), None, None]
-    );
+    assert_eq!(ranks(10), [Some(4), Some(2), Some(1), Some(1), Some(1), None, None]);
     let last = [221, 205, 196, 190, 186, 182, 173];
     assert_eq!(ranks(LAST_LOOK), last.map(Some));
     for deciding in 1..=7 {

@@ -22,14 +22,11 @@ pub fn page(log: &[Outcome]) -> String {
     // Checks that were stopped, or whose servers failed, answer no question.
     let version = |outcome: &Outcome| outcome.environment["urecho"].clone();
     let newest = log.last().map(version);
-    let (log, older): (Vec<&Outcome>, Vec<&Outcome>) = log
+    let (log, older): (Vec<&Outcome>, Vec<&Outcome>) = log.iter().partition(|outcome| Some(version(outcome)) == newest);
+    let (whole, broken): (Vec<&Outcome>, Vec<&Outcome>) = log
         .iter()
-        .partition(|outcome| Some(version(outcome)) == newest);
-    let (whole, broken): (Vec<&Outcome>, Vec<&Outcome>) = log.iter().partition(|outcome| {
-        outcome.ended != Ended::Interrupted && outcome.verdict != Verdict::Failed
-    });
-    let (alike, planted): (Vec<&Outcome>, Vec<&Outcome>) =
-        whole.iter().partition(|outcome| outcome.is_alike());
+        .partition(|outcome| outcome.ended != Ended::Interrupted && outcome.verdict != Verdict::Failed);
+    let (alike, planted): (Vec<&Outcome>, Vec<&Outcome>) = whole.iter().partition(|outcome| outcome.is_alike());
     let sections = [
         "# How often `urecho check` is wrong\n\nMade from `log.jsonl`, a line for each check, by `urecho check --page`. \
          The log is only ever added to, by `urecho check --self-test`; the right answer to each check was known beforehand. \
@@ -50,8 +47,7 @@ pub fn page(log: &[Outcome]) -> String {
 
 /// What the log has of other versions than the newest.
 fn before(older: &[&Outcome]) -> String {
-    let (alike, slow): (Vec<&Outcome>, Vec<&Outcome>) =
-        older.iter().partition(|outcome| outcome.is_alike());
+    let (alike, slow): (Vec<&Outcome>, Vec<&Outcome>) = older.iter().partition(|outcome| outcome.is_alike());
     format!(
         "Checks of older versions, which count nowhere above: {}; {} false alarms in {} of two things alike, {} of {} \
          slowdowns found.",
@@ -71,9 +67,7 @@ fn machines(log: &[&Outcome]) -> String {
             text.unwrap_or("unknown").to_owned()
         };
         let blocks = outcome.blocks.iter();
-        let blocks: Vec<String> = blocks
-            .map(|(load, blocks)| format!("{blocks} {load}"))
-            .collect();
+        let blocks: Vec<String> = blocks.map(|(load, blocks)| format!("{blocks} {load}")).collect();
         format!(
             "{}, {} CPUs, Linux {}, urecho {}; a budget of {}, in a restart {} blocks",
             field("cpu_model"),
@@ -112,12 +106,8 @@ fn groups<'a>(log: &[&'a Outcome]) -> Vec<(String, Vec<&'a Outcome>)> {
     }
     let mut groups = Vec::new();
     for name in names {
-        let named = log
-            .iter()
-            .filter(|outcome| outcome.planted == name)
-            .copied();
-        let (beside, alone): (Vec<&Outcome>, Vec<&Outcome>) =
-            named.clone().partition(|outcome| outcome.competing);
+        let named = log.iter().filter(|outcome| outcome.planted == name).copied();
+        let (beside, alone): (Vec<&Outcome>, Vec<&Outcome>) = named.clone().partition(|outcome| outcome.competing);
         let both = !beside.is_empty() && !alone.is_empty();
         let all = if both { named.collect() } else { Vec::new() };
         for (which, group) in [("alone", alone), ("second load", beside), ("either", all)] {
@@ -130,14 +120,13 @@ fn groups<'a>(log: &[&'a Outcome]) -> Vec<(String, Vec<&'a Outcome>)> {
 }
 
 fn count(log: &[&Outcome], verdict: Verdict) -> usize {
-    log.iter()
-        .filter(|outcome| outcome.verdict == verdict)
-        .count()
+    log.iter().filter(|outcome| outcome.verdict == verdict).count()
 }
 
 fn alike_table(log: &[&Outcome]) -> String {
     let mut lines = vec![
-        "| head | beside it | checks | REGRESSED | 95 % upper bound | IMPROVED | PASSED | INCONCLUSIVE | median time |".to_owned(),
+        "| head | beside it | checks | REGRESSED | 95 % upper bound | IMPROVED | PASSED | INCONCLUSIVE | median time |"
+            .to_owned(),
         "|---|---|---:|---:|---:|---:|---:|---:|---:|".to_owned(),
     ];
     let all = ("all | ".to_owned(), log.to_vec());
@@ -146,11 +135,7 @@ fn alike_table(log: &[&Outcome]) -> String {
         lines.push(format!(
             "| {name} | {} | {alarms} | {} | {} | {} | {} | {} |",
             group.len(),
-            percent(proportion::at_most(
-                alarms as u64,
-                group.len() as u64,
-                CONFIDENCE
-            )),
+            percent(proportion::at_most(alarms as u64, group.len() as u64, CONFIDENCE)),
             count(&group, Verdict::Improved),
             count(&group, Verdict::Passed),
             count(&group, Verdict::Inconclusive),
@@ -186,11 +171,7 @@ fn planted_table(log: &[&Outcome]) -> String {
         lines.push(format!(
             "| {name} | {} | {found} | {} | {} | {} | {p50} | {throughput} | {cpu} | {} |",
             group.len(),
-            percent(proportion::at_least(
-                found as u64,
-                group.len() as u64,
-                CONFIDENCE
-            )),
+            percent(proportion::at_least(found as u64, group.len() as u64, CONFIDENCE)),
             count(&group, Verdict::Inconclusive),
             count(&group, Verdict::Passed) + count(&group, Verdict::Improved),
             median_time(&group),
@@ -203,9 +184,7 @@ fn planted_table(log: &[&Outcome]) -> String {
 
 /// The slowdowns that are found often enough.
 fn power(log: &[&Outcome]) -> String {
-    let whole = groups(log)
-        .into_iter()
-        .filter(|(name, _)| name.ends_with("| either"));
+    let whole = groups(log).into_iter().filter(|(name, _)| name.ends_with("| either"));
     let found: Vec<String> = whole
         .filter_map(|(name, group)| {
             let found = count(&group, Verdict::Regressed);
@@ -253,9 +232,7 @@ fn told(log: &[&Outcome], metric: Metric) -> String {
 }
 
 fn times(log: &[&Outcome]) -> Vec<f64> {
-    log.iter()
-        .map(|outcome| outcome.elapsed_ns as f64)
-        .collect()
+    log.iter().map(|outcome| outcome.elapsed_ns as f64).collect()
 }
 
 fn median_time(log: &[&Outcome]) -> String {
@@ -282,22 +259,12 @@ mod tests {
     use crate::check::report::Check;
 
     fn outcome(planted: &str, competing: bool, p50: f64) -> Outcome {
-        Outcome::of(
-            &Check::of(record(12, &Head { p50, ..ALIKE })),
-            planted,
-            competing,
-        )
+        Outcome::of(&Check::of(record(12, &Head { p50, ..ALIKE })), planted, competing)
     }
 
     #[test]
     fn a_page_counts_alarms_and_finds_with_their_bounds() {
-        let alike = (0..298).map(|number| {
-            outcome(
-                if number % 2 == 0 { "A/A" } else { "A/A'" },
-                number % 3 == 0,
-                1.0,
-            )
-        });
+        let alike = (0..298).map(|number| outcome(if number % 2 == 0 { "A/A" } else { "A/A'" }, number % 3 == 0, 1.0));
         let mut log: Vec<Outcome> = alike.collect();
         let mut old = outcome("A/A", false, 1.2);
         old.environment["urecho"] = "0.0.1".into();

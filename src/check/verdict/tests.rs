@@ -7,10 +7,7 @@ use crate::check::record::{Failure, Inconclusive};
 use crate::check::report::{Check, recorded};
 
 fn verdict_of(record: &Record, metric: Metric) -> Verdict {
-    let judged = judge(record)
-        .metrics
-        .into_iter()
-        .find(|judged| judged.metric == metric);
+    let judged = judge(record).metrics.into_iter().find(|judged| judged.metric == metric);
     judged.unwrap().verdict
 }
 
@@ -88,11 +85,7 @@ fn what_does_not_gate_is_shown_and_fails_nothing() {
 
 #[test]
 fn what_is_better_and_nothing_worse_is_an_improvement() {
-    assert_judged(
-        &record(12, &Head { cpu: 0.9, ..ALIKE }),
-        Verdict::Improved,
-        0,
-    );
+    assert_judged(&record(12, &Head { cpu: 0.9, ..ALIKE }), Verdict::Improved, 0);
 }
 
 #[test]
@@ -131,9 +124,7 @@ fn half_of_the_restarts_disturbed_is_enough_and_more_is_not() {
     assert_judged(&some, Verdict::Inconclusive, 3);
     let reasons = judge(&some).reasons.join("\n");
     assert!(
-        reasons.contains(
-            "11 of 20 restarts were too disturbed, mostly by a generator that was not on time"
-        ),
+        reasons.contains("11 of 20 restarts were too disturbed, mostly by a generator that was not on time"),
         "{reasons}"
     );
 }
@@ -212,18 +203,12 @@ fn a_server_that_failed_fails_the_check_in_its_own_way() {
         judge(&record)
     };
     let judgement = fail(5);
-    assert_eq!(
-        (judgement.verdict, judgement.exit_code),
-        (Verdict::Failed, 5)
-    );
+    assert_eq!((judgement.verdict, judgement.exit_code), (Verdict::Failed, 5));
     assert_eq!(judgement.reasons, ["head failed in restart 4: it died"]);
     assert_eq!(fail(6).exit_code, 6);
     let judgement = fail(4);
     assert_eq!(judgement.exit_code, 4);
-    assert_eq!(
-        judgement.reasons,
-        ["head could not be measured in restart 4: it died"]
-    );
+    assert_eq!(judgement.reasons, ["head could not be measured in restart 4: it died"]);
 }
 
 #[test]

@@ -71,10 +71,7 @@ impl Outlets {
                 .into_iter()
                 .find_map(|name| std::env::var(name).ok())
         };
-        self.label
-            .clone()
-            .or_else(commit)
-            .unwrap_or_else(|| "unnamed".into())
+        self.label.clone().or_else(commit).unwrap_or_else(|| "unnamed".into())
     }
 }
 

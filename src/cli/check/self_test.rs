@@ -112,10 +112,7 @@ fn rehearse(flags: &Flags, log: &Path) -> Result<ExitCode> {
     if turns.is_empty() {
         turns.extend(TURNS);
     }
-    let runs = flags
-        .self_test
-        .runs
-        .map_or(usize::MAX, |runs| runs as usize);
+    let runs = flags.self_test.runs.map_or(usize::MAX, |runs| runs as usize);
     for turn in (done..).take(runs) {
         let planted = turns[turn % turns.len()];
         let competing = turn % COMPETING == COMPETING - 1;
@@ -168,10 +165,7 @@ impl Competitor {
         let plan = Plan {
             connections: 10,
             pace: Pace::Open {
-                rate: Rate {
-                    from: rate,
-                    to: rate,
-                },
+                rate: Rate { from: rate, to: rate },
                 arrivals: Arrivals::Poisson,
             },
             duration: Nanos(3_600_000_000_000),
@@ -183,8 +177,7 @@ impl Competitor {
             let _ = load::run(plan, &stopped, &mut ()); // What it measures is of no interest.
         };
         let load = thread::Builder::new().name("competitor".into()).spawn(body);
-        let load =
-            load.map_err(|cause| Error::Machine(format!("cannot start a thread: {cause}")))?;
+        let load = load.map_err(|cause| Error::Machine(format!("cannot start a thread: {cause}")))?;
         Ok(Competitor {
             stop,
             load: Some(load),

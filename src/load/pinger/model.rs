@@ -163,12 +163,7 @@ impl Wire {
         let mut out = vec![0; 1 + self.dice.roll(room)];
         let len = self.pinger.write(&self.manner, &mut out, self.now);
         let unsent = self.allowed() - self.written;
-        assert_eq!(
-            len,
-            out.len().min(unsent),
-            "seed {}: as many as fit",
-            self.seed
-        );
+        assert_eq!(len, out.len().min(unsent), "seed {}: as many as fit", self.seed);
         let expected = &self.stream[self.written..self.written + len];
         assert_eq!(
             &out[..len],
@@ -202,17 +197,8 @@ impl Wire {
         let outcome = self
             .pinger
             .received(&self.manner, &bytes, |message| found.push(message));
-        assert_eq!(
-            found, expected,
-            "seed {}: answers in the order of asking",
-            self.seed
-        );
-        assert_eq!(
-            outcome.err(),
-            complaint.map(|(_, wrong)| wrong),
-            "seed {}",
-            self.seed
-        );
+        assert_eq!(found, expected, "seed {}: answers in the order of asking", self.seed);
+        assert_eq!(outcome.err(), complaint.map(|(_, wrong)| wrong), "seed {}", self.seed);
         for message in found {
             assert!(message.submitted >= self.last_submit, "seed {}", self.seed);
             self.last_submit = message.submitted;
@@ -248,17 +234,8 @@ impl Wire {
         let wants = self.pinger.wants_to_send(&self.manner);
         assert_eq!(wants, !self.sending && unsent, "seed {}", self.seed);
         assert_eq!(self.pinger.is_sending(), self.sending, "seed {}", self.seed);
-        assert_eq!(
-            self.pinger.is_quiet(),
-            self.open.is_empty(),
-            "seed {}",
-            self.seed
-        );
-        assert!(
-            self.pinger.open().eq(&self.open),
-            "seed {}: what is open",
-            self.seed
-        );
+        assert_eq!(self.pinger.is_quiet(), self.open.is_empty(), "seed {}", self.seed);
+        assert!(self.pinger.open().eq(&self.open), "seed {}: what is open", self.seed);
     }
 
     /// How much of the stream may have been written: what was asked for, and no more than `depth` unanswered.
@@ -344,10 +321,7 @@ fn is_found(lie: Lie, seed: u64) -> bool {
 fn every_one_is_found(lie: Lie) {
     let found = (0..SEEDS).filter(|&seed| is_found(lie, seed)).count() as u64;
     // Where the wire was never long enough no lie was told; that must stay the exception.
-    assert!(
-        2 * found > SEEDS,
-        "{lie:?}: told in {found} of {SEEDS} runs only"
-    );
+    assert!(2 * found > SEEDS, "{lie:?}: told in {found} of {SEEDS} runs only");
 }
 
 #[test]
@@ -390,9 +364,7 @@ fn a_message_that_waits_for_its_turn_keeps_its_planned_time_and_has_no_other() {
     pinger.ask(Nanos(10), true);
     pinger.ask(Nanos(20), true);
     pinger.write(&manner, &mut [0; 16], Nanos(30));
-    let stamps = pinger
-        .open()
-        .map(|message| (message.planned.0, message.submitted));
+    let stamps = pinger.open().map(|message| (message.planned.0, message.submitted));
     let stamps: Vec<_> = stamps.collect();
     assert_eq!(stamps, [(10, Nanos(30)), (20, Nanos::NEVER)]);
 }
@@ -406,10 +378,7 @@ fn without_verification_bytes_are_counted_and_not_compared() {
     let mut answers = 0;
     assert_eq!(pinger.received(&manner, &[7; 8], |_| answers += 1), Ok(()));
     assert_eq!(answers, 1);
-    let excess = Wrong::Excess {
-        message: 1,
-        bytes: 3,
-    };
+    let excess = Wrong::Excess { message: 1, bytes: 3 };
     assert_eq!(pinger.received(&manner, &[7; 3], |_| {}), Err(excess));
 }
 

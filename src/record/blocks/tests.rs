@@ -16,12 +16,7 @@ impl Random {
 }
 
 /// A run of `seconds`, each with `samples` latencies of (a level + uniform below 1) × 100 µs.
-fn run(
-    seconds: usize,
-    samples: usize,
-    seed: u64,
-    mut level: impl FnMut(&mut Random) -> f64,
-) -> (Blocks, Recorder) {
+fn run(seconds: usize, samples: usize, seed: u64, mut level: impl FnMut(&mut Random) -> f64) -> (Blocks, Recorder) {
     let mut random = Random(seed.wrapping_mul(0x5851_f42d_4c95_7f2d));
     let (mut blocks, mut total) = (Blocks::new(), Recorder::new());
     for _ in 0..seconds {
@@ -102,10 +97,7 @@ fn independent_samples_rarely_look_dependent() {
     // Two tests with 5 % false alarms each.
     let dependent = (0..300).filter(|&seed| {
         let (blocks, total) = run(30, 100, seed, |_| 0.0);
-        matches!(
-            blocks.interval(&total, 0.9).unwrap().method,
-            Method::Blocks { .. }
-        )
+        matches!(blocks.interval(&total, 0.9).unwrap().method, Method::Blocks { .. })
     });
     let dependent = dependent.count();
     assert!(dependent <= 45, "seeds 0 to 299: {dependent} false alarms");
@@ -152,10 +144,7 @@ fn a_stall_in_one_second_widens_the_tail_and_leaves_the_median() {
         matches!(tail.method, Method::Blocks { dispersion, .. } if dispersion > 100.0),
         "{tail:?}"
     );
-    assert!(
-        plain_high < Nanos(10_100_000) && tail.high == Nanos::NEVER,
-        "{tail:?}"
-    );
+    assert!(plain_high < Nanos(10_100_000) && tail.high == Nanos::NEVER, "{tail:?}");
     // Order statistics are sure that p99 is 10 ms. But it hangs on a single event.
     assert!(
         total.interval(0.99).unwrap().0 > Nanos(9_900_000) && tail.low < Nanos(100_000),
@@ -173,10 +162,7 @@ fn a_run_too_short_to_test_says_so() {
     assert_eq!(Some((interval.low, interval.high)), total.interval(0.5));
     // 30 s, but only 3 samples beyond: no five groups with five of them each.
     let (blocks, total) = run(30, 130, 1, |_| 0.0);
-    assert_eq!(
-        blocks.interval(&total, 0.999).unwrap().method,
-        Method::Untested
-    );
+    assert_eq!(blocks.interval(&total, 0.999).unwrap().method, Method::Untested);
 }
 
 #[test]
@@ -240,15 +226,8 @@ fn quantiles_agree_with_the_tables() {
         (255, 293.248, 1.969),
     ] {
         let ours = dispersion_95(degrees) * degrees as f64;
-        assert!(
-            (ours / chi_square - 1.0).abs() < 0.004,
-            "chi-square {degrees}: {ours}"
-        );
-        assert!(
-            (t_975(degrees) - t).abs() < 0.001,
-            "t {degrees}: {}",
-            t_975(degrees)
-        );
+        assert!((ours / chi_square - 1.0).abs() < 0.004, "chi-square {degrees}: {ours}");
+        assert!((t_975(degrees) - t).abs() < 0.001, "t {degrees}: {}", t_975(degrees));
     }
 }
 
@@ -260,12 +239,7 @@ fn widened_ranks_are_those_of_order_statistics_when_nothing_widens_them() {
         groups: 10_001,
         dispersion: 1.0,
     };
-    for (count, q) in [
-        (10_000, 0.5),
-        (10_000, 0.9),
-        (100_000, 0.01),
-        (100_000, 0.99),
-    ] {
+    for (count, q) in [(10_000, 0.5), (10_000, 0.9), (100_000, 0.01), (100_000, 0.99)] {
         let (low, high) = ranks::interval(count, q).unwrap();
         let (first, last) = spread.ranks(count, q);
         let (first, last) = (first.unwrap(), last.unwrap());

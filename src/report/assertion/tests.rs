@@ -17,9 +17,7 @@ fn refused(text: &str, hints: &[&str]) {
 /// What becomes of an assertion about a metric that was seen between these ends.
 fn truth(text: &str, low: f64, high: f64) -> Truth {
     let value = (low + high) / 2.0;
-    let judgement = parse(text)
-        .unwrap()
-        .judge(|_| Ok(Estimate { value, low, high }));
+    let judgement = parse(text).unwrap().judge(|_| Ok(Estimate { value, low, high }));
     judgement.truth
 }
 
@@ -31,12 +29,9 @@ fn line(text: &str, estimate: Result<Estimate, String>) -> String {
 #[test]
 fn every_metric_is_read_and_written_back() {
     let latencies = LATENCIES.iter().flat_map(|(prefix, latency)| {
-        STATISTICS.iter().map(move |(name, statistic)| {
-            (
-                format!("{prefix}{name}"),
-                Metric::Latency(*latency, *statistic),
-            )
-        })
+        STATISTICS
+            .iter()
+            .map(move |(name, statistic)| (format!("{prefix}{name}"), Metric::Latency(*latency, *statistic)))
     });
     for (name, expected) in latencies {
         let assertion = parse(&format!("{name}<2ms")).unwrap();
@@ -103,10 +98,7 @@ fn an_unknown_metric_is_refused_with_those_there_are() {
         "p99,9<2ms",
         "response.service.p99<2ms",
     ] {
-        refused(
-            text,
-            &["unknown metric", "p99.99", "`service.`", "errors", "rate"],
-        );
+        refused(text, &["unknown metric", "p99.99", "`service.`", "errors", "rate"]);
     }
     refused("a\nb\x1b[31m<1ms", &["`a\\nb\\u{1b}[31m`"]);
 }
@@ -117,10 +109,7 @@ fn what_only_an_open_loop_has_is_refused_in_a_closed_one() {
         let assertion = parse(text).unwrap();
         assert_eq!(assertion.fits(true), Ok(()));
         let message = assertion.fits(false).unwrap_err();
-        assert!(
-            message.contains("--rate") && message.lines().count() == 1,
-            "{message}"
-        );
+        assert!(message.contains("--rate") && message.lines().count() == 1, "{message}");
     }
     for text in ["p99<2ms", "service.p99<2ms", "connect.p99<2ms", "errors<=0"] {
         assert_eq!(parse(text).unwrap().fits(false), Ok(()), "{text}");
@@ -199,9 +188,7 @@ fn too_few_samples_leave_it_undecided_and_say_why() {
 fn one_false_assertion_is_worse_than_any_number_of_undecided_ones() {
     let judged = |text, low, high| {
         let value = low;
-        parse(text)
-            .unwrap()
-            .judge(|_| Ok(Estimate { value, low, high }))
+        parse(text).unwrap().judge(|_| Ok(Estimate { value, low, high }))
     };
     let good = judged("p99<2ms", 1e6, 1e6);
     let bad = judged("p99<2ms", 3e6, 3e6);
@@ -218,9 +205,7 @@ fn one_false_assertion_is_worse_than_any_number_of_undecided_ones() {
 
 #[test]
 fn programs_read_the_truth_as_a_word() {
-    let judgement = parse("errors<=0")
-        .unwrap()
-        .judge(|_| Ok(Estimate::exact(0.0)));
+    let judgement = parse("errors<=0").unwrap().judge(|_| Ok(Estimate::exact(0.0)));
     let json = serde_json::to_value(judgement).unwrap();
     assert_eq!(
         (json["assertion"].as_str(), json["truth"].as_str()),

@@ -13,18 +13,10 @@ const COLUMNS: [Column; 4] = [
     ("messages/s", |standing| standing.rate_per_s, per_second),
     ("p50", |standing| standing.p50_ns, duration),
     ("p99", |standing| standing.p99_ns, duration),
-    (
-        "CPU/message",
-        |standing| standing.cpu_ns_per_message,
-        duration,
-    ),
+    ("CPU/message", |standing| standing.cpu_ns_per_message, duration),
 ];
 
-type Column = (
-    &'static str,
-    fn(&Standing) -> Option<Compared>,
-    fn(f64) -> String,
-);
+type Column = (&'static str, fn(&Standing) -> Option<Compared>, fn(f64) -> String);
 
 const LEGEND: &str = "Second lines: ratio to the first server, with its 95 % interval over restarts. \
     `=`: not resolved, the interval contains 1. `?`: fewer than 6 restarts, no interval.";
@@ -104,9 +96,7 @@ impl Cell {
             self.title(),
             self.method(),
             rows.join("\n"),
-            self.restless()
-                .map(|text| format!("\n{text}\n"))
-                .collect::<String>()
+            self.restless().map(|text| format!("\n{text}\n")).collect::<String>()
         )
     }
 }
@@ -116,9 +106,7 @@ impl Display for Cell {
         writeln!(f, "{}\n  {}", self.title(), self.method())?;
         let heads = COLUMNS.map(|(head, ..)| format!("{head:>21}"));
         writeln!(f, "  {:<14}{}", "", heads.concat())?;
-        self.standings
-            .iter()
-            .try_for_each(|standing| standing.fmt(f))?;
+        self.standings.iter().try_for_each(|standing| standing.fmt(f))?;
         self.restless().try_for_each(|text| writeln!(f, "  {text}"))
     }
 }
@@ -142,10 +130,7 @@ impl Display for Standing {
         }
         let ratios = cells.map(|(cell, _)| {
             let ratio = cell.and_then(|cell| cell.ratio);
-            format!(
-                "{:>21}",
-                ratio.map_or(String::new(), |ratio| ratio.to_string())
-            )
+            format!("{:>21}", ratio.map_or(String::new(), |ratio| ratio.to_string()))
         });
         writeln!(f, "  {:<14}{}", "", ratios.concat().trim_end())
     }
@@ -163,10 +148,7 @@ impl Standing {
         }
         let cells = COLUMNS.map(|(_, figure, show)| match figure(self) {
             None => "n/a".to_owned(),
-            Some(Compared {
-                median,
-                ratio: None,
-            }) => show(median),
+            Some(Compared { median, ratio: None }) => show(median),
             Some(Compared {
                 median,
                 ratio: Some(ratio),

@@ -43,10 +43,7 @@ fn moody(rate: f64) -> Vec<Vec<Figures>> {
 
 #[test]
 fn a_ratio_survives_a_machine_that_changes_its_speed() {
-    let cell = cell(vec![
-        standing("a", moody(100_000.0)),
-        standing("b", moody(80_000.0)),
-    ]);
+    let cell = cell(vec![standing("a", moody(100_000.0)), standing("b", moody(80_000.0))]);
     let ratio = cell.standings[1].rate_per_s.unwrap().ratio.unwrap();
     let (low, high) = ratio.interval.unwrap();
     for figure in [ratio.estimate, low, high] {
@@ -99,10 +96,7 @@ fn one_that_does_not_sleep_while_others_work_is_told_on() {
     for block in restless.iter_mut().flatten() {
         block.idle_cpu_ratio = Some(0.34);
     }
-    let cell = cell(vec![
-        standing("a", moody(10.0)),
-        standing("restless", restless),
-    ]);
+    let cell = cell(vec![standing("a", moody(10.0)), standing("restless", restless)]);
     let text = cell.to_string();
     assert!(text.contains("NOT IDLE: restless used 34 %"), "{text}");
     assert_eq!(text.matches("NOT IDLE").count(), 1, "{text}");
@@ -112,16 +106,9 @@ fn one_that_does_not_sleep_while_others_work_is_told_on() {
 fn one_that_failed_is_shown_as_that_and_the_others_are_compared() {
     let mut broken = standing("broken", Vec::new());
     broken.failure = Some("it died | badly".into());
-    let cell = cell(vec![
-        standing("a", moody(10.0)),
-        broken,
-        standing("b", moody(10.0)),
-    ]);
+    let cell = cell(vec![standing("a", moody(10.0)), broken, standing("b", moody(10.0))]);
     assert!(cell.standings[2].rate_per_s.unwrap().ratio.is_some());
-    assert!(
-        cell.to_string().contains("FAILED: it died | badly"),
-        "{cell}"
-    );
+    assert!(cell.to_string().contains("FAILED: it died | badly"), "{cell}");
     assert!(
         cell.markdown().contains("FAILED: it died \\| badly"),
         "{}",

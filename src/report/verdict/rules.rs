@@ -32,19 +32,11 @@ pub(super) const ALL: &[fn(&Evidence) -> Option<Reason>] = &[
 fn samples(evidence: &Evidence) -> Option<Reason> {
     let (found, needed) = (evidence.samples, evidence.needed_for_p99);
     // Nothing was measured: there is no figure that could be right.
-    let grade = if found == 0 {
-        Grade::Invalid
-    } else {
-        Grade::Suspect
-    };
+    let grade = if found == 0 { Grade::Invalid } else { Grade::Suspect };
     (found < needed).then(|| Reason {
         grade,
         code: "too-few-samples",
-        what: format!(
-            "{} samples, and p99 needs {}",
-            show_count(found),
-            show_count(needed)
-        ),
+        what: format!("{} samples, and p99 needs {}", show_count(found), show_count(needed)),
         advice: "Measure longer (--duration), or with more connections or a higher rate.",
     })
 }

@@ -120,11 +120,8 @@ fn what_could_not_be_seen_convicts_nobody() {
 
 #[test]
 fn a_short_lag_is_believed_however_fast_the_server_is() {
-    let with = |lag, service| {
-        quiet_but(|run| {
-            (run.send_lag_p99, run.service_p50) = (Some(Nanos(lag)), Some(Nanos(service)))
-        })
-    };
+    let with =
+        |lag, service| quiet_but(|run| (run.send_lag_p99, run.service_p50) = (Some(Nanos(lag)), Some(Nanos(service))));
     believed(&with(50_000, 10_000));
     doubted(&with(50_001, 10_000), Suspect, "send-lag");
     doubted(&with(1_000_000, 10_000), Suspect, "send-lag");
@@ -153,23 +150,18 @@ fn a_lag_is_measured_against_the_service_time_when_that_is_long() {
 
 #[test]
 fn a_lag_beside_an_unknown_service_time_has_only_the_fixed_bounds() {
-    let with =
-        |lag| quiet_but(|run| (run.send_lag_p99, run.service_p50) = (Some(Nanos(lag)), None));
+    let with = |lag| quiet_but(|run| (run.send_lag_p99, run.service_p50) = (Some(Nanos(lag)), None));
     believed(&with(50_000));
     doubted(&with(60_000), Suspect, "send-lag");
 }
 
 #[test]
 fn a_rate_that_was_not_achieved_means_a_queue_that_grew() {
-    let with =
-        |achieved| quiet_but(|run| (run.offered_per_s, run.achieved_per_s) = (1_000.0, achieved));
+    let with = |achieved| quiet_but(|run| (run.offered_per_s, run.achieved_per_s) = (1_000.0, achieved));
     believed(&with(990.0));
     believed(&with(1_003.0));
     let what = doubted(&with(989.9), Suspect, "rate-not-achieved");
-    assert!(
-        what.contains("98.99 %") && what.contains("below 99 %"),
-        "{what}"
-    );
+    assert!(what.contains("98.99 %") && what.contains("below 99 %"), "{what}");
     doubted(&with(900.0), Suspect, "rate-not-achieved");
     doubted(&with(899.9), Invalid, "rate-not-achieved");
     doubted(&with(0.0), Invalid, "rate-not-achieved");
@@ -186,18 +178,12 @@ fn a_closed_loop_has_no_lag_and_no_offered_rate() {
 #[test]
 fn a_generator_without_reserve_queues_in_an_open_loop() {
     believed(&quiet_but(|run| run.generator_busy = 0.8));
-    doubted(
-        &quiet_but(|run| run.generator_busy = 0.81),
-        Suspect,
-        "generator-busy",
-    );
+    doubted(&quiet_but(|run| run.generator_busy = 0.81), Suspect, "generator-busy");
 }
 
 #[test]
 fn a_generator_without_reserve_is_the_bottleneck_if_the_server_has_some() {
-    let with = |generator, server| {
-        saturated_but(|run| (run.generator_busy, run.server_busy) = (generator, server))
-    };
+    let with = |generator, server| saturated_but(|run| (run.generator_busy, run.server_busy) = (generator, server));
     believed(&with(0.95, Some(0.5)));
     believed(&with(1.0, Some(0.9)));
     doubted(&with(0.96, Some(0.89)), Suspect, "generator-bottleneck");
@@ -206,8 +192,7 @@ fn a_generator_without_reserve_is_the_bottleneck_if_the_server_has_some() {
 
 #[test]
 fn a_server_is_saturated_by_the_cpus_it_can_use() {
-    let with =
-        |busy, cpus| saturated_but(|run| (run.server_busy, run.server_cpus) = (Some(busy), cpus));
+    let with = |busy, cpus| saturated_but(|run| (run.server_busy, run.server_cpus) = (Some(busy), cpus));
     believed(&with(1.9, Some(2)));
     let what = doubted(&with(1.0, Some(2)), Suspect, "generator-bottleneck");
     assert!(what.contains("50 %"), "{what}");
@@ -242,16 +227,8 @@ fn one_overflow_one_shared_cpu_one_debug_build_or_one_interruption_is_enough() {
         Suspect,
         "completion-queue-overflow",
     );
-    doubted(
-        &quiet_but(|run| run.shares_cpu = true),
-        Suspect,
-        "shared-cpu",
-    );
-    doubted(
-        &quiet_but(|run| run.debug_build = true),
-        Suspect,
-        "debug-build",
-    );
+    doubted(&quiet_but(|run| run.shares_cpu = true), Suspect, "shared-cpu");
+    doubted(&quiet_but(|run| run.debug_build = true), Suspect, "debug-build");
     doubted(&quiet_but(|run| run.partial = true), Suspect, "partial");
     doubted(
         &quiet_but(|run| run.listen_overflows = Some(1)),
@@ -263,11 +240,7 @@ fn one_overflow_one_shared_cpu_one_debug_build_or_one_interruption_is_enough() {
 #[test]
 fn a_run_without_a_p99_is_suspect_and_one_without_a_sample_invalid() {
     believed(&quiet_but(|run| run.samples = 368));
-    let what = doubted(
-        &quiet_but(|run| run.samples = 367),
-        Suspect,
-        "too-few-samples",
-    );
+    let what = doubted(&quiet_but(|run| run.samples = 367), Suspect, "too-few-samples");
     assert!(what.contains("367") && what.contains("368"), "{what}");
     doubted(
         &quiet_but(|run| (run.samples, run.sent) = (0, 0)),
@@ -278,9 +251,7 @@ fn a_run_without_a_p99_is_suspect_and_one_without_a_sample_invalid() {
 
 #[test]
 fn one_unanswered_message_is_suspect_and_one_in_a_hundred_the_limit() {
-    let with = |failed, missing| {
-        quiet_but(|run| (run.sent, run.failed, run.missing) = (10_000, failed, missing))
-    };
+    let with = |failed, missing| quiet_but(|run| (run.sent, run.failed, run.missing) = (10_000, failed, missing));
     doubted(&with(1, 0), Suspect, "unanswered-messages");
     doubted(&with(0, 1), Suspect, "unanswered-messages");
     doubted(&with(60, 40), Suspect, "unanswered-messages");
@@ -289,27 +260,11 @@ fn one_unanswered_message_is_suspect_and_one_in_a_hundred_the_limit() {
 
 #[test]
 fn one_absent_connection_is_suspect_and_a_tenth_the_limit() {
-    doubted(
-        &quiet_but(|run| run.unopened = 1),
-        Suspect,
-        "unopened-connections",
-    );
-    doubted(
-        &quiet_but(|run| run.unopened = 1_000),
-        Suspect,
-        "unopened-connections",
-    );
-    doubted(
-        &quiet_but(|run| run.unopened = 1_001),
-        Invalid,
-        "unopened-connections",
-    );
+    doubted(&quiet_but(|run| run.unopened = 1), Suspect, "unopened-connections");
+    doubted(&quiet_but(|run| run.unopened = 1_000), Suspect, "unopened-connections");
+    doubted(&quiet_but(|run| run.unopened = 1_001), Invalid, "unopened-connections");
     doubted(&quiet_but(|run| run.lost = 1), Suspect, "lost-connections");
-    doubted(
-        &quiet_but(|run| run.lost = 1_001),
-        Invalid,
-        "lost-connections",
-    );
+    doubted(&quiet_but(|run| run.lost = 1_001), Invalid, "lost-connections");
 }
 
 #[test]
@@ -345,16 +300,8 @@ fn the_worst_reason_decides_and_comes_first() {
     let table: [(Vec<Change>, Grade, Vec<&str>); 5] = [
         (vec![], Valid, vec![]),
         (vec![unverified], Valid, vec!["unverified"]),
-        (
-            vec![unverified, shared],
-            Suspect,
-            vec!["shared-cpu", "unverified"],
-        ),
-        (
-            vec![stolen, unverified],
-            Invalid,
-            vec!["steal", "unverified"],
-        ),
+        (vec![unverified, shared], Suspect, vec!["shared-cpu", "unverified"]),
+        (vec![stolen, unverified], Invalid, vec!["steal", "unverified"]),
         (
             vec![unverified, shared, stolen],
             Invalid,
@@ -414,10 +361,7 @@ fn every_rule_has_a_name_of_its_own_and_says_what_to_do() {
     for reason in reasons {
         let kebab = |c: char| c.is_ascii_lowercase() || c == '-';
         assert!(reason.code.chars().all(kebab), "{}", reason.code);
-        assert!(
-            reason.advice.ends_with('.') && !reason.what.ends_with('.'),
-            "{reason}"
-        );
+        assert!(reason.advice.ends_with('.') && !reason.what.ends_with('.'), "{reason}");
         assert!(!reason.to_string().contains('\n'), "{reason}");
     }
 }

@@ -30,8 +30,7 @@ const REFILL: Nanos = Nanos(1_000_000);
 impl Worker<'_> {
     /// True while those that wait for a buffer can have one.
     pub(super) fn can_feed(&self) -> bool {
-        let can =
-            |queue: &VecDeque<Key>, portion| !queue.is_empty() && self.ring.offered(portion) > 0;
+        let can = |queue: &VecDeque<Key>, portion| !queue.is_empty() && self.ring.offered(portion) > 0;
         can(&self.starved, Portion::Small) || can(&self.hungry, Portion::Large)
     }
 
@@ -113,9 +112,7 @@ impl Worker<'_> {
 
     pub(super) fn choose_spin(&mut self) {
         self.ring.set_spin(match self.shared.plan.spin {
-            window if self.streams == 0 && self.truce == 0 && window > Nanos(0) => {
-                Spin::WhilePaying(window)
-            }
+            window if self.streams == 0 && self.truce == 0 && window > Nanos(0) => Spin::WhilePaying(window),
             _ => Spin::Never,
         });
     }
@@ -125,10 +122,7 @@ impl Worker<'_> {
     /// receive takes one buffer only, and all shares together are a quarter of the pool. The other quarter is
     /// for what was under way.
     pub(super) fn ration(&mut self) {
-        let (lent, total) = (
-            self.ring.lent(Portion::Small),
-            self.shared.plan.buffers.total as usize,
-        );
+        let (lent, total) = (self.ring.lent(Portion::Small), self.shared.plan.buffers.total as usize);
         if self.scarce {
             self.scarce = lent >= total / 4;
         } else if lent > total / 2 {
@@ -143,11 +137,7 @@ impl Worker<'_> {
     /// Buffers that a connection may hold: less when there are many, so that slow readers cannot take all.
     pub(super) fn cap(&self) -> usize {
         let total = self.shared.plan.buffers.total as usize;
-        let (shared, least) = if self.scarce {
-            (total / 4, 1)
-        } else {
-            (total, LEAST)
-        };
+        let (shared, least) = if self.scarce { (total / 4, 1) } else { (total, LEAST) };
         (shared / self.connections.len().max(1)).clamp(least, HOLD)
     }
 }

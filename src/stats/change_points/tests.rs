@@ -72,11 +72,7 @@ fn a_row_without_change_has_one_found_no_more_often_than_alpha() {
         let found = (0..400).filter(|&seed| {
             let mut chance = Chance::new(seed);
             let draw = |chance: &mut Chance| {
-                if heavy {
-                    chance.cauchy()
-                } else {
-                    chance.normal()
-                }
+                if heavy { chance.cauchy() } else { chance.normal() }
             };
             let values: Vec<f64> = (0..40).map(|_| draw(&mut chance)).collect();
             !change_points(&values, 5, 0.05, 39, seed).is_empty()

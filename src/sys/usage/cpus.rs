@@ -151,11 +151,7 @@ mod tests {
         let workers = working(vec![first.clone(), worker]);
         assert_eq!(union(&workers), [1]);
         let workers = working(vec![first.clone(), first]);
-        assert_eq!(
-            (workers.len(), union(&workers)),
-            (2, vec![0, 1]),
-            "nobody is pinned"
-        );
+        assert_eq!((workers.len(), union(&workers)), (2, vec![0, 1]), "nobody is pinned");
     }
 
     #[test]

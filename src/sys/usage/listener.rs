@@ -19,12 +19,8 @@ pub fn listener_of(addr: SocketAddr) -> Option<i32> {
     if !is_ours(wanted) {
         return None;
     }
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .map(|path| fs::read_to_string(path).unwrap_or_default());
-    let listening = tables
-        .iter()
-        .flat_map(|table| table.lines())
-        .filter_map(listening);
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
+    let listening = tables.iter().flat_map(|table| table.lines()).filter_map(listening);
     let on_port = listening.filter(|(local, _)| local.port() == wanted.port());
     let claims: Vec<_> = on_port
         .filter_map(|(local, inode)| Some((claim(local.ip(), wanted.ip())?, inode)))
@@ -76,21 +72,12 @@ fn listening(line: &str) -> Option<(SocketAddr, u64)> {
         return None;
     }
     let inode = fields.nth(5)?.parse().ok()?;
-    Some((
-        SocketAddr::new(ip_of(ip)?, u16::from_str_radix(port, 16).ok()?),
-        inode,
-    ))
+    Some((SocketAddr::new(ip_of(ip)?, u16::from_str_radix(port, 16).ok()?), inode))
 }
 
 /// Reads an address as the kernel prints it: 32-bit words in network order, each shown as a number of this machine.
 fn ip_of(hex: &str) -> Option<IpAddr> {
-    let word = |from: usize| {
-        Some(
-            u32::from_str_radix(hex.get(from..from + 8)?, 16)
-                .ok()?
-                .to_ne_bytes(),
-        )
-    };
+    let word = |from: usize| Some(u32::from_str_radix(hex.get(from..from + 8)?, 16).ok()?.to_ne_bytes());
     match hex.len() {
         8 => Some(IpAddr::from(word(0)?)),
         32 => {
@@ -113,10 +100,7 @@ fn processes() -> impl Iterator<Item = i32> {
 
 /// True when one of the process's descriptors is one of these sockets. False for processes we may not look into.
 fn holds(pid: i32, links: &[PathBuf]) -> bool {
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))
-        .into_iter()
-        .flatten()
-        .flatten();
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     descriptors
         .filter_map(|entry| fs::read_link(entry.path()).ok())
         .any(|target| links.contains(&target))
@@ -188,21 +172,14 @@ mod tests {
 
     #[test]
     fn a_port_that_is_bound_but_not_listened_on_has_nobody() {
-        let socket =
-            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        socket
-            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
-            .unwrap();
-        assert_eq!(
-            listener_of(socket.local_addr().unwrap().as_socket().unwrap()),
-            None
-        );
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        assert_eq!(listener_of(socket.local_addr().unwrap().as_socket().unwrap()), None);
     }
 
     #[test]
     fn an_exact_address_comes_before_a_wildcard_and_ipv4_before_ipv6() {
-        let claims = ["127.0.0.1", "0.0.0.0", "::"]
-            .map(|ip| claim(ip.parse().unwrap(), Ipv4Addr::LOCALHOST.into()));
+        let claims = ["127.0.0.1", "0.0.0.0", "::"].map(|ip| claim(ip.parse().unwrap(), Ipv4Addr::LOCALHOST.into()));
         assert_eq!(claims, [Some(0), Some(1), Some(2)]);
     }
 
@@ -210,28 +187,16 @@ mod tests {
     #[cfg(target_endian = "little")]
     fn the_socket_tables_read_as_the_kernel_prints_them() {
         let tail = "00000000:00000000 00:00000000 00000000     0        0 195 1 0000000017e51aba 100 0 0 10 0";
-        let read = |local: &str, state: &str| {
-            listening(&format!("   0: {local} 00000000:0000 {state} {tail}"))
-        };
-        assert_eq!(
-            read("0100007F:0007", "0A"),
-            Some(("127.0.0.1:7".parse().unwrap(), 195))
-        );
+        let read = |local: &str, state: &str| listening(&format!("   0: {local} 00000000:0000 {state} {tail}"));
+        assert_eq!(read("0100007F:0007", "0A"), Some(("127.0.0.1:7".parse().unwrap(), 195)));
         let mapped = "0000000000000000FFFF00000100007F:1F90";
-        assert_eq!(
-            read(mapped, "0A"),
-            Some(("127.0.0.1:8080".parse().unwrap(), 195))
-        );
+        assert_eq!(read(mapped, "0A"), Some(("127.0.0.1:8080".parse().unwrap(), 195)));
         let documentation = "B80D0120000000000000000001000000:0016";
         assert_eq!(
             read(documentation, "0A"),
             Some(("[2001:db8::1]:22".parse().unwrap(), 195))
         );
-        assert_eq!(
-            read("0100007F:0007", "01"),
-            None,
-            "established, not listening"
-        );
+        assert_eq!(read("0100007F:0007", "01"), None, "established, not listening");
     }
 
     #[test]

@@ -67,10 +67,7 @@ impl ServeProcess {
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut announced = String::new();
         stdout.read_line(&mut announced).unwrap();
-        let address = announced
-            .split_whitespace()
-            .nth(2)
-            .and_then(|word| word.parse().ok());
+        let address = announced.split_whitespace().nth(2).and_then(|word| word.parse().ok());
         let Some(address) = address else {
             let _ = child.kill();
             let output = child.wait_with_output().unwrap();
@@ -104,12 +101,7 @@ impl ServeProcess {
         });
         let (mut stdout, mut stderr) = (String::new(), String::new());
         self.stdout.read_to_string(&mut stdout).unwrap();
-        self.child
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut stderr)
-            .unwrap();
+        self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
         Ended {
             status: status.unwrap(),
             stdout,
@@ -125,10 +117,7 @@ impl ServeProcess {
     /// CPU time of all of its threads so far: nanoseconds where utime has ticks of 10 ms.
     pub(crate) fn cpu(&self) -> Duration {
         let nanos = self.tasks("schedstat").map(|text| {
-            let first = text
-                .split_whitespace()
-                .next()
-                .and_then(|word| word.parse::<u64>().ok());
+            let first = text.split_whitespace().next().and_then(|word| word.parse::<u64>().ok());
             first.unwrap_or(0)
         });
         Duration::from_nanos(nanos.sum())
@@ -143,9 +132,7 @@ impl ServeProcess {
 
     /// The names of its threads.
     pub(crate) fn threads(&self) -> Vec<String> {
-        self.tasks("comm")
-            .map(|name| name.trim().to_string())
-            .collect()
+        self.tasks("comm").map(|name| name.trim().to_string()).collect()
     }
 
     fn tasks(&self, file: &'static str) -> impl Iterator<Item = String> {

@@ -27,9 +27,7 @@ fn serve(options: Options) -> io::Result<()> {
 }
 
 fn explain(error: GlommioError<()>) -> io::Error {
-    io::Error::other(format!(
-        "no executor (it needs 512 KiB of `ulimit -l`): {error}"
-    ))
+    io::Error::other(format!("no executor (it needs 512 KiB of `ulimit -l`): {error}"))
 }
 
 fn listen(options: &Options) -> io::Result<TcpListener> {

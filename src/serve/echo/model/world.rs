@@ -136,11 +136,7 @@ impl World {
             }
             self.step();
         }
-        let open = self
-            .connections
-            .iter()
-            .filter(|connection| !connection.closed)
-            .count();
+        let open = self.connections.iter().filter(|connection| !connection.closed).count();
         panic!("{open} connections are still open after {STEPS} steps");
     }
 
@@ -162,18 +158,10 @@ impl World {
 
     fn check_end(mut self) {
         assert!(self.answers.is_empty(), "an answer for nobody");
-        assert_eq!(
-            self.offered.len(),
-            self.buffers,
-            "every buffer has come home"
-        );
+        assert_eq!(self.offered.len(), self.buffers, "every buffer has come home");
         assert!(self.filled.iter().all(Option::is_none));
         // Who died in the queue is skipped, and nobody else stands there.
-        assert!(
-            self.starved
-                .drain(..)
-                .all(|index| self.connections[index].closed)
-        );
+        assert!(self.starved.drain(..).all(|index| self.connections[index].closed));
     }
 }
 
@@ -232,16 +220,12 @@ impl World {
                     let range = connection.taken..connection.taken + len;
                     connection.taken = range.end;
                     self.filled[buffer as usize] = Some((index, range));
-                    (
-                        Received::Data(fake::chunk(buffer, len as u32)),
-                        !self.dice.one_in(8),
-                    )
+                    (Received::Data(fake::chunk(buffer, len as u32)), !self.dice.one_in(8))
                 }
             },
         };
         connection.receiving = more;
-        self.answers
-            .push_back((index, Answer::Received { what, more }));
+        self.answers.push_back((index, Answer::Received { what, more }));
     }
 
     fn kernel_sends(&mut self, index: usize) {
@@ -251,13 +235,7 @@ impl World {
         };
         connection.mute |= self.ends.with_failures() && self.dice.one_in(50);
         if connection.reset || connection.mute {
-            self.answers.push_back((
-                index,
-                Answer::Sent {
-                    delivered: false,
-                    rest,
-                },
-            ));
+            self.answers.push_back((index, Answer::Sent { delivered: false, rest }));
             return;
         }
         let most = rest.bytes().min(connection.room);
@@ -272,13 +250,7 @@ impl World {
         for chunk in done {
             self.come_home(index, fake::buffer(&chunk));
         }
-        self.answers.push_back((
-            index,
-            Answer::Sent {
-                delivered: true,
-                rest,
-            },
-        ));
+        self.answers.push_back((index, Answer::Sent { delivered: true, rest }));
     }
 
     /// The bytes that went out are the next ones, chunk by chunk.
@@ -288,11 +260,7 @@ impl World {
         for chunk in done {
             let (owner, range) = self.filled[fake::buffer(chunk) as usize].clone().unwrap();
             assert_eq!(owner, index, "a chunk of another connection");
-            assert_eq!(
-                range.start + connection.skip,
-                connection.echoed,
-                "out of order"
-            );
+            assert_eq!(range.start + connection.skip, connection.echoed, "out of order");
             connection.echoed = range.end;
             connection.skip = 0;
         }
@@ -313,14 +281,11 @@ impl World {
         if std::mem::take(&mut connection.receiving) {
             answers.insert(self.dice.below(2), cancelled);
         }
-        self.answers
-            .extend(answers.into_iter().map(|answer| (index, answer)));
+        self.answers.extend(answers.into_iter().map(|answer| (index, answer)));
     }
 
     fn come_home(&mut self, index: usize, buffer: u16) -> Range<usize> {
-        let (owner, range) = self.filled[buffer as usize]
-            .take()
-            .expect("comes home once");
+        let (owner, range) = self.filled[buffer as usize].take().expect("comes home once");
         assert_eq!(owner, index, "a chunk of another connection");
         self.connections[index].held -= 1;
         self.offered.push_back(buffer);

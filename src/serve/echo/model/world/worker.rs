@@ -10,10 +10,7 @@ impl World {
         };
         let cap = self.cap();
         let connection = &mut self.connections[index];
-        assert!(
-            !connection.closed,
-            "a completion for a connection that has left"
-        );
+        assert!(!connection.closed, "a completion for a connection that has left");
         let next = match answer {
             Answer::Received { what, more } => {
                 connection.armed = more;
@@ -86,13 +83,8 @@ impl World {
         while let Some(chunk) = give_back.pop(&self.links) {
             let range = self.come_home(index, fake::buffer(&chunk));
             let connection = &self.connections[index];
-            let late = connection
-                .farewell
-                .is_some_and(|before| range.start >= before);
-            assert!(
-                connection.told_gone || late,
-                "bytes {range:?} are still wanted"
-            );
+            let late = connection.farewell.is_some_and(|before| range.start >= before);
+            assert!(connection.told_gone || late, "bytes {range:?} are still wanted");
         }
         let connection = &mut self.connections[index];
         assert!(!connection.closed, "a connection closes once, and last");
@@ -132,10 +124,7 @@ impl World {
         if finish && connection.unread() == 0 {
             assert!(connection.left && connection.farewell.is_none());
             if !connection.reset {
-                assert_eq!(
-                    connection.echoed, connection.taken,
-                    "a farewell before the echo"
-                );
+                assert_eq!(connection.echoed, connection.taken, "a farewell before the echo");
             }
             connection.farewell = Some(connection.written);
             connection.echo.farewell();
@@ -147,10 +136,7 @@ impl World {
             if !connection.told_gone {
                 assert!(connection.fin && connection.unread() == 0);
                 let owed = connection.farewell.unwrap_or(connection.taken);
-                assert_eq!(
-                    connection.echoed, owed,
-                    "closed before the echo was complete"
-                );
+                assert_eq!(connection.echoed, owed, "closed before the echo was complete");
             }
             connection.closed = true;
         }
@@ -161,10 +147,7 @@ impl World {
         let connection = &self.connections[index];
         if connection.armed && !connection.ending {
             let held = connection.held;
-            assert!(
-                held < cap,
-                "{held} chunks held at a cap of {cap}, and receiving"
-            );
+            assert!(held < cap, "{held} chunks held at a cap of {cap}, and receiving");
         }
     }
 }
