@@ -20,11 +20,11 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput};
 use token::{Op, Token};
 use urecho::clock::Nanos;
-use urecho::load::payload::Voice;
+use urecho::histogram::{Percentile, Recorder};
+use urecho::load::payload::PayloadStream;
 use urecho::load::pinger::{Manner, Pinger};
 use urecho::load::sizes::Sizes;
-use urecho::record::{Reading, Recorder};
-use urecho::ring::{Buffers, Chain, Chunk, Portion, Queues, Ring};
+use urecho::ring::{Buffers, Chain, Chunk, Queues, Ring, SizeClass};
 use urecho::slab::{self, GENERATIONS, Key, Slab}; // `slab`: where token.rs looks for it
 use urecho::units;
 
@@ -159,7 +159,7 @@ fn buffers(timer: &mut Timer) {
             let chunk = black_box(ring.lease().unwrap());
             ring.give_back(chunk);
         }
-        ring.lent(Portion::Small)
+        ring.lent(SizeClass::Small)
     });
     let mut chunks: Vec<Chunk> = Vec::with_capacity(2);
     timer.time_many("ring/chain two chunks and take them off", 2 * MANY as usize, || {
@@ -179,13 +179,13 @@ fn buffers(timer: &mut Timer) {
         chunks.drain(..).for_each(|chunk| ring.give_back(chunk));
         taken
     });
-    let (lent, offered) = (ring.lent(Portion::Small), ring.offered(Portion::Small));
+    let (lent, offered) = (ring.lent(SizeClass::Small), ring.offered(SizeClass::Small));
     assert_eq!((lent, offered), (0, 1));
 }
 
 /// Bytes made, and bytes compared.
 fn payload(timer: &mut Timer) {
-    let voice = Voice::new(1, 2);
+    let voice = PayloadStream::new(1, 2);
     for (name, size) in [("64 B", 64), ("4 KiB", 4096), ("1 MiB", 1 << 20)] {
         let bytes = Throughput::Bytes(size as u64);
         let mut message = vec![0; size];
@@ -207,7 +207,7 @@ fn messages(timer: &mut Timer) {
         depth: 1,
         verify: true,
     };
-    let mut pinger = Pinger::new(Voice::new(1, 2), 0);
+    let mut pinger = Pinger::new(PayloadStream::new(1, 2), 0);
     let mut buffer = [0; 64];
     timer.time_many("pinger/ask, write, read and verify", MANY, || {
         let mut answers = 0;
@@ -251,13 +251,13 @@ fn latencies(timer: &mut Timer) {
     // The 198,000th of them is 297,999 ns, and a bucket is at most 0.1 % wide.
     timer.time("recorder/p99", Throughput::Elements(1), true, || {
         match black_box(&other).quantile(black_box(0.99)) {
-            Reading::Known(figure) => (297_999..=298_297).contains(&figure.value.0),
-            Reading::NotEnough { .. } => false,
+            Percentile::Known(figure) => (297_999..=298_297).contains(&figure.value.0),
+            Percentile::NotEnough { .. } => false,
         }
     });
 }
 
-/// Figures as people write them.
+/// BlockFigures as people write them.
 fn words(timer: &mut Timer) {
     let one = || Throughput::Elements(1);
     timer.time("units/read a duration", one(), Ok(Nanos(250_000_000)), || {

@@ -55,7 +55,7 @@ def log_ratio(ours, theirs, metric):
 
 def ratio(ours, theirs, metric):
     """As in the JSON; None where a restart has none. Restarts that only one of the two has are left out."""
-    logs = [log_ratio(*pair, metric) for pair in zip(ours["bouts"], theirs["bouts"])]
+    logs = [log_ratio(*pair, metric) for pair in zip(ours["restarts"], theirs["restarts"])]
     if not logs or None in logs:
         return None
     n = len(logs)
@@ -67,7 +67,7 @@ def ratio(ours, theirs, metric):
 
 def over_restarts(standing, figure):
     """The median over restarts of the medians over blocks; None where a block has none."""
-    bouts = [[figure(block) for block in blocks] for blocks in standing["bouts"]]
+    bouts = [[figure(block) for block in blocks] for blocks in standing["restarts"]]
     if any(value is None for blocks in bouts for value in blocks):
         return None
     return median([median(blocks) for blocks in bouts])
@@ -201,11 +201,11 @@ def summary(folder):
         if comparison["partial"]:
             details.append(f"### {name}\n\n{'Interrupted' if file.exists() else 'Not measured'}.")
             continue
-        [cell] = comparison["cells"]
-        cells[name] = cell["standings"]
-        check(name, cell["standings"])
+        [cell] = comparison["scenarios"]
+        cells[name] = cell["servers"]
+        check(name, cell["servers"])
         tables, _, legend = file.with_suffix(".md").read_text().strip().rpartition("\n\n")
-        details.append(f"### {name}\n\n{tables}\n\n{pairs(cell['standings'])}".strip())
+        details.append(f"### {name}\n\n{tables}\n\n{pairs(cell['servers'])}".strip())
     measured = [standings for standings in cells.values() if standings]
     names = list(dict.fromkeys(standing["name"] for standings in measured for standing in standings))
     base = names[0] if names else "the first"
@@ -250,7 +250,7 @@ def summary(folder):
 def environment(comparison):
     for key, value in comparison["environment"].items():
         print(f"{key}: {json.dumps(value).strip(chr(34))}")
-    for standing in comparison["cells"][0]["standings"]:
+    for standing in comparison["scenarios"][0]["servers"]:
         if standing["failure"]:
             print(f"bench/suite: {standing['name']} FAILED: {standing['failure']}", file=sys.stderr)
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 /// For set-up and reports only: on the data path nothing is allocated, and a test counts. The client asked for this one.
-/// Its huge pages are kept off (`sys::limits::small_pages`), or 10,000 connections would not fit the memory promised.
+/// Its huge pages are kept off (`sys::limits::disable_thp`), or 10,000 connections would not fit the memory promised.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

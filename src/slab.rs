@@ -1,16 +1,16 @@
-//! Numbered places for connections, and keys that notice when their place has a new tenant.
+//! Numbered places for connections, and keys that notice when their place has a new value.
 //!
 //! A place is freed only when nothing of it is left in the kernel (its owner counts); the generation in the
 //! key is the check on that count, not the mechanism.
 
-/// Which tenant of which place: what a completion carries back through the kernel.
+/// Which value of which place: what a completion carries back through the kernel.
 ///
 /// Generations have 24 bits, so that a key and an operation fit in the 64 bits of `user_data`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key {
     /// Index of the place.
     pub slot: u32,
-    /// How many tenants the place had before, modulo 2^24.
+    /// How many values the place had before, modulo 2^24.
     pub generation: u32,
 }
 
@@ -27,11 +27,11 @@ pub struct Slab<T> {
 #[derive(Debug)]
 struct Place<T> {
     generation: u32,
-    tenant: Option<T>,
+    value: Option<T>,
 }
 
 impl<T> Slab<T> {
-    /// Room for `capacity` tenants before the first growth.
+    /// Room for `capacity` values before the first growth.
     pub fn with_capacity(capacity: usize) -> Slab<T> {
         Slab {
             places: Vec::with_capacity(capacity),
@@ -39,7 +39,7 @@ impl<T> Slab<T> {
         }
     }
 
-    /// How many tenants there are.
+    /// How many values there are.
     pub fn len(&self) -> usize {
         self.places.len() - self.free.len()
     }
@@ -49,11 +49,11 @@ impl<T> Slab<T> {
         self.len() == 0
     }
 
-    /// Moves a tenant in.
-    pub fn insert(&mut self, tenant: T) -> Key {
+    /// Moves a value in.
+    pub fn insert(&mut self, value: T) -> Key {
         if let Some(slot) = self.free.pop() {
             let place = &mut self.places[slot as usize];
-            place.tenant = Some(tenant);
+            place.value = Some(value);
             return Key {
                 slot,
                 generation: place.generation,
@@ -62,39 +62,39 @@ impl<T> Slab<T> {
         let slot = u32::try_from(self.places.len()).expect("fewer than 2^32 connections: descriptors are 31 bits");
         self.places.push(Place {
             generation: 0,
-            tenant: Some(tenant),
+            value: Some(value),
         });
         Key { slot, generation: 0 }
     }
 
-    /// The tenant the key was made for; none if it has moved out since.
+    /// The value the key was made for; none if it has moved out since.
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let place = self.places.get_mut(key.slot as usize)?;
         if place.generation == key.generation {
-            place.tenant.as_mut()
+            place.value.as_mut()
         } else {
             None
         }
     }
 
-    /// Moves the key's tenant out, and makes every copy of the key stale.
+    /// Moves the key's value out, and makes every copy of the key stale.
     pub fn remove(&mut self, key: Key) -> Option<T> {
         let place = self.places.get_mut(key.slot as usize)?;
         if place.generation != key.generation {
             return None;
         }
-        let tenant = place.tenant.take()?;
+        let value = place.value.take()?;
         place.generation = (place.generation + 1) % GENERATIONS;
         self.free.push(key.slot);
-        Some(tenant)
+        Some(value)
     }
 
-    /// The keys of all tenants, by place.
+    /// The keys of all values, by place.
     pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
         self.places
             .iter()
             .enumerate()
-            .filter(|(_, place)| place.tenant.is_some())
+            .filter(|(_, place)| place.value.is_some())
             .map(|(slot, place)| Key {
                 slot: slot as u32,
                 generation: place.generation,

@@ -11,13 +11,13 @@ mod epoll_client;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use urecho::arena::Server;
 use urecho::clock::{self, Nanos};
-use urecho::load::payload::Voice;
+use urecho::compare::Server;
+use urecho::histogram::Recorder;
+use urecho::load::payload::PayloadStream;
 use urecho::load::pinger::{Manner, Pinger};
 use urecho::load::sizes::Sizes;
 use urecho::load::{self, Plan};
-use urecho::record::Recorder;
 use urecho::sys::affinity;
 use urecho::sys::signal::Stop;
 
@@ -110,13 +110,13 @@ fn per_message(verify: bool) -> f64 {
         depth: 1,
         verify,
     };
-    let mut pinger = Pinger::new(Voice::new(1, 1), 0);
+    let mut pinger = Pinger::new(PayloadStream::new(1, 1), 0);
     let mut buffer = [0; SIZE];
     let mut spent = Nanos(0);
     for _ in 0..MESSAGES / 1000 {
         // Answers of a thousand messages are timed together: a clock takes longer than a check.
         let mut echoes = Vec::new();
-        let mut twin = Pinger::new(Voice::new(1, 1), 0);
+        let mut twin = Pinger::new(PayloadStream::new(1, 1), 0);
         std::mem::swap(&mut twin, &mut pinger);
         for _ in 0..1000 {
             twin.ask(Nanos(0), true);

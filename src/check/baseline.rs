@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::check::decision::{self, Finding};
-use crate::check::disturbance::{self, Signs};
 use crate::check::metric::{Metric, Profile};
+use crate::check::noise::{self, Signs};
 use crate::check::record::Terms;
-use crate::check::story::{Story, under};
+use crate::check::summary::{Summary, under};
 use crate::check::verdict::{Judged, Judgement, Verdict, over_all};
 use crate::clock::Nanos;
+use crate::compare::comparison::BlockFigures;
 use crate::error::{Error, Result};
-use crate::report::comparison::Figures;
 use crate::stats::median;
 use crate::stats::signed_rank::{self, Estimate};
 
@@ -62,9 +62,9 @@ pub struct Run {
 #[serde(deny_unknown_fields)]
 pub struct Solo {
     /// Under the closed loop.
-    pub closed: Vec<Figures>,
+    pub closed: Vec<BlockFigures>,
     /// Under the open loop.
-    pub open: Vec<Figures>,
+    pub open: Vec<BlockFigures>,
 }
 
 impl Baseline {
@@ -179,14 +179,14 @@ impl Baseline {
     }
 
     /// What there is to tell of such a comparison.
-    pub fn story(&self, run: &Run) -> Story {
+    pub fn story(&self, run: &Run) -> Summary {
         let count = self.runs.len();
         let judgement = self.judge(run);
         let advice = match judgement.verdict {
             Verdict::Improved | Verdict::Passed => "nothing",
             _ => "compare a pair with --base and --head, which does not depend on the day",
         };
-        Story {
+        Summary {
             base: format!("{count} stored runs of {}", self.runs[0].command),
             head: run.command.clone(),
             sure:
@@ -232,7 +232,7 @@ impl Baseline {
             of: run.restarts.len(),
             ..Judged::unknown(metric, &run.terms)
         };
-        let Some(base) = base.filter(|_| disturbance::enough(figures.len(), run.restarts.len())) else {
+        let Some(base) = base.filter(|_| noise::enough(figures.len(), run.restarts.len())) else {
             judged.why = Some("too few restarts were quiet and had this figure".into());
             return judged;
         };
@@ -279,9 +279,9 @@ impl Run {
             blocks.iter().map(|block| Signs::of(&[block], cpus)).collect()
         };
         let all: Vec<Signs> = self.restarts.iter().flat_map(&signs).collect();
-        let usual = disturbance::usual_pressure(&all);
+        let usual = noise::usual_pressure(&all);
         let of = |solo: &Solo| {
-            let quiet = disturbance::quiet(&signs(solo), usual).ok()?;
+            let quiet = noise::quiet(&signs(solo), usual).ok()?;
             let blocks = blocks(solo);
             let figures = quiet.into_iter().map(|index| metric.figure(&blocks[index]));
             median(&figures.collect::<Option<Vec<f64>>>()?)
@@ -293,7 +293,7 @@ impl Run {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::made_up::{ALIKE, figures, record};
+    use crate::check::fixtures::{ALIKE, figures, record};
     use crate::check::record::Inconclusive;
 
     /// A run on a day of this slowness, with luck of half a percent.

@@ -1,7 +1,7 @@
 //! A check for build servers: Markdown for a page, JUnit XML for a list of tests, commands for annotations.
 
 use crate::check::record::Inconclusive;
-use crate::check::story::Story;
+use crate::check::summary::Summary;
 use crate::check::text::{HEADS, change, row};
 use crate::check::verdict::{Judged, Verdict};
 
@@ -9,7 +9,7 @@ use crate::check::verdict::{Judged, Verdict};
 /// not take it.
 const SUMMARY: usize = 60_000;
 
-impl Story {
+impl Summary {
     /// A heading, a table, and what to do next.
     pub fn markdown(&self) -> String {
         let mut lines = vec![format!("### {}", escaped(&self.headline())), String::new()];
@@ -156,15 +156,15 @@ fn annotation(level: &str, title: &str, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::made_up::{ALIKE, Head, record};
+    use crate::check::fixtures::{ALIKE, Head, record};
     use crate::check::record::{Failure, Record};
     use crate::check::report::Check;
 
-    fn story(record: Record) -> Story {
+    fn story(record: Record) -> Summary {
         Check::of(record).story()
     }
 
-    fn slower() -> Story {
+    fn slower() -> Summary {
         story(record(12, &Head { p50: 1.1, ..ALIKE }))
     }
 

@@ -53,7 +53,7 @@ pub const LAST_LOOK: usize = 40;
 
 /// The smallest change of a metric that anybody should hear of. Both bounds must be passed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Matters {
+pub struct Threshold {
     /// As a share: 0.03 is 3 % worse.
     pub share: f64,
     /// In the metric's own unit, zero if there is no such bound: 8 % of 10 µs may be less than anybody cares for.

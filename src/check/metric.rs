@@ -6,9 +6,9 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::decision::Matters;
+use crate::check::decision::Threshold;
 use crate::clock::Nanos;
-use crate::report::comparison::Figures;
+use crate::compare::comparison::BlockFigures;
 use crate::units::{self, show_duration, show_rate, show_size};
 
 /// Under which load something is measured.
@@ -54,7 +54,7 @@ const LEAN: f64 = 512.0;
 /// The largest share of its throughput that a server can lose.
 const MOST: f64 = 0.99;
 
-/// Figures of anything that can be measured. What is beyond was not measured, but written into a file.
+/// BlockFigures of anything that can be measured. What is beyond was not measured, but written into a file.
 const SANE: RangeInclusive<f64> = 1e-6..=1e18;
 
 impl Metric {
@@ -109,7 +109,7 @@ impl Metric {
     ///
     /// 3 % for the median; more for what scatters more. 2 % for throughput, so that a loss of 3 % is found: what is as
     /// large as the smallest effect that matters is found half of the time.
-    pub fn matters(self) -> Matters {
+    pub fn matters(self) -> Threshold {
         let (share, floor) = match self {
             Metric::P50 => (0.03, 0.0),
             Metric::P90 => (0.05, 0.0),
@@ -119,11 +119,11 @@ impl Metric {
             // A server grows by whole pages: one for eight connections is nothing.
             Metric::Memory => (0.1, LEAN),
         };
-        Matters { share, floor }
+        Threshold { share, floor }
     }
 
     /// The smallest change that matters as a score, where base has this figure.
-    pub fn effect(self, matters: Matters, base: f64) -> f64 {
+    pub fn effect(self, matters: Threshold, base: f64) -> f64 {
         let share = matters.share.max(matters.floor / base);
         if self == Metric::Throughput {
             -(-share.min(MOST)).ln_1p() // It cannot lose all of it, and more.
@@ -133,13 +133,13 @@ impl Metric {
     }
 
     /// Its figure in a block, in its unit. None where there is none that ratios could be made of.
-    pub fn figure(self, block: &Figures) -> Option<f64> {
+    pub fn figure(self, block: &BlockFigures) -> Option<f64> {
         let ns = |figure: Option<u64>| figure.map(|ns| ns as f64);
         let figure = match self {
             Metric::P50 => ns(block.p50_ns),
             Metric::P90 => ns(block.p90_ns),
             Metric::P99 => ns(block.p99_ns),
-            Metric::P999 => ns(block.p999_ns),
+            Metric::P999 => ns(block.p99_9_ns),
             Metric::Throughput => Some(block.rate_per_s),
             Metric::Cpu => block.cpu_ns_per_message,
             Metric::Memory => block.resident_bytes_per_connection.map(|bytes| bytes.max(LEAN)),
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn what_matters_passes_both_bounds() {
-        let matters = Matters {
+        let matters = Threshold {
             share: 0.08,
             floor: 2_000.0,
         };
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn what_matters_of_a_rate_is_what_is_lost() {
-        let matters = Matters {
+        let matters = Threshold {
             share: 0.02,
             floor: 50_000.0,
         };
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_server_that_grew_by_nothing_has_a_figure_of_memory() {
-        let mut block = crate::check::made_up::figures(1.0, &crate::check::made_up::ALIKE);
+        let mut block = crate::check::fixtures::figures(1.0, &crate::check::fixtures::ALIKE);
         for (grown, figure) in [(-100.0, 512.0), (0.0, 512.0), (4096.0, 4096.0)] {
             block.resident_bytes_per_connection = Some(grown);
             assert_eq!(Metric::Memory.figure(&block), Some(figure));
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn what_nobody_can_measure_is_no_figure() {
-        let mut block = crate::check::made_up::figures(1.0, &crate::check::made_up::ALIKE);
+        let mut block = crate::check::fixtures::figures(1.0, &crate::check::fixtures::ALIKE);
         for rate in [0.0, -1.0, 1e-308, 1e308, f64::NAN, f64::INFINITY] {
             block.rate_per_s = rate;
             assert_eq!(Metric::Throughput.figure(&block), None, "{rate}");

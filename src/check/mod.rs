@@ -15,19 +15,19 @@
 //! cloud computing environments (2017).
 
 pub mod baseline;
-pub mod budget;
 mod ci;
 pub mod decision;
-pub mod disturbance;
-mod lines;
+pub mod experiment;
 #[cfg(test)]
-mod made_up;
+mod fixtures;
+pub mod history;
+mod jsonl;
 pub mod metric;
+pub mod noise;
 pub mod proof;
 pub mod record;
 pub mod report;
-pub mod story;
+pub mod summary;
 mod text;
-pub mod trend;
-pub mod trial;
+pub mod time_budget;
 pub mod verdict;

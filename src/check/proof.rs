@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::check::lines;
+use crate::check::jsonl;
 use crate::check::metric::Metric;
 use crate::check::record::Ended;
 use crate::check::report::Check;
@@ -95,7 +95,7 @@ impl Outcome {
 
     /// As a line of the log.
     pub fn line(&self) -> String {
-        lines::line(self)
+        jsonl::line(self)
     }
 
     fn is_alike(&self) -> bool {
@@ -109,13 +109,13 @@ impl Outcome {
 
 /// Reads a log. Errors: [`Error::Usage`](crate::error::Error::Usage) at the first line that is none of its.
 pub fn read(log: &str) -> Result<Vec<Outcome>> {
-    lines::read(log, SCHEMA)
+    jsonl::read(log, SCHEMA)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::made_up::{ALIKE, record};
+    use crate::check::fixtures::{ALIKE, record};
 
     #[test]
     fn a_log_is_read_as_it_was_written() {

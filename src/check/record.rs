@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::check::decision::Matters;
+use crate::check::decision::Threshold;
 use crate::check::metric::{Metric, Profile};
-use crate::report::comparison::Figures;
+use crate::compare::comparison::BlockFigures;
 
 /// A check, not judged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -74,7 +74,7 @@ pub struct Terms {
     /// Metrics that decide.
     pub gate: Vec<Metric>,
     /// For each metric, the smallest change that matters.
-    pub matters: BTreeMap<Metric, Matters>,
+    pub matters: BTreeMap<Metric, Threshold>,
     /// What an inconclusive check exits with.
     pub inconclusive: Inconclusive,
 }
@@ -147,9 +147,9 @@ pub struct Restart {
 #[serde(deny_unknown_fields)]
 pub struct Block {
     /// Both slices of the base together.
-    pub base: Figures,
+    pub base: BlockFigures,
     /// Both slices of the head together.
-    pub head: Figures,
+    pub head: BlockFigures,
 }
 
 impl Record {
@@ -191,7 +191,7 @@ impl Restart {
 impl Terms {
     /// A metric of which no change matters, or any, if there is one: somebody has edited this.
     pub fn senseless(&self) -> Option<Metric> {
-        let makes_sense = |matters: &Matters| matters.share > 0.0 && matters.share <= 1.0 && matters.floor >= 0.0;
+        let makes_sense = |matters: &Threshold| matters.share > 0.0 && matters.share <= 1.0 && matters.floor >= 0.0;
         let mut all = self.matters.iter();
         all.find_map(|(&metric, matters)| (!makes_sense(matters)).then_some(metric))
     }
@@ -203,7 +203,7 @@ impl Terms {
     }
 
     /// The smallest change that matters.
-    pub fn matters(&self, metric: Metric) -> Matters {
+    pub fn matters(&self, metric: Metric) -> Threshold {
         let stated = self.matters.get(&metric).copied();
         stated.unwrap_or_else(|| metric.matters())
     }

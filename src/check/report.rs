@@ -1,4 +1,4 @@
-//! A check as it is told: its verdict and the record it follows from, as JSON with a schema. How it is told to people is [`story`](super::story).
+//! A check as it is told: its verdict and the record it follows from, as JSON with a schema. How it is told to people is [`story`](super::summary).
 
 use serde::Serialize;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 pub const SCHEMA: &str = "urecho.check/1";
 
 /// The JSON Schema (draft 2020-12) that every report of a check satisfies.
-pub const CHECK_SCHEMA: &str = include_str!("../report/check.schema.json");
+pub const CHECK_SCHEMA: &str = include_str!("check.schema.json");
 
 /// A check, judged.
 #[derive(Debug, Clone, PartialEq, Serialize)]

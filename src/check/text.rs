@@ -2,10 +2,10 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use crate::check::story::Story;
+use crate::check::summary::Summary;
 use crate::check::verdict::{Judged, Verdict};
 
-impl Display for Story {
+impl Display for Summary {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.headline())?;
         for reason in &self.judgement.reasons {
@@ -80,7 +80,7 @@ impl Verdict {
     }
 }
 
-impl Story {
+impl Summary {
     /// The first line: all that somebody reads who reads one.
     pub fn headline(&self) -> String {
         let what = match self.judgement.verdict {

@@ -6,10 +6,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::check::decision::{self, Decision, FIRST_LOOK, Finding};
-use crate::check::disturbance::{self, Disturbance, Signs};
 use crate::check::metric::Metric;
+use crate::check::noise::{self, Disturbance, Signs};
 use crate::check::record::{Block, Ended, Load, Record, Restart, Terms};
-use crate::report::comparison::{ASLEEP, Figures};
+use crate::compare::comparison::{ASLEEP, BlockFigures};
 use crate::stats::median;
 
 /// Head, compared with base.
@@ -122,7 +122,7 @@ pub fn is_settled(record: &Record) -> bool {
 /// How much of a CPU base and head used while the other one had the traffic, if that was not alike and both have the same
 /// CPU: then one of them seems slower than it is, and nothing can be said.
 fn restless(record: &Record) -> Option<(f64, f64)> {
-    let share = |side: fn(&Block) -> &Figures| {
+    let share = |side: fn(&Block) -> &BlockFigures| {
         let idle = record.blocks().filter_map(|block| side(block).idle_cpu_ratio);
         median(&idle.collect::<Vec<f64>>())
     };
@@ -187,7 +187,7 @@ fn look(record: &Record, metric: Metric, restarts: &[Restart]) -> Judged {
     let effect = metric.effect(record.terms.matters(metric), base);
     let scores: Vec<f64> = values.iter().map(|value| value.score).collect();
     judged.settle(&decision::decide(&scores, effect, alpha), effect);
-    if !disturbance::enough(values.len(), restarts.len()) {
+    if !noise::enough(values.len(), restarts.len()) {
         judged.unsettle(missing(&found));
     } else if judged.interval.is_none() {
         judged.unsettle(too_few(values.len(), alpha));
@@ -268,7 +268,7 @@ fn values(record: &Record, metric: Metric, restarts: &[Restart]) -> Vec<Value> {
         .iter()
         .map(|restart| signs(restart.blocks(metric), cpus(record)))
         .collect();
-    let usual = disturbance::usual_pressure(signs.iter().flatten());
+    let usual = noise::usual_pressure(signs.iter().flatten());
     let both = restarts.iter().zip(signs);
     both.map(|(restart, signs)| value(restart.blocks(metric), metric, &signs, usual))
         .collect()
@@ -280,7 +280,7 @@ fn signs(blocks: &[Block], cpus: f64) -> Vec<Signs> {
 }
 
 fn value(blocks: &[Block], metric: Metric, signs: &[Signs], usual: f64) -> Value {
-    let quiet = disturbance::quiet(signs, usual).map_err(|disturbed| Missing::Disturbed(disturbed.mostly))?;
+    let quiet = noise::quiet(signs, usual).map_err(|disturbed| Missing::Disturbed(disturbed.mostly))?;
     let pairs = quiet.into_iter().map(|index| {
         let Block { base, head } = &blocks[index];
         Some((metric.figure(base)?, metric.figure(head)?))
@@ -335,8 +335,8 @@ fn too_few(restarts: usize, alpha: f64) -> String {
 fn busy(record: &Record) -> Option<String> {
     let blocks: Vec<Block> = record.blocks().copied().collect();
     let signs = signs(&blocks, cpus(record));
-    let usual = disturbance::usual_pressure(&signs);
-    (usual > disturbance::PRESSURE).then(|| {
+    let usual = noise::usual_pressure(&signs);
+    (usual > noise::PRESSURE).then(|| {
         format!(
             "some thread waited for a CPU in {:.0} % of the time (pressure): other programs, or a server with more \
              threads than CPUs",

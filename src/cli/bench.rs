@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::arena::Server;
 use crate::cli::load;
 use crate::cli::outputs::Outputs;
-use crate::cli::shape::Shape;
+use crate::cli::workload::WorkloadFlags;
+use crate::compare::Server;
 use crate::error::Result;
 use crate::sys::affinity;
 use crate::sys::signal::{self, Stop};
@@ -16,7 +16,7 @@ use crate::sys::signal::{self, Stop};
 #[derive(Debug, Args)]
 pub(super) struct Flags {
     #[command(flatten)]
-    shape: Shape,
+    shape: WorkloadFlags,
     #[command(flatten)]
     outputs: Outputs,
     /// Threads of the server [default: the CPUs that the generator leaves, at least 1]
@@ -27,7 +27,7 @@ pub(super) struct Flags {
 pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
     let stop = Stop::new()?;
     signal::stop_on_signals(&stop)?;
-    let sides = Sides::of(&affinity::allowed(), flags.shape.threads(), flags.shape.cpus());
+    let sides = CpuSplit::of(&affinity::allowed(), flags.shape.threads(), flags.shape.cpus());
     let workers = flags
         .workers
         .map_or(sides.server.len().max(1), |workers| workers as usize);
@@ -45,14 +45,14 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
 
 /// Which CPUs serve and which generate; empty where there are not enough to part.
 #[derive(Debug, PartialEq, Eq)]
-struct Sides {
+struct CpuSplit {
     server: Vec<usize>,
     generator: Vec<usize>,
 }
 
-impl Sides {
+impl CpuSplit {
     /// The generator gets one CPU a thread, from the last, or those that were asked for; the server gets the rest.
-    fn of(cpus: &[usize], threads: usize, asked: &[usize]) -> Sides {
+    fn of(cpus: &[usize], threads: usize, asked: &[usize]) -> CpuSplit {
         let generator = match asked {
             [] if cpus.len() < 2 => Vec::new(),
             [] => cpus[cpus.len() - threads.min(cpus.len() - 1)..].to_vec(),
@@ -60,12 +60,12 @@ impl Sides {
         };
         let server = cpus.iter().copied().filter(|cpu| !generator.contains(cpu)).collect();
         if generator.is_empty() {
-            return Sides {
+            return CpuSplit {
                 server: Vec::new(),
                 generator,
             };
         }
-        Sides { server, generator }
+        CpuSplit { server, generator }
     }
 }
 
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     fn sides(cpus: &[usize], threads: usize, asked: &[usize]) -> (Vec<usize>, Vec<usize>) {
-        let Sides { server, generator } = Sides::of(cpus, threads, asked);
+        let CpuSplit { server, generator } = CpuSplit::of(cpus, threads, asked);
         (server, generator)
     }
 

@@ -1,6 +1,6 @@
 //! `urecho check`.
 
-mod outlets;
+mod outputs;
 mod self_test;
 mod stored;
 
@@ -14,17 +14,17 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use regex::Regex;
 
-use crate::arena::Subject;
-use crate::check::decision::{LAST_LOOK, Matters};
+use crate::check::decision::{LAST_LOOK, Threshold};
+use crate::check::experiment::{Experiment, Offered, Progress};
+use crate::check::history;
 use crate::check::metric::{Metric, Profile};
 use crate::check::record::{Inconclusive, Terms};
 use crate::check::report::{self, Check};
-use crate::check::trend;
-use crate::check::trial::{News, Offered, Trial};
-use crate::cli::shape::{self, Parsed};
-use crate::cli::sides::{Sides, SidesFlags};
-use crate::cli::status;
+use crate::cli::cpu_split::{CpuSplit, CpuSplitFlags};
+use crate::cli::progress;
+use crate::cli::workload::{self, Parsed};
 use crate::clock::Nanos;
+use crate::compare::Candidate;
 use crate::error::{Error, Result};
 use crate::load::Plan;
 use crate::load::sizes::Sizes;
@@ -32,17 +32,17 @@ use crate::report::Environment;
 use crate::sys::signal::{self, Stop};
 use crate::sys::{affinity, machine};
 use crate::units;
-use outlets::Outlets;
+use outputs::OutputFlags;
 use self_test::SelfTest;
 
 #[derive(Debug, Args)]
 pub(super) struct Flags {
     /// The server as it was: its command, with `{port}` where the port belongs. It is run without a shell
     #[arg(long, value_name = "COMMAND", value_parser = base)]
-    base: Option<Subject>,
+    base: Option<Candidate>,
     /// The server as it is now
     #[arg(long, value_name = "COMMAND", value_parser = head)]
-    head: Option<Subject>,
+    head: Option<Candidate>,
     /// A line on the base's stdout that tells that it listens [default: its port is tried]
     #[arg(long, value_name = "REGEX")]
     base_ready: Option<Regex>,
@@ -59,13 +59,13 @@ pub(super) struct Flags {
     #[arg(short, long, value_name = "N", default_value = "50", value_parser = super::at_least_one)]
     connections: u32,
     /// Message size
-    #[arg(short, long, value_name = "SIZE", default_value = "64B", value_parser = shape::sizes)]
+    #[arg(short, long, value_name = "SIZE", default_value = "64B", value_parser = workload::sizes)]
     size: Sizes,
     /// Messages that one connection may have unanswered at once
-    #[arg(long, value_name = "N", default_value = "1", value_parser = shape::depth)]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = workload::depth)]
     pipeline: u32,
     /// How long all of it may take. A restart that has begun is finished
-    #[arg(long, value_name = "TIME", default_value = "150s", value_parser = shape::some_time)]
+    #[arg(long, value_name = "TIME", default_value = "150s", value_parser = workload::some_time)]
     budget: Nanos,
     /// How often both servers are started afresh, at most. It looks after 12, and is over if that is enough
     #[arg(long, value_name = "N", default_value_t = LAST_LOOK as u32, value_parser = super::at_least_one)]
@@ -76,13 +76,13 @@ pub(super) struct Flags {
     blocks: Option<u32>,
     /// How long a slice is measured [default: long enough for 1,000 messages and 4 for each connection, 20ms to 1s, if the
     /// budget allows]
-    #[arg(long, value_name = "TIME", value_parser = shape::some_time)]
+    #[arg(long, value_name = "TIME", value_parser = workload::some_time)]
     slice: Option<Nanos>,
     /// How long messages go before that, uncounted [default: 5ms, and 20us more for each connection]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     guard: Option<Nanos>,
     #[command(flatten)]
-    sides: SidesFlags,
+    sides: CpuSplitFlags,
     /// Metrics that fail the build, of p50, p90, p99, p99.9, throughput, cpu and memory. They share the chance of a
     /// false alarm: each one more makes all of them blinder [default: p50,throughput,cpu, as far as the load has them]
     #[arg(long, value_name = "METRIC,...", value_delimiter = ',', value_parser = Metric::parse)]
@@ -104,7 +104,7 @@ pub(super) struct Flags {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["base", "head", "gate", "effect", "floor", "inconclusive"])]
     replay: Option<PathBuf>,
     #[command(flatten)]
-    outlets: Outlets,
+    outlets: OutputFlags,
     /// Show where the figures of such a file changed for good; nothing is run
     #[arg(long, value_name = "FILE", conflicts_with_all = ["base", "head", "replay", "json", "markdown", "junit", "append"])]
     trend: Option<PathBuf>,
@@ -133,12 +133,12 @@ enum InconclusiveFlag {
     Fail,
 }
 
-fn base(command: &str) -> Parsed<Subject> {
-    Subject::named("base", command)
+fn base(command: &str) -> Parsed<Candidate> {
+    Candidate::named("base", command)
 }
 
-fn head(command: &str) -> Parsed<Subject> {
-    Subject::named("head", command)
+fn head(command: &str) -> Parsed<Candidate> {
+    Candidate::named("head", command)
 }
 
 fn percent(text: &str) -> Parsed<f64> {
@@ -166,7 +166,7 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
         return self_test::run(flags);
     }
     if let Some(path) = &flags.trend {
-        print!("{}", trend::show(&in_file(path, trend::read)?));
+        print!("{}", history::show(&in_file(path, history::read)?));
         return Ok(ExitCode::SUCCESS);
     }
     flags.outlets.check()?;
@@ -181,9 +181,9 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
     let trial = flags.trial()?;
     let stop = Stop::new()?;
     signal::stop_on_signals(&stop)?;
-    let environment = Environment::of(machine::look()); // Before this thread is pinned.
+    let environment = Environment::of(machine::describe()); // Before this thread is pinned.
     let record = trial.run(&environment, &stop, &mut progress);
-    status::clear();
+    progress::clear();
     let check = Check::of(record);
     flags.outlets.tell(&check.story(), Some(&check))?;
     Ok(ExitCode::from(match stop.signal() {
@@ -192,10 +192,10 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
     }))
 }
 
-fn ready(subject: Subject, pattern: &Option<Regex>) -> Subject {
+fn ready(candidate: Candidate, pattern: &Option<Regex>) -> Candidate {
     match pattern {
-        Some(pattern) => subject.ready_at(pattern.clone()),
-        None => subject,
+        Some(pattern) => candidate.ready_at(pattern.clone()),
+        None => candidate,
     }
 }
 
@@ -214,7 +214,7 @@ fn append(path: &Path, line: &str) -> Result<()> {
 }
 
 impl Flags {
-    fn trial(&self) -> Result<Trial> {
+    fn trial(&self) -> Result<Experiment> {
         let (Some(base), Some(head)) = (self.base.clone(), self.head.clone()) else {
             return Err(Error::Usage("a check needs both: give --base and --head".into()));
         };
@@ -222,7 +222,7 @@ impl Flags {
     }
 
     /// The head by itself.
-    fn trial_of_head(&self) -> Result<Trial> {
+    fn trial_of_head(&self) -> Result<Experiment> {
         let head = self
             .head
             .clone()
@@ -232,9 +232,9 @@ impl Flags {
     }
 
     /// These two, under the load that the flags ask for.
-    fn trial_of(&self, base: Subject, head: Subject) -> Result<Trial> {
+    fn trial_of(&self, base: Candidate, head: Candidate) -> Result<Experiment> {
         let sides = self.sides.of(&affinity::allowed());
-        Ok(Trial {
+        Ok(Experiment {
             base,
             head,
             load: self.load(&sides),
@@ -246,7 +246,7 @@ impl Flags {
         })
     }
 
-    fn load(&self, sides: &Sides) -> Plan {
+    fn load(&self, sides: &CpuSplit) -> Plan {
         let mut plan = Plan::against(([127, 0, 0, 1], 1).into()); // Each server has its own.
         plan.connections = self.connections;
         (plan.manner.sizes, plan.manner.depth) = (self.size.clone(), self.pipeline as usize);
@@ -266,8 +266,8 @@ impl Flags {
         }
     }
 
-    fn terms(&self, sides: &Sides) -> Result<Terms> {
-        let mut matters: BTreeMap<Metric, Matters> = Metric::ALL
+    fn terms(&self, sides: &CpuSplit) -> Result<Terms> {
+        let mut matters: BTreeMap<Metric, Threshold> = Metric::ALL
             .into_iter()
             .map(|metric| (metric, metric.matters()))
             .collect();
@@ -315,9 +315,9 @@ impl Flags {
 }
 
 /// Shows how far a check is.
-fn progress(News { restart, of }: News) {
+fn progress(Progress { restart, of }: Progress) {
     match restart {
-        0 => status::show("trying the base"),
-        restart => status::show(&format!("restart {restart} of {of}")),
+        0 => progress::show("trying the base"),
+        restart => progress::show(&format!("restart {restart} of {of}")),
     }
 }

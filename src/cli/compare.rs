@@ -6,17 +6,17 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::arena::{self, Entry, Subject, Terms};
-use crate::cli::shape::{self, ArrivalsFlag, CloseFlag, Sources};
-use crate::cli::sides::{Sides, SidesFlags};
-use crate::cli::status;
+use crate::cli::cpu_split::{CpuSplit, CpuSplitFlags};
+use crate::cli::progress;
+use crate::cli::workload::{self, ArrivalsFlag, CloseFlag, Sources};
 use crate::clock::Nanos;
+use crate::compare::comparison::{Comparison, Method, SCHEMA, Scenario, ServerResult};
+use crate::compare::{self, Candidate, Entry, Terms};
 use crate::error::{Error, Result};
 use crate::load::schedule::{Pace, Rate};
 use crate::load::sizes::Sizes;
 use crate::load::{self, Churn, Plan};
 use crate::report::Environment;
-use crate::report::comparison::{Cell, Comparison, Method, SCHEMA, Standing};
 use crate::report::files;
 use crate::serve::engine::Engine;
 use crate::sys::signal::{self, Stop};
@@ -29,19 +29,19 @@ const RESTARTS: &str = "10";
 pub(super) struct Flags {
     /// Servers, as NAME=COMMAND with `{port}` where the port belongs; all are compared with the first. The command is
     /// run without a shell [default: the engines of `urecho serve`]
-    #[arg(value_name = "NAME=COMMAND", value_parser = Subject::parse)]
-    subjects: Vec<Subject>,
+    #[arg(value_name = "NAME=COMMAND", value_parser = Candidate::parse)]
+    candidates: Vec<Candidate>,
     /// Connections to each server. Here, and wherever a list is taken: one table for each combination
     #[arg(short, long, value_name = "N,...", default_value = "50", value_delimiter = ',', value_parser = super::at_least_one)]
     connections: Vec<u32>,
     /// Message sizes: `64B,16KiB`
-    #[arg(short, long, value_name = "SIZE,...", default_value = "64B", value_delimiter = ',', value_parser = shape::sizes)]
+    #[arg(short, long, value_name = "SIZE,...", default_value = "64B", value_delimiter = ',', value_parser = workload::sizes)]
     size: Vec<Sizes>,
     /// Messages that one connection may have unanswered at once
-    #[arg(long, value_name = "N,...", default_value = "1", value_delimiter = ',', value_parser = shape::depth)]
+    #[arg(long, value_name = "N,...", default_value = "1", value_delimiter = ',', value_parser = workload::depth)]
     pipeline: Vec<u32>,
     /// Open loop: messages at planned instants, so many over all connections [default: closed loop]
-    #[arg(long, value_name = "RATE,...", value_delimiter = ',', value_parser = shape::rate)]
+    #[arg(long, value_name = "RATE,...", value_delimiter = ',', value_parser = workload::rate)]
     rate: Vec<Rate>,
     /// How planned instants are spread
     #[arg(long, value_name = "HOW", default_value = "poisson", requires = "rate")]
@@ -59,15 +59,15 @@ pub(super) struct Flags {
     #[arg(long, value_name = "N", default_value = "2", value_parser = super::at_least_one)]
     blocks: u32,
     /// How long a slice is measured [default: 250ms, and 40us more for each connection]
-    #[arg(long, value_name = "TIME", value_parser = shape::some_time)]
+    #[arg(long, value_name = "TIME", value_parser = workload::some_time)]
     slice: Option<Nanos>,
     /// How long messages go before that, uncounted [default: 50ms, and 20us more for each connection]
     #[arg(long, value_name = "TIME", value_parser = crate::units::duration)]
     guard: Option<Nanos>,
     #[command(flatten)]
-    sides: SidesFlags,
+    sides: CpuSplitFlags,
     /// Connect from these addresses in turn, as in 127.0.1.0/24
-    #[arg(long, value_name = "CIDR", value_parser = shape::sources)]
+    #[arg(long, value_name = "CIDR", value_parser = workload::sources)]
     source: Option<Sources>,
     /// Congestion control of the generator's side; of the servers' side too, where they are our engines
     #[arg(long, value_name = "NAME")]
@@ -85,34 +85,34 @@ pub(super) struct Flags {
 
 pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
     let sides = flags.sides.of(&affinity::allowed());
-    let subjects = flags.subjects(&sides)?;
+    let candidates = flags.candidates(&sides)?;
     let plans = flags.plans(&sides);
     let stop = Stop::new()?;
     signal::stop_on_signals(&stop)?;
-    let environment = Environment::of(machine::look()); // Before this thread is pinned.
+    let environment = Environment::of(machine::describe()); // Before this thread is pinned.
     let mut comparison = Comparison {
         schema: SCHEMA,
         partial: false,
         environment,
-        cells: Vec::new(),
+        scenarios: Vec::new(),
     };
     let mut exit = 0;
     for (number, plan) in plans.iter().enumerate() {
         if stop.signal().is_some() {
             break;
         }
-        let terms = flags.terms(plan, &sides, subjects.len());
+        let terms = flags.terms(plan, &sides, candidates.len());
         let table = format!("table {} of {}", number + 1, plans.len());
         let restarts = flags.restarts as usize;
-        let entries = arena::contest(&subjects, &terms, &stop, &mut |bout, _| {
-            if bout <= restarts {
-                status::show(&format!("{table}, restart {bout} of {restarts}"));
+        let entries = compare::run(&candidates, &terms, &stop, &mut |restart, _| {
+            if restart <= restarts {
+                progress::show(&format!("{table}, restart {restart} of {restarts}"));
             }
-            bout <= restarts
+            restart <= restarts
         });
-        status::clear();
+        progress::clear();
         exit = exit.max(entries.iter().map(exit_code).max().unwrap_or(0));
-        comparison.cells.push(flags.cell(&terms, entries));
+        comparison.scenarios.push(flags.scenario(&terms, entries));
     }
     comparison.partial = stop.signal().is_some();
     flags.publish(&comparison)?;
@@ -132,25 +132,29 @@ fn exit_code(entry: &Entry) -> u8 {
 }
 
 impl Flags {
-    fn subjects(&self, sides: &Sides) -> Result<Vec<Subject>> {
-        if self.subjects.is_empty() {
+    fn candidates(&self, sides: &CpuSplit) -> Result<Vec<Candidate>> {
+        if self.candidates.is_empty() {
             let workers = sides.server.len().max(1);
-            let subject = |engine| Subject::engine(engine, workers, self.congestion.as_deref());
-            return Engine::ALL.into_iter().map(subject).collect();
+            let candidate = |engine| Candidate::engine(engine, workers, self.congestion.as_deref());
+            return Engine::ALL.into_iter().map(candidate).collect();
         }
-        let mut names: Vec<&str> = self.subjects.iter().map(|subject| subject.name.as_str()).collect();
+        let mut names: Vec<&str> = self
+            .candidates
+            .iter()
+            .map(|candidate| candidate.name.as_str())
+            .collect();
         names.sort_unstable();
         match names.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(Error::Usage(format!(
                 "two servers are named {}: give each a name of its own",
                 pair[0]
             ))),
-            None => Ok(self.subjects.clone()),
+            None => Ok(self.candidates.clone()),
         }
     }
 
     /// One for each combination.
-    fn plans(&self, sides: &Sides) -> Vec<Plan> {
+    fn plans(&self, sides: &CpuSplit) -> Vec<Plan> {
         let rates: Vec<Option<Rate>> = match self.rate.as_slice() {
             [] => vec![None],
             rates => rates.iter().copied().map(Some).collect(),
@@ -171,7 +175,7 @@ impl Flags {
         plans
     }
 
-    fn plan(&self, connections: u32, rate: Option<Rate>, seed: u64, sides: &Sides) -> Plan {
+    fn plan(&self, connections: u32, rate: Option<Rate>, seed: u64, sides: &CpuSplit) -> Plan {
         let mut plan = Plan::against(([127, 0, 0, 1], 1).into()); // Each server has its own.
         let more = |least: u64, each: u64| Nanos(least + each * u64::from(connections));
         plan.connections = connections;
@@ -193,16 +197,16 @@ impl Flags {
         plan
     }
 
-    fn terms(&self, plan: &Plan, sides: &Sides, subjects: usize) -> Terms {
+    fn terms(&self, plan: &Plan, sides: &CpuSplit, candidates: usize) -> Terms {
         Terms {
             loads: vec![plan.clone()],
             server_cpus: sides.server.clone(),
             blocks: vec![self.blocks as usize],
-            at_once: load::fit_at_once(plan, subjects),
+            at_once: load::fits_at_once(plan, candidates),
         }
     }
 
-    fn cell(&self, terms: &Terms, entries: Vec<Entry>) -> Cell {
+    fn scenario(&self, terms: &Terms, entries: Vec<Entry>) -> Scenario {
         let method = Method {
             restarts: self.restarts.into(),
             blocks: self.blocks.into(),
@@ -212,13 +216,13 @@ impl Flags {
         let standing = |entry: Entry| {
             let failure = entry
                 .failure
-                .map(|failure| format!("restart {}: {}", failure.bout, failure.error));
-            let bouts = entry.bouts.into_iter().flatten().collect(); // One load: a bout is its blocks.
-            let (name, command) = (entry.subject.name.clone(), entry.subject.command());
-            Standing::of(name, command, bouts, failure)
+                .map(|failure| format!("restart {}: {}", failure.restart, failure.error));
+            let restarts = entry.restarts.into_iter().flatten().collect(); // One load: a restart is its blocks.
+            let (name, command) = (entry.candidate.name.clone(), entry.candidate.command());
+            ServerResult::of(name, command, restarts, failure)
         };
         let standings = entries.into_iter().map(standing).collect();
-        Cell::of(&terms.loads[0], method, standings)
+        Scenario::of(&terms.loads[0], method, standings)
     }
 
     fn publish(&self, comparison: &Comparison) -> Result<()> {

@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use crate::cli::outputs::Outputs;
 use crate::error::Result;
+use crate::find_max::search::{Curve, Search};
 use crate::load::schedule::{Arrivals, Pace, Rate};
 use crate::load::{self, Plan};
 use crate::report::Report;
-use crate::report::assertion::{Assertion, Truth};
-use crate::report::search::{Curve, Search};
+use crate::report::assertion::{Assertion, AssertionResult};
 use crate::report::verdict::Grade;
 use crate::sys::machine;
 use crate::sys::signal::Stop;
@@ -18,7 +18,7 @@ const BEGIN: f64 = 2_000.0;
 
 /// Runs one rate after the other until the highest that satisfies `condition` is known; prints the curve.
 pub(super) fn execute(plan: &Plan, condition: &Assertion, outputs: &Outputs, stop: &Stop) -> Result<ExitCode> {
-    let machine = machine::look();
+    let machine = machine::describe();
     let mut curve = Curve::of(condition.to_string());
     let mut search = Search::from(BEGIN);
     while let Some(rate) = search.next() {
@@ -27,7 +27,10 @@ pub(super) fn execute(plan: &Plan, condition: &Assertion, outputs: &Outputs, sto
         let report = Report::of(&outcome, machine.clone(), std::slice::from_ref(condition));
         // A run that says little about the server shows nothing, whatever its figures.
         let held = report.verdict.grade != Grade::Invalid
-            && report.assertions.iter().all(|judgement| judgement.truth == Truth::True);
+            && report
+                .assertions
+                .iter()
+                .all(|judgement| judgement.truth == AssertionResult::True);
         curve.push(rate, held, &report);
         if let Some(point) = curve.points.last() {
             eprintln!("{point}"); // So that nobody watches a silent screen for minutes.

@@ -7,9 +7,9 @@ use clap::Args;
 
 use crate::cli::find_max;
 use crate::cli::outputs::Outputs;
-use crate::cli::shape::Shape;
+use crate::cli::workload::WorkloadFlags;
 use crate::error::{Error, Result};
-use crate::load::{self, Outcome, Plan};
+use crate::load::{self, Plan, RunResult};
 use crate::report::Report;
 use crate::report::verdict::Grade;
 use crate::sys::machine;
@@ -21,7 +21,7 @@ pub(super) struct Flags {
     #[arg(value_name = "TARGET", default_value = "127.0.0.1:7007", value_parser = target)]
     targets: Vec<SocketAddr>,
     #[command(flatten)]
-    shape: Shape,
+    shape: WorkloadFlags,
     #[command(flatten)]
     outputs: Outputs,
 }
@@ -52,7 +52,7 @@ pub(super) fn execute(plan: Plan, outputs: &Outputs, stop: &Stop) -> Result<Exit
     if let Some(condition) = outputs.find_max() {
         return find_max::execute(&plan, condition, outputs, stop);
     }
-    let machine = machine::look(); // Before threads are pinned.
+    let machine = machine::describe(); // Before threads are pinned.
     let mut watcher = outputs.open(&plan)?;
     let outcome = load::run(plan, stop, &mut watcher);
     watcher.clear();
@@ -63,7 +63,7 @@ pub(super) fn execute(plan: Plan, outputs: &Outputs, stop: &Stop) -> Result<Exit
 }
 
 /// The exit code of a run that came to its end: the worst thing that can be said of it.
-fn judge(outcome: &Outcome, report: &Report) -> Result<ExitCode> {
+fn judge(outcome: &RunResult, report: &Report) -> Result<ExitCode> {
     if let Some(signal) = outcome.interrupted {
         return Ok(ExitCode::from(128 + signal as u8));
     }

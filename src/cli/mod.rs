@@ -5,13 +5,13 @@
 mod bench;
 mod check;
 mod compare;
+mod cpu_split;
 mod find_max;
 mod load;
 mod outputs;
+mod progress;
 mod serve;
-mod shape;
-mod sides;
-mod status;
+mod workload;
 
 use std::ops::RangeInclusive;
 use std::process::ExitCode;
@@ -58,7 +58,7 @@ Exit codes:
 
 /// Runs what the command line asks for.
 pub fn main() -> ExitCode {
-    limits::small_pages();
+    limits::disable_thp();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return answer(&error),

@@ -7,12 +7,12 @@ use clap::Args;
 
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
-use crate::load::sheet::Sheet;
-use crate::load::{News, Outcome, Plan, Watch};
+use crate::find_max::search::Curve;
+use crate::load::interval::Interval;
+use crate::load::{Observer, Plan, Progress, RunResult};
 use crate::report::Report;
 use crate::report::assertion::{self, Assertion};
 use crate::report::files::{self, Files, Paths};
-use crate::report::search::Curve;
 use crate::units;
 
 #[derive(Debug, Args)]
@@ -104,7 +104,7 @@ pub(super) struct Watcher {
 
 impl Watcher {
     /// Concludes the files and prints the report.
-    pub(super) fn finish(self, outcome: &Outcome, report: &Report) -> Result<()> {
+    pub(super) fn finish(self, outcome: &RunResult, report: &Report) -> Result<()> {
         let written = self.files.finish(outcome, report);
         if self.text {
             // A reader that has gone away has read enough.
@@ -119,12 +119,12 @@ impl Watcher {
     }
 }
 
-impl Watch for Watcher {
-    fn news(&mut self, news: News) {
+impl Observer for Watcher {
+    fn news(&mut self, news: Progress) {
         self.line.draw(news);
     }
 
-    fn second(&mut self, second: &Sheet) {
+    fn second(&mut self, second: &Interval) {
         self.files.second(second);
     }
 }
@@ -146,7 +146,7 @@ impl ProgressLine {
         }
     }
 
-    fn draw(&self, news: News) {
+    fn draw(&self, news: Progress) {
         if !self.shown {
             return;
         }

@@ -10,7 +10,7 @@ use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::ring::{Buffers, Large};
 use crate::serve::engine::Engine;
-use crate::serve::inject::Injection;
+use crate::serve::uring::fault::Fault;
 use crate::serve::{self, Listening, Plan};
 use crate::sys::signal::{self, Stop};
 use crate::sys::{affinity, limits, socket};
@@ -59,8 +59,8 @@ pub(super) struct Flags {
     #[arg(long, value_name = "SIZE", value_parser = buffer_size, hide_short_help = true)]
     buffer_size: Option<u32>,
     /// Be slow: `spin=2us`, `delay=50us` or `stall=5ms/1s`. For proving that `urecho check` finds it; uring only
-    #[arg(long, value_name = "HOW", value_parser = Injection::parse, hide = true)]
-    inject: Option<Injection>,
+    #[arg(long, value_name = "HOW", value_parser = Fault::parse, hide = true)]
+    inject: Option<Fault>,
 }
 
 fn buffers(text: &str) -> std::result::Result<u16, String> {

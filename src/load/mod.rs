@@ -5,23 +5,22 @@
 //! `team` is all of them. `preflight` and `fit` refuse hopeless runs before they start. A plan is carried out in one
 //! go, with `attend` watching from outside, or slice by slice, as a `session` that `compare` conducts.
 
-mod attend;
-mod fit;
-pub mod outcome;
+mod capacity;
+pub mod interval;
+mod monitor;
 mod pacing;
 pub mod payload;
 mod phases;
 pub mod pinger;
 mod preflight;
 mod ramp;
-pub mod random;
+pub mod result;
 pub mod schedule;
 mod session;
-pub mod sheet;
 pub mod sizes;
 mod spin;
-mod team;
 mod worker;
+mod workers;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -30,15 +29,15 @@ use crate::error::Result;
 use crate::ring::{Buffers, Queues};
 use crate::sys::signal::Stop;
 use crate::sys::socket::Options;
-pub use attend::{Outcome, ServerUse, Surroundings};
-pub use fit::fit_at_once;
+pub use capacity::fits_at_once;
+use interval::Interval;
+pub use monitor::{RunResult, ServerUse, Surroundings};
 use pinger::Manner;
 pub use ramp::{Churn, Close};
 use schedule::Pace;
 pub use session::{Session, Slice};
-use sheet::Sheet;
 use sizes::Sizes;
-use team::Team;
+use workers::Workers;
 
 /// What to do to whom, for how long.
 #[derive(Debug, Clone, PartialEq)]
@@ -125,19 +124,19 @@ impl Plan {
 }
 
 /// Somebody who watches a run.
-pub trait Watch {
+pub trait Observer {
     /// How far it is, 4 times a second.
-    fn news(&mut self, _news: News) {}
+    fn news(&mut self, _news: Progress) {}
 
     /// One second is over, all workers together. The last one may be shorter, and comes after the drain.
-    fn second(&mut self, _second: &Sheet) {}
+    fn second(&mut self, _second: &Interval) {}
 }
 
-impl Watch for () {}
+impl Observer for () {}
 
 /// How far a run has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct News {
+pub struct Progress {
     /// Connections open so far.
     pub opened: u64,
     /// Messages answered so far, those of the warm-up not counted.
@@ -150,11 +149,11 @@ pub struct News {
 ///
 /// Errors: [`Error::Machine`](crate::error::Error::Machine) if it cannot fit, [`Error::Target`](crate::error::Error::Target) if
 /// there is no echo server, [`Error::Data`](crate::error::Error::Data) at the first wrong byte.
-pub fn run(plan: Plan, stop: &Stop, watch: &mut dyn Watch) -> Result<Outcome> {
-    let mut team = Team::gather(plan, stop, None)?;
-    let watched = attend::attend(&team.shared, team.server, &mut team.ledger, watch);
+pub fn run(plan: Plan, stop: &Stop, watch: &mut dyn Observer) -> Result<RunResult> {
+    let mut team = Workers::gather(plan, stop, None)?;
+    let watched = monitor::attend(&team.shared, team.server, &mut team.ledger, watch);
     let plan = team.shared.plan.clone();
-    Ok(Outcome {
+    Ok(RunResult {
         plan,
         found: team.disband()?,
         interrupted: stop.signal(),

@@ -7,10 +7,10 @@ use crate::clock::{self, Nanos};
 use crate::load::Plan;
 use crate::load::phases::Phases;
 use crate::load::pinger::Message;
-use crate::load::random::Random;
 use crate::load::schedule::{Pace, Schedule};
 use crate::load::spin::Spin;
 use crate::load::worker::{Stage, Worker};
+use crate::random::Random;
 use crate::slab::Key;
 use crate::sys::{socket, tcp_info, usage};
 
@@ -46,7 +46,7 @@ pub(super) struct Pacing {
     begun: Nanos,
     /// True once the end of measuring has been seen.
     ended: bool,
-    /// The end of the second that the sheet is for.
+    /// The end of the second that the interval is for.
     second_ends: Nanos,
     spin: Spin,
 }
@@ -123,7 +123,7 @@ impl Worker<'_> {
         self.pacing.phases = Some(phases);
         self.pacing.second_ends = match self.shared.baton {
             None => phases.measure + Nanos::SECOND,
-            Some(_) => Nanos::NEVER, // A slice has one sheet, however long it is.
+            Some(_) => Nanos::NEVER, // A slice has one interval, however long it is.
         };
         self.refill();
         match plan.pace {
@@ -137,7 +137,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Begins and ends measuring, and turns the sheet over every second between.
+    /// Begins and ends measuring, and turns the interval over every second between.
     fn measure(&mut self) {
         let (now, Some(mut phases)) = (self.now, self.pacing.phases) else {
             return;
@@ -150,7 +150,7 @@ impl Worker<'_> {
             self.pacing.before = Some((usage::thread_cpu(), self.ring.counts().spun));
             self.found.begin = phases.measure;
             // Seconds are counted from the same instant for all workers.
-            (self.desk.sheet.from, self.desk.sheet.to) = (Nanos(0), Nanos(0));
+            (self.desk.interval.from, self.desk.interval.to) = (Nanos(0), Nanos(0));
         }
         if now >= phases.end {
             self.end_measuring();
@@ -158,7 +158,7 @@ impl Worker<'_> {
         while now >= self.pacing.second_ends {
             self.sample_round_trips();
             let since = self.pacing.second_ends - phases.measure;
-            self.desk.turn_over(self.desk.sheet.second + 1, since);
+            self.desk.turn_over(self.desk.interval.second + 1, since);
             self.pacing.second_ends = self.pacing.second_ends + Nanos::SECOND;
         }
     }
@@ -298,7 +298,7 @@ impl Worker<'_> {
         if self.pacing.arrived && self.shared.baton.is_some() {
             let start = self.shared.start();
             let next = if start == self.pacing.begun {
-                Nanos::NEVER // The bell wakes us.
+                Nanos::NEVER // The waker wakes us.
             } else {
                 start
             };
@@ -333,7 +333,7 @@ impl Worker<'_> {
         }
         self.end_measuring();
         let measure = self.pacing.phases.map_or(self.now, |phases| phases.measure);
-        self.desk.turn_over(self.desk.sheet.second + 1, self.now - measure);
+        self.desk.turn_over(self.desk.interval.second + 1, self.now - measure);
         let _ = baton.slices.send(std::mem::take(&mut self.found)); // Nobody conducts any more: the stop comes.
         (self.pacing.phases, self.pacing.schedule) = (None, None);
         (self.pacing.before, self.pacing.ended) = (None, false);
@@ -349,7 +349,7 @@ impl Worker<'_> {
         }
         self.miss_unsent();
         let measure = self.pacing.phases.map_or(self.now, |phases| phases.measure);
-        self.desk.turn_over(self.desk.sheet.second + 1, self.now - measure);
+        self.desk.turn_over(self.desk.interval.second + 1, self.now - measure);
         self.found.overflows = self.ring.counts().overflows;
         self.shared.show(self.index, self.found.opened, self.pacing.ok);
     }
@@ -362,7 +362,7 @@ impl Worker<'_> {
             return;
         };
         // One after the other; cancelling all receives of the ring at once takes the kernel the square of their number.
-        socket::hang_up(connection.socket.as_fd());
+        socket::shutdown_both(connection.socket.as_fd());
         if !matches!(connection.stage, Stage::Open | Stage::Closing(_)) {
             return;
         }
@@ -371,15 +371,15 @@ impl Worker<'_> {
         self.found.retransmits += info.map_or(0, |info| info.retransmits_total.into());
         for message in connection.pinger.open() {
             if message.measured {
-                self.desk.sheet.missing(*message, now, open_loop);
+                self.desk.interval.missing(*message, now, open_loop);
             } else if !open_loop && now > measure {
                 // A connection that fell silent in the warm-up would else be missed by nobody.
-                self.desk.sheet.messages.sent += 1;
+                self.desk.interval.messages.sent += 1;
                 let since = Message {
                     submitted: message.submitted.max(measure).min(now),
                     ..*message
                 };
-                self.desk.sheet.missing(since, now, open_loop);
+                self.desk.interval.missing(since, now, open_loop);
             }
         }
     }
@@ -396,8 +396,8 @@ impl Worker<'_> {
                 measured: true,
             };
             if phases.measures(message.planned) {
-                self.desk.sheet.messages.sent += 1;
-                self.desk.sheet.missing(message, self.now, true);
+                self.desk.interval.messages.sent += 1;
+                self.desk.interval.missing(message, self.now, true);
             }
             schedule.advance();
         }

@@ -5,7 +5,7 @@
 //! word of a message differ from every other. Reordered, repeated or foreign bytes are therefore found, and both making
 //! and checking are one addition a word, which compilers turn into vector code.
 
-use crate::load::random::{STEP, mix};
+use crate::random::{STEP, mix};
 
 /// Words made at a time: a cache line of them.
 const WORDS: usize = 8;
@@ -13,7 +13,7 @@ const BLOCK: usize = WORDS * size_of::<u64>();
 
 /// What one connection says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Voice(u64);
+pub struct PayloadStream(u64);
 
 /// The first byte that is not as it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,10 +26,10 @@ pub struct Mismatch {
     pub found: u8,
 }
 
-impl Voice {
-    /// The voice of one connection of a run.
-    pub fn new(seed: u64, connection: u64) -> Voice {
-        Voice(mix(mix(seed) ^ connection))
+impl PayloadStream {
+    /// The payload of one connection of a run.
+    pub fn new(seed: u64, connection: u64) -> PayloadStream {
+        PayloadStream(mix(mix(seed) ^ connection))
     }
 
     /// 64 random bits that belong to message `number`, unrelated to its bytes.
@@ -94,63 +94,63 @@ impl Voice {
 mod tests {
     use super::*;
 
-    fn message(voice: Voice, number: u64, len: usize) -> Vec<u8> {
+    fn message(payload: PayloadStream, number: u64, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
-        voice.fill(number, 0, &mut bytes);
+        payload.fill(number, 0, &mut bytes);
         bytes
     }
 
     #[test]
     fn a_message_made_in_pieces_is_the_message_made_at_once() {
-        let voice = Voice::new(1, 2);
-        let whole = message(voice, 3, 300);
+        let payload = PayloadStream::new(1, 2);
+        let whole = message(payload, 3, 300);
         for cut in 0..=300 {
             let mut pieces = vec![0; 300];
             let (head, tail) = pieces.split_at_mut(cut);
-            voice.fill(3, 0, head);
-            voice.fill(3, cut as u64, tail);
+            payload.fill(3, 0, head);
+            payload.fill(3, cut as u64, tail);
             assert_eq!(pieces, whole, "cut at {cut}");
         }
     }
 
     #[test]
     fn every_single_flipped_bit_is_found_where_it_is() {
-        let voice = Voice::new(1, 2);
-        let mut bytes = message(voice, 3, 100);
+        let payload = PayloadStream::new(1, 2);
+        let mut bytes = message(payload, 3, 100);
         for at in 0..100 {
             for bit in 0..8 {
                 bytes[at] ^= 1 << bit;
-                let mismatch = voice.check(3, 0, &bytes).unwrap_err();
+                let mismatch = payload.check(3, 0, &bytes).unwrap_err();
                 assert_eq!((mismatch.offset, mismatch.found), (at as u64, bytes[at]));
                 bytes[at] ^= 1 << bit;
             }
         }
-        assert_eq!(voice.check(3, 0, &bytes), Ok(()));
+        assert_eq!(payload.check(3, 0, &bytes), Ok(()));
     }
 
     #[test]
     fn bytes_of_another_message_connection_seed_or_position_are_foreign() {
-        let voice = Voice::new(1, 2);
-        let bytes = message(voice, 3, 64);
+        let payload = PayloadStream::new(1, 2);
+        let bytes = message(payload, 3, 64);
         for foreign in [
-            message(voice, 4, 64),
-            message(Voice::new(1, 3), 3, 64),
-            message(Voice::new(2, 2), 3, 64),
+            message(payload, 4, 64),
+            message(PayloadStream::new(1, 3), 3, 64),
+            message(PayloadStream::new(2, 2), 3, 64),
         ] {
-            assert!(voice.check(3, 0, &foreign).is_err());
+            assert!(payload.check(3, 0, &foreign).is_err());
         }
         for shift in 1..64 {
             let mut rotated = bytes.clone();
             rotated.rotate_left(shift);
-            assert!(voice.check(3, 0, &rotated).is_err(), "rotated by {shift}");
+            assert!(payload.check(3, 0, &rotated).is_err(), "rotated by {shift}");
         }
     }
 
     #[test]
     fn offsets_far_into_a_large_message_agree() {
-        let voice = Voice::new(9, 9);
-        let whole = message(voice, 1, 1 << 16);
-        assert_eq!(voice.check(1, 65_001, &whole[65_001..65_100]), Ok(()));
-        assert_eq!(voice.check(1, 0, &[]), Ok(()));
+        let payload = PayloadStream::new(9, 9);
+        let whole = message(payload, 1, 1 << 16);
+        assert_eq!(payload.check(1, 65_001, &whole[65_001..65_100]), Ok(()));
+        assert_eq!(payload.check(1, 0, &[]), Ok(()));
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::clock::Nanos;
-use crate::load::payload::{Mismatch, Voice};
+use crate::load::payload::{Mismatch, PayloadStream};
 use crate::load::sizes::Sizes;
 
 /// One message on its way.
@@ -53,7 +53,7 @@ pub struct Manner {
 /// One connection.
 #[derive(Debug)]
 pub struct Pinger {
-    voice: Voice,
+    payload: PayloadStream,
     /// Asked for and not answered, oldest first.
     open: VecDeque<Message>,
     /// Number of the oldest open message, and how much of it has come back.
@@ -68,9 +68,9 @@ pub struct Pinger {
 
 impl Pinger {
     /// A connection of which the first `told` messages are history.
-    pub fn new(voice: Voice, told: u64) -> Pinger {
+    pub fn new(payload: PayloadStream, told: u64) -> Pinger {
         Pinger {
-            voice,
+            payload,
             open: VecDeque::with_capacity(1),
             answered: told,
             returned: 0,
@@ -107,9 +107,10 @@ impl Pinger {
         self.sending = true;
         let mut written = 0;
         while written < out.len() && self.may_begin(manner) {
-            let size = manner.sizes.of(self.voice.draw(self.begun));
+            let size = manner.sizes.of(self.payload.draw(self.begun));
             let len = (out.len() - written).min((size - self.gone) as usize);
-            self.voice.fill(self.begun, self.gone, &mut out[written..written + len]);
+            self.payload
+                .fill(self.begun, self.gone, &mut out[written..written + len]);
             if self.gone == 0 {
                 self.open[(self.begun - self.answered) as usize].submitted = now;
             }
@@ -136,7 +137,7 @@ impl Pinger {
         mut answer: impl FnMut(Message),
     ) -> Result<(), Wrong> {
         while !bytes.is_empty() {
-            let size = manner.sizes.of(self.voice.draw(self.answered));
+            let size = manner.sizes.of(self.payload.draw(self.answered));
             let sent = if self.answered < self.begun { size } else { self.gone };
             let len = bytes.len().min((sent - self.returned) as usize);
             if len == 0 {
@@ -146,7 +147,7 @@ impl Pinger {
                 });
             }
             if manner.verify {
-                self.voice
+                self.payload
                     .check(self.answered, self.returned, &bytes[..len])
                     .map_err(|mismatch| Wrong::Byte {
                         message: self.answered,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::clock::{self, Nanos};
 use crate::error::{Error, Result};
 use crate::load::Plan;
-use crate::load::payload::Voice;
+use crate::load::payload::PayloadStream;
 use crate::sys::socket;
 
 /// What the first message may take, connecting included.
@@ -32,15 +32,15 @@ pub(super) struct Proven {
 /// Errors: [`Error::Target`] that says what came instead.
 pub(super) fn prove(plan: &Plan) -> Result<Proven> {
     let (target, source) = (plan.target_of(0), plan.source_of(0));
-    let voice = Voice::new(plan.seed, 0);
-    let size = plan.manner.sizes.of(voice.draw(0));
+    let payload = PayloadStream::new(plan.seed, 0);
+    let size = plan.manner.sizes.of(payload.draw(0));
     let begin = clock::now();
     let deadline = begin + PATIENCE;
     let stream = socket::dial_within(target, source, &plan.options, Duration::from(PATIENCE))
         .map_err(|cause| Error::Target(format!("cannot connect to {target}: {cause}.{}", advice(&cause))))?;
     let connect = clock::now() - begin;
     let mut expected = vec![0; size as usize];
-    voice.fill(0, 0, &mut expected);
+    payload.fill(0, 0, &mut expected);
     let mut found = Vec::with_capacity(expected.len());
     let ending = thread::scope(|scope| {
         // Written beside the reading: a large message is echoed before it has been sent.

@@ -7,9 +7,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use crate::clock::{self, Nanos};
 use crate::error::Errno;
 use crate::load::Plan;
-use crate::load::outcome::{Loss, Yield};
-use crate::load::payload::Voice;
+use crate::load::payload::PayloadStream;
 use crate::load::pinger::Pinger;
+use crate::load::result::{Loss, WorkerStats};
 use crate::load::worker::{Connection, Stage, Worker};
 use crate::slab::Key;
 use crate::sys::socket;
@@ -115,7 +115,7 @@ impl Ramp {
     }
 
     /// The first bytes of a churning connection's first answer are here.
-    pub(super) fn first_byte(&self, connection: &mut Connection, now: Nanos, found: &mut Yield) {
+    pub(super) fn first_byte(&self, connection: &mut Connection, now: Nanos, found: &mut WorkerStats) {
         let churning = self.churn.is_some() && connection.stage == Stage::Open;
         if churning && connection.begin != Nanos::NEVER {
             found.first_byte.record(now - connection.begin);
@@ -135,7 +135,7 @@ impl Worker<'_> {
 
     fn insert(&mut self, socket: OwnedFd, number: u64, told: u64, stage: Stage) -> Key {
         let plan = &self.shared.plan;
-        let pinger = Pinger::new(Voice::new(plan.seed, number), told);
+        let pinger = Pinger::new(PayloadStream::new(plan.seed, number), told);
         let left = plan.churn.map_or(u64::MAX, |churn| churn.messages);
         let begin = if told > 0 { Nanos::NEVER } else { clock::now() };
         let connection = Connection {
@@ -293,7 +293,7 @@ impl Worker<'_> {
         }
         connection.stage = Stage::Gone;
         // A send or connect that hangs completes with this.
-        socket::hang_up(connection.socket.as_fd());
+        socket::shutdown_both(connection.socket.as_fd());
         match stage {
             Stage::Connecting | Stage::Proving => {
                 self.ramp.under_way -= 1;
@@ -303,8 +303,8 @@ impl Worker<'_> {
                 self.busy -= usize::from(!connection.pinger.is_quiet());
                 let failed = connection.pinger.open().filter(|message| message.measured).count();
                 self.found.answers.push((connection.number, connection.answers));
-                self.desk.sheet.messages.failed += failed as u64;
-                self.desk.sheet.lost += 1;
+                self.desk.interval.messages.failed += failed as u64;
+                self.desk.interval.lost += 1;
                 self.found.lost(loss);
                 if stage == Stage::Open {
                     self.fall_silent(place);
@@ -326,7 +326,7 @@ impl Worker<'_> {
             Close::Fin => {
                 connection.stage = Stage::Closing(now);
                 // The target is gone already: its FIN or RST is on its way to us.
-                let _ = socket::finish(connection.socket.as_fd());
+                let _ = socket::shutdown_write(connection.socket.as_fd());
             }
             Close::Rst => {
                 connection.stage = Stage::Gone;

@@ -4,7 +4,7 @@
 //! (Gil Tene's wrk2): what a slow server delays is the answers, never the plan.
 
 use crate::clock::Nanos;
-use crate::load::random::Random;
+use crate::random::Random;
 
 /// How messages are paced.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use crate::clock::{self, Nanos};
 use crate::error::{Error, Result};
+use crate::histogram::Recorder;
 use crate::load::Plan;
-use crate::load::outcome::{Messages, Yield};
-use crate::load::team::{Baton, Team};
-use crate::record::Recorder;
-use crate::sys::bell::Bell;
+use crate::load::result::{Messages, WorkerStats};
+use crate::load::workers::{SliceControl, Workers};
 use crate::sys::signal::Stop;
 use crate::sys::usage;
+use crate::sys::waker::Waker;
 
 /// How often to look whether all connections are open.
 const GLANCE: Duration = Duration::from_millis(2);
@@ -24,13 +24,13 @@ const GLANCE: Duration = Duration::from_millis(2);
 /// How long a server may take to fall asleep after its last answer, so that all its CPU time has been counted.
 const SETTLE: Duration = Duration::from_millis(1);
 
-/// How much notice workers get of a slice: they sleep until the bell.
+/// How much notice workers get of a slice: they sleep until the waker.
 const NOTICE: Nanos = Nanos(1_000_000);
 
 /// Connections to one server (or several, as one), open until [`Session::close`].
 pub struct Session {
-    team: Team,
-    slices: Receiver<Yield>,
+    team: Workers,
+    slices: Receiver<WorkerStats>,
     /// Processes whose CPU time is counted.
     pids: Vec<i32>,
 }
@@ -45,7 +45,7 @@ pub struct Slice {
     /// See `service`.
     pub response: Recorder,
     /// Everything else.
-    pub found: Yield,
+    pub found: WorkerStats,
     /// CPU time of the server from before the first message to after the last answer, the warm-up included.
     pub server: Option<Nanos>,
 }
@@ -57,12 +57,12 @@ impl Session {
     pub fn open(plan: Plan) -> Result<Session> {
         let connections = u64::from(plan.connections);
         let (sender, slices) = mpsc::channel();
-        let baton = Baton {
-            bell: Bell::new()?,
+        let baton = SliceControl {
+            waker: Waker::new()?,
             slices: sender,
         };
         let mut session = Session {
-            team: Team::gather(plan, &Stop::new()?, Some(baton))?,
+            team: Workers::gather(plan, &Stop::new()?, Some(baton))?,
             slices,
             pids: Vec::new(),
         };
@@ -100,30 +100,30 @@ impl Session {
     pub fn slice(&mut self) -> Result<Slice> {
         let before = self.cpu_times();
         self.begin();
-        let mut found = Yield::default();
+        let mut found = WorkerStats::default();
         for _ in 0..self.team.shared.plan.threads {
             found.merge(&self.next_yield()?);
         }
         thread::sleep(SETTLE);
         let server = used(&before, &self.cpu_times());
-        // Each worker hands its sheet in before its yield.
+        // Each worker hands its interval in before its yield.
         while self.team.ledger.wait(Nanos(0)) && !self.team.ledger.is_whole() {}
-        let sheet = self.team.ledger.next_whole(false);
-        let sheet = sheet.expect("all workers have handed in their sheets");
-        if sheet.lost > 0 {
+        let interval = self.team.ledger.next_whole(false);
+        let interval = interval.expect("all workers have handed in their intervals");
+        if interval.lost > 0 {
             return Err(closed(&found));
         }
         Ok(Slice {
-            messages: sheet.messages,
-            service: sheet.service,
-            response: sheet.response,
+            messages: interval.messages,
+            service: interval.service,
+            response: interval.response,
             found,
             server,
         })
     }
 
     /// Waits for the next worker that has come to the end of the slice.
-    fn next_yield(&mut self) -> Result<Yield> {
+    fn next_yield(&mut self) -> Result<WorkerStats> {
         loop {
             match self.slices.recv_timeout(GLANCE) {
                 Ok(found) => return Ok(found),
@@ -137,7 +137,7 @@ impl Session {
         let shared = &self.team.shared;
         shared.start.store((clock::now() + NOTICE).0, Ordering::Release);
         if let Some(baton) = &shared.baton {
-            baton.bell.ring();
+            baton.waker.wake();
         }
     }
 
@@ -147,7 +147,7 @@ impl Session {
     }
 
     /// Ends all connections. Returns what was found outside of slices: how connecting went.
-    pub fn close(mut self) -> Result<Yield> {
+    pub fn close(mut self) -> Result<WorkerStats> {
         self.team.shared.stop.fire();
         self.team.disband()
     }
@@ -173,7 +173,7 @@ fn used(before: &[Option<Nanos>], after: &[Option<Nanos>]) -> Option<Nanos> {
     spans.reduce(|sum, span| sum + span)
 }
 
-fn closed(found: &Yield) -> Error {
+fn closed(found: &WorkerStats) -> Error {
     let reasons: Vec<_> = found
         .lost
         .iter()

@@ -1,6 +1,6 @@
 //! How large messages are. Drawn from seed, connection and number, so that both cursors of a connection agree.
 
-use crate::load::random::scale;
+use crate::random::scale;
 
 /// A distribution of message sizes, in bytes. None is empty, so every message has an echo.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Sizes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::random::mix;
+    use crate::random::mix;
 
     fn share_of(sizes: &Sizes, wanted: u64) -> f64 {
         (0..100_000).filter(|&draw| sizes.of(mix(draw)) == wanted).count() as f64 / 100_000.0

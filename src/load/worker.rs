@@ -10,21 +10,21 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::clock::{self, Nanos};
 use crate::error::{Errno, Error, Result};
-use crate::load::outcome::{Loss, Yield};
+use crate::load::interval::IntervalWriter;
 use crate::load::pacing::Pacing;
 use crate::load::pinger::{Pinger, Wrong};
 use crate::load::ramp::Ramp;
-use crate::load::sheet::Desk;
-use crate::load::team::Shared;
-use crate::ring::{Chain, Chunk, Completion, Event, Portion, Received, Ring};
+use crate::load::result::{Loss, WorkerStats};
+use crate::load::workers::Shared;
+use crate::ring::{Chain, Chunk, Completion, Event, Received, Ring, SizeClass};
 use crate::slab::{Key, Slab};
 
-/// Keys of the stop and the bell, out of the way of connections.
+/// Keys of the stop and the waker, out of the way of connections.
 const STOP: Key = Key {
     slot: u32::MAX,
     generation: 0,
 };
-const BELL: Key = Key {
+const WAKER: Key = Key {
     slot: u32::MAX - 1,
     generation: 0,
 };
@@ -37,7 +37,7 @@ pub(super) struct Worker<'a> {
     pub(super) connections: Slab<Connection>,
     pub(super) ramp: Ramp,
     pub(super) pacing: Pacing,
-    pub(super) desk: Desk,
+    pub(super) desk: IntervalWriter,
     /// Connections that wait for a buffer to receive into, and for one to send from.
     starved: VecDeque<Key>,
     waiting: VecDeque<Key>,
@@ -46,7 +46,7 @@ pub(super) struct Worker<'a> {
     /// The instant of this turn.
     pub(super) now: Nanos,
     pub(super) stopped: bool,
-    pub(super) found: Yield,
+    pub(super) found: WorkerStats,
 }
 
 pub(super) struct Connection {
@@ -87,7 +87,7 @@ impl<'a> Worker<'a> {
     pub(super) fn new(
         index: usize,
         shared: &'a Shared,
-        desk: Desk,
+        desk: IntervalWriter,
         first: Option<(OwnedFd, Nanos)>,
     ) -> Result<Worker<'a>> {
         let ramp = Ramp::new(&shared.plan, index, first.is_some());
@@ -105,11 +105,11 @@ impl<'a> Worker<'a> {
             busy: 0,
             now: clock::now(),
             stopped: false,
-            found: Yield::default(),
+            found: WorkerStats::default(),
         };
         worker.ring.watch(STOP, shared.stop.as_fd());
         if let Some(baton) = &shared.baton {
-            worker.ring.watch(BELL, baton.bell.as_fd());
+            worker.ring.watch(WAKER, baton.waker.as_fd());
         }
         if let Some((socket, connect)) = first {
             worker.found.connect.record(connect);
@@ -119,7 +119,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Opens, warms up, measures, drains; again for every slice. Errors: wrong data, or a ring that broke.
-    pub(super) fn run(mut self) -> Result<Yield> {
+    pub(super) fn run(mut self) -> Result<WorkerStats> {
         let mut completions = Vec::new();
         self.widen();
         loop {
@@ -142,7 +142,7 @@ impl<'a> Worker<'a> {
         let Completion { key, more, event } = completion;
         if matches!(event, Event::Woken) {
             self.stopped |= key == STOP;
-            return Ok(()); // The bell only wakes.
+            return Ok(()); // The waker only wakes.
         }
         if !more && let Some(connection) = self.connections.get_mut(key) {
             connection.in_flight -= 1;
@@ -179,14 +179,14 @@ impl<'a> Worker<'a> {
             return Ok(());
         }
         let (now, open_loop) = (self.now, self.shared.plan.pace.is_open());
-        let sheet = &mut self.desk.sheet;
+        let interval = &mut self.desk.interval;
         let (mut answers, mut counted) = (0, 0);
         let manner = &self.shared.plan.manner;
         let checked = connection.pinger.received(manner, self.ring.bytes(chunk), |message| {
             answers += 1;
             if message.measured {
                 counted += 1;
-                sheet.answered(message, now, open_loop);
+                interval.answered(message, now, open_loop);
             }
         });
         connection.answers += counted;
@@ -235,7 +235,7 @@ impl<'a> Worker<'a> {
             return;
         }
         let measured = self.pacing.measures(planned);
-        self.desk.sheet.messages.sent += u64::from(measured);
+        self.desk.interval.messages.sent += u64::from(measured);
         self.busy += usize::from(connection.pinger.is_quiet());
         connection.pinger.ask(planned, measured);
         self.send(key);
@@ -283,18 +283,18 @@ impl<'a> Worker<'a> {
         };
         if connection.stage != Stage::Gone {
             connection.in_flight += 1;
-            self.ring.receive(key, connection.socket.as_fd(), Portion::Small);
+            self.ring.receive(key, connection.socket.as_fd(), SizeClass::Small);
         }
     }
 
     /// True while those that wait for a buffer can be served, though nothing completes.
     pub(super) fn must_feed(&self) -> bool {
-        !self.starved.is_empty() && self.ring.offered(Portion::Small) > 0
+        !self.starved.is_empty() && self.ring.offered(SizeClass::Small) > 0
     }
 
     /// Serves those that wait for a buffer, in order.
     fn feed(&mut self) {
-        for _ in 0..self.starved.len().min(self.ring.offered(Portion::Small)) {
+        for _ in 0..self.starved.len().min(self.ring.offered(SizeClass::Small)) {
             if let Some(key) = self.starved.pop_front() {
                 self.receive(key);
             }

@@ -189,7 +189,7 @@ impl Assertion {
     pub fn judge(&self, look: impl FnOnce(Metric) -> Result<Estimate, String>) -> Judgement {
         let (truth, seen) = match look(self.metric) {
             Ok(estimate) => (self.truth(&estimate), shown_estimate(self.metric, &estimate)),
-            Err(why) => (Truth::Undecided, why),
+            Err(why) => (AssertionResult::Undecided, why),
         };
         let assertion = self.to_string();
         Judgement {
@@ -199,7 +199,7 @@ impl Assertion {
         }
     }
 
-    fn truth(&self, estimate: &Estimate) -> Truth {
+    fn truth(&self, estimate: &Estimate) -> AssertionResult {
         let Estimate { low, high, .. } = *estimate;
         let bound = self.bound;
         let (always, never) = match self.op {
@@ -209,9 +209,9 @@ impl Assertion {
             Op::AtLeast => (low >= bound, high < bound),
         };
         match (always, never) {
-            (true, _) => Truth::True,
-            (_, true) => Truth::False,
-            _ => Truth::Undecided,
+            (true, _) => AssertionResult::True,
+            (_, true) => AssertionResult::False,
+            _ => AssertionResult::Undecided,
         }
     }
 }
@@ -237,7 +237,7 @@ impl Estimate {
         }
     }
 
-    /// A latency, between the two ends that [`crate::record::Recorder::interval`] gives; `NEVER` is infinite.
+    /// A latency, between the two ends that [`crate::histogram::Recorder::interval`] gives; `NEVER` is infinite.
     pub fn latency(value: Nanos, low: Nanos, high: Nanos) -> Estimate {
         let high = match high {
             Nanos::NEVER => f64::INFINITY,
@@ -254,7 +254,7 @@ impl Estimate {
 /// Whether an assertion holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Truth {
+pub enum AssertionResult {
     /// Everywhere in the interval.
     True,
     /// Nowhere in the interval.
@@ -269,7 +269,7 @@ pub struct Judgement {
     /// What was asserted, `p99 < 2ms`.
     pub assertion: String,
     /// Whether it holds.
-    pub truth: Truth,
+    pub truth: AssertionResult,
     /// All of it in a line: `p99 < 2ms: true (1.21 ms, 95 % interval 1.19 ms to 1.24 ms)`.
     pub what: String,
 }
@@ -277,9 +277,9 @@ pub struct Judgement {
 /// The exit code that these ask for: 1 if any is false, else 3 if any is undecided, else 0. None at all is 0.
 pub fn exit_code(judgements: &[Judgement]) -> u8 {
     let any = |truth| judgements.iter().any(|judgement| judgement.truth == truth);
-    if any(Truth::False) {
+    if any(AssertionResult::False) {
         1
-    } else if any(Truth::Undecided) {
+    } else if any(AssertionResult::Undecided) {
         3
     } else {
         0
@@ -328,12 +328,12 @@ impl Display for Metric {
     }
 }
 
-impl Display for Truth {
+impl Display for AssertionResult {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Truth::True => "true",
-            Truth::False => "false",
-            Truth::Undecided => "undecided",
+            AssertionResult::True => "true",
+            AssertionResult::False => "false",
+            AssertionResult::Undecided => "undecided",
         })
     }
 }

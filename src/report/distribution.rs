@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::clock::Nanos;
-use crate::record::{Blocks, Figure, Interval, Method, Reading, Recorder, needs};
+use crate::histogram::{BlockSeries, Interval, Method, Percentile, Recorder, Value};
+use crate::stats::order_statistics::needs;
 
 /// The percentiles that a report shows: name in JSON, share.
 const PERCENTILES: [(&str, f64); 5] = [
@@ -61,7 +62,7 @@ impl From<Interval> for Bounds {
     fn from(interval: Interval) -> Bounds {
         let method = match interval.method {
             Method::OrderStatistics => "order-statistics",
-            Method::Blocks { .. } => "blocks",
+            Method::BlockSeries { .. } => "blocks",
             Method::Untested => "untested",
         };
         let high = Some(interval.high.0).filter(|_| interval.high != Nanos::NEVER);
@@ -77,7 +78,7 @@ impl Distribution {
     /// Without intervals.
     pub fn of(recorder: &Recorder) -> Distribution {
         let mut lower_bounds = Vec::new();
-        let mut figure = |name, figure: Option<Figure>| {
+        let mut figure = |name, figure: Option<Value>| {
             let figure = figure?;
             if figure.lower_bound_only {
                 lower_bounds.push(name);
@@ -85,8 +86,8 @@ impl Distribution {
             Some(figure.value.0)
         };
         let [p50, p90, p99, p99_9, p99_99] = PERCENTILES.map(|(_, share)| match recorder.quantile(share) {
-            Reading::Known(figure) => Some(figure),
-            Reading::NotEnough { .. } => None,
+            Percentile::Known(figure) => Some(figure),
+            Percentile::NotEnough { .. } => None,
         });
         Distribution {
             count: recorder.count(),
@@ -105,7 +106,7 @@ impl Distribution {
     }
 
     /// With the intervals that its seconds allow.
-    pub fn with_intervals(recorder: &Recorder, blocks: &Blocks) -> Distribution {
+    pub fn with_intervals(recorder: &Recorder, blocks: &BlockSeries) -> Distribution {
         let interval = |(name, share)| Some((name, Bounds::from(blocks.interval(recorder, share)?)));
         Distribution {
             intervals: PERCENTILES.into_iter().filter_map(interval).collect(),

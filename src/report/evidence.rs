@@ -6,12 +6,12 @@ use super::distribution::{Distribution, Row};
 use super::facts::ratio;
 use super::verdict::Evidence;
 use crate::clock::Nanos;
-use crate::load::Outcome;
-use crate::record::needs;
+use crate::load::RunResult;
+use crate::stats::order_statistics::needs;
 use crate::units::show_count;
 
 impl Report {
-    pub(super) fn evidence(&self, outcome: &Outcome) -> Evidence {
+    pub(super) fn evidence(&self, outcome: &RunResult) -> Evidence {
         let elapsed = Nanos(self.elapsed_ns).as_secs();
         let p99 = |distribution: &Distribution| distribution.p99.or(distribution.max).map(Nanos);
         let cpus = self.environment.machine.cpus.unwrap_or(1) as f64;

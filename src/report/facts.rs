@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::clock::Nanos;
-use crate::load::outcome::{self, Loss};
+use crate::load::result::{self, Loss};
 use crate::load::schedule::{Arrivals, Pace};
 use crate::load::sizes::Sizes;
-use crate::load::{Close, Outcome, Plan};
+use crate::load::{Close, Plan, RunResult};
 use crate::sys::machine::Machine;
 use crate::sys::netstat::Netstat;
 
@@ -38,7 +38,7 @@ impl Environment {
 
 /// The plan as it was carried out.
 #[derive(Debug, Clone, Serialize)]
-pub struct PlanFacts {
+pub struct PlanSummary {
     /// The servers' addresses; connections took them in turn.
     pub targets: Vec<String>,
     /// How many of our addresses connections took in turn; 0: the kernel chose.
@@ -81,9 +81,9 @@ pub struct PlanFacts {
     pub seed: u64,
 }
 
-impl PlanFacts {
+impl PlanSummary {
     /// The plan, to be read.
-    pub fn of(plan: &Plan) -> PlanFacts {
+    pub fn of(plan: &Plan) -> PlanSummary {
         let (rate, arrivals, think) = match plan.pace {
             Pace::Closed { think } => (None, None, think),
             Pace::Open {
@@ -95,7 +95,7 @@ impl PlanFacts {
                 arrivals: Arrivals::Constant,
             } => (Some((rate.from, rate.to)), Some("constant"), Nanos(0)),
         };
-        PlanFacts {
+        PlanSummary {
             targets: plan.targets.iter().map(ToString::to_string).collect(),
             sources: plan.sources.len() as u64,
             mode: if plan.pace.is_open() { "open" } else { "closed" },
@@ -145,7 +145,7 @@ pub struct Connections {
 }
 
 impl Connections {
-    pub(super) fn of(outcome: &Outcome) -> Connections {
+    pub(super) fn of(outcome: &RunResult) -> Connections {
         let found = &outcome.found;
         let named =
             |losses: &BTreeMap<Loss, u64>| losses.iter().map(|(loss, count)| (loss.to_string(), *count)).collect();
@@ -178,14 +178,14 @@ pub struct Messages {
     pub missing: u64,
 }
 
-impl From<outcome::Messages> for Messages {
+impl From<result::Messages> for Messages {
     fn from(
-        outcome::Messages {
+        result::Messages {
             sent,
             ok,
             failed,
             missing,
-        }: outcome::Messages,
+        }: result::Messages,
     ) -> Messages {
         Messages {
             sent,
@@ -217,7 +217,7 @@ pub struct Slow {
 
 impl Fairness {
     /// None for fewer than two connections, for connections that were replaced, and where nothing was answered.
-    pub(super) fn of(outcome: &Outcome) -> Option<Fairness> {
+    pub(super) fn of(outcome: &RunResult) -> Option<Fairness> {
         let answers = &outcome.found.answers;
         let sum: f64 = answers.iter().map(|&(_, count)| count as f64).sum();
         let squares: f64 = answers.iter().map(|&(_, count)| (count as f64).powi(2)).sum();
@@ -255,7 +255,7 @@ pub struct Server {
 }
 
 impl Server {
-    pub(super) fn of(outcome: &Outcome, elapsed: Nanos) -> Option<Server> {
+    pub(super) fn of(outcome: &RunResult, elapsed: Nanos) -> Option<Server> {
         let server = outcome.server.as_ref()?;
         let open = u64::from(outcome.plan.connections).min(outcome.found.opened).max(1);
         Some(Server {
@@ -283,7 +283,7 @@ pub struct Generator {
 }
 
 impl Generator {
-    pub(super) fn of(outcome: &Outcome, elapsed: Nanos) -> Generator {
+    pub(super) fn of(outcome: &RunResult, elapsed: Nanos) -> Generator {
         let found = &outcome.found;
         Generator {
             cpu_ns_per_message: per_message(found.cpu_total, found.returned),
@@ -306,7 +306,7 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    pub(super) fn of(outcome: &Outcome) -> Surroundings {
+    pub(super) fn of(outcome: &RunResult) -> Surroundings {
         let surroundings = &outcome.surroundings;
         Surroundings {
             steal_ns: surroundings.steal.map(|span| span.0),

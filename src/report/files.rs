@@ -11,9 +11,9 @@ use std::time::SystemTime;
 use super::Report;
 use super::seconds::Second;
 use crate::error::{Error, Result};
-use crate::load::sheet::Sheet;
-use crate::load::{Outcome, Plan, Watch};
-use crate::record::{Hlog, hgrm};
+use crate::histogram::{Hlog, hgrm};
+use crate::load::interval::Interval;
+use crate::load::{Observer, Plan, RunResult};
 
 /// The name that means standard output.
 const STDOUT: &str = "-";
@@ -119,7 +119,7 @@ impl Files {
     }
 
     /// Writes what belongs at the end, and moves all files to their places.
-    pub fn finish(mut self, outcome: &Outcome, report: &Report) -> Result<()> {
+    pub fn finish(mut self, outcome: &RunResult, report: &Report) -> Result<()> {
         let written = match self.failure.take() {
             Some(failure) => Err(failure),
             None => self.write_ends(outcome, report),
@@ -127,7 +127,7 @@ impl Files {
         written.map_err(cannot_write)
     }
 
-    fn write_ends(self, outcome: &Outcome, report: &Report) -> io::Result<()> {
+    fn write_ends(self, outcome: &RunResult, report: &Report) -> io::Result<()> {
         const PARTIAL: &str = "PARTIAL: interrupted before its time was over";
         let partial = |line: String| if report.partial { line } else { String::new() };
         if let Some(hlog) = self.hlog {
@@ -153,14 +153,14 @@ impl Files {
         Ok(())
     }
 
-    fn write_second(&mut self, sheet: &Sheet) -> io::Result<()> {
+    fn write_second(&mut self, interval: &Interval) -> io::Result<()> {
         if let Some(hlog) = &mut self.hlog {
-            hlog.interval("service", sheet.from, sheet.to, &sheet.service)?;
+            hlog.interval("service", interval.from, interval.to, &interval.service)?;
             if self.open_loop {
-                hlog.interval("response", sheet.from, sheet.to, &sheet.response)?;
+                hlog.interval("response", interval.from, interval.to, &interval.response)?;
             }
         }
-        let second = Second::of(sheet);
+        let second = Second::of(interval);
         if let Some(jsonl) = &mut self.jsonl {
             jsonl.write_all(second.json().as_bytes())?;
             jsonl.flush()?; // Somebody may be following it.
@@ -172,10 +172,10 @@ impl Files {
     }
 }
 
-impl Watch for Files {
-    fn second(&mut self, sheet: &Sheet) {
+impl Observer for Files {
+    fn second(&mut self, interval: &Interval) {
         if self.failure.is_none() {
-            self.failure = self.write_second(sheet).err();
+            self.failure = self.write_second(interval).err();
         }
     }
 }

@@ -5,24 +5,22 @@
 //! them; `comparison` sets servers side by side; `seconds` and `files` are for those who want more than one report.
 
 pub mod assertion;
-pub mod comparison;
 mod distribution;
 mod evidence;
-mod facts;
+pub(crate) mod facts;
 pub mod files;
-pub mod search;
 pub mod seconds;
-mod text;
+pub(crate) mod text;
 pub mod verdict;
 
 use serde::Serialize;
 
-use crate::load::Outcome;
+use crate::load::RunResult;
 use crate::sys::machine::Machine;
 use assertion::{Assertion, Judgement};
 pub use distribution::{Bounds, Distribution};
 use facts::ratio;
-pub use facts::{Connections, Environment, Fairness, Generator, Messages, PlanFacts, Server, Slow, Surroundings};
+pub use facts::{Connections, Environment, Fairness, Generator, Messages, PlanSummary, Server, Slow, Surroundings};
 use verdict::Verdict;
 
 /// The version of the report's shape. A change that breaks readers gets a new number.
@@ -45,7 +43,7 @@ pub struct Report {
     /// Where it ran, and with which build.
     pub environment: Environment,
     /// What was asked for.
-    pub plan: PlanFacts,
+    pub plan: PlanSummary,
     /// How the connections fared.
     pub connections: Connections,
     /// How long connecting took.
@@ -92,7 +90,7 @@ pub struct Latencies {
 
 impl Report {
     /// Draws up the report of a run on this machine.
-    pub fn of(outcome: &Outcome, machine: Machine, assertions: &[Assertion]) -> Report {
+    pub fn of(outcome: &RunResult, machine: Machine, assertions: &[Assertion]) -> Report {
         let found = &outcome.found;
         let elapsed = found.end - found.begin;
         let open_loop = outcome.plan.pace.is_open();
@@ -102,7 +100,7 @@ impl Report {
             verdict: Verdict::none(),
             assertions: Vec::new(),
             environment: Environment::of(machine),
-            plan: PlanFacts::of(&outcome.plan),
+            plan: PlanSummary::of(&outcome.plan),
             connections: Connections::of(outcome),
             connect_ns: Distribution::of(&found.connect),
             first_byte_ns: Distribution::unless_empty(&found.first_byte),

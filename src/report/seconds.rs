@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::load::sheet::Sheet;
-use crate::record::{Reading, Recorder};
+use crate::histogram::{Percentile, Recorder};
+use crate::load::interval::Interval;
 
 /// One second, all workers together. Percentiles are `None` below the samples they need.
 #[derive(Debug, Clone, Serialize)]
@@ -45,25 +45,25 @@ impl Second {
     pub const CSV_HEAD: &str = "second,from_ns,to_ns,sent,ok,failed,missing,lost,rate_per_s,\
         service_p50_ns,service_p99_ns,service_max_ns,response_p50_ns,response_p99_ns,response_max_ns\n";
 
-    /// The second of a sheet.
-    pub fn of(sheet: &Sheet) -> Second {
-        let Sheet {
+    /// The second of a interval.
+    pub fn of(interval: &Interval) -> Second {
+        let Interval {
             service,
             response,
             messages,
             ..
-        } = sheet;
-        let seconds = (sheet.to - sheet.from).as_secs();
+        } = interval;
+        let seconds = (interval.to - interval.from).as_secs();
         let max = |recorder: &Recorder| recorder.max().map(|figure| figure.value.0);
         Second {
-            second: sheet.second,
-            from_ns: sheet.from.0,
-            to_ns: sheet.to.0,
+            second: interval.second,
+            from_ns: interval.from.0,
+            to_ns: interval.to.0,
             sent: messages.sent,
             ok: messages.ok,
             failed: messages.failed,
             missing: messages.missing,
-            lost: sheet.lost,
+            lost: interval.lost,
             rate_per_s: super::ratio(messages.ok as f64, seconds),
             service_p50_ns: quantile(service, 0.5),
             service_p99_ns: quantile(service, 0.99),
@@ -114,8 +114,8 @@ impl Second {
 
 fn quantile(recorder: &Recorder, share: f64) -> Option<u64> {
     match recorder.quantile(share) {
-        Reading::Known(figure) => Some(figure.value.0),
-        Reading::NotEnough { .. } => None,
+        Percentile::Known(figure) => Some(figure.value.0),
+        Percentile::NotEnough { .. } => None,
     }
 }
 
@@ -123,12 +123,12 @@ fn quantile(recorder: &Recorder, share: f64) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::clock::Nanos;
-    use crate::load::outcome::Messages;
+    use crate::load::result::Messages;
 
     fn second() -> Second {
         let mut service = Recorder::new();
         (1..=1000).for_each(|ns| service.record(Nanos(ns)));
-        Second::of(&Sheet {
+        Second::of(&Interval {
             second: 3,
             from: Nanos(3_000_000_000),
             to: Nanos(4_000_000_000),

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::distribution::{Distribution, Row};
-use super::facts::{Connections, Fairness, PlanFacts};
+use super::facts::{Connections, Fairness, PlanSummary};
 use super::{Bounds, Report};
 use crate::clock::Nanos;
 use crate::units::{show_count, show_duration, show_rate, show_size};
@@ -244,7 +244,7 @@ fn interval(bounds: Option<Bounds>) -> String {
 }
 
 /// What a load is like, however long it lasts: `50 connections, 64 B, closed loop, 1 thread`.
-pub(super) fn what_load(connections: u64, plan: &PlanFacts) -> String {
+pub(crate) fn what_load(connections: u64, plan: &PlanSummary) -> String {
     let mut parts = vec![
         many(connections, "connection"),
         sizes(plan),
@@ -261,7 +261,7 @@ pub(super) fn what_load(connections: u64, plan: &PlanFacts) -> String {
     parts.join(", ")
 }
 
-fn sizes(plan: &PlanFacts) -> String {
+fn sizes(plan: &PlanSummary) -> String {
     let max = show_size(plan.size_bytes_max);
     match plan.sizes {
         "fixed" => max,
@@ -272,7 +272,7 @@ fn sizes(plan: &PlanFacts) -> String {
     }
 }
 
-fn pace(plan: &PlanFacts) -> String {
+fn pace(plan: &PlanSummary) -> String {
     match plan.rate_per_s {
         Some((from, to)) => {
             let rate = if from == to {

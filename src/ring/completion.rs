@@ -40,7 +40,7 @@ pub enum Event {
     },
     /// A connect has ended.
     Connected(Result<(), Errno>),
-    /// A cancel has been looked at; what it aimed at completes on its own.
+    /// A cancel has been polled at; what it aimed at completes on its own.
     Cancelled,
     /// A watched descriptor became readable.
     Woken,

@@ -15,7 +15,7 @@ use super::memory::Memory;
 
 /// How a group is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Cut {
+pub(super) struct GroupLayout {
     /// The number of its first buffer. Numbers are of the whole pool.
     pub(super) first: u16,
     /// Buffers that circulate while no peer is slow. 1 to `total`.
@@ -46,7 +46,7 @@ pub(super) struct Group {
 impl Group {
     /// Maps the buffers and lets the kernel know them as group `id`.
     /// Errors: as io_uring_register_buf_ring(3), mmap(2).
-    pub(super) fn register(submitter: &Submitter<'_>, id: u16, plan: Cut) -> io::Result<Group> {
+    pub(super) fn register(submitter: &Submitter<'_>, id: u16, plan: GroupLayout) -> io::Result<Group> {
         assert!((1..=plan.total).contains(&plan.hot) && plan.total <= 1 << 15 && plan.size > 0);
         let slots = plan.total.next_power_of_two();
         let mut group = Group {

@@ -32,7 +32,7 @@ use io_uring::{IoUring, cqueue, opcode};
 pub(crate) use chain::fake;
 pub use chain::{Chain, Chunk, Links};
 pub use completion::{Completion, Event, Received};
-pub use pool::{Buffers, Large, Portion};
+pub use pool::{Buffers, Large, SizeClass};
 pub use setup::{Mode, Queues};
 pub use spin::Spin;
 
@@ -42,7 +42,7 @@ use crate::slab::Key;
 use completion::Raw;
 use pool::Pool;
 use scratch::Scratch;
-use spin::Luck;
+use spin::SpinHistory;
 use token::{Op, Token};
 
 /// How long the first completion of a ring may take, and its last ones when it is dropped.
@@ -64,7 +64,7 @@ pub struct Ring {
     broken: Option<Errno>,
     mode: Mode,
     spin: Spin,
-    luck: Luck,
+    history: SpinHistory,
     /// True while the kernel takes deadlines instead of spans; found out at the first wait.
     absolute: bool,
     /// CLOCK_MONOTONIC at zero of our clock.
@@ -104,7 +104,7 @@ impl Ring {
             broken: None,
             mode,
             spin: Spin::Never,
-            luck: Luck::default(),
+            history: SpinHistory::default(),
             absolute: true,
             epoch: monotonic() - clock::now(),
             counts: Counts::default(),
@@ -144,15 +144,15 @@ impl Ring {
     }
 
     /// Receives into small pool buffers until the end, an error, or a cancel ([`Event::Received`]).
-    pub fn receive(&mut self, key: Key, socket: BorrowedFd<'_>, portion: Portion) {
-        let entry = opcode::RecvMulti::new(fd(socket), portion.group());
+    pub fn receive(&mut self, key: Key, socket: BorrowedFd<'_>, class: SizeClass) {
+        let entry = opcode::RecvMulti::new(fd(socket), class.group());
         self.push(entry.build(), Op::Receive, key);
     }
 
     /// Receives into one pool buffer, once ([`Event::Received`]).
-    pub fn receive_once(&mut self, key: Key, socket: BorrowedFd<'_>, portion: Portion) {
+    pub fn receive_once(&mut self, key: Key, socket: BorrowedFd<'_>, class: SizeClass) {
         let entry = opcode::Recv::new(fd(socket), std::ptr::null_mut(), 0);
-        let entry = entry.buf_group(portion.group());
+        let entry = entry.buf_group(class.group());
         let entry = entry.build().flags(Flags::BUFFER_SELECT);
         self.push(entry, Op::Receive, key);
     }
@@ -255,18 +255,18 @@ impl Ring {
     }
 
     /// How many buffers the kernel may still fill.
-    pub fn offered(&self, portion: Portion) -> usize {
-        self.pool.offered(portion)
+    pub fn offered(&self, class: SizeClass) -> usize {
+        self.pool.offered(class)
     }
 
     /// How many chunks exist: zero when every buffer has come home.
-    pub fn lent(&self, portion: Portion) -> usize {
-        self.pool.lent(portion)
+    pub fn lent(&self, class: SizeClass) -> usize {
+        self.pool.lent(class)
     }
 
     /// From which buffers a chunk is.
-    pub fn portion(&self, chunk: &Chunk) -> Portion {
-        self.pool.portion(chunk.buffer)
+    pub fn class(&self, chunk: &Chunk) -> SizeClass {
+        self.pool.class(chunk.buffer)
     }
 
     /// Submits what was pushed, waits for at least one completion (not beyond `until`), and moves all that
@@ -283,13 +283,13 @@ impl Ring {
         if let Some(errno) = self.broken {
             return Err(Error::Bug(format!("the io_uring of this worker broke: {errno}")));
         }
-        self.luck.turned(self.ready.len());
+        self.history.turned(self.ready.len());
         let mut ready = std::mem::take(&mut self.ready);
         let mut fresh = 0;
         for entry in ready.drain(..) {
             let completion = self.decode(&entry);
             if let Event::Received(Received::Data(chunk)) = &completion.event {
-                fresh += usize::from(self.portion(chunk) == Portion::Small);
+                fresh += usize::from(self.class(chunk) == SizeClass::Small);
             }
             out.push(completion);
         }
@@ -360,7 +360,7 @@ impl Ring {
         let (ours, mut theirs) = UnixStream::pair()?;
         theirs.write_all(b"?")?;
         drop(theirs);
-        self.receive(Key { slot: 0, generation: 0 }, ours.as_fd(), Portion::Small);
+        self.receive(Key { slot: 0, generation: 0 }, ours.as_fd(), SizeClass::Small);
         let deadline = clock::now() + PATIENCE;
         let (mut bytes, mut completions) = (0, Vec::new());
         while clock::now() < deadline {
@@ -373,7 +373,7 @@ impl Ring {
                     }
                     Event::Received(Received::End) if bytes == 1 => return Ok(()),
                     Event::Received(Received::Starved) => {
-                        self.receive(completion.key, ours.as_fd(), Portion::Small);
+                        self.receive(completion.key, ours.as_fd(), SizeClass::Small);
                     }
                     Event::Received(Received::Failed(errno)) => {
                         return Err(io::Error::from_raw_os_error(errno.0));

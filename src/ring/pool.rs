@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::Submitter;
 
 use super::chain::{Chunk, Links};
-use super::group::{Cut, Group};
+use super::group::{Group, GroupLayout};
 
 /// How a pool is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,19 +36,19 @@ pub struct Large {
 
 /// From which buffers a receive takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Portion {
+pub enum SizeClass {
     /// For messages.
     Small,
     /// For streams.
     Large,
 }
 
-impl Portion {
+impl SizeClass {
     /// The buffer group of this number in the kernel.
     pub(super) fn group(self) -> u16 {
         match self {
-            Portion::Small => 0,
-            Portion::Large => 1,
+            SizeClass::Small => 0,
+            SizeClass::Large => 1,
         }
     }
 }
@@ -66,23 +66,23 @@ impl Pool {
     /// Maps the buffers and lets the kernel know them. Errors: as io_uring_register_buf_ring(3), mmap(2).
     pub(super) fn register(submitter: &Submitter<'_>, plan: Buffers) -> io::Result<Pool> {
         static RINGS: AtomicU16 = AtomicU16::new(0);
-        let small = Cut {
+        let small = GroupLayout {
             first: 0,
             hot: plan.hot,
             total: plan.total,
             size: plan.size,
         };
-        let large = plan.large.map(|large| Cut {
+        let large = plan.large.map(|large| GroupLayout {
             first: plan.total,
             hot: large.count,
             total: large.count,
             size: large.size,
         });
         let buffers = plan.total as usize + large.map_or(0, |cut| cut.total as usize);
-        let register = |portion: Portion, cut| Group::register(submitter, portion.group(), cut);
+        let register = |class: SizeClass, cut| Group::register(submitter, class.group(), cut);
         Ok(Pool {
-            small: register(Portion::Small, small)?,
-            large: large.map(|cut| register(Portion::Large, cut)).transpose()?,
+            small: register(SizeClass::Small, small)?,
+            large: large.map(|cut| register(SizeClass::Large, cut)).transpose()?,
             border: plan.total,
             links: Links::new(buffers, RINGS.fetch_add(1, Ordering::Relaxed)),
         })
@@ -154,40 +154,40 @@ impl Pool {
     }
 
     /// How many buffers the kernel may still fill.
-    pub(super) fn offered(&self, portion: Portion) -> usize {
-        match portion {
-            Portion::Small => self.small.offered(),
-            Portion::Large => self.large.as_ref().map_or(0, Group::offered),
+    pub(super) fn offered(&self, class: SizeClass) -> usize {
+        match class {
+            SizeClass::Small => self.small.offered(),
+            SizeClass::Large => self.large.as_ref().map_or(0, Group::offered),
         }
     }
 
     /// How many chunks exist.
-    pub(super) fn lent(&self, portion: Portion) -> usize {
-        match portion {
-            Portion::Small => self.small.lent(),
-            Portion::Large => self.large.as_ref().map_or(0, Group::lent),
+    pub(super) fn lent(&self, class: SizeClass) -> usize {
+        match class {
+            SizeClass::Small => self.small.lent(),
+            SizeClass::Large => self.large.as_ref().map_or(0, Group::lent),
         }
     }
 
     /// From which group a buffer is.
-    pub(super) fn portion(&self, buffer: u16) -> Portion {
+    pub(super) fn class(&self, buffer: u16) -> SizeClass {
         if buffer < self.border {
-            Portion::Small
+            SizeClass::Small
         } else {
-            Portion::Large
+            SizeClass::Large
         }
     }
 
     fn home(&self, buffer: u16) -> &Group {
-        match (&self.large, self.portion(buffer)) {
-            (Some(large), Portion::Large) => large,
+        match (&self.large, self.class(buffer)) {
+            (Some(large), SizeClass::Large) => large,
             _ => &self.small,
         }
     }
 
     fn home_mut(&mut self, buffer: u16) -> &mut Group {
-        match (self.portion(buffer), &mut self.large) {
-            (Portion::Large, Some(large)) => large,
+        match (self.class(buffer), &mut self.large) {
+            (SizeClass::Large, Some(large)) => large,
             _ => &mut self.small,
         }
     }

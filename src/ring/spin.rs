@@ -20,12 +20,12 @@ pub enum Spin {
     Always(Nanos),
     /// Look for this long while that finds something and few are served: after each look in vain, twice as many waits
     /// are slept through. On an idle ring it looks once; on one that shares its CPU with its peer, next to never.
-    WhilePaying(Nanos),
+    Adaptive(Nanos),
 }
 
 /// What looking has brought so far.
 #[derive(Debug, Default)]
-pub(super) struct Luck {
+pub(super) struct SpinHistory {
     /// Completions of the last turn.
     last: usize,
     /// Waits to sleep through, and how many it was last time.
@@ -33,7 +33,7 @@ pub(super) struct Luck {
     misses: u32,
 }
 
-impl Luck {
+impl SpinHistory {
     /// A turn has brought so many completions.
     pub(super) fn turned(&mut self, completions: usize) {
         self.last = completions;
@@ -50,7 +50,7 @@ impl Luck {
     }
 
     /// A look has found something, or has not.
-    pub(super) fn looked(&mut self, found: bool) {
+    pub(super) fn polled(&mut self, found: bool) {
         self.misses = if found { 0 } else { (self.misses * 2 + 1).min(MISSES) };
         self.skip = self.misses;
     }
@@ -60,13 +60,13 @@ impl Luck {
 mod tests {
     use super::*;
 
-    /// How many of so many waits are looked at, if none of them finds anything.
-    fn looks_in_vain(luck: &mut Luck, waits: usize) -> usize {
+    /// How many of so many waits are polled at, if none of them finds anything.
+    fn looks_in_vain(history: &mut SpinHistory, waits: usize) -> usize {
         (0..waits)
             .filter(|_| {
-                let looks = luck.is_worth_it();
+                let looks = history.is_worth_it();
                 if looks {
-                    luck.looked(false);
+                    history.polled(false);
                 }
                 looks
             })
@@ -75,28 +75,28 @@ mod tests {
 
     #[test]
     fn looking_in_vain_becomes_rare() {
-        let mut luck = Luck::default();
-        assert!(luck.is_worth_it());
-        luck.looked(false);
-        let looks = looks_in_vain(&mut luck, 100_000);
+        let mut history = SpinHistory::default();
+        assert!(history.is_worth_it());
+        history.polled(false);
+        let looks = looks_in_vain(&mut history, 100_000);
         assert!((300..500).contains(&looks), "{looks}");
     }
 
     #[test]
     fn one_find_makes_it_worth_it_again() {
-        let mut luck = Luck::default();
-        looks_in_vain(&mut luck, 1000);
-        while !luck.is_worth_it() {}
-        luck.looked(true);
-        assert!(luck.is_worth_it());
+        let mut history = SpinHistory::default();
+        looks_in_vain(&mut history, 1000);
+        while !history.is_worth_it() {}
+        history.polled(true);
+        assert!(history.is_worth_it());
     }
 
     #[test]
     fn where_many_are_served_nobody_looks() {
-        let mut luck = Luck::default();
-        luck.turned(FEW + 1);
-        assert!(!luck.is_worth_it());
-        luck.turned(FEW);
-        assert!(luck.is_worth_it());
+        let mut history = SpinHistory::default();
+        history.turned(FEW + 1);
+        assert!(!history.is_worth_it());
+        history.turned(FEW);
+        assert!(history.is_worth_it());
     }
 }

@@ -59,7 +59,7 @@ fn a_submission_in_the_middle_of_many_sends_mixes_nobodys_bytes() {
             sent += 1;
         }
     }
-    assert_eq!(ring.lent(Portion::Small), 0, "every buffer has come home");
+    assert_eq!(ring.lent(SizeClass::Small), 0, "every buffer has come home");
     for (slot, (ours, theirs)) in pairs.iter_mut().enumerate() {
         ours.shutdown(std::net::Shutdown::Write).unwrap();
         let mut got = Vec::new();
@@ -74,14 +74,14 @@ fn buffers_that_slow_peers_hold_are_made_up_for() {
     let held: Vec<Chunk> = (0..30).map(|_| ring.lease().unwrap()).collect();
     ring.turn(clock::now(), &mut Vec::new()).unwrap();
     assert_eq!(
-        (ring.lent(Portion::Small), ring.offered(Portion::Small)),
+        (ring.lent(SizeClass::Small), ring.offered(SizeClass::Small)),
         (30, 2),
         "two still circulate"
     );
     held.into_iter().for_each(|chunk| ring.give_back(chunk));
     ring.turn(clock::now(), &mut Vec::new()).unwrap();
     assert_eq!(
-        (ring.lent(Portion::Small), ring.offered(Portion::Small)),
+        (ring.lent(SizeClass::Small), ring.offered(SizeClass::Small)),
         (0, 2),
         "and no more do when all are back"
     );
@@ -93,7 +93,7 @@ fn a_deadline_is_kept_whether_anything_completes_or_not() {
     for spin in [
         Spin::Never,
         Spin::Always(Nanos(100_000)),
-        Spin::WhilePaying(Nanos(100_000)),
+        Spin::Adaptive(Nanos(100_000)),
     ] {
         ring.set_spin(spin);
         let deadline = clock::now() + Nanos(3_000_000);

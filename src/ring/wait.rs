@@ -61,15 +61,15 @@ impl Ring {
     pub(super) fn wait(&mut self, until: Nanos) {
         let window = match self.spin {
             Spin::Always(window) => window,
-            Spin::WhilePaying(window) if self.luck.is_worth_it() => {
+            Spin::Adaptive(window) if self.history.is_worth_it() => {
                 let found = self.look(until.min(clock::now() + window));
-                self.luck.looked(found);
+                self.history.polled(found);
                 if !found {
                     self.sleep(until);
                 }
                 return;
             }
-            Spin::WhilePaying(_) | Spin::Never => return self.sleep(until),
+            Spin::Adaptive(_) | Spin::Never => return self.sleep(until),
         };
         if self.look(until.min(clock::now() + window)) {
             return;

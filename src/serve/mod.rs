@@ -4,15 +4,12 @@
 //! `echo` is one connection of the first, and pure. This file starts workers and waits for them.
 
 pub mod counters;
-mod door;
 mod drain;
-pub mod echo;
 pub mod engine;
 mod epoll;
-mod flow;
-pub mod inject;
+mod handoff;
 mod tokio_uring;
-mod uring;
+pub mod uring;
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
@@ -25,9 +22,9 @@ use crate::ring::{Buffers, Large, Queues, Ring};
 use crate::sys::signal::Stop;
 use crate::sys::{affinity, socket};
 use counters::Counters;
-use door::{Door, Inbox, Way};
 use engine::Engine;
-use inject::Injection;
+use handoff::{Handoff, Inbox, Way};
+use uring::fault::Fault;
 
 /// What to serve, where, and with how much.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +50,7 @@ pub struct Plan {
     /// Receive buffers of each ring of ours. Of the other engines' buffers this is the size.
     pub buffers: Buffers,
     /// Slowness on order, `uring` only: what a check is tried with.
-    pub inject: Option<Injection>,
+    pub inject: Option<Fault>,
 }
 
 impl Plan {
@@ -114,12 +111,12 @@ struct Shared {
     plan: Plan,
     listener: OwnedFd,
     stop: Stop,
-    doors: OnceLock<Vec<Door>>,
+    handoffs: OnceLock<Vec<Handoff>>,
 }
 
 impl Shared {
-    fn doors(&self) -> &[Door] {
-        self.doors.get().expect("doors are set before any worker runs")
+    fn handoffs(&self) -> &[Handoff] {
+        self.handoffs.get().expect("handoffs are set before any worker runs")
     }
 
     /// The listener, for a worker that has to own one and accepts: the first.
@@ -144,7 +141,7 @@ pub fn run(plan: Plan, stop: &Stop, ready: impl FnOnce(&Listening)) -> Result<Co
         plan,
         listener,
         stop: stop.clone(),
-        doors: OnceLock::new(),
+        handoffs: OnceLock::new(),
     });
     thread::scope(|scope| {
         let hands: Vec<Hand<'_>> = (0..workers)
@@ -153,8 +150,8 @@ pub fn run(plan: Plan, stop: &Stop, ready: impl FnOnce(&Listening)) -> Result<Co
         // A worker that cannot be made ends the others: their start never comes.
         let made: Vec<Made> = hands.iter().map(Hand::made).collect::<Result<_>>()?;
         let engine = made[0].engine.clone();
-        let doors = made.into_iter().map(|made| Door::new(made.way));
-        let _ = shared.doors.set(doors.collect()); // Set once, here.
+        let handoffs = made.into_iter().map(|made| Handoff::new(made.way));
+        let _ = shared.handoffs.set(handoffs.collect()); // Set once, here.
         for hand in &hands {
             let _ = hand.start.send(()); // A worker that has died is found when it is joined.
         }

@@ -35,7 +35,7 @@ use crate::error::{Errno, Error, Result};
 use crate::ring::{Buffers, Queues, Ring};
 use crate::serve::counters::{Counters, Doing};
 use crate::serve::drain::Drain;
-use crate::serve::{Shared, door};
+use crate::serve::{Shared, handoff};
 use crate::slab::{Key, Slab};
 use crate::sys::{limits, socket};
 
@@ -211,21 +211,21 @@ impl Worker {
 
     /// Gives a new connection to the worker that has the fewest.
     fn place(self: &Rc<Self>, stream: TcpStream) {
-        let doors = self.shared.doors();
-        let index = door::choose(doors);
+        let handoffs = self.shared.handoffs();
+        let index = handoff::choose(handoffs);
         if index == self.index {
             return self.open(stream);
         }
         match socket::duplicate(&stream) {
             Ok(copy) => {
-                if !doors[index].inbox().push(copy) {
+                if !handoffs[index].inbox().push(copy) {
                     self.counters.borrow_mut().refused += 1;
                 }
             }
             Err(_) => {
                 // No descriptor for a moment: it is served here.
-                doors[index].left();
-                self.shared.doors()[self.index].entered();
+                handoffs[index].left();
+                self.shared.handoffs()[self.index].entered();
                 self.open(stream);
             }
         }
@@ -283,15 +283,15 @@ impl Worker {
         self.peers.borrow_mut().remove(key);
         drop(peer);
         self.counters.borrow_mut().closed += 1;
-        self.shared.doors()[self.index].left();
+        self.shared.handoffs()[self.index].left();
         self.room.notify_waiters();
         if self.draining.get() {
             self.news.notify_one();
         }
     }
 
-    fn inbox(&self) -> &door::Inbox {
-        self.shared.doors()[self.index].inbox()
+    fn inbox(&self) -> &handoff::Inbox {
+        self.shared.handoffs()[self.index].inbox()
     }
 
     /// Starts the drain: no more connections, and each one ends once it is quiet and has its echo.
@@ -299,7 +299,7 @@ impl Worker {
         self.draining.set(true);
         if self.index == 0 {
             // Refuses newcomers, and ends the accept.
-            socket::hang_up(self.shared.listener.as_fd());
+            socket::shutdown_both(self.shared.listener.as_fd());
             self.room.notify_waiters();
         }
         // Quiet counts from here, not from when somebody last looked.
@@ -359,8 +359,8 @@ fn watch(descriptor: BorrowedFd<'_>) -> Result<Watched<'_>> {
 }
 
 /// True if there was an edge since the last look.
-fn has_rung(bell: &Watched<'_>, cx: &mut Context<'_>) -> bool {
-    match bell.poll_read_ready(cx) {
+fn has_rung(waker: &Watched<'_>, cx: &mut Context<'_>) -> bool {
+    match waker.poll_read_ready(cx) {
         Poll::Ready(Ok(mut guard)) => {
             guard.clear_ready();
             true
@@ -377,7 +377,7 @@ fn failed(doing: &str, cause: &std::io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serve::door::{Door, Inbox, Way};
+    use crate::serve::handoff::{Handoff, Inbox, Way};
     use crate::serve::{Engine, Plan};
     use crate::sys::signal::Stop;
     use std::sync::OnceLock;
@@ -386,12 +386,12 @@ mod tests {
     fn a_task_that_panics_ends_the_worker_with_an_error() {
         let plan = Plan::of(Engine::TokioUring);
         let listener = socket::listen(plan.listen, 1, &plan.options).unwrap();
-        let door = Door::new(Way::Inbox(Inbox::new().unwrap()));
+        let handoff = Handoff::new(Way::Inbox(Inbox::new().unwrap()));
         let shared = Arc::new(Shared {
             plan,
             listener,
             stop: Stop::new().unwrap(),
-            doors: OnceLock::from(vec![door]),
+            handoffs: OnceLock::from(vec![handoff]),
         });
         let worker = Worker::new(0, &shared);
         let broken = Rc::clone(&worker);

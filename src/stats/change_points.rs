@@ -7,12 +7,12 @@
 //! JASA 109 (2014), with exponent 1 and in one dimension. For histories of performance: Daly et al., The use of change
 //! point detection to identify software performance regressions in a continuous integration system (2020).
 //!
-//! *What it asks.* Values that come in a row by chance only: a drift, or neighbours that are alike for reasons of
+//! *What it asks.* Values that come in a row by random only: a drift, or neighbours that are alike for reasons of
 //! their own, is a change to this test. A row without change has one found with probability `alpha` at most; each
 //! further change is tested at `alpha` again.
 
-use super::chance::Chance;
 use super::median;
+use crate::random::Random;
 
 /// The values before differ from those at and after `at`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,12 +41,12 @@ pub fn change_points(values: &[f64], min_segment: usize, alpha: f64, permutation
         "{permutations} permutations never show {alpha}"
     );
     assert!(values.iter().all(|value| value.is_finite()), "{values:?}");
-    let mut chance = Chance::new(seed);
+    let mut random = Random::new(seed, 0);
     // Where segments begin, and where the last one ends; the p of each beginning.
     let mut bounds = vec![0, values.len()];
     let mut found: Vec<(usize, f64)> = Vec::new();
     while let Some(best) = best_split(values, &bounds, min_segment) {
-        let p = chance_of(values, &bounds, min_segment, best, permutations, &mut chance);
+        let p = random_of(values, &bounds, min_segment, best, permutations, &mut random);
         if p > alpha {
             break;
         }
@@ -84,13 +84,13 @@ fn best_split(values: &[f64], bounds: &[usize], min_segment: usize) -> Option<Sp
 }
 
 /// The p of a split: how often the values of each segment, in random order, have one as good.
-fn chance_of(
+fn random_of(
     values: &[f64],
     bounds: &[usize],
     min_segment: usize,
     best: Split,
     permutations: u32,
-    chance: &mut Chance,
+    random: &mut Random,
 ) -> f64 {
     // Sums of the same values in another order differ by rounding: as good is as good within that.
     let as_good = best.difference * (1.0 - 1e-9);
@@ -98,7 +98,7 @@ fn chance_of(
     let mut reached = 1;
     for _ in 0..permutations {
         for ends in bounds.windows(2) {
-            chance.shuffle(&mut order[ends[0]..ends[1]]);
+            random.shuffle(&mut order[ends[0]..ends[1]]);
         }
         let shuffled = best_split(&order, bounds, min_segment);
         reached += u32::from(shuffled.is_some_and(|split| split.difference >= as_good));

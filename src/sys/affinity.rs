@@ -27,11 +27,11 @@ pub fn allowed() -> Vec<usize> {
 ///
 /// A CPU that taskset left out may be chosen, one outside the cpuset or the machine is an [`Error::Machine`].
 pub fn pin(cpu: usize) -> Result<()> {
-    keep_to(&[cpu])
+    set_affinity(&[cpu])
 }
 
 /// Keeps the calling thread to these CPUs from now on, as [`pin`] does to one.
-pub fn keep_to(cpus: &[usize]) -> Result<()> {
+pub fn set_affinity(cpus: &[usize]) -> Result<()> {
     let mut only = CpuSet::new();
     let chosen = cpus.iter().try_for_each(|&cpu| only.set(cpu));
     chosen

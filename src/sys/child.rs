@@ -29,7 +29,7 @@ fn tie(command: &mut Command) -> &mut Command {
     let parent = Pid::this();
     let before_exec = move || {
         prctl::set_pdeathsig(Signal::SIGKILL)?;
-        prctl::set_thp_disable(false)?; // Ours, not theirs: see `limits::small_pages`.
+        prctl::set_thp_disable(false)?; // Ours, not theirs: see `limits::disable_thp`.
         // So are the signals that we block to take them: a server that inherits that never sees our SIGTERM.
         SigSet::empty().thread_set_mask()?;
         // The parent may have died before the line above; then nobody would ever send the signal.

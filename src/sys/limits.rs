@@ -10,7 +10,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 /// with 10,000 connections then has 2 MiB resident for every few kilobytes in use: 30 MB instead of 11 (measured).
 ///
 /// Inherited by children; `child::spawn` undoes it there.
-pub fn small_pages() {
+pub fn disable_thp() {
     let _ = nix::sys::prctl::set_thp_disable(true); // A kernel without huge pages has nothing to disable.
 }
 

@@ -30,7 +30,7 @@ pub struct Machine {
 }
 
 /// Looks at this machine, from the calling thread: call it before that thread is pinned.
-pub fn look() -> Machine {
+pub fn describe() -> Machine {
     let cpuinfo = read("/proc/cpuinfo").unwrap_or_default();
     Machine {
         cpu_model: value(&cpuinfo, "model name").map(str::to_owned),
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn this_machine_can_be_described() {
-        let machine = look();
+        let machine = describe();
         assert!(!machine.cpus_allowed.is_empty());
         assert!(machine.kernel.is_some_and(|kernel| kernel.contains('.')));
         assert!(machine.memory_bytes.is_some_and(|bytes| bytes > 1 << 20));
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn the_description_does_not_name_the_machine() {
-        let json = serde_json::to_value(look()).unwrap();
+        let json = serde_json::to_value(describe()).unwrap();
         let keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
         let expected = [
             "cpu_model",

@@ -5,7 +5,6 @@
 #![allow(unsafe_code)] // this room and ring/ are where unsafe lives; tests/it/tidy.rs watches
 
 pub mod affinity;
-pub mod bell;
 pub mod child;
 pub mod limits;
 pub mod machine;
@@ -15,3 +14,4 @@ pub mod socket;
 pub mod tcp_info;
 pub mod timer;
 pub mod usage;
+pub mod waker;

@@ -27,7 +27,7 @@ pub struct Netstat {
 }
 
 /// Looks at the counters now. None where /proc/net is hidden, or the kernel counts less than we ask for.
-pub fn look() -> Option<Netstat> {
+pub fn read() -> Option<Netstat> {
     let read = |path| fs::read_to_string(path).ok();
     parse(&read("/proc/net/netstat")?, &read("/proc/net/snmp")?)
 }
@@ -87,11 +87,11 @@ Tcp: 1 200 120000 -1 25399441 25399014 13803 2 3162
 
     #[test]
     fn this_kernel_counts_all_we_ask_for_and_never_backwards() {
-        let Some(before) = look() else {
+        let Some(before) = read() else {
             println!("SKIPPED: needs /proc/net");
             return;
         };
-        let after = look().unwrap();
+        let after = read().unwrap();
         assert_eq!(before.since(&after), Netstat::default());
     }
 

@@ -13,7 +13,7 @@ use std::thread;
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::error::{Error, Result};
-use crate::sys::bell::Bell;
+use crate::sys::waker::Waker;
 
 /// A request to come to an end, shared by everybody who must hear it.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ pub struct Stop(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    bell: Bell,
+    waker: Waker,
     /// The signal that asked, or zero.
     signal: AtomicI32,
 }
@@ -30,14 +30,14 @@ impl Stop {
     /// Not fired yet. Errors: [`Error::Machine`] when descriptors have run out.
     pub fn new() -> Result<Stop> {
         Ok(Stop(Arc::new(Inner {
-            bell: Bell::new()?,
+            waker: Waker::new()?,
             signal: AtomicI32::new(0),
         })))
     }
 
     /// Asks everybody to stop. Again does no harm.
     pub fn fire(&self) {
-        self.0.bell.ring();
+        self.0.waker.wake();
     }
 
     /// The number of the signal that fired it, if one did.
@@ -49,7 +49,7 @@ impl Stop {
 impl AsFd for Stop {
     /// Readable once fired, and ever after.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.bell.as_fd()
+        self.0.waker.as_fd()
     }
 }
 

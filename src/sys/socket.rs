@@ -75,7 +75,7 @@ pub fn local_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
 }
 
 /// Ends a connection in both directions at once, or makes a listener refuse newcomers: what waits on it completes.
-pub fn hang_up(socket: BorrowedFd<'_>) {
+pub fn shutdown_both(socket: BorrowedFd<'_>) {
     // Fails only when it is down already.
     let _ = SockRef::from(&socket).shutdown(std::net::Shutdown::Both);
 }
@@ -99,18 +99,18 @@ pub fn duplicate(socket: &impl AsRawFd) -> io::Result<OwnedFd> {
 }
 
 /// Makes calls on a socket answer at once, with EAGAIN where they would wait. Not for io_uring.
-pub fn never_wait(socket: BorrowedFd<'_>) -> io::Result<()> {
+pub fn set_nonblocking(socket: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&socket).set_nonblocking(true)
 }
 
 /// Sends FIN once everything queued has gone; receiving goes on. shutdown(2), not the ring's operation: that
 /// one always takes a worker thread of the kernel.
-pub fn finish(socket: BorrowedFd<'_>) -> io::Result<()> {
+pub fn shutdown_write(socket: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&socket).shutdown(std::net::Shutdown::Write)
 }
 
 /// Bytes that have arrived and nobody has read (SIOCINQ, tcp(7)); zero where that cannot be told.
-pub fn unread(socket: BorrowedFd<'_>) -> usize {
+pub fn readable_bytes(socket: BorrowedFd<'_>) -> usize {
     let mut bytes: libc::c_int = 0;
     let number = socket.as_raw_fd();
     // SAFETY: FIONREAD writes one int, and `bytes` is one.

@@ -9,7 +9,7 @@ use crate::clock::Nanos;
 
 /// Lets timers of this thread fire when they are due instead of up to 50 µs later, together with others
 /// (PR_SET_TIMERSLACK, prctl(2)). Threads it starts later inherit it.
-pub fn be_punctual() {
+pub fn minimise_timer_slack() {
     let _ = prctl::set_timerslack(1); // In nanoseconds. Refused by nobody; late by 50 µs if it were.
 }
 
@@ -18,16 +18,16 @@ pub fn be_punctual() {
 /// The second figure of /proc/thread-self/schedstat (sched-stats.rst of the kernel). Counting its involuntary context
 /// switches instead would not do: threads of the kernel cause a hundred of them a second, and take next to nothing.
 #[derive(Debug)]
-pub struct WaitingTime(Option<File>);
+pub struct RunDelay(Option<File>);
 
-impl WaitingTime {
+impl RunDelay {
     /// Of the calling thread.
-    pub fn of_this_thread() -> WaitingTime {
-        WaitingTime(File::open("/proc/thread-self/schedstat").ok())
+    pub fn of_this_thread() -> RunDelay {
+        RunDelay(File::open("/proc/thread-self/schedstat").ok())
     }
 
     /// Since the thread began; zero for ever where the kernel does not tell (CONFIG_SCHED_INFO).
-    pub fn so_far(&self) -> Nanos {
+    pub fn read(&self) -> Nanos {
         let mut text = [0; 96];
         let read = self.0.as_ref().and_then(|file| file.read_at(&mut text, 0).ok());
         let text = std::str::from_utf8(&text[..read.unwrap_or(0)]).unwrap_or_default();
@@ -42,7 +42,7 @@ const SUSTAINED: u32 = 4;
 /// Notices that somebody else wants this thread's CPU, and goes on wanting it.
 #[derive(Debug)]
 pub struct Contention {
-    waiting: WaitingTime,
+    waiting: RunDelay,
     /// What it was at the last look, and when that was.
     waited: Nanos,
     looked: Nanos,
@@ -53,9 +53,9 @@ pub struct Contention {
 impl Contention {
     /// Of the calling thread, from now on.
     pub fn of_this_thread(now: Nanos) -> Contention {
-        let waiting = WaitingTime::of_this_thread();
+        let waiting = RunDelay::of_this_thread();
         Contention {
-            waited: waiting.so_far(),
+            waited: waiting.read(),
             waiting,
             looked: now,
             felt: 0,
@@ -66,7 +66,7 @@ impl Contention {
     /// fifth of the time before each of the last looks. A peer that answers on the same CPU takes a quarter of it and
     /// more; the kernel's own threads, and a neighbour who now and then has work to do, take less.
     pub fn lasts(&mut self, now: Nanos) -> bool {
-        let waited = self.waiting.so_far();
+        let waited = self.waiting.read();
         let felt = (waited - self.waited).0 > (now - self.looked).0 / 5;
         (self.waited, self.looked) = (waited, now);
         self.felt = if felt { self.felt.saturating_add(1) } else { 0 };
@@ -94,9 +94,9 @@ mod tests {
                 }
             });
             affinity::pin(cpu).unwrap();
-            let waiting = WaitingTime::of_this_thread();
+            let waiting = RunDelay::of_this_thread();
             let deadline = clock::now() + Nanos(20_000_000_000);
-            while waiting.so_far() < Nanos(1_000_000) {
+            while waiting.read() < Nanos(1_000_000) {
                 assert!(clock::now() < deadline, "{waiting:?}");
             }
             done.store(true, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use urecho::clock::Nanos;
-use urecho::load::{self, News, Plan, Watch};
+use urecho::load::{self, Observer, Plan, Progress};
 use urecho::serve::engine::Engine;
 use urecho::sys::signal::Stop;
 
@@ -132,8 +132,8 @@ fn look_twice(engine: Engine) {
 /// What was seen at each news of a run.
 struct Looks(Vec<Look>);
 
-impl Watch for Looks {
-    fn news(&mut self, news: News) {
+impl Observer for Looks {
+    fn news(&mut self, news: Progress) {
         self.0.push(Look {
             messages: news.ok,
             serving: SERVING.load(Ordering::Relaxed),

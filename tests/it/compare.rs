@@ -62,11 +62,11 @@ fn compare(modes: &[&str], flags: &str) -> Option<Measured> {
     let folder = TempDir::new().unwrap();
     let script = folder.path().join("peer.py");
     std::fs::write(&script, PEER).unwrap();
-    let mut subjects = vec![ours("ours")];
+    let mut candidates = vec![ours("ours")];
     for mode in modes {
-        subjects.push(format!("{mode}=python3 {} {mode} {{port}}", script.display()));
+        candidates.push(format!("{mode}=python3 {} {mode} {{port}}", script.display()));
     }
-    Some(Measuring::compare(&subjects, &format!("{SHORT} {flags}")).wait())
+    Some(Measuring::compare(&candidates, &format!("{SHORT} {flags}")).wait())
 }
 
 /// True if python3 can be run; says so loudly if not.
@@ -85,14 +85,14 @@ fn ours(name: &str) -> String {
 }
 
 fn standing<'a>(report: &'a Value, name: &str) -> &'a Value {
-    let standings = report["cells"][0]["standings"].as_array().unwrap();
+    let standings = report["scenarios"][0]["servers"].as_array().unwrap();
     standings.iter().find(|standing| standing["name"] == name).unwrap()
 }
 
 /// It has figures from both restarts, and no failure.
 fn assert_well(standing: &Value) {
     assert_eq!(standing["failure"], Value::Null, "{standing:#}");
-    assert_eq!(standing["bouts"].as_array().unwrap().len(), 2, "{standing:#}");
+    assert_eq!(standing["restarts"].as_array().unwrap().len(), 2, "{standing:#}");
     assert!(standing["rate_per_s"]["median"].as_f64().unwrap() > 0.0);
     assert!(standing["cpu_ns_per_message"]["median"].as_f64().unwrap() > 0.0);
 }
@@ -158,12 +158,12 @@ fn a_server_that_changes_bytes_is_reported_and_that_is_worse() {
 
 #[test]
 fn a_server_that_cannot_be_started_or_does_not_listen_is_reported() {
-    let subjects = [
+    let candidates = [
         ours("ours"),
         "nowhere=/nowhere/at/all {port}".into(),
         "false=false {port}".into(),
     ];
-    let measured = Measuring::compare(&subjects, SHORT).wait();
+    let measured = Measuring::compare(&candidates, SHORT).wait();
     let report = measured.report(5);
     assert_well(standing(report, "ours"));
     for (name, words) in [("nowhere", "No such file"), ("false", "ended by itself")] {
@@ -176,7 +176,7 @@ fn a_server_that_cannot_be_started_or_does_not_listen_is_reported() {
 fn lists_make_a_table_for_each_combination() {
     let flags = "-c 1,3 --size 64B,5000B --pipeline 1,4 --restarts 1 --blocks 1 --slice 10ms --guard 5ms";
     let measured = Measuring::compare(&[ours("ours")], flags).wait();
-    let cells = measured.report(0)["cells"].as_array().unwrap().clone();
+    let cells = measured.report(0)["scenarios"].as_array().unwrap().clone();
     let loads: Vec<_> = cells
         .iter()
         .map(|cell| {
@@ -206,11 +206,11 @@ fn an_open_loop_and_churn_can_be_compared_too() {
 #[test]
 fn connections_that_do_not_fit_at_once_are_opened_for_each_slice() {
     // 80 descriptors hold 20 connections and what a session needs besides them once, but not twice.
-    let subjects = [ours("a"), ours("b")];
+    let candidates = [ours("a"), ours("b")];
     let flags = "-c 20 --restarts 1 --blocks 1 --slice 20ms --guard 10ms";
-    let measured = Measuring::compare_with_descriptors(80, &subjects, flags).wait();
+    let measured = Measuring::compare_with_descriptors(80, &candidates, flags).wait();
     let report = measured.report(0);
-    assert_eq!(report["cells"][0]["method"]["connected_at_once"], false);
+    assert_eq!(report["scenarios"][0]["method"]["connected_at_once"], false);
     assert!(measured.stdout.contains("opened for each slice"), "{measured}");
 }
 
@@ -222,8 +222,8 @@ fn a_second_signal_ends_what_servers_have_started_too() {
     // A server that never listens, and has a child.
     let text = "sleep 600 & echo $! > \"$1.new\"; mv \"$1.new\" \"$1\"; wait";
     std::fs::write(&script, text).unwrap();
-    let subject = format!("a=sh {} {} {{port}}", script.display(), id.display());
-    let measuring = Measuring::compare(&[subject], SHORT);
+    let candidate = format!("a=sh {} {} {{port}}", script.display(), id.display());
+    let measuring = Measuring::compare(&[candidate], SHORT);
     support::until("the server's child", || id.exists());
     measuring.signal(Signal::SIGINT);
     measuring.signal(Signal::SIGTERM);
@@ -237,8 +237,8 @@ fn a_second_signal_ends_what_servers_have_started_too() {
 
 #[test]
 fn wrong_commands_are_refused_before_anything_starts() {
-    for (subject, words) in [("no-port=true", "{port}"), ("true {port}", "NAME=COMMAND")] {
-        let ended = refused(&[subject]);
+    for (candidate, words) in [("no-port=true", "{port}"), ("true {port}", "NAME=COMMAND")] {
+        let ended = refused(&[candidate]);
         assert_eq!(ended.status.code(), Some(2));
         assert!(ended.stderr.contains(words), "{}", ended.stderr);
     }
@@ -246,15 +246,15 @@ fn wrong_commands_are_refused_before_anything_starts() {
     assert!(twice.stderr.contains("two servers are named a"), "{}", twice.stderr);
 }
 
-fn refused(subjects: &[&str]) -> support::Ended {
+fn refused(candidates: &[&str]) -> support::Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
-    support::run(command.arg("compare").args(subjects))
+    support::run(command.arg("compare").args(candidates))
 }
 
 #[test]
 fn the_schema_names_its_draft_and_knows_broken_comparisons() {
-    let schema: Value = serde_json::from_str(urecho::report::comparison::COMPARE_SCHEMA).unwrap();
+    let schema: Value = serde_json::from_str(urecho::compare::comparison::COMPARE_SCHEMA).unwrap();
     jsonschema::meta::validate(&schema).unwrap();
-    let report = serde_json::json!({ "schema": "urecho.compare/1", "partial": false, "cells": [] });
+    let report = serde_json::json!({ "schema": "urecho.compare/1", "partial": false, "scenarios": [] });
     assert_ne!(reports::complaints_of_comparison(&report), [""; 0]);
 }

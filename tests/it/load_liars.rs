@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::sync::Mutex;
 
-use urecho::load::payload::Voice;
+use urecho::load::payload::PayloadStream;
 
 use crate::peers::{Answer, Peer, discard, echo, nobody};
 use crate::reports::{Measured, load, number};
@@ -292,7 +292,7 @@ fn whatever_connections_do_every_message_is_accounted_for() {
 /// What a connection of a seed does with a message: nearly always it echoes; the first message of all it echoes.
 fn whim(seed: u64, connection: usize, number: usize, bytes: Vec<u8>) -> Answer {
     let mut dice = [0; 4];
-    Voice::new(seed, connection as u64).fill(number as u64, 0, &mut dice);
+    PayloadStream::new(seed, connection as u64).fill(number as u64, 0, &mut dice);
     let part = bytes[..dice[1] as usize % bytes.len()].to_vec();
     match dice[0] {
         _ if connection == 0 && number == 0 => Answer::Say(bytes),
@@ -355,6 +355,6 @@ fn flipped(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
 /// What seed 1 says at this place, and what comes back with a bit flipped.
 fn byte(connection: u64, message: u64, at: u64) -> (u8, u8) {
     let mut byte = [0];
-    Voice::new(1, connection).fill(message, at, &mut byte);
+    PayloadStream::new(1, connection).fill(message, at, &mut byte);
     (byte[0], byte[0] ^ 1)
 }

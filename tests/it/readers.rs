@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use urecho::clock::Nanos;
-use urecho::record::{Hlog, Reading, Recorder, hgrm};
+use urecho::histogram::{Hlog, Percentile, Recorder, hgrm};
 
 /// What a reader says of all intervals of a tag together. In ns.
 #[derive(Debug, Deserialize)]
@@ -259,8 +259,8 @@ fn near(theirs: u64, ours: u64, what: &str) {
 
 fn value(recorder: &Recorder, q: f64) -> u64 {
     match recorder.quantile(q) {
-        Reading::Known(figure) => figure.value.0,
-        Reading::NotEnough { needs } => panic!("needs {needs} samples"),
+        Percentile::Known(figure) => figure.value.0,
+        Percentile::NotEnough { needs } => panic!("needs {needs} samples"),
     }
 }
 

@@ -47,10 +47,10 @@ impl Measuring {
         Measuring::start("bench", flags)
     }
 
-    /// `urecho compare` among these subjects, NAME=COMMAND each.
-    pub(crate) fn compare(subjects: &[String], flags: &str) -> Measuring {
+    /// `urecho compare` among these candidates, NAME=COMMAND each.
+    pub(crate) fn compare(candidates: &[String], flags: &str) -> Measuring {
         let mut process = Command::new(env!("CARGO_BIN_EXE_urecho"));
-        process.arg("compare").args(subjects).args(flags.split_whitespace());
+        process.arg("compare").args(candidates).args(flags.split_whitespace());
         Measuring::spawn(process)
     }
 
@@ -66,11 +66,11 @@ impl Measuring {
     }
 
     /// The same in a process that may have so many descriptors.
-    pub(crate) fn compare_with_descriptors(limit: u32, subjects: &[String], flags: &str) -> Measuring {
+    pub(crate) fn compare_with_descriptors(limit: u32, candidates: &[String], flags: &str) -> Measuring {
         let mut process = Command::new("sh");
         let script = format!("ulimit -n {limit}; exec \"$0\" compare \"$@\"");
         process.args(["-c", &script, env!("CARGO_BIN_EXE_urecho")]);
-        process.args(subjects).args(flags.split_whitespace());
+        process.args(candidates).args(flags.split_whitespace());
         Measuring::spawn(process)
     }
 
@@ -191,7 +191,7 @@ fn wait(mut child: Child) -> Ended {
 
 /// What is wrong with a comparison, by its schema.
 pub(crate) fn complaints_of_comparison(report: &Value) -> Vec<String> {
-    static SCHEMA: LazyLock<Validator> = LazyLock::new(|| validator(urecho::report::comparison::COMPARE_SCHEMA));
+    static SCHEMA: LazyLock<Validator> = LazyLock::new(|| validator(urecho::compare::comparison::COMPARE_SCHEMA));
     complaints_by(&SCHEMA, report)
 }
 
@@ -215,7 +215,7 @@ fn complaints_by(schema: &Validator, report: &Value) -> Vec<String> {
 
 /// What is wrong with a report: by its schema, and by what a schema cannot say.
 pub(crate) fn complaints(report: &Value) -> Vec<String> {
-    if report["schema"] == urecho::report::comparison::SCHEMA {
+    if report["schema"] == urecho::compare::comparison::SCHEMA {
         return complaints_of_comparison(report);
     }
     if report["schema"] == urecho::check::report::SCHEMA {
@@ -294,7 +294,7 @@ fn sums(report: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Figures of a distribution that are smaller than one before them, or of no samples.
+/// BlockFigures of a distribution that are smaller than one before them, or of no samples.
 fn disorder(path: &str, distribution: &Value) -> Vec<String> {
     let names = ["min", "p50", "p90", "p99", "p99_9", "p99_99", "max"];
     let known: Vec<u64> = names.iter().filter_map(|name| distribution[*name].as_u64()).collect();

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use urecho::clock::Nanos;
+use urecho::histogram::{Percentile, Recorder};
+use urecho::load::interval::Interval;
 use urecho::load::schedule::{Arrivals, Pace, Rate};
-use urecho::load::sheet::Sheet;
-use urecho::load::{self, Outcome, Plan, Watch};
-use urecho::record::{Reading, Recorder};
+use urecho::load::{self, Observer, Plan, RunResult};
 use urecho::sys::signal::Stop;
 
 use crate::support::ServeProcess;
@@ -53,7 +53,7 @@ fn a_closed_loop_hides_the_same_stall_from_its_percentiles() {
 }
 
 /// Measures while the server is stopped for a while in the middle; says for how long it was, by the clock.
-fn run_with_stall(pace: Pace) -> (Outcome, Duration) {
+fn run_with_stall(pace: Pace) -> (RunResult, Duration) {
     let server = ServeProcess::start(&["--workers", "1"]);
     let plan = Plan {
         connections: 20,
@@ -75,8 +75,8 @@ fn run_with_stall(pace: Pace) -> (Outcome, Duration) {
 /// Stops the server when the first second has been measured, and lets it go on.
 struct Cue<'a>(Option<&'a ServeProcess>, Duration);
 
-impl Watch for Cue<'_> {
-    fn second(&mut self, _second: &Sheet) {
+impl Observer for Cue<'_> {
+    fn second(&mut self, _second: &Interval) {
         let Some(server) = self.0.take() else { return };
         let begin = Instant::now();
         server.signal(Signal::SIGSTOP);
@@ -89,7 +89,7 @@ impl Watch for Cue<'_> {
 /// In seconds.
 fn p99(recorder: &Recorder) -> f64 {
     match recorder.quantile(0.99) {
-        Reading::Known(figure) => figure.value.as_secs(),
-        Reading::NotEnough { needs } => panic!("{} samples of {needs}", recorder.count()),
+        Percentile::Known(figure) => figure.value.as_secs(),
+        Percentile::NotEnough { needs } => panic!("{} samples of {needs}", recorder.count()),
     }
 }

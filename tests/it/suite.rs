@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use urecho::compare::comparison::{BlockFigures, Comparison, Disturbance, Method, SCHEMA, Scenario, ServerResult};
 use urecho::load::Plan;
 use urecho::report::Environment;
-use urecho::report::comparison::{Cell, Comparison, Disturbance, Figures, Method, SCHEMA, Standing};
 use urecho::sys::machine;
 
 use crate::{reports, support};
@@ -141,9 +141,9 @@ fn a_ratio_that_its_blocks_do_not_make_ends_the_summary() {
         return;
     };
     for path in [
-        "/cells/0/standings/1/rate_per_s/ratio/estimate",
-        "/cells/0/standings/1/rate_per_s/ratio/interval/0",
-        "/cells/0/standings/0/rate_per_s/median",
+        "/scenarios/0/servers/1/rate_per_s/ratio/estimate",
+        "/scenarios/0/servers/1/rate_per_s/ratio/interval/0",
+        "/scenarios/0/servers/0/rate_per_s/median",
     ] {
         let name = folder.path().join("a.json");
         let good = fs::read_to_string(&name).unwrap();
@@ -171,30 +171,30 @@ fn assert_well(ended: &support::Ended) {
 }
 
 /// Six restarts of two blocks on a moody machine, at so much of a rate in each restart.
-fn standing(name: &str, share: impl Fn(usize) -> f64) -> Standing {
-    let block = |rate: f64| Figures {
+fn standing(name: &str, share: impl Fn(usize) -> f64) -> ServerResult {
+    let block = |rate: f64| BlockFigures {
         messages: rate as u64,
         rate_per_s: rate,
         p50_ns: Some(1_000),
         p90_ns: None,
         p99_ns: None,
-        p999_ns: None,
+        p99_9_ns: None,
         cpu_ns_per_message: Some(1e9 / rate),
         resident_bytes_per_connection: Some(4096.0),
         send_lag_p99_ns: None,
         idle_cpu_ratio: None,
         disturbance: Disturbance::default(),
     };
-    let bout = |(k, mood): (usize, f64)| {
+    let restart = |(k, mood): (usize, f64)| {
         let rate = 123_456.7 * mood * share(k);
         vec![block(rate), block(rate * 1.013)]
     };
-    let bouts = MOODS.into_iter().enumerate().map(bout).collect();
-    Standing::of(name.into(), format!("./{name} {{port}}"), bouts, None)
+    let restarts = MOODS.into_iter().enumerate().map(restart).collect();
+    ServerResult::of(name.into(), format!("./{name} {{port}}"), restarts, None)
 }
 
 /// A folder as the suite leaves it, of cells that nobody has measured, and its summary. None: no python3.
-fn summarised(cells: &[(&str, Vec<Standing>)]) -> Option<(TempDir, support::Ended)> {
+fn summarised(cells: &[(&str, Vec<ServerResult>)]) -> Option<(TempDir, support::Ended)> {
     if !has_python() {
         return None;
     }
@@ -212,8 +212,8 @@ fn summarised(cells: &[(&str, Vec<Standing>)]) -> Option<(TempDir, support::Ende
         let comparison = Comparison {
             schema: SCHEMA,
             partial: false,
-            environment: Environment::of(machine::look()),
-            cells: vec![Cell::of(&plan, method, standings.clone())],
+            environment: Environment::of(machine::describe()),
+            scenarios: vec![Scenario::of(&plan, method, standings.clone())],
         };
         fs::write(folder.path().join(format!("{name}.json")), comparison.json()).unwrap();
         fs::write(folder.path().join(format!("{name}.md")), comparison.markdown()).unwrap();

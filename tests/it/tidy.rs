@@ -10,11 +10,11 @@ use crate::source::{Source, functions, has_word, words};
 
 /// Rooms from the ground up. Two rooms on one floor may use each other, but for the two roles.
 const FLOORS: [&[&str]; 7] = [
-    &["error", "units", "clock", "slab", "stats"],
-    &["ring", "sys", "record"],
+    &["error", "units", "clock", "slab", "random", "stats"],
+    &["ring", "sys", "histogram"],
     &["serve", "load"],
-    &["report", "doctor"],
-    &["arena"],
+    &["report"],
+    &["compare", "find_max"],
     &["check"],
     &["cli", "main", "lib"],
 ];
@@ -32,7 +32,7 @@ const PLACES: [(&str, &[&str]); 9] = [
     ("socket2", &["ring", "sys"]),
     ("mio", &["serve"]),
     ("tokio", &["serve"]),
-    ("hdrhistogram", &["record"]),
+    ("hdrhistogram", &["histogram"]),
     ("clap", &["cli"]),
 ];
 

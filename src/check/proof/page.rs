@@ -255,7 +255,7 @@ fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::made_up::{ALIKE, Head, record};
+    use crate::check::fixtures::{ALIKE, Head, record};
     use crate::check::report::Check;
 
     fn outcome(planted: &str, competing: bool, p50: f64) -> Outcome {

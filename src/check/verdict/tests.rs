@@ -1,8 +1,8 @@
 //! Verdicts of records made up, in which everything is known beforehand.
 
 use super::*;
-use crate::check::decision::Matters;
-use crate::check::made_up::{ALIKE, Head, record, restart};
+use crate::check::decision::Threshold;
+use crate::check::fixtures::{ALIKE, Head, record, restart};
 use crate::check::record::{Failure, Inconclusive};
 use crate::check::report::{Check, recorded};
 
@@ -94,7 +94,7 @@ fn a_floor_lets_small_differences_pass() {
     // 6 % of some 110 µs are 7 µs.
     record.terms.matters.insert(
         Metric::P50,
-        Matters {
+        Threshold {
             share: 0.03,
             floor: 20_000.0,
         },

@@ -8,17 +8,17 @@ use std::thread::{self, JoinHandle};
 use clap::Args;
 
 use super::{Flags, append, in_file};
-use crate::arena::{Server, Subject};
 use crate::check::proof::{self, Outcome};
 use crate::check::report::Check;
-use crate::cli::status;
+use crate::cli::progress;
 use crate::clock::Nanos;
+use crate::compare::{Candidate, Server};
 use crate::error::{Error, Result};
 use crate::load::schedule::{Arrivals, Pace, Rate};
 use crate::load::{self, Plan};
 use crate::report::{Environment, files};
 use crate::serve::engine::Engine;
-use crate::serve::inject::Injection;
+use crate::serve::uring::fault::Fault;
 use crate::sys::machine;
 use crate::sys::signal::{self, Stop};
 
@@ -79,7 +79,7 @@ impl SelfTest {
 
 fn plantable(text: &str) -> std::result::Result<String, String> {
     if !text.starts_with("A/A") {
-        Injection::parse(text)?;
+        Fault::parse(text)?;
     } else if !["A/A", "A/A'"].contains(&text) {
         return Err("write `A/A`, `A/A'`, or slowness, as in `spin=200ns`".into());
     }
@@ -102,7 +102,7 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
 fn rehearse(flags: &Flags, log: &Path) -> Result<ExitCode> {
     let stop = Stop::new()?;
     signal::stop_on_signals(&stop)?;
-    let environment = Environment::of(machine::look()); // Before this thread is pinned.
+    let environment = Environment::of(machine::describe()); // Before this thread is pinned.
     let done = if log.exists() {
         in_file(log, proof::read)?.len()
     } else {
@@ -120,7 +120,7 @@ fn rehearse(flags: &Flags, log: &Path) -> Result<ExitCode> {
         trial.load.seed = RandomState::new().hash_one(turn) >> 32;
         let competitor = competing.then(Competitor::start).transpose()?;
         let record = trial.run(&environment, &stop, &mut super::progress);
-        status::clear();
+        progress::clear();
         drop(competitor);
         if let Some(signal) = stop.signal() {
             return Ok(ExitCode::from(128 + signal as u8));
@@ -134,11 +134,11 @@ fn rehearse(flags: &Flags, log: &Path) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn base() -> Result<Subject> {
-    Ok(Subject::engine(Engine::Uring, 1, None)?.named_as("base"))
+fn base() -> Result<Candidate> {
+    Ok(Candidate::engine(Engine::Uring, 1, None)?.named_as("base"))
 }
 
-fn head(planted: &str) -> Result<Subject> {
+fn head(planted: &str) -> Result<Candidate> {
     let head = base()?.named_as("head");
     match planted {
         "A/A" => Ok(head),

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use super::{Flags, in_file};
 use crate::check::baseline::{Baseline, Run};
+use crate::check::experiment::{Experiment, Offered};
 use crate::check::metric::Profile;
-use crate::check::trial::{Offered, Trial};
-use crate::cli::status;
+use crate::cli::progress;
 use crate::clock::Nanos;
 use crate::error::Result;
 use crate::report::{Environment, files};
@@ -28,14 +28,14 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
     }
     let stop = Stop::new()?;
     signal::stop_on_signals(&stop)?;
-    let environment = Environment::of(machine::look()); // Before this thread is pinned.
+    let environment = Environment::of(machine::describe()); // Before this thread is pinned.
     let nothing = trial.nothing(&environment);
     let is_in_vain = |known: &Baseline| known.refusal_of(&nothing.environment).is_some();
     let run = if known.as_ref().is_some_and(is_in_vain) {
         nothing // There is no need to measure what will not be compared.
     } else {
         let run = trial.run_alone(&environment, &stop, &mut super::progress);
-        status::clear();
+        progress::clear();
         if let Some(signal) = stop.signal() {
             return Ok(ExitCode::from(128 + signal as u8));
         }
@@ -52,7 +52,7 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
 }
 
 /// The same blocks, slices and rate as those that were stored.
-fn follow(trial: &mut Trial, baseline: &Baseline) {
+fn follow(trial: &mut Experiment, baseline: &Baseline) {
     trial.blocks = trial.blocks.or(baseline.blocks());
     for &profile in &trial.profiles.clone() {
         if let Some((slice, rate)) = baseline.load(profile) {

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use super::{Manner, Message, Pinger, Wrong};
 use crate::clock::Nanos;
-use crate::load::payload::{Mismatch, Voice};
+use crate::load::payload::{Mismatch, PayloadStream};
 use crate::load::sizes::Sizes;
 
 /// Runs of every kind. Miri is three orders of magnitude slower.
@@ -85,18 +85,18 @@ impl Wire {
             _ => Sizes::Fixed(1 + dice.roll(most as usize) as u64),
         };
         let depth = [1, 2, 5, MESSAGES][dice.roll(4)];
-        let (voice, told) = (Voice::new(seed, 5), dice.roll(3) as u64);
+        let (payload, told) = (PayloadStream::new(seed, 5), dice.roll(3) as u64);
         let (mut stream, mut starts) = (Vec::new(), vec![0]);
         for number in told..told + MESSAGES as u64 {
-            let mut message = vec![0; sizes.of(voice.draw(number)) as usize];
-            voice.fill(number, 0, &mut message);
+            let mut message = vec![0; sizes.of(payload.draw(number)) as usize];
+            payload.fill(number, 0, &mut message);
             stream.extend(message);
             starts.push(stream.len());
         }
         Wire {
             seed,
             dice,
-            pinger: Pinger::new(voice, told),
+            pinger: Pinger::new(payload, told),
             manner: Manner {
                 sizes,
                 depth,
@@ -389,5 +389,5 @@ fn eights(verify: bool) -> (Manner, Pinger) {
         depth: 1,
         verify,
     };
-    (manner, Pinger::new(Voice::new(1, 1), 0))
+    (manner, Pinger::new(PayloadStream::new(1, 1), 0))
 }

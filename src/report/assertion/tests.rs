@@ -15,7 +15,7 @@ fn refused(text: &str, hints: &[&str]) {
 }
 
 /// What becomes of an assertion about a metric that was seen between these ends.
-fn truth(text: &str, low: f64, high: f64) -> Truth {
+fn truth(text: &str, low: f64, high: f64) -> AssertionResult {
     let value = (low + high) / 2.0;
     let judgement = parse(text).unwrap().judge(|_| Ok(Estimate { value, low, high }));
     judgement.truth
@@ -118,7 +118,7 @@ fn what_only_an_open_loop_has_is_refused_in_a_closed_one() {
 
 #[test]
 fn an_interval_on_one_side_decides_and_one_across_does_not() {
-    use Truth::{False, True, Undecided};
+    use AssertionResult::{False, True, Undecided};
     let (below, across, above) = ((1e6, 1.9e6), (1.9e6, 2.1e6), (2.1e6, 3e6));
     for (text, expected) in [
         ("p99<2ms", [True, Undecided, False]),
@@ -133,7 +133,7 @@ fn an_interval_on_one_side_decides_and_one_across_does_not() {
 
 #[test]
 fn an_interval_that_ends_on_the_bound_is_decided_by_the_sign() {
-    use Truth::{False, True, Undecided};
+    use AssertionResult::{False, True, Undecided};
     // It ends there, it begins there, it is nothing else.
     let (up_to, from, only) = ((1e6, 2e6), (2e6, 3e6), (2e6, 2e6));
     for (text, expected) in [
@@ -149,9 +149,9 @@ fn an_interval_that_ends_on_the_bound_is_decided_by_the_sign() {
 
 #[test]
 fn an_open_end_can_refute_but_never_confirm_an_upper_bound() {
-    assert_eq!(truth("max<2ms", 1e6, f64::INFINITY), Truth::Undecided);
-    assert_eq!(truth("max<2ms", 2e6, f64::INFINITY), Truth::False);
-    assert_eq!(truth("max>2ms", 3e6, f64::INFINITY), Truth::True);
+    assert_eq!(truth("max<2ms", 1e6, f64::INFINITY), AssertionResult::Undecided);
+    assert_eq!(truth("max<2ms", 2e6, f64::INFINITY), AssertionResult::False);
+    assert_eq!(truth("max>2ms", 3e6, f64::INFINITY), AssertionResult::True);
 }
 
 #[test]

@@ -217,9 +217,9 @@ impl Connection {
     /// The server wants to end, and this peer has been quiet: it gets FIN, unless there are bytes after all.
     pub(super) fn leave(&mut self) {
         let stream = self.stream.as_fd();
-        if self.is_echoed() && !self.finished && socket::unread(stream) == 0 {
+        if self.is_echoed() && !self.finished && socket::readable_bytes(stream) == 0 {
             // The peer may be gone already; then an event says so.
-            let _ = socket::finish(stream);
+            let _ = socket::shutdown_write(stream);
             self.finished = true;
         }
     }
@@ -233,7 +233,7 @@ impl Connection {
 
     /// Closes it though it is not over.
     pub(super) fn cut(self) {
-        socket::hang_up(self.stream.as_fd());
+        socket::shutdown_both(self.stream.as_fd());
     }
 }
 

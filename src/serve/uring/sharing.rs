@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::Worker;
 use crate::clock::{self, Nanos};
-use crate::ring::{Portion, Spin};
+use crate::ring::{SizeClass, Spin};
 use crate::slab::Key;
 
 /// Buffers that one connection may hold, queued or being sent, before its peer must read: 64 × 4 KiB. With 16,
@@ -30,8 +30,8 @@ const REFILL: Nanos = Nanos(1_000_000);
 impl Worker<'_> {
     /// True while those that wait for a buffer can have one.
     pub(super) fn can_feed(&self) -> bool {
-        let can = |queue: &VecDeque<Key>, portion| !queue.is_empty() && self.ring.offered(portion) > 0;
-        can(&self.starved, Portion::Small) || can(&self.hungry, Portion::Large)
+        let can = |queue: &VecDeque<Key>, class| !queue.is_empty() && self.ring.offered(class) > 0;
+        can(&self.starved, SizeClass::Small) || can(&self.hungry, SizeClass::Large)
     }
 
     /// When the pool should be looked at again though nothing completes. What one turn has lent counts as on its way back
@@ -45,7 +45,7 @@ impl Worker<'_> {
 
     /// Serves starved connections in order, as many as there are buffers for.
     pub(super) fn feed(&mut self) {
-        for _ in 0..self.ring.offered(Portion::Small) {
+        for _ in 0..self.ring.offered(SizeClass::Small) {
             let Some(key) = self.starved.pop_front() else {
                 return;
             };
@@ -63,7 +63,7 @@ impl Worker<'_> {
             self.patience = Nanos::NEVER;
             return;
         }
-        let meals = self.ring.offered(Portion::Large);
+        let meals = self.ring.offered(SizeClass::Large);
         if meals > 0 || self.patience == Nanos::NEVER {
             self.patience = clock::now() + PATIENCE;
         }
@@ -87,8 +87,8 @@ impl Worker<'_> {
     /// takes longer.
     pub(super) fn mind_stream(&mut self, key: Key) {
         let connection = self.connections.get_mut(key);
-        match connection.map(|connection| connection.flow.portion()) {
-            Some(Portion::Large) => self.streams += 1,
+        match connection.map(|connection| connection.flow.class()) {
+            Some(SizeClass::Large) => self.streams += 1,
             _ => self.streams -= 1,
         }
         self.choose_spin();
@@ -112,7 +112,7 @@ impl Worker<'_> {
 
     pub(super) fn choose_spin(&mut self) {
         self.ring.set_spin(match self.shared.plan.spin {
-            window if self.streams == 0 && self.truce == 0 && window > Nanos(0) => Spin::WhilePaying(window),
+            window if self.streams == 0 && self.truce == 0 && window > Nanos(0) => Spin::Adaptive(window),
             _ => Spin::Never,
         });
     }
@@ -122,7 +122,10 @@ impl Worker<'_> {
     /// receive takes one buffer only, and all shares together are a quarter of the pool. The other quarter is
     /// for what was under way.
     pub(super) fn ration(&mut self) {
-        let (lent, total) = (self.ring.lent(Portion::Small), self.shared.plan.buffers.total as usize);
+        let (lent, total) = (
+            self.ring.lent(SizeClass::Small),
+            self.shared.plan.buffers.total as usize,
+        );
         if self.scarce {
             self.scarce = lent >= total / 4;
         } else if lent > total / 2 {

@@ -4,11 +4,11 @@ use super::*;
 
 /// Normal values with deviation 1 whose middle is that of the segment.
 fn row(segments: &[(usize, f64)], seed: u64) -> Vec<f64> {
-    let mut chance = Chance::new(seed);
+    let mut random = Random::new(seed, 0);
     let values = segments
         .iter()
         .flat_map(|&(length, middle)| std::iter::repeat_n(middle, length));
-    values.map(|middle| middle + chance.normal()).collect()
+    values.map(|middle| middle + random.normal()).collect()
 }
 
 fn places(values: &[f64]) -> Vec<usize> {
@@ -70,11 +70,11 @@ fn a_row_without_change_has_one_found_no_more_often_than_alpha() {
     // Of 400 rows at 5 %, 20 and 4.4 more or less.
     for heavy in [false, true] {
         let found = (0..400).filter(|&seed| {
-            let mut chance = Chance::new(seed);
-            let draw = |chance: &mut Chance| {
-                if heavy { chance.cauchy() } else { chance.normal() }
+            let mut random = Random::new(seed, 0);
+            let draw = |random: &mut Random| {
+                if heavy { random.cauchy() } else { random.normal() }
             };
-            let values: Vec<f64> = (0..40).map(|_| draw(&mut chance)).collect();
+            let values: Vec<f64> = (0..40).map(|_| draw(&mut random)).collect();
             !change_points(&values, 5, 0.05, 39, seed).is_empty()
         });
         let found = found.count();

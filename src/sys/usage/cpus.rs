@@ -96,7 +96,7 @@ mod tests {
     fn cat(cpus: &[usize]) -> Child {
         let cpus = cpus.to_vec();
         let start = move || {
-            affinity::keep_to(&cpus).unwrap();
+            affinity::set_affinity(&cpus).unwrap();
             Command::new("cat").stdin(Stdio::piped()).spawn().unwrap()
         };
         std::thread::spawn(start).join().unwrap()

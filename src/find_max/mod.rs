@@ -1,0 +1,3 @@
+//! The highest rate at which a condition holds.
+
+pub mod search;
