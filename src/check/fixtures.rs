@@ -5,7 +5,9 @@ use serde_json::json;
 use crate::check::decision::LAST_LOOK;
 use crate::check::metric::{Metric, Profile};
 use crate::check::record::{Block, Ended, Inconclusive, Load, Record, Restart, Side, Terms};
-use crate::compare::comparison::{BlockFigures, Disturbance};
+use crate::clock::Nanos;
+use crate::compare::comparison::BlockFigures;
+use crate::sys::disturbance::Disturbance;
 
 /// How much more head needs than base: of everything.
 pub(super) struct Head {
@@ -35,9 +37,9 @@ pub(super) fn figures(day: f64, head: &Head) -> BlockFigures {
         send_lag_p99_ns: None,
         idle_cpu_ratio: Some(0.0),
         disturbance: Disturbance {
-            span_ns: 1_000_000,
-            steal_ns: Some(0),
-            pressure_ns: Some(0),
+            span: Nanos(1_000_000),
+            steal: Some(Nanos(0)),
+            pressure: Some(Nanos(0)),
         },
     }
 }

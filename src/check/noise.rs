@@ -46,11 +46,11 @@ impl Signs {
     /// sending, the latest counts.
     pub fn of(sides: &[&BlockFigures], cpus: f64) -> Signs {
         let seen = sides.first().map(|side| side.disturbance).unwrap_or_default();
-        let span = seen.span_ns.max(1) as f64;
+        let span = seen.span.0.max(1) as f64;
         let lag = sides.iter().filter_map(|side| side.send_lag_p99_ns).max();
         Signs {
-            steal_share: seen.steal_ns.unwrap_or(0) as f64 / (span * cpus),
-            pressure_share: seen.pressure_ns.map(|pressure| pressure as f64 / span),
+            steal_share: seen.steal.unwrap_or_default().0 as f64 / (span * cpus),
+            pressure_share: seen.pressure.map(|pressure| pressure.0 as f64 / span),
             lag_p99: lag.map(Nanos),
         }
     }

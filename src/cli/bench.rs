@@ -11,7 +11,7 @@ use crate::cli::workload::WorkloadFlags;
 use crate::compare::Server;
 use crate::error::Result;
 use crate::sys::affinity;
-use crate::sys::signal::{self, Stop};
+use crate::sys::signal::Stop;
 
 #[derive(Debug, Args)]
 pub(super) struct Flags {
@@ -25,8 +25,7 @@ pub(super) struct Flags {
 }
 
 pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
-    let stop = Stop::new()?;
-    signal::stop_on_signals(&stop)?;
+    let stop = Stop::on_signals()?;
     let sides = CpuSplit::of(&affinity::allowed(), flags.shape.threads(), flags.shape.cpus());
     let workers = flags
         .workers

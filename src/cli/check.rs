@@ -6,7 +6,6 @@ mod stored;
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
-use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -28,6 +27,7 @@ use crate::compare::Candidate;
 use crate::error::{Error, Result};
 use crate::load::Plan;
 use crate::load::sizes::Sizes;
+use crate::random::Random;
 use crate::report::Environment;
 use crate::sys::signal::{self, Stop};
 use crate::sys::{affinity, machine};
@@ -179,15 +179,14 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
         return stored::run(flags);
     }
     let trial = flags.trial()?;
-    let stop = Stop::new()?;
-    signal::stop_on_signals(&stop)?;
+    let stop = Stop::on_signals()?;
     let environment = Environment::of(machine::describe()); // Before this thread is pinned.
     let record = trial.run(&environment, &stop, &mut progress);
     progress::clear();
     let check = Check::of(record);
     flags.outlets.tell(&check.story(), Some(&check))?;
     Ok(ExitCode::from(match stop.signal() {
-        Some(signal) => 128 + signal as u8,
+        Some(signal) => signal::exit_code(signal),
         None => check.judgement.exit_code,
     }))
 }
@@ -254,7 +253,7 @@ impl Flags {
         plan.warmup = self.guard.unwrap_or(guard);
         plan.threads = self.sides.threads.min(self.connections);
         plan.cpus = sides.generator.clone();
-        plan.seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(0) >> 32);
+        plan.seed = self.seed.unwrap_or_else(Random::seed_from_os);
         plan
     }
 

@@ -1,6 +1,5 @@
 //! `urecho compare`.
 
-use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::load::schedule::{Pace, Rate};
 use crate::load::sizes::Sizes;
 use crate::load::{self, Churn, Plan};
+use crate::random::Random;
 use crate::report::Environment;
 use crate::report::files;
 use crate::serve::engine::Engine;
@@ -87,8 +87,7 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
     let sides = flags.sides.of(&affinity::allowed());
     let candidates = flags.candidates(&sides)?;
     let plans = flags.plans(&sides);
-    let stop = Stop::new()?;
-    signal::stop_on_signals(&stop)?;
+    let stop = Stop::on_signals()?;
     let environment = Environment::of(machine::describe()); // Before this thread is pinned.
     let mut comparison = Comparison {
         schema: SCHEMA,
@@ -117,7 +116,7 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
     comparison.partial = stop.signal().is_some();
     flags.publish(&comparison)?;
     Ok(ExitCode::from(match stop.signal() {
-        Some(signal) => 128 + signal as u8,
+        Some(signal) => signal::exit_code(signal),
         None => exit,
     }))
 }
@@ -159,7 +158,7 @@ impl Flags {
             [] => vec![None],
             rates => rates.iter().copied().map(Some).collect(),
         };
-        let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(0) >> 32);
+        let seed = self.seed.unwrap_or_else(Random::seed_from_os);
         let mut plans = Vec::new();
         for &connections in &self.connections {
             for sizes in &self.size {

@@ -11,6 +11,7 @@ use crate::report::Report;
 use crate::report::assertion::{Assertion, AssertionResult};
 use crate::report::verdict::Grade;
 use crate::sys::machine;
+use crate::sys::signal;
 use crate::sys::signal::Stop;
 
 /// Where the search begins, in messages a second. Low: a server that cannot keep it is found by halving.
@@ -37,7 +38,7 @@ pub(super) fn execute(plan: &Plan, condition: &Assertion, outputs: &Outputs, sto
         }
         if let Some(signal) = outcome.interrupted {
             outputs.write_curve(&curve)?;
-            return Ok(ExitCode::from(128 + signal as u8));
+            return Ok(ExitCode::from(signal::exit_code(signal)));
         }
         search.tell(held);
     }

@@ -42,8 +42,7 @@ fn target(text: &str) -> std::result::Result<SocketAddr, String> {
 pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
     let plan = flags.shape.plan(flags.targets.clone(), flags.shape.cpus().to_vec())?;
     flags.outputs.check(&plan)?;
-    let stop = Stop::new()?;
-    signal::stop_on_signals(&stop)?;
+    let stop = Stop::on_signals()?;
     execute(plan, &flags.outputs, &stop)
 }
 
@@ -65,7 +64,7 @@ pub(super) fn execute(plan: Plan, outputs: &Outputs, stop: &Stop) -> Result<Exit
 /// The exit code of a run that came to its end: the worst thing that can be said of it.
 fn judge(outcome: &RunResult, report: &Report) -> Result<ExitCode> {
     if let Some(signal) = outcome.interrupted {
-        return Ok(ExitCode::from(128 + signal as u8));
+        return Ok(ExitCode::from(signal::exit_code(signal)));
     }
     let (connections, messages) = (&report.connections, &report.messages);
     if connections.lost_total() + connections.closed >= connections.opened && messages.ok == 0

@@ -12,7 +12,7 @@ use crate::ring::{Buffers, Large};
 use crate::serve::engine::Engine;
 use crate::serve::uring::fault::Fault;
 use crate::serve::{self, Listening, Plan};
-use crate::sys::signal::{self, Stop};
+use crate::sys::signal::Stop;
 use crate::sys::{affinity, limits, socket};
 use crate::units;
 
@@ -142,8 +142,7 @@ impl Flags {
 pub(super) fn run(flags: Flags) -> Result<ExitCode> {
     let plan = flags.plan()?;
     limits::raise_descriptors();
-    let stop = Stop::new()?;
-    signal::stop_on_signals(&stop)?;
+    let stop = Stop::on_signals()?;
     let counters = serve::run(plan, &stop, announce)?;
     eprintln!("{counters}");
     Ok(ExitCode::SUCCESS)

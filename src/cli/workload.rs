@@ -1,7 +1,6 @@
 //! What a load is like: the flags that `load` and `bench` share, and the plan they mean.
 
 use std::fs;
-use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 
 use clap::{Args, ValueEnum};
@@ -12,6 +11,7 @@ use crate::load::pinger::Manner;
 use crate::load::schedule::{Arrivals, Pace, Rate};
 use crate::load::sizes::Sizes;
 use crate::load::{Churn, Close, Plan};
+use crate::random::Random;
 use crate::sys::socket::Options;
 use crate::units::{self, show_size};
 
@@ -149,7 +149,7 @@ impl WorkloadFlags {
             // More threads than connections would have nothing to do.
             threads: self.threads.min(self.connections),
             // 32 random bits: enough to differ, short enough to type.
-            seed: self.seed.unwrap_or_else(|| RandomState::new().hash_one(0) >> 32),
+            seed: self.seed.unwrap_or_else(Random::seed_from_os),
             cpus,
             spin: true,
             options: Options {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::load::Plan;
 use crate::report::{Environment, PlanSummary};
 use crate::stats::{median, signed_rank};
+use crate::sys::disturbance::Disturbance;
 
 /// The version of the comparison's shape.
 pub const SCHEMA: &str = "urecho.compare/1";
@@ -49,18 +50,6 @@ pub struct BlockFigures {
     pub idle_cpu_ratio: Option<f64>,
     /// What the machine did to all servers of this block.
     pub disturbance: Disturbance,
-}
-
-/// What the machine did meanwhile, whoever had the traffic. `None` where the kernel does not tell.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Disturbance {
-    /// How long the block took.
-    pub span_ns: u64,
-    /// Time that the hypervisor gave to others, over all CPUs.
-    pub steal_ns: Option<u64>,
-    /// Time in which some task waited for a CPU.
-    pub pressure_ns: Option<u64>,
 }
 
 /// Servers side by side, for one or more loads.

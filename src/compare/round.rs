@@ -4,14 +4,15 @@
 //! machine that gets steadily slower or faster favours nobody (ABBA).
 
 use crate::clock::{self, Nanos};
-use crate::compare::comparison::{BlockFigures, Disturbance};
+use crate::compare::comparison::BlockFigures;
 use crate::compare::{Candidate, Server};
 use crate::error::{Error, Result};
 use crate::histogram::{Percentile, Recorder};
 use crate::load::{Plan, Session, Slice};
 use crate::random::Random;
+use crate::sys::disturbance::{Disturbance, Snapshot};
 use crate::sys::signal::Stop;
-use crate::sys::{machine, usage};
+use crate::sys::usage;
 
 /// What all candidates are put through alike.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,13 +76,13 @@ pub(super) fn restart(
 fn block(seats: &mut [Seat<'_>], terms: &Terms, load: usize, random: &mut Random) {
     random.shuffle(seats);
     let mut piles: Vec<Pile> = seats.iter().map(|_| Pile::new()).collect();
-    let witness = Witness::begin();
+    let snapshot = Snapshot::read();
     let before: Vec<Option<Nanos>> = seats.iter().map(Seat::cpu).collect();
     let there_and_back = (0..seats.len()).chain((0..seats.len()).rev());
     for index in there_and_back {
         seats[index].attempt(|seat| seat.perform(terms, load, &mut piles[index]));
     }
-    let disturbance = witness.end();
+    let disturbance = Snapshot::read().since(&snapshot);
     let connections = if terms.at_once {
         terms.loads.iter().map(|load| load.connections).sum()
     } else {
@@ -91,7 +92,7 @@ fn block(seats: &mut [Seat<'_>], terms: &Terms, load: usize, random: &mut Random
         let mut figures = pile.figures(connections, seat.memory, disturbance);
         if terms.at_once {
             let all = seat.cpu().zip(before).map(|(after, before)| after - before);
-            figures.idle_cpu_ratio = pile.idle(all, Nanos(disturbance.span_ns));
+            figures.idle_cpu_ratio = pile.idle(all, disturbance.span);
         }
         seat.found[load].push(figures);
     }
@@ -256,33 +257,6 @@ impl Pile {
             send_lag_p99_ns: quantile(&self.lag, 0.99),
             idle_cpu_ratio: None,
             disturbance: disturbed,
-        }
-    }
-}
-
-/// What the machine did to everybody while something lasted.
-struct Witness {
-    begin: Nanos,
-    steal: Option<Nanos>,
-    pressure: Option<u64>,
-}
-
-impl Witness {
-    fn begin() -> Witness {
-        Witness {
-            begin: clock::now(),
-            steal: machine::steal(),
-            pressure: machine::pressure_cpu(),
-        }
-    }
-
-    fn end(&self) -> Disturbance {
-        let after = Witness::begin();
-        let pressure = after.pressure.zip(self.pressure);
-        Disturbance {
-            span_ns: (after.begin - self.begin).0,
-            steal_ns: after.steal.zip(self.steal).map(|(after, before)| (after - before).0),
-            pressure_ns: pressure.map(|(after, before)| after.saturating_sub(before) * 1000),
         }
     }
 }

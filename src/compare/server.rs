@@ -1,7 +1,6 @@
 //! Servers as child processes: started, waited for until they listen, and ended, whatever happens to us.
 
 use std::ffi::OsStr;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -12,6 +11,7 @@ use std::time::Duration;
 use crate::clock::{self, Nanos};
 use crate::compare::Candidate;
 use crate::error::{Error, Result};
+use crate::random::Random;
 use crate::sys::{affinity, child, limits, usage};
 
 /// The lowest port that a server may get: below it, services have their numbers.
@@ -234,7 +234,7 @@ fn collect(mut from: impl Read + Send + 'static, to: mpsc::Sender<String>) {
 fn free_address() -> Result<SocketAddr> {
     let (clients, _) = limits::ephemeral_ports();
     let range = u64::from(clients.saturating_sub(LOWEST)).max(1);
-    let start = RandomState::new().hash_one(0);
+    let start = Random::seed_from_os();
     let below = (0..256).map(|step| LOWEST + ((start.wrapping_add(step)) % range) as u16);
     let addresses = below.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
     let bound = addresses

@@ -6,8 +6,9 @@ use crate::load::interval::{Interval, IntervalMerger};
 use crate::load::result::{Messages, WorkerStats};
 use crate::load::workers::Shared;
 use crate::load::{Observer, Plan};
+use crate::sys::disturbance::{Disturbance, Snapshot};
 use crate::sys::netstat::Netstat;
-use crate::sys::{affinity, machine, netstat, usage};
+use crate::sys::{affinity, netstat, usage};
 
 /// How often whoever watches hears of the run: 4 times a second.
 const NEWS: Nanos = Nanos(250_000_000);
@@ -60,10 +61,8 @@ pub struct ServerUse {
 /// What else happened on this machine while measuring. `None` where the kernel does not tell.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Surroundings {
-    /// Time that the hypervisor gave to others, over all CPUs.
-    pub steal: Option<Nanos>,
-    /// Time in which some task waited for a CPU.
-    pub pressure: Option<Nanos>,
+    /// CPU time that others took.
+    pub disturbance: Disturbance,
     /// Counters of the network stack, of the whole network namespace, since before the first connect.
     pub network: Option<Netstat>,
 }
@@ -168,8 +167,7 @@ struct Witness {
 struct Look {
     cpu: Option<Nanos>,
     switches: Option<(u64, u64)>,
-    steal: Option<Nanos>,
-    pressure: Option<u64>,
+    machine: Snapshot,
 }
 
 impl Look {
@@ -177,8 +175,7 @@ impl Look {
         Look {
             cpu: server.and_then(usage::process_cpu),
             switches: server.and_then(usage::context_switches),
-            steal: machine::steal(),
-            pressure: machine::pressure_cpu(),
+            machine: Snapshot::read(),
         }
     }
 }
@@ -192,10 +189,7 @@ impl Witness {
         self.done = true;
         let after = Look::at(self.server);
         outcome.surroundings = Surroundings {
-            steal: after.steal.zip(before.steal).map(|(after, before)| after - before),
-            pressure: after.pressure.zip(before.pressure).map(|(after, before)| {
-                Nanos(after.saturating_sub(before).saturating_mul(1000)) // from microseconds
-            }),
+            disturbance: after.machine.since(&before.machine),
             network: netstat::read()
                 .zip(self.network)
                 .map(|(after, before)| after.since(&before)),

@@ -4,10 +4,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::thread::{self, JoinHandle};
 
 use crate::clock::{self, Nanos};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::load::interval::{IntervalMerger, IntervalWriter};
 use crate::load::phases::Phases;
 use crate::load::result::WorkerStats;
@@ -15,7 +14,7 @@ use crate::load::worker::Worker;
 use crate::load::{Plan, Progress, capacity, monitor, preflight};
 use crate::sys::signal::Stop;
 use crate::sys::waker::Waker;
-use crate::sys::{affinity, timer, usage};
+use crate::sys::{timer, usage, workers};
 
 /// How much notice workers get of the start: enough for each to see it in time, however it sleeps.
 const NOTICE: Nanos = Nanos(5_000_000);
@@ -26,7 +25,7 @@ pub(super) struct Workers {
     pub(super) ledger: IntervalMerger,
     /// The process that listens at the first target, if it is local and ours to see.
     pub(super) server: Option<i32>,
-    hands: Vec<JoinHandle<Result<WorkerStats>>>,
+    threads: workers::Workers<WorkerStats>,
 }
 
 /// What all workers and the thread that watches them see.
@@ -74,54 +73,37 @@ impl Workers {
             boards: (0..threads).map(|_| Board::default()).collect(),
         });
         let (ledger, desks) = IntervalMerger::with_desks(threads);
+        let threads = workers::Workers::new("load", &shared.plan.cpus, stop);
         let mut team = Workers {
             shared,
             ledger,
             server,
-            hands: Vec::new(),
+            threads,
         };
         let mut first = Some((OwnedFd::from(proven.stream), proven.connect));
         for (index, desk) in desks.into_iter().enumerate() {
-            team.hire(index, desk, first.take())?;
+            team.spawn(index, desk, first.take())?;
         }
         Ok(team)
     }
 
-    fn hire(&mut self, index: usize, desk: IntervalWriter, first: Option<(OwnedFd, Nanos)>) -> Result<()> {
+    fn spawn(&mut self, index: usize, desk: IntervalWriter, first: Option<(OwnedFd, Nanos)>) -> Result<()> {
         let shared = Arc::clone(&self.shared);
-        let hand = thread::Builder::new()
-            .name(format!("load-{index}"))
-            .spawn(move || work(index, &shared, desk, first))
-            .map_err(|cause| Error::Machine(format!("cannot start a thread: {cause}")))?;
-        self.hands.push(hand);
-        Ok(())
+        self.threads.spawn(move || work(index, &shared, desk, first))
     }
 
     /// True while every worker is at work.
     pub(super) fn is_whole(&self) -> bool {
-        !self.hands.iter().any(JoinHandle::is_finished)
+        self.threads.all_running()
     }
 
     /// Waits for all workers to leave, and puts together what they have found. Errors: the first of theirs.
     pub(super) fn disband(&mut self) -> Result<WorkerStats> {
         let mut found = WorkerStats::default();
-        for hand in self.hands.drain(..) {
-            let panicked = |_| Error::Bug("a load worker panicked".into());
-            found.merge(&hand.join().map_err(panicked)??);
+        for stats in self.threads.join()? {
+            found.merge(&stats);
         }
         Ok(found)
-    }
-}
-
-impl Drop for Workers {
-    /// Nobody works on without a team.
-    fn drop(&mut self) {
-        if !self.hands.is_empty() {
-            self.shared.stop.fire();
-        }
-        for hand in self.hands.drain(..) {
-            let _ = hand.join(); // Whoever drops a team has an error of its own to tell.
-        }
     }
 }
 
@@ -164,30 +146,6 @@ impl Shared {
 
 /// A worker's thread. Its end, however it comes, drops its desk.
 fn work(index: usize, shared: &Shared, desk: IntervalWriter, first: Option<(OwnedFd, Nanos)>) -> Result<WorkerStats> {
-    let mut last_wish = StopUnlessForgiven {
-        stop: &shared.stop,
-        forgiven: false,
-    };
-    let cpus = &shared.plan.cpus;
-    if !cpus.is_empty() {
-        affinity::pin(cpus[index % cpus.len()])?;
-    }
     timer::minimise_timer_slack();
-    let found = Worker::new(index, shared, desk, first)?.run()?;
-    last_wish.forgiven = true;
-    Ok(found)
-}
-
-/// One wrong byte, one broken ring, one panic: the run is over for all.
-struct StopUnlessForgiven<'a> {
-    stop: &'a Stop,
-    forgiven: bool,
-}
-
-impl Drop for StopUnlessForgiven<'_> {
-    fn drop(&mut self) {
-        if !self.forgiven {
-            self.stop.fire();
-        }
-    }
+    Worker::new(index, shared, desk, first)?.run()
 }

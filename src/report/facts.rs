@@ -309,8 +309,8 @@ impl Surroundings {
     pub(super) fn of(outcome: &RunResult) -> Surroundings {
         let surroundings = &outcome.surroundings;
         Surroundings {
-            steal_ns: surroundings.steal.map(|span| span.0),
-            cpu_pressure_ns: surroundings.pressure.map(|span| span.0),
+            steal_ns: surroundings.disturbance.steal.map(|span| span.0),
+            cpu_pressure_ns: surroundings.disturbance.pressure.map(|span| span.0),
             network: surroundings.network,
         }
     }

@@ -14,13 +14,12 @@ pub mod uring;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, OnceLock, mpsc};
-use std::thread::{self, Scope, ScopedJoinHandle};
 
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::ring::{Buffers, Large, Queues, Ring};
 use crate::sys::signal::Stop;
-use crate::sys::{affinity, socket};
+use crate::sys::{self, socket};
 use counters::Counters;
 use engine::Engine;
 use handoff::{Handoff, Inbox, Way};
@@ -143,38 +142,32 @@ pub fn run(plan: Plan, stop: &Stop, ready: impl FnOnce(&Listening)) -> Result<Co
         stop: stop.clone(),
         handoffs: OnceLock::new(),
     });
-    thread::scope(|scope| {
-        let hands: Vec<Hand<'_>> = (0..workers)
-            .map(|index| hire(scope, &shared, index))
-            .collect::<Result<_>>()?;
-        // A worker that cannot be made ends the others: their start never comes.
-        let made: Vec<Made> = hands.iter().map(Hand::made).collect::<Result<_>>()?;
-        let engine = made[0].engine.clone();
-        let handoffs = made.into_iter().map(|made| Handoff::new(made.way));
-        let _ = shared.handoffs.set(handoffs.collect()); // Set once, here.
-        for hand in &hands {
-            let _ = hand.start.send(()); // A worker that has died is found when it is joined.
-        }
-        ready(&Listening {
-            address,
-            engine,
-            workers,
-        });
-        let mut total = Counters::default();
-        for hand in hands {
-            let ended = hand.thread.join();
-            total.merge(&ended.map_err(|_| Error::Bug("a server worker panicked".into()))??);
-        }
-        Ok(total)
-    })
+    let mut threads = sys::workers::Workers::new("worker", &shared.plan.cpus, stop);
+    let starts: Vec<Start> = (0..workers)
+        .map(|index| spawn(&mut threads, &shared, index))
+        .collect::<Result<_>>()?;
+    // A worker that cannot be made ends the others: their start never comes.
+    let made: Vec<Made> = starts.iter().map(Start::made).collect::<Result<_>>()?;
+    let engine = made[0].engine.clone();
+    let handoffs = made.into_iter().map(|made| Handoff::new(made.way));
+    let _ = shared.handoffs.set(handoffs.collect()); // Set once, here.
+    for start in &starts {
+        let _ = start.go.send(()); // A worker that has died is found when it is joined.
+    }
+    ready(&Listening {
+        address,
+        engine,
+        workers,
+    });
+    let mut total = Counters::default();
+    threads.join()?.iter().for_each(|counters| total.merge(counters));
+    Ok(total)
 }
 
-/// A worker's thread, from outside.
-struct Hand<'scope> {
-    thread: ScopedJoinHandle<'scope, Result<Counters>>,
-    /// What it says when it could be made, or could not.
+/// How a worker's start is agreed on: it says when it is ready, and waits for all others.
+struct Start {
     made: mpsc::Receiver<Result<Made>>,
-    start: mpsc::Sender<()>,
+    go: mpsc::Sender<()>,
 }
 
 /// What a worker shows of itself.
@@ -184,7 +177,7 @@ struct Made {
     engine: String,
 }
 
-impl Hand<'_> {
+impl Start {
     /// Waits until it is ready.
     fn made(&self) -> Result<Made> {
         let died = |_| Error::Bug("a server worker died before it could start".into());
@@ -192,16 +185,12 @@ impl Hand<'_> {
     }
 }
 
-fn hire<'scope>(scope: &'scope Scope<'scope, '_>, shared: &Arc<Shared>, index: usize) -> Result<Hand<'scope>> {
+fn spawn(threads: &mut sys::workers::Workers<Counters>, shared: &Arc<Shared>, index: usize) -> Result<Start> {
     let (made_sender, made) = mpsc::channel();
-    let (start, started) = mpsc::channel();
+    let (go, started) = mpsc::channel();
     let shared = Arc::clone(shared);
-    let body = move || work(index, &shared, &made_sender, &started);
-    let thread = thread::Builder::new()
-        .name(format!("worker-{index}"))
-        .spawn_scoped(scope, body);
-    let thread = thread.map_err(|cause| Error::Machine(format!("cannot start a thread: {cause}")))?;
-    Ok(Hand { thread, made, start })
+    threads.spawn(move || work(index, &shared, &made_sender, &started))?;
+    Ok(Start { made, go })
 }
 
 /// A worker's thread, from inside: make the worker here, show it, wait for the start, serve.
@@ -211,8 +200,6 @@ fn work(
     made: &mpsc::Sender<Result<Made>>,
     started: &mpsc::Receiver<()>,
 ) -> Result<Counters> {
-    // Whatever ends one worker ends all: a server that has silently lost one is worse than none.
-    let _last_wish = StopOnDrop(&shared.stop);
     let worker = match Worker::make(index, shared) {
         Ok((worker, shown)) => {
             let _ = made.send(Ok(shown)); // Nobody waits any more: no start comes either.
@@ -243,9 +230,6 @@ enum Worker {
 impl Worker {
     fn make(index: usize, shared: &Shared) -> Result<(Worker, Made)> {
         let plan = &shared.plan;
-        if !plan.cpus.is_empty() {
-            affinity::pin(plan.cpus[index % plan.cpus.len()])?;
-        }
         let engine = plan.engine.to_string();
         match plan.engine {
             Engine::Uring => {
@@ -269,13 +253,5 @@ impl Worker {
                 Ok((worker, Made { way, engine }))
             }
         }
-    }
-}
-
-struct StopOnDrop<'a>(&'a Stop);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.fire();
     }
 }

@@ -1,4 +1,4 @@
-//! The machine a result belongs to, and how much of it others took.
+//! The machine a result belongs to.
 //!
 //! What a reader needs to repeat a measurement, and nothing that names the machine or its owner: no host name, no
 //! address. What is hidden from us (containers hide much) is `None`, never a failure. Files of /proc: proc(5).
@@ -7,7 +7,6 @@ use std::fs;
 
 use serde::Serialize;
 
-use crate::clock::Nanos;
 use crate::sys::affinity;
 
 /// What the numbers of a run depend on, besides the program.
@@ -43,18 +42,6 @@ pub fn describe() -> Machine {
     }
 }
 
-/// Time that the hypervisor gave to others while our CPUs wanted to run, in nanoseconds since boot, over all CPUs.
-/// In steps of 10 ms; differences count. Zero for ever on hypervisors that do not report it.
-pub fn steal() -> Option<Nanos> {
-    stolen(&read("/proc/stat")?)
-}
-
-/// Time in which some task of this machine waited for a CPU, in microseconds since boot (pressure stall information).
-/// None without CONFIG_PSI or with psi=0.
-pub fn pressure_cpu() -> Option<u64> {
-    pressure_total(&read("/proc/pressure/cpu")?)
-}
-
 /// The file's text without white space at its ends, if it can be read.
 fn read(path: &str) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
@@ -82,23 +69,6 @@ fn cpus_in(list: &str) -> Option<u64> {
 fn memory_bytes(meminfo: &str) -> Option<u64> {
     let kib: u64 = value(meminfo, "MemTotal")?.strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
-}
-
-fn stolen(stat: &str) -> Option<Nanos> {
-    // USER_HZ is 100 everywhere but on Alpha: part of the ABI, whatever CONFIG_HZ is.
-    const TICK: u64 = 1_000_000_000 / 100;
-    let all_cpus = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
-    // user nice system idle iowait irq softirq steal
-    let ticks: u64 = all_cpus.split_whitespace().nth(7)?.parse().ok()?;
-    ticks.checked_mul(TICK).map(Nanos)
-}
-
-fn pressure_total(pressure: &str) -> Option<u64> {
-    let some = pressure.lines().find_map(|line| line.strip_prefix("some "))?;
-    some.split(' ')
-        .find_map(|field| field.strip_prefix("total="))?
-        .parse()
-        .ok()
 }
 
 #[cfg(test)]
@@ -131,18 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn steal_and_pressure_never_run_backwards() {
-        let (steal_before, pressure_before) = (steal(), pressure_cpu());
-        assert!(steal() >= steal_before);
-        assert!(pressure_cpu() >= pressure_before);
-    }
-
-    #[test]
     fn the_files_read_as_the_kernel_writes_them() {
-        let stat = "cpu  9186 0 2254 140297 268 0 26 8 0 0\ncpu0 4500 0 849 70655 35 0 3 2 0 0\n";
-        assert_eq!(stolen(stat), Some(Nanos(80_000_000)));
-        let pressure = "some avg10=0.57 avg60=0.84 avg300=0.71 total=5714000\nfull avg10=0.00 total=3\n";
-        assert_eq!(pressure_total(pressure), Some(5_714_000));
         assert_eq!(
             memory_bytes("MemTotal:       24684092 kB\nMemFree: 1 kB\n"),
             Some(24_684_092 * 1_024)
@@ -156,18 +115,8 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_strange_is_none() {
-        for text in [
-            "",
-            "cpu",
-            "cpu  1 2 3",
-            "some total=x",
-            "MemTotal: 1",
-            "MemTotal: -1 kB",
-            "3-1",
-            "a-b",
-        ] {
-            let read = (stolen(text), pressure_total(text), memory_bytes(text), cpus_in(text));
-            assert_eq!(read, (None, None, None, None), "{text}");
+        for text in ["", "MemTotal: 1", "MemTotal: -1 kB", "3-1", "a-b"] {
+            assert_eq!((memory_bytes(text), cpus_in(text)), (None, None), "{text}");
         }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod affinity;
 pub mod child;
+pub mod disturbance;
 pub mod limits;
 pub mod machine;
 pub mod netstat;
@@ -15,3 +16,4 @@ pub mod tcp_info;
 pub mod timer;
 pub mod usage;
 pub mod waker;
+pub mod workers;

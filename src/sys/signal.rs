@@ -7,7 +7,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
 
 use nix::sys::signal::{SigSet, Signal};
@@ -24,6 +24,7 @@ struct Inner {
     waker: Waker,
     /// The signal that asked, or zero.
     signal: AtomicI32,
+    fired: AtomicBool,
 }
 
 impl Stop {
@@ -32,12 +33,28 @@ impl Stop {
         Ok(Stop(Arc::new(Inner {
             waker: Waker::new()?,
             signal: AtomicI32::new(0),
+            fired: AtomicBool::new(false),
         })))
     }
 
     /// Asks everybody to stop. Again does no harm.
     pub fn fire(&self) {
+        self.0.fired.store(true, Ordering::Release);
         self.0.waker.wake();
+    }
+
+    /// Fires at the first SIGINT or SIGTERM; the second ends the process at once with [`exit_code`].
+    ///
+    /// Call before any other thread exists: they inherit the blocked mask. Errors: [`Error::Machine`].
+    pub fn on_signals() -> Result<Stop> {
+        let stop = Stop::new()?;
+        stop.watch_signals()?;
+        Ok(stop)
+    }
+
+    /// True once fired.
+    pub fn has_fired(&self) -> bool {
+        self.0.fired.load(Ordering::Acquire)
     }
 
     /// The number of the signal that fired it, if one did.
@@ -53,31 +70,35 @@ impl AsFd for Stop {
     }
 }
 
-/// Fires `stop` at the first SIGINT or SIGTERM; the second ends the process at once with 128 + its number.
-///
-/// Call before any other thread exists: they inherit the blocked mask. Errors: [`Error::Machine`].
-pub fn stop_on_signals(stop: &Stop) -> Result<()> {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGINT);
-    signals.add(Signal::SIGTERM);
-    let failed = |cause: io::Error| Error::Machine(format!("cannot take signals: {cause}"));
-    signals.thread_block().map_err(|errno| failed(errno.into()))?;
-    let stop = stop.clone();
-    let waiter = move || {
-        if let Ok(signal) = signals.wait() {
-            stop.0.signal.store(signal as i32, Ordering::Release);
-            stop.fire();
-        }
-        if let Ok(signal) = signals.wait() {
-            // No destructors: somebody has asked twice. The kernel cleans up behind us, but for what our children started.
-            super::child::kill_groups();
-            // SAFETY: _exit(2) only ends the process.
-            unsafe { libc::_exit(128 + signal as i32) }
-        }
-    };
-    thread::Builder::new()
-        .name("signals".into())
-        .spawn(waiter)
-        .map_err(failed)?;
-    Ok(())
+/// The exit code of a program that a signal ended, as shells have it.
+pub fn exit_code(signal: i32) -> u8 {
+    128 + signal as u8
+}
+
+impl Stop {
+    fn watch_signals(&self) -> Result<()> {
+        let mut signals = SigSet::empty();
+        signals.add(Signal::SIGINT);
+        signals.add(Signal::SIGTERM);
+        let failed = |cause: io::Error| Error::Machine(format!("cannot take signals: {cause}"));
+        signals.thread_block().map_err(|errno| failed(errno.into()))?;
+        let stop = self.clone();
+        let waiter = move || {
+            if let Ok(signal) = signals.wait() {
+                stop.0.signal.store(signal as i32, Ordering::Release);
+                stop.fire();
+            }
+            if let Ok(signal) = signals.wait() {
+                // No destructors: somebody has asked twice. The kernel cleans up behind us, but for what our children started.
+                super::child::kill_groups();
+                // SAFETY: _exit(2) only ends the process.
+                unsafe { libc::_exit(exit_code(signal as i32).into()) }
+            }
+        };
+        thread::Builder::new()
+            .name("signals".into())
+            .spawn(waiter)
+            .map_err(failed)?;
+        Ok(())
+    }
 }

@@ -6,9 +6,10 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use urecho::compare::comparison::{BlockFigures, Comparison, Disturbance, Method, SCHEMA, Scenario, ServerResult};
+use urecho::compare::comparison::{BlockFigures, Comparison, Method, SCHEMA, Scenario, ServerResult};
 use urecho::load::Plan;
 use urecho::report::Environment;
+use urecho::sys::disturbance::Disturbance;
 use urecho::sys::machine;
 
 use crate::{reports, support};

@@ -5,6 +5,7 @@ use crate::check::decision::Threshold;
 use crate::check::fixtures::{ALIKE, Head, record, restart};
 use crate::check::record::{Failure, Inconclusive};
 use crate::check::report::{Check, recorded};
+use crate::clock::Nanos;
 
 fn verdict_of(record: &Record, metric: Metric) -> Verdict {
     let judged = judge(record).metrics.into_iter().find(|judged| judged.metric == metric);
@@ -243,7 +244,7 @@ fn servers_that_make_pressure_themselves_are_judged_and_bursts_of_it_dropped() {
     let press = |restarts: &mut [Restart], share: f64| {
         for restart in restarts {
             for block in restart.closed.iter_mut().chain(&mut restart.open) {
-                block.base.disturbance.pressure_ns = Some((1e6 * share) as u64);
+                block.base.disturbance.pressure = Some(Nanos((1e6 * share) as u64));
             }
         }
     };

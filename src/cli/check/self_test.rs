@@ -1,6 +1,5 @@
 //! `urecho check --self-test`: checks whose right answer is known, one after the other, into a log.
 
-use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread::{self, JoinHandle};
@@ -16,6 +15,7 @@ use crate::compare::{Candidate, Server};
 use crate::error::{Error, Result};
 use crate::load::schedule::{Arrivals, Pace, Rate};
 use crate::load::{self, Plan};
+use crate::random::Random;
 use crate::report::{Environment, files};
 use crate::serve::engine::Engine;
 use crate::serve::uring::fault::Fault;
@@ -100,8 +100,7 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
 }
 
 fn rehearse(flags: &Flags, log: &Path) -> Result<ExitCode> {
-    let stop = Stop::new()?;
-    signal::stop_on_signals(&stop)?;
+    let stop = Stop::on_signals()?;
     let environment = Environment::of(machine::describe()); // Before this thread is pinned.
     let done = if log.exists() {
         in_file(log, proof::read)?.len()
@@ -117,13 +116,13 @@ fn rehearse(flags: &Flags, log: &Path) -> Result<ExitCode> {
         let planted = turns[turn % turns.len()];
         let competing = turn % COMPETING == COMPETING - 1;
         let mut trial = flags.trial_of(base()?, head(planted)?)?;
-        trial.load.seed = RandomState::new().hash_one(turn) >> 32;
+        trial.load.seed = Random::seed_from_os();
         let competitor = competing.then(Competitor::start).transpose()?;
         let record = trial.run(&environment, &stop, &mut super::progress);
         progress::clear();
         drop(competitor);
         if let Some(signal) = stop.signal() {
-            return Ok(ExitCode::from(128 + signal as u8));
+            return Ok(ExitCode::from(signal::exit_code(signal)));
         }
         let check = Check::of(record);
         let outcome = Outcome::of(&check, planted, competing);
@@ -143,7 +142,7 @@ fn head(planted: &str) -> Result<Candidate> {
     match planted {
         "A/A" => Ok(head),
         "A/A'" => {
-            let more = RandomState::new().hash_one(0) % LAYOUTS;
+            let more = Random::seed_from_os() % LAYOUTS;
             Ok(head.within(&["env", &format!("LAYOUT={}", "x".repeat(more as usize))]))
         }
         slowness => Ok(head.with(&["--inject", slowness])),

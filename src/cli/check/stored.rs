@@ -26,8 +26,7 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
     if let Some(baseline) = &known {
         follow(&mut trial, baseline);
     }
-    let stop = Stop::new()?;
-    signal::stop_on_signals(&stop)?;
+    let stop = Stop::on_signals()?;
     let environment = Environment::of(machine::describe()); // Before this thread is pinned.
     let nothing = trial.nothing(&environment);
     let is_in_vain = |known: &Baseline| known.refusal_of(&nothing.environment).is_some();
@@ -37,7 +36,7 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
         let run = trial.run_alone(&environment, &stop, &mut super::progress);
         progress::clear();
         if let Some(signal) = stop.signal() {
-            return Ok(ExitCode::from(128 + signal as u8));
+            return Ok(ExitCode::from(signal::exit_code(signal)));
         }
         run?
     };

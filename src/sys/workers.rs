@@ -1,0 +1,156 @@
+//! Worker threads: named, pinned, joined. One that fails stops the others.
+
+use std::thread::{self, JoinHandle};
+
+use crate::error::{Error, Result};
+use crate::sys::affinity;
+use crate::sys::signal::Stop;
+
+/// Threads that do the same work, each returning a `T`. Dropping it stops and joins them.
+#[derive(Debug)]
+pub struct Workers<T> {
+    role: &'static str,
+    stop: Stop,
+    cpus: Vec<usize>,
+    handles: Vec<JoinHandle<Result<T>>>,
+}
+
+impl<T: Send + 'static> Workers<T> {
+    /// No thread yet. They are called `role-0`, `role-1`, …, and run on `cpus` in turn (anywhere if it is empty).
+    /// `stop` is fired when a worker returns an error or panics: a program that lost one silently is worse than none.
+    pub fn new(role: &'static str, cpus: &[usize], stop: &Stop) -> Workers<T> {
+        Workers {
+            role,
+            stop: stop.clone(),
+            cpus: cpus.to_vec(),
+            handles: Vec::new(),
+        }
+    }
+
+    /// Starts the next worker. Errors: [`Error::Machine`] when a thread cannot be had. That its CPU cannot be had is
+    /// an error of the worker.
+    pub fn spawn(&mut self, body: impl FnOnce() -> Result<T> + Send + 'static) -> Result<()> {
+        let index = self.handles.len();
+        let cpu = (!self.cpus.is_empty()).then(|| self.cpus[index % self.cpus.len()]);
+        let stop = self.stop.clone();
+        let work = move || {
+            let mut failure = StopOnFailure { stop, failed: true };
+            if let Some(cpu) = cpu {
+                affinity::pin(cpu)?;
+            }
+            let result = body();
+            failure.failed = result.is_err();
+            result
+        };
+        let handle = thread::Builder::new()
+            .name(format!("{}-{index}", self.role))
+            .spawn(work)
+            .map_err(|cause| Error::Machine(format!("cannot start a thread: {cause}")))?;
+        self.handles.push(handle);
+        Ok(())
+    }
+
+    /// True while no worker has returned.
+    pub fn all_running(&self) -> bool {
+        !self.handles.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Waits for all workers and returns what they returned, in order. Errors: the first of theirs, in that order;
+    /// [`Error::Bug`] for a panic.
+    pub fn join(&mut self) -> Result<Vec<T>> {
+        let role = self.role;
+        let panicked = |_| Error::Bug(format!("a {role} thread panicked"));
+        let results: Vec<Result<T>> = self
+            .handles
+            .drain(..)
+            .map(|handle| handle.join().map_err(panicked)?)
+            .collect();
+        results.into_iter().collect()
+    }
+}
+
+impl<T> Drop for Workers<T> {
+    fn drop(&mut self) {
+        if !self.handles.is_empty() {
+            self.stop.fire();
+        }
+        for handle in self.handles.drain(..) {
+            let _ = handle.join(); // The caller is returning an error of its own.
+        }
+    }
+}
+
+/// Fires `stop` when it is dropped by an error or a panic.
+struct StopOnFailure {
+    stop: Stop,
+    failed: bool,
+}
+
+impl Drop for StopOnFailure {
+    fn drop(&mut self) {
+        if self.failed {
+            self.stop.fire();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A body that returns when `stop` fires, as every worker's must.
+    fn until(stop: &Stop) -> impl FnOnce() -> Result<u32> + Send + 'static {
+        let stop = stop.clone();
+        move || {
+            while !stop.has_fired() {
+                thread::sleep(Duration::from_millis(1));
+            }
+            Ok(1)
+        }
+    }
+
+    #[test]
+    fn results_come_back_in_order() {
+        let mut workers = Workers::new("worker", &[], &Stop::new().unwrap());
+        (0..4).for_each(|number| workers.spawn(move || Ok(number)).unwrap());
+        assert_eq!(workers.join().unwrap(), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_worker_that_fails_stops_the_others_and_its_error_is_returned() {
+        let stop = Stop::new().unwrap();
+        let mut workers = Workers::new("worker", &[], &stop);
+        workers.spawn(until(&stop)).unwrap();
+        workers.spawn(|| Err(Error::Machine("no ring".into()))).unwrap();
+        assert!(matches!(workers.join(), Err(Error::Machine(text)) if text == "no ring"));
+    }
+
+    #[test]
+    fn a_panic_stops_the_others_and_is_a_bug() {
+        let stop = Stop::new().unwrap();
+        let mut workers = Workers::new("worker", &[], &stop);
+        workers.spawn(until(&stop)).unwrap();
+        workers.spawn(|| panic!("on purpose")).unwrap();
+        assert!(matches!(workers.join(), Err(Error::Bug(text)) if text == "a worker thread panicked"));
+    }
+
+    #[test]
+    fn dropping_workers_stops_and_joins_them() {
+        let stop = Stop::new().unwrap();
+        let (sender, ended) = mpsc::channel();
+        let mut workers = Workers::new("worker", &[], &stop);
+        let body = until(&stop);
+        workers
+            .spawn(move || {
+                let result = body();
+                let _ = sender.send(());
+                result
+            })
+            .unwrap();
+        drop(workers);
+        assert_eq!(ended.try_recv(), Ok(()));
+    }
+}
