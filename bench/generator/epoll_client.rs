@@ -1,7 +1,7 @@
-//! The tightest closed loop that epoll allows, to measure the generator against: it sends, waits, reads, counts.
+//! A minimal closed loop over epoll, to compare the generator with: it sends, waits, reads and counts.
 //!
-//! One thread, level-triggered, one read and one write for each message. No payload, no check, no histogram: what it
-//! lacks makes it faster, so beating it is hard.
+//! One thread, level-triggered, one read and one write per message. It makes no payload, checks nothing and records
+//! nothing, which makes it faster: beating it is hard.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use urecho::sys::usage::thread_cpu;
 
-/// Messages a second over `connections`, each sending its next message when the last is back; CPU nanoseconds a message.
-pub(crate) fn run(target: SocketAddr, connections: usize, size: usize, duration: Duration) -> (f64, f64) {
+use crate::Slice;
+
+/// Runs `connections`, each sending its next message when its last has come back, for `duration`.
+pub(crate) fn run(target: SocketAddr, connections: usize, size: usize, duration: Duration) -> Slice {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
     let message = vec![0x55; size];
     let mut streams: Vec<(TcpStream, usize)> = (0..connections).map(|_| (dial(target), 0)).collect();
@@ -47,7 +49,10 @@ pub(crate) fn run(target: SocketAddr, connections: usize, size: usize, duration:
             (begin, cpu, counted, measuring) = (Instant::now(), thread_cpu(), 0, true);
         } else if measuring && elapsed >= duration {
             let cpu = (thread_cpu() - cpu).0 as f64;
-            return (counted as f64 / elapsed.as_secs_f64(), cpu / counted as f64);
+            return Slice {
+                rate_per_s: counted as f64 / elapsed.as_secs_f64(),
+                cpu_ns_per_message: cpu / counted as f64,
+            };
         }
     }
 }

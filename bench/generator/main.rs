@@ -1,8 +1,8 @@
-//! Is the generator the bottleneck? It against a tight epoll client, on the same CPU, against the same server.
+//! Is the generator the bottleneck? Compares it with a minimal epoll client: same CPU, same server, interleaved slices.
 //!
-//! `cargo bench --bench generator` interleaves slices of both in random order and prints the ratio of their rates with
-//! its interval, then what verifying and recording cost of the generator's CPU time per message. Under `cargo test` it
-//! runs small, to check that it still works; no figure is judged there.
+//! `cargo bench --bench generator` runs blocks of four slices, ABBA or BAAB by a seeded coin, and prints the ratios of
+//! rate and of CPU time per message with their intervals, then what verifying and recording cost in the generator.
+//! `-- --seed N` repeats an order, `-- --blocks N` sets how many. Under `cargo test` one small block runs; no figure is judged.
 
 #![allow(clippy::unwrap_used)] // a benchmark that cannot run says so by its panic
 
@@ -18,20 +18,44 @@ use urecho::load::payload::PayloadStream;
 use urecho::load::pinger::{Manner, Pinger};
 use urecho::load::sizes::Sizes;
 use urecho::load::{self, Plan};
+use urecho::random::Random;
+use urecho::stats::signed_rank;
 use urecho::sys::affinity;
 use urecho::sys::signal::Stop;
 
 const CONNECTIONS: u32 = 50;
 const SIZE: usize = 64;
 
+/// Probability that a true ratio lies beyond one end of its interval: together 5 %.
+const ALPHA: f64 = 0.025;
+
+/// The two clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Client {
+    Generator,
+    Epoll,
+}
+
+/// What one client did in one slice.
+#[derive(Debug, Clone, Copy)]
+struct Slice {
+    rate_per_s: f64,
+    cpu_ns_per_message: f64,
+}
+
+/// Two slices of each client.
+#[derive(Debug, Default)]
+struct Block {
+    generator: Vec<Slice>,
+    epoll: Vec<Slice>,
+}
+
 fn main() {
     // `cargo bench` passes --bench; `cargo test` does not.
     let full = std::env::args().any(|arg| arg == "--bench");
-    let (pairs, slice) = if full {
-        (20, Duration::from_secs(1))
-    } else {
-        (1, Duration::from_millis(50))
-    };
+    let slice = Duration::from_millis(if full { 1000 } else { 50 });
+    let blocks = number("--blocks").unwrap_or(if full { 12 } else { 1 });
+    let seed = number("--seed").unwrap_or_else(Random::seed_from_os);
     let cpus = affinity::allowed();
     let (servers, ours) = (&cpus[..1], *cpus.last().unwrap());
     let server = Server::start_program(env!("CARGO_BIN_EXE_urecho"), 1, servers).unwrap();
@@ -40,47 +64,94 @@ fn main() {
         "{CONNECTIONS} connections, {SIZE} B, server on CPU {}, client on CPU {ours}",
         servers[0]
     );
-    println!("{pairs} pairs of slices of {slice:?}, order by coin\n");
+    println!("{blocks} × 4 slices of {slice:?}, each ABBA or BAAB by coin, seed {seed}\n");
 
-    let (mut ratios, mut cpu, mut cpu_epoll) = (Vec::new(), Vec::new(), Vec::new());
-    for pair in 0..pairs {
-        let us_first = pair * 0x9E37 / 7 % 2 == 0;
-        let mut rates = (0.0, 0.0);
-        for us in [us_first, !us_first] {
-            if us {
-                let (rate, cpu_per_message) = generator(server.address(), slice);
-                rates.0 = rate;
-                cpu.push(cpu_per_message);
-            } else {
-                let (rate, cpu_per_message) = epoll_client::run(server.address(), CONNECTIONS as usize, SIZE, slice);
-                rates.1 = rate;
-                cpu_epoll.push(cpu_per_message);
-            }
+    let mut random = Random::new(seed, 0);
+    let blocks: Vec<Block> = (0..blocks)
+        .map(|_| block(&mut random, server.address(), slice))
+        .collect();
+    server.stop().unwrap();
+    summarise(&blocks);
+}
+
+/// Runs and prints one block.
+fn block(random: &mut Random, server: SocketAddr, slice: Duration) -> Block {
+    use Client::{Epoll, Generator};
+    let order = if random.coin() {
+        [Generator, Epoll, Epoll, Generator]
+    } else {
+        [Epoll, Generator, Generator, Epoll]
+    };
+    let mut block = Block::default();
+    for client in order {
+        match client {
+            Generator => block.generator.push(generator(server, slice)),
+            Epoll => block
+                .epoll
+                .push(epoll_client::run(server, CONNECTIONS as usize, SIZE, slice)),
         }
-        ratios.push(rates.0 / rates.1);
+    }
+    println!(
+        "{}   urecho load {:>9.0}/s   epoll client {:>9.0}/s   ratio {:.3}",
+        order
+            .map(|client| if client == Generator { 'G' } else { 'E' })
+            .iter()
+            .collect::<String>(),
+        mean(&block.generator, |slice| slice.rate_per_s),
+        mean(&block.epoll, |slice| slice.rate_per_s),
+        block.log_ratio(|slice| slice.rate_per_s).exp(),
+    );
+    block
+}
+
+impl Block {
+    /// ln(generator / epoll client) of the mean of a figure over the block's slices.
+    fn log_ratio(&self, figure: fn(&Slice) -> f64) -> f64 {
+        (mean(&self.generator, figure) / mean(&self.epoll, figure)).ln()
+    }
+}
+
+fn summarise(blocks: &[Block]) {
+    for (name, figure) in [
+        ("rate", (|slice| slice.rate_per_s) as fn(&Slice) -> f64),
+        ("CPU per message", |slice| slice.cpu_ns_per_message),
+    ] {
+        let ratios: Vec<f64> = blocks.iter().map(|block| block.log_ratio(figure)).collect();
+        let estimate = signed_rank::estimate(&ratios, ALPHA).unwrap();
+        let interval = match estimate.interval {
+            Some((low, high)) => format!("95 % interval {:.3} to {:.3}", low.exp(), high.exp()),
+            None => format!("{} is too few for an interval", estimate.n),
+        };
         println!(
-            "urecho load {:>9.0}/s   epoll client {:>9.0}/s   ratio {:.3}",
-            rates.0,
-            rates.1,
-            rates.0 / rates.1
+            "\nratio of {name}, generator to epoll client: {:.3}, {interval}",
+            estimate.middle.exp()
         );
     }
-    server.stop().unwrap();
-
-    let (median, low, high) = median(&mut ratios);
-    println!("\nratio of rates: median {median:.3}, 95 % interval {low:.3} to {high:.3}");
-    let (cpu, ..) = self::median(&mut cpu);
+    let cpu = |of: fn(&Block) -> &[Slice]| {
+        let slices: Vec<Slice> = blocks.iter().flat_map(|block| of(block).to_vec()).collect();
+        mean(&slices, |slice| slice.cpu_ns_per_message)
+    };
+    let (ours, theirs) = (cpu(|block| &block.generator), cpu(|block| &block.epoll));
+    println!("client CPU per message: generator {ours:.0} ns, epoll client {theirs:.0} ns (means)");
     let (verify, record) = (verifying(), recording());
-    let (cpu_epoll, ..) = self::median(&mut cpu_epoll);
-    println!("client CPU per message: generator median {cpu:.0} ns, epoll client median {cpu_epoll:.0} ns");
     println!(
         "  of it verifying {verify:.1} ns, recording {record:.1} ns: together {:.1} %",
-        100.0 * (verify + record) / cpu
+        100.0 * (verify + record) / ours
     );
 }
 
-/// One slice of the generator as users run it: messages a second, CPU nanoseconds a message.
-fn generator(target: SocketAddr, slice: Duration) -> (f64, f64) {
+fn mean(slices: &[Slice], figure: fn(&Slice) -> f64) -> f64 {
+    slices.iter().map(figure).sum::<f64>() / slices.len() as f64
+}
+
+/// The number after a flag of this bench.
+fn number(flag: &str) -> Option<u64> {
+    let mut args = std::env::args().skip_while(|arg| arg != flag).skip(1);
+    args.next().map(|value| value.parse().unwrap())
+}
+
+/// One slice of the generator as users run it.
+fn generator(target: SocketAddr, slice: Duration) -> Slice {
     let plan = Plan {
         connections: CONNECTIONS,
         warmup: Nanos::from(slice / 10),
@@ -91,10 +162,10 @@ fn generator(target: SocketAddr, slice: Duration) -> (f64, f64) {
     let (found, messages) = (&outcome.found, outcome.messages);
     assert_eq!(messages.sent, messages.ok, "every message comes back");
     let seconds = (found.end - found.begin).as_secs();
-    (
-        found.returned as f64 / seconds,
-        found.cpu_total.0 as f64 / found.returned as f64,
-    )
+    Slice {
+        rate_per_s: found.returned as f64 / seconds,
+        cpu_ns_per_message: found.cpu_total.0 as f64 / found.returned as f64,
+    }
 }
 
 /// Nanoseconds to compare one message, beyond counting its bytes.
@@ -145,13 +216,4 @@ fn recording() -> f64 {
     }
     assert_eq!(recorder.count(), MESSAGES);
     (clock::now() - begin).0 as f64 / MESSAGES as f64
-}
-
-/// The median, and the order statistics that enclose it with at least 95 % confidence (sign test).
-fn median(values: &mut [f64]) -> (f64, f64, f64) {
-    values.sort_by(f64::total_cmp);
-    let n = values.len() as f64;
-    let rank = ((n - 1.96 * n.sqrt()) / 2.0).floor().max(0.0) as usize;
-    let middle = (values[(values.len() - 1) / 2] + values[values.len() / 2]) / 2.0;
-    (middle, values[rank], values[values.len() - 1 - rank])
 }
