@@ -21,10 +21,10 @@
 //! 3  report     one run: text, JSON, files, seconds; verdict (validity rules), assertion
 //! 2  serve      the server: engine (the contract), handoff, drain, counters; one folder per engine: uring, epoll,
 //!               tokio_uring
-//!    load       the load generator: pinger (pure), payload, sizes, schedule; worker with ramp, pacing and spin; workers,
+//!    load       the load generator: pinger (pure), payload, sizes, schedule; worker with ramp and pacing; workers,
 //!               monitor, interval, session, result, phases, preflight, capacity
 //! 1  ring       io_uring: setup, token, chain (Chunk), pool of groups, scratch, wait, spin, completion, memory
-//!    sys        the rest of the kernel: socket, signal, waker, workers (threads), child, limits, affinity, timer, usage,
+//!    sys        the rest of the kernel: socket, signal, waker, workers (threads), child, limits, affinity, timer, run_delay, usage,
 //!               machine, disturbance, netstat, tcp_info
 //!    histogram  latency histograms, block_series (intervals of dependent samples), hlog, hgrm
 //! 0  error      failures, by exit code

@@ -1,7 +1,7 @@
 //! The load generator: a plan in, measured latencies out.
 //!
 //! `pinger` is one connection and pure, `payload` and `sizes` are what it says, `schedule` is when. `worker` is a
-//! thread, with `ramp` for how connections come and go, `pacing` for when messages do and `spin` for how it waits; a
+//! thread, with `ramp` for how connections come and go, and `pacing` for when messages do; a
 //! `team` is all of them. `preflight` and `fit` refuse hopeless runs before they start. A plan is carried out in one
 //! go, with `attend` watching from outside, or slice by slice, as a `session` that `compare` conducts.
 
@@ -18,7 +18,6 @@ pub mod result;
 pub mod schedule;
 mod session;
 pub mod sizes;
-mod spin;
 mod worker;
 mod workers;
 

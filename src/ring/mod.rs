@@ -34,7 +34,7 @@ pub use chain::{Chain, Chunk, Links};
 pub use completion::{Completion, Event, Received};
 pub use pool::{Buffers, Large, SizeClass};
 pub use setup::{Mode, Queues};
-pub use spin::Spin;
+pub use spin::{Spin, SpinLimits, SpinPolicy};
 
 use crate::clock::{self, Nanos};
 use crate::error::{Errno, Error, Result};

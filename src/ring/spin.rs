@@ -1,45 +1,135 @@
-//! Whether to look for completions before going to sleep.
+//! Whether to busy-poll for completions before sleeping.
 //!
-//! A sleeping CPU of a virtual machine takes longer to wake than a peer on the same machine takes to answer. Looking
-//! costs CPU time, though, and keeps others off this CPU.
+//! An idle CPU of a virtual machine takes longer to wake than a peer on the same machine takes to reply. Busy-polling
+//! costs CPU time, though, and keeps other tasks off this CPU. Two mechanisms bound that cost: [`SpinHistory`] stops
+//! polling that finds nothing, and [`SpinPolicy`] stops polling while another task wants this CPU.
 
-use crate::clock::Nanos;
+use crate::clock::{self, Nanos};
+use crate::sys::run_delay::RunDelay;
 
-/// Completions of one turn beyond which nobody looks: sleeping is paid for by all of them together.
+/// A turn with more completions than this is not followed by busy-polling: they share the cost of one wake-up.
 const FEW: usize = 2;
 
-/// Waits that are slept through after many looks in vain: 20 µs in 255 waits is nothing.
+/// Most waits without polling after repeated misses: 20 µs in 255 waits is negligible.
 const MISSES: u32 = 255;
 
-/// When to look, and for how long.
+/// Consecutive contended checks that make contention lasting. One check in a hundred is contended by a kernel thread; a
+/// task that keeps wanting this CPU shows in every check.
+const LASTING: u32 = 4;
+
+/// When to busy-poll, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spin {
     /// Sleep at once.
     Never,
-    /// Look for this long before every sleep, and wake up so much before a deadline to meet it looking.
+    /// Poll for this long before every sleep, and wake up this long before a deadline to poll until it.
     Always(Nanos),
-    /// Look for this long while that finds something and few are served: after each look in vain, twice as many waits
-    /// are slept through. On an idle ring it looks once; on one that shares its CPU with its peer, next to never.
+    /// Poll for this long while that finds completions and turns are small. Each miss doubles the number of waits that
+    /// sleep at once: an idle ring polls once, a ring that shares its CPU with its peer almost never.
     Adaptive(Nanos),
 }
 
-/// What looking has brought so far.
+/// Parameters of a [`SpinPolicy`].
+#[derive(Debug, Clone, Copy)]
+pub struct SpinLimits {
+    /// What to do while no other task wants this CPU.
+    pub spin: Spin,
+    /// Time between two checks for contention; at least 10 ms, or single time slices of other tasks show.
+    pub check_every: Nanos,
+    /// How long to sleep at once after the last check that found contention.
+    pub backoff: Nanos,
+}
+
+/// Busy-poll only while no other task wants this CPU. For the thread that made it.
+///
+/// The success of polling cannot decide this: a peer that runs while our polling is preempted makes polling look
+/// successful. Only the time that this thread waited for its CPU shows the contention.
+#[derive(Debug)]
+pub struct SpinPolicy {
+    limits: SpinLimits,
+    run_delay: RunDelay,
+    contention: Contention,
+    next_check: Nanos,
+    resume: Nanos,
+}
+
+impl SpinPolicy {
+    /// For the calling thread. The first check is due at once.
+    pub fn of_this_thread(limits: SpinLimits) -> SpinPolicy {
+        let run_delay = RunDelay::of_this_thread();
+        let contention = Contention::since(clock::now(), run_delay.read());
+        SpinPolicy {
+            limits,
+            run_delay,
+            contention,
+            next_check: Nanos(0),
+            resume: Nanos(0),
+        }
+    }
+
+    /// Checks for contention if a check is due, and returns what [`Ring::set_spin`](super::Ring::set_spin) should get.
+    pub fn check(&mut self, now: Nanos) -> Spin {
+        if self.limits.spin != Spin::Never && now >= self.next_check {
+            self.next_check = now + self.limits.check_every;
+            if self.contention.lasts(now, self.run_delay.read()) {
+                self.resume = now + self.limits.backoff;
+            }
+        }
+        if now < self.resume {
+            Spin::Never
+        } else {
+            self.limits.spin
+        }
+    }
+}
+
+/// Detects that another task keeps wanting a thread's CPU, from the thread's run delay.
+#[derive(Debug)]
+struct Contention {
+    /// Time and run delay at the last check.
+    checked: Nanos,
+    run_delay: Nanos,
+    /// Consecutive contended checks.
+    contended: u32,
+}
+
+impl Contention {
+    fn since(now: Nanos, run_delay: Nanos) -> Contention {
+        Contention {
+            checked: now,
+            run_delay,
+            contended: 0,
+        }
+    }
+
+    /// True if the thread waited for its CPU for more than a fifth of the time before each of the last checks. A peer
+    /// that replies on the same CPU takes a quarter of it or more; kernel threads and occasional work take less.
+    fn lasts(&mut self, now: Nanos, run_delay: Nanos) -> bool {
+        let contended = (run_delay - self.run_delay).0 > (now - self.checked).0 / 5;
+        (self.checked, self.run_delay) = (now, run_delay);
+        self.contended = if contended { self.contended.saturating_add(1) } else { 0 };
+        self.contended >= LASTING
+    }
+}
+
+/// Results of busy-polling so far.
 #[derive(Debug, Default)]
 pub(super) struct SpinHistory {
     /// Completions of the last turn.
     last: usize,
-    /// Waits to sleep through, and how many it was last time.
+    /// Waits left that sleep at once.
     skip: u32,
+    /// Where `skip` started after the last miss.
     misses: u32,
 }
 
 impl SpinHistory {
-    /// A turn has brought so many completions.
+    /// Records the number of completions of a turn.
     pub(super) fn turned(&mut self, completions: usize) {
         self.last = completions;
     }
 
-    /// True if it is worth a look.
+    /// True if the next wait should busy-poll.
     pub(super) fn is_worth_it(&mut self) -> bool {
         if self.last > FEW {
             return false;
@@ -49,7 +139,7 @@ impl SpinHistory {
         !skipped
     }
 
-    /// A look has found something, or has not.
+    /// Records whether busy-polling found a completion.
     pub(super) fn polled(&mut self, found: bool) {
         self.misses = if found { 0 } else { (self.misses * 2 + 1).min(MISSES) };
         self.skip = self.misses;
@@ -60,43 +150,64 @@ impl SpinHistory {
 mod tests {
     use super::*;
 
-    /// How many of so many waits are polled at, if none of them finds anything.
-    fn looks_in_vain(history: &mut SpinHistory, waits: usize) -> usize {
+    /// How many of `waits` busy-poll if none of them finds anything.
+    fn polls_without_success(history: &mut SpinHistory, waits: usize) -> usize {
         (0..waits)
             .filter(|_| {
-                let looks = history.is_worth_it();
-                if looks {
+                let polls = history.is_worth_it();
+                if polls {
                     history.polled(false);
                 }
-                looks
+                polls
             })
             .count()
     }
 
     #[test]
-    fn looking_in_vain_becomes_rare() {
+    fn polling_that_finds_nothing_becomes_rare() {
         let mut history = SpinHistory::default();
         assert!(history.is_worth_it());
         history.polled(false);
-        let looks = looks_in_vain(&mut history, 100_000);
-        assert!((300..500).contains(&looks), "{looks}");
+        let polls = polls_without_success(&mut history, 100_000);
+        assert!((300..500).contains(&polls), "{polls}");
     }
 
     #[test]
-    fn one_find_makes_it_worth_it_again() {
+    fn one_success_resumes_polling() {
         let mut history = SpinHistory::default();
-        looks_in_vain(&mut history, 1000);
+        polls_without_success(&mut history, 1000);
         while !history.is_worth_it() {}
         history.polled(true);
         assert!(history.is_worth_it());
     }
 
     #[test]
-    fn where_many_are_served_nobody_looks() {
+    fn a_large_turn_is_not_followed_by_polling() {
         let mut history = SpinHistory::default();
         history.turned(FEW + 1);
         assert!(!history.is_worth_it());
         history.turned(FEW);
         assert!(history.is_worth_it());
+    }
+
+    #[test]
+    fn contention_lasts_from_the_fourth_contended_check_to_the_first_other_one() {
+        let ms = |count: u64| Nanos(count * 1_000_000);
+        let mut contention = Contention::since(ms(0), ms(0));
+        // A check every 10 ms; the thread waited 3 ms, then 2 ms (a fifth is not more than a fifth) before each.
+        let contended: Vec<bool> = (1..=5).map(|n| contention.lasts(ms(10 * n), ms(3 * n))).collect();
+        assert_eq!(contended, [false, false, false, true, true]);
+        assert!(!contention.lasts(ms(60), ms(17)));
+        assert!(!contention.lasts(ms(70), ms(20)), "one contended check does not last");
+    }
+
+    #[test]
+    fn without_permission_to_spin_a_policy_never_spins() {
+        let mut policy = SpinPolicy::of_this_thread(SpinLimits {
+            spin: Spin::Never,
+            check_every: Nanos(0),
+            backoff: Nanos(0),
+        });
+        assert_eq!(policy.check(clock::now()), Spin::Never);
     }
 }

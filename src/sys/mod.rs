@@ -10,6 +10,7 @@ pub mod disturbance;
 pub mod limits;
 pub mod machine;
 pub mod netstat;
+pub mod run_delay;
 pub mod signal;
 pub mod socket;
 pub mod tcp_info;

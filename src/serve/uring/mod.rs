@@ -5,6 +5,7 @@
 pub mod echo;
 pub mod fault;
 mod sharing;
+mod spin;
 mod stream_detector;
 
 use std::collections::VecDeque;
@@ -20,8 +21,8 @@ use crate::serve::uring::echo::{Echo, Next, Receive};
 use crate::serve::{Shared, handoff};
 use crate::slab::{Key, Slab};
 use crate::sys::socket;
-use crate::sys::timer::Contention;
 use fault::FaultInjector;
+use spin::Spinning;
 use stream_detector::StreamDetector;
 
 /// How long accepting pauses when descriptors have run out and none of ours closes meanwhile.
@@ -51,10 +52,7 @@ pub(super) struct Worker<'a> {
     patience: Nanos,
     /// How many connections stream.
     streams: usize,
-    contention: Contention,
-    /// Turns since the last look at it, and looks until spinning is tried again.
-    turns: u32,
-    truce: u32,
+    spinning: Spinning,
     /// True while peers that do not read hold most of the pool: see [`Worker::ration`].
     scarce: bool,
     accepting: Accepting,
@@ -92,9 +90,7 @@ impl<'a> Worker<'a> {
             hungry: VecDeque::new(),
             patience: Nanos::NEVER,
             streams: 0,
-            contention: Contention::of_this_thread(clock::now()),
-            turns: 0,
-            truce: 0,
+            spinning: Spinning::of_this_thread(shared.plan.spin),
             scarce: false,
             accepting: Accepting::No,
             drain: Drain::new(shared.plan.drain_timeout),
@@ -109,9 +105,9 @@ impl<'a> Worker<'a> {
         if self.index == 0 {
             self.accept();
         }
-        self.choose_spin();
         let mut completions = Vec::new();
         while !self.is_done() {
+            self.ring.set_spin(self.spinning.next_turn(self.streams));
             self.ring.turn(self.wake_up(), &mut completions)?;
             if let Some(injected) = &mut self.injected {
                 let data = |one: &&Completion| matches!(one.event, Event::Received(Received::Data(_)));
@@ -120,7 +116,6 @@ impl<'a> Worker<'a> {
             for completion in completions.drain(..) {
                 self.handle(completion);
             }
-            self.mind_neighbours();
             self.ration();
             self.feed();
             self.feed_hungry();

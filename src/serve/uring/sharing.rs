@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::Worker;
 use crate::clock::{self, Nanos};
-use crate::ring::{SizeClass, Spin};
+use crate::ring::SizeClass;
 use crate::slab::Key;
 
 /// Buffers that one connection may hold, queued or being sent, before its peer must read: 64 × 4 KiB. With 16,
@@ -17,12 +17,6 @@ const PATIENCE: Nanos = Nanos(50_000_000);
 /// The least that a connection may hold while there are enough. With one, the receive of everybody who sends a message
 /// and waits for it would be cancelled and armed again each time: 10,000 connections are more than half of the pool.
 const LEAST: usize = 2;
-
-/// Turns between two looks at who else wants this CPU: some 10 ms where every turn is one message.
-const GLANCE: u32 = 1024;
-
-/// Looks without contention until spinning is tried again.
-const TRUCE: u32 = 8;
 
 /// How long the starved wait for buffers that are on their way back.
 const REFILL: Nanos = Nanos(1_000_000);
@@ -83,38 +77,13 @@ impl Worker<'_> {
         }
     }
 
-    /// A connection has begun or ceased to stream. Looking instead of sleeping is for messages: what a stream waits for
-    /// takes longer.
+    /// A connection has begun or ceased to stream.
     pub(super) fn mind_stream(&mut self, key: Key) {
         let connection = self.connections.get_mut(key);
         match connection.map(|connection| connection.flow.class()) {
             Some(SizeClass::Large) => self.streams += 1,
             _ => self.streams -= 1,
         }
-        self.choose_spin();
-    }
-
-    /// Now and then looks whether somebody else wants this CPU. A peer that runs inside our look makes it seem to pay:
-    /// only the time that we wait for our CPU tells.
-    pub(super) fn mind_neighbours(&mut self) {
-        self.turns += 1;
-        if self.turns < GLANCE {
-            return;
-        }
-        self.turns = 0;
-        self.truce = if self.contention.lasts(clock::now()) {
-            TRUCE
-        } else {
-            self.truce.saturating_sub(1)
-        };
-        self.choose_spin();
-    }
-
-    pub(super) fn choose_spin(&mut self) {
-        self.ring.set_spin(match self.shared.plan.spin {
-            window if self.streams == 0 && self.truce == 0 && window > Nanos(0) => Spin::Adaptive(window),
-            _ => Spin::Never,
-        });
     }
 
     /// A multishot receive takes a whole batch of buffers before it can be cancelled, and a peer that does not
