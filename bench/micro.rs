@@ -21,8 +21,9 @@ use criterion::{Criterion, Throughput};
 use token::{Op, Token};
 use urecho::clock::Nanos;
 use urecho::histogram::{Percentile, Recorder};
+use urecho::load::Traffic;
 use urecho::load::payload::PayloadStream;
-use urecho::load::pinger::{Manner, Pinger};
+use urecho::load::pinger::Pinger;
 use urecho::load::sizes::Sizes;
 use urecho::ring::{Buffers, Chain, Chunk, Queues, Ring, SizeClass};
 use urecho::slab::{self, GENERATIONS, Key, Slab}; // `slab`: where token.rs looks for it
@@ -202,7 +203,7 @@ fn payload(timer: &mut Timer) {
 
 /// All that the generator does for a message of 64 B, but for the ring and the clock.
 fn messages(timer: &mut Timer) {
-    let manner = Manner {
+    let traffic = Traffic {
         sizes: Sizes::Fixed(64),
         depth: 1,
         verify: true,
@@ -213,10 +214,10 @@ fn messages(timer: &mut Timer) {
         let mut answers = 0;
         for _ in 0..MANY {
             pinger.ask(Nanos(0), true);
-            let len = pinger.write(&manner, &mut buffer, Nanos(1));
+            let len = pinger.write(&traffic, &mut buffer, Nanos(1));
             pinger.sent();
             let echo = black_box(&buffer[..len]);
-            pinger.received(&manner, echo, |_| answers += 1).unwrap();
+            pinger.received(&traffic, echo, |_| answers += 1).unwrap();
         }
         answers
     });

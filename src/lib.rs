@@ -22,7 +22,7 @@
 //! 2  serve      the server: engine (the contract), handoff, drain, counters; one folder per engine: uring, epoll,
 //!               tokio_uring
 //!    load       the load generator: pinger (pure), payload, sizes, schedule; worker with ramp and pacing; workers,
-//!               monitor, interval, session, result, phases, preflight, capacity
+//!               shared, monitor, interval, session, workload, result, phases, preflight, capacity
 //! 1  ring       io_uring: setup, token, chain (Chunk), pool of groups, scratch, wait, spin, completion, memory
 //!    sys        the rest of the kernel: socket, signal, waker, workers (threads), child, limits, affinity, timer, run_delay, usage,
 //!               machine, disturbance, netstat, tcp_info

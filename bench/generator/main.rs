@@ -15,9 +15,9 @@ use urecho::clock::{self, Nanos};
 use urecho::compare::Server;
 use urecho::histogram::Recorder;
 use urecho::load::payload::PayloadStream;
-use urecho::load::pinger::{Manner, Pinger};
+use urecho::load::pinger::Pinger;
 use urecho::load::sizes::Sizes;
-use urecho::load::{self, Plan};
+use urecho::load::{self, Plan, Traffic, Workload};
 use urecho::random::Random;
 use urecho::stats::signed_rank;
 use urecho::sys::affinity;
@@ -153,18 +153,21 @@ fn number(flag: &str) -> Option<u64> {
 /// One slice of the generator as users run it.
 fn generator(target: SocketAddr, slice: Duration) -> Slice {
     let plan = Plan {
-        connections: CONNECTIONS,
-        warmup: Nanos::from(slice / 10),
-        duration: Nanos::from(slice),
-        ..Plan::against(target)
+        targets: vec![target],
+        workload: Workload {
+            connections: CONNECTIONS,
+            warmup: Nanos::from(slice / 10),
+            duration: Nanos::from(slice),
+            ..Workload::default()
+        },
     };
     let outcome = load::run(plan, &Stop::new().unwrap(), &mut ()).unwrap();
-    let (found, messages) = (&outcome.found, outcome.messages);
-    assert_eq!(messages.sent, messages.ok, "every message comes back");
-    let seconds = (found.end - found.begin).as_secs();
+    let (stats, messages) = (&outcome.stats, outcome.messages);
+    assert_eq!(messages.sent, messages.completed, "every message comes back");
+    let seconds = stats.elapsed().as_secs();
     Slice {
-        rate_per_s: found.returned as f64 / seconds,
-        cpu_ns_per_message: found.cpu_total.0 as f64 / found.returned as f64,
+        rate_per_s: stats.achieved as f64 / seconds,
+        cpu_ns_per_message: stats.cpu.total.0 as f64 / stats.achieved as f64,
     }
 }
 
@@ -176,7 +179,7 @@ fn verifying() -> f64 {
 /// Nanoseconds to take one answer, verified or not.
 fn per_message(verify: bool) -> f64 {
     const MESSAGES: u64 = 1_000_000;
-    let manner = Manner {
+    let traffic = Traffic {
         sizes: Sizes::Fixed(SIZE as u64),
         depth: 1,
         verify,
@@ -191,11 +194,11 @@ fn per_message(verify: bool) -> f64 {
         std::mem::swap(&mut twin, &mut pinger);
         for _ in 0..1000 {
             twin.ask(Nanos(0), true);
-            twin.write(&manner, &mut buffer, Nanos(0));
+            twin.write(&traffic, &mut buffer, Nanos(0));
             twin.sent();
             echoes.push(buffer);
             let begin = clock::now();
-            twin.received(&manner, std::hint::black_box(&echoes[echoes.len() - 1]), |message| {
+            twin.received(&traffic, std::hint::black_box(&echoes[echoes.len() - 1]), |message| {
                 std::hint::black_box(message);
             })
             .unwrap();

@@ -14,7 +14,7 @@ use crate::clock::{self, Nanos};
 use crate::compare::{self, Candidate, Entry, Found};
 use crate::error::{Error, Result};
 use crate::load::schedule::{Arrivals, Pace, Rate};
-use crate::load::{self, Plan};
+use crate::load::{self, Workload};
 use crate::report::{Environment, PlanSummary};
 use crate::sys::signal::Stop;
 
@@ -29,7 +29,7 @@ pub struct Experiment {
     /// What may have become worse.
     pub head: Candidate,
     /// The load, as a closed loop. How long a slice is, is said below.
-    pub load: Plan,
+    pub load: Workload,
     /// Blocks in a restart, of the load that has more; none: as many as do some good and fit the budget.
     pub blocks: Option<usize>,
     /// How long a slice is measured; none: long enough for its messages.
@@ -245,17 +245,13 @@ impl Experiment {
             }
             plan
         };
-        let plans: Vec<Plan> = self.profiles.iter().map(plan).collect();
+        let plans: Vec<Workload> = self.profiles.iter().map(plan).collect();
         let at_once = load::fits_at_once(&self.load, sides * loads);
-        let facts = |(profile, plan): (&Profile, &Plan)| {
-            let mut facts = PlanSummary::of(plan);
-            facts.targets.clear(); // Each server has its own.
-            Load {
-                profile: *profile,
-                connections: plan.connections,
-                blocks: time_budget::blocks_of(*profile, &self.profiles, grain.blocks),
-                plan: value(&facts),
-            }
+        let facts = |(profile, plan): (&Profile, &Workload)| Load {
+            profile: *profile,
+            connections: plan.connections,
+            blocks: time_budget::blocks_of(*profile, &self.profiles, grain.blocks),
+            plan: value(&PlanSummary::of(&[], plan)),
         };
         record.terms.loads = self.profiles.iter().zip(&plans).map(facts).collect();
         record.terms.connected_at_once = at_once;

@@ -1,6 +1,5 @@
 //! `urecho bench`: server and load at once, each on CPUs of its own.
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -10,6 +9,7 @@ use crate::cli::outputs::Outputs;
 use crate::cli::workload::WorkloadFlags;
 use crate::compare::Server;
 use crate::error::Result;
+use crate::load::Plan;
 use crate::sys::affinity;
 use crate::sys::signal::Stop;
 
@@ -30,11 +30,12 @@ pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
     let workers = flags
         .workers
         .map_or(sides.server.len().max(1), |workers| workers as usize);
-    // Checked against a placeholder first, so that nothing is started for a wrong command line.
-    let plan = |address| flags.shape.plan(vec![address], sides.generator.clone());
-    flags.outputs.check(&plan(SocketAddr::from(([127, 0, 0, 1], 1)))?)?;
+    let workload = flags.shape.workload(sides.generator.clone());
+    flags.outputs.check(&workload)?;
     let mut server = Server::start(workers, &sides.server)?;
-    let outcome = load::execute(plan(server.address())?, &flags.outputs, &stop);
+    let targets = vec![server.address()];
+    flags.shape.check_targets(&targets)?;
+    let outcome = load::execute(Plan { targets, workload }, &flags.outputs, &stop);
     // A server that died explains every other failure.
     server.check()?;
     // Its sockets close a moment before it is dead: the check may have come too early, the stop cannot.

@@ -25,8 +25,8 @@ use crate::cli::workload::{self, Parsed};
 use crate::clock::Nanos;
 use crate::compare::Candidate;
 use crate::error::{Error, Result};
-use crate::load::Plan;
 use crate::load::sizes::Sizes;
+use crate::load::{Traffic, Workload};
 use crate::random::Random;
 use crate::report::Environment;
 use crate::sys::signal::{self, Stop};
@@ -245,16 +245,21 @@ impl Flags {
         })
     }
 
-    fn load(&self, sides: &CpuSplit) -> Plan {
-        let mut plan = Plan::against(([127, 0, 0, 1], 1).into()); // Each server has its own.
-        plan.connections = self.connections;
-        (plan.manner.sizes, plan.manner.depth) = (self.size.clone(), self.pipeline as usize);
+    fn load(&self, sides: &CpuSplit) -> Workload {
         let guard = Nanos(5_000_000 + 20_000 * u64::from(self.connections));
-        plan.warmup = self.guard.unwrap_or(guard);
-        plan.threads = self.sides.threads.min(self.connections);
-        plan.cpus = sides.generator.clone();
-        plan.seed = self.seed.unwrap_or_else(Random::seed_from_os);
-        plan
+        Workload {
+            connections: self.connections,
+            traffic: Traffic {
+                sizes: self.size.clone(),
+                depth: self.pipeline as usize,
+                verify: true,
+            },
+            warmup: self.guard.unwrap_or(guard),
+            threads: self.sides.threads.min(self.connections),
+            cpus: sides.generator.clone(),
+            seed: self.seed.unwrap_or_else(Random::seed_from_os),
+            ..Workload::default()
+        }
     }
 
     fn profiles(&self) -> Vec<Profile> {

@@ -14,7 +14,7 @@ use crate::compare::{self, Candidate, Entry, Terms};
 use crate::error::{Error, Result};
 use crate::load::schedule::{Pace, Rate};
 use crate::load::sizes::Sizes;
-use crate::load::{self, Churn, Plan};
+use crate::load::{self, Churn, Workload};
 use crate::random::Random;
 use crate::report::Environment;
 use crate::report::files;
@@ -153,7 +153,7 @@ impl Flags {
     }
 
     /// One for each combination.
-    fn plans(&self, sides: &CpuSplit) -> Vec<Plan> {
+    fn plans(&self, sides: &CpuSplit) -> Vec<Workload> {
         let rates: Vec<Option<Rate>> = match self.rate.as_slice() {
             [] => vec![None],
             rates => rates.iter().copied().map(Some).collect(),
@@ -165,7 +165,7 @@ impl Flags {
                 for &depth in &self.pipeline {
                     for &rate in &rates {
                         let mut plan = self.plan(connections, rate, seed, sides);
-                        (plan.manner.sizes, plan.manner.depth) = (sizes.clone(), depth as usize);
+                        (plan.traffic.sizes, plan.traffic.depth) = (sizes.clone(), depth as usize);
                         plans.push(plan);
                     }
                 }
@@ -174,8 +174,8 @@ impl Flags {
         plans
     }
 
-    fn plan(&self, connections: u32, rate: Option<Rate>, seed: u64, sides: &CpuSplit) -> Plan {
-        let mut plan = Plan::against(([127, 0, 0, 1], 1).into()); // Each server has its own.
+    fn plan(&self, connections: u32, rate: Option<Rate>, seed: u64, sides: &CpuSplit) -> Workload {
+        let mut plan = Workload::default();
         let more = |least: u64, each: u64| Nanos(least + each * u64::from(connections));
         plan.connections = connections;
         plan.duration = self.slice.unwrap_or(more(250_000_000, 40_000));
@@ -196,7 +196,7 @@ impl Flags {
         plan
     }
 
-    fn terms(&self, plan: &Plan, sides: &CpuSplit, candidates: usize) -> Terms {
+    fn terms(&self, plan: &Workload, sides: &CpuSplit, candidates: usize) -> Terms {
         Terms {
             loads: vec![plan.clone()],
             server_cpus: sides.server.clone(),

@@ -6,7 +6,7 @@ use crate::cli::outputs::Outputs;
 use crate::error::Result;
 use crate::find_max::search::{Curve, Search};
 use crate::load::schedule::{Arrivals, Pace, Rate};
-use crate::load::{self, Plan};
+use crate::load::{self, Plan, Workload};
 use crate::report::Report;
 use crate::report::assertion::{Assertion, AssertionResult};
 use crate::report::verdict::Grade;
@@ -23,7 +23,7 @@ pub(super) fn execute(plan: &Plan, condition: &Assertion, outputs: &Outputs, sto
     let mut curve = Curve::of(condition.to_string());
     let mut search = Search::from(BEGIN);
     while let Some(rate) = search.next() {
-        let outcome = load::run(at(plan, rate), stop, &mut ())?;
+        let outcome = load::run(at_rate(plan, rate), stop, &mut ())?;
         curve.partial = outcome.interrupted.is_some();
         let report = Report::of(&outcome, machine.clone(), std::slice::from_ref(condition));
         // A run that says little about the server shows nothing, whatever its figures.
@@ -47,14 +47,17 @@ pub(super) fn execute(plan: &Plan, condition: &Assertion, outputs: &Outputs, sto
     Ok(ExitCode::from(if curve.found_per_s.is_some() { 0 } else { 1 }))
 }
 
-fn at(plan: &Plan, rate: f64) -> Plan {
-    let arrivals = match plan.pace {
+fn at_rate(plan: &Plan, rate: f64) -> Plan {
+    let arrivals = match plan.workload.pace {
         Pace::Open { arrivals, .. } => arrivals,
         Pace::Closed { .. } => Arrivals::Poisson,
     };
     let rate = Rate { from: rate, to: rate };
     Plan {
-        pace: Pace::Open { rate, arrivals },
-        ..plan.clone()
+        targets: plan.targets.clone(),
+        workload: Workload {
+            pace: Pace::Open { rate, arrivals },
+            ..plan.workload.clone()
+        },
     }
 }

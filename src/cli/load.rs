@@ -40,10 +40,12 @@ fn target(text: &str) -> std::result::Result<SocketAddr, String> {
 }
 
 pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
-    let plan = flags.shape.plan(flags.targets.clone(), flags.shape.cpus().to_vec())?;
-    flags.outputs.check(&plan)?;
+    flags.shape.check_targets(&flags.targets)?;
+    let workload = flags.shape.workload(flags.shape.cpus().to_vec());
+    flags.outputs.check(&workload)?;
     let stop = Stop::on_signals()?;
-    execute(plan, &flags.outputs, &stop)
+    let targets = flags.targets.clone();
+    execute(Plan { targets, workload }, &flags.outputs, &stop)
 }
 
 /// Runs the plan, writes what is asked for, and says how it went.
@@ -52,7 +54,7 @@ pub(super) fn execute(plan: Plan, outputs: &Outputs, stop: &Stop) -> Result<Exit
         return find_max::execute(&plan, condition, outputs, stop);
     }
     let machine = machine::describe(); // Before threads are pinned.
-    let mut watcher = outputs.open(&plan)?;
+    let mut watcher = outputs.open(&plan.workload)?;
     let outcome = load::run(plan, stop, &mut watcher);
     watcher.clear();
     let outcome = outcome?;
@@ -67,7 +69,7 @@ fn judge(outcome: &RunResult, report: &Report) -> Result<ExitCode> {
         return Ok(ExitCode::from(signal::exit_code(signal)));
     }
     let (connections, messages) = (&report.connections, &report.messages);
-    if connections.lost_total() + connections.closed >= connections.opened && messages.ok == 0
+    if connections.lost_total() + connections.closed >= connections.opened && messages.completed == 0
         || connections.closed == 0 && connections.lost_total() >= connections.opened
     {
         let targets = report.plan.targets.join(", ");

@@ -9,7 +9,7 @@ use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::find_max::search::Curve;
 use crate::load::interval::Interval;
-use crate::load::{Observer, Plan, Progress, RunResult};
+use crate::load::{Observer, Progress, RunResult, Workload};
 use crate::report::Report;
 use crate::report::assertion::{self, Assertion};
 use crate::report::files::{self, Files, Paths};
@@ -76,18 +76,18 @@ impl Outputs {
     }
 
     /// Errors: [`Error::Usage`] where outputs and plan do not go together. Opens nothing.
-    pub(super) fn check(&self, plan: &Plan) -> Result<()> {
+    pub(super) fn check(&self, workload: &Workload) -> Result<()> {
         for assertion in &self.assertions {
-            assertion.fits(plan.pace.is_open()).map_err(Error::Usage)?;
+            assertion.fits(workload.pace.is_open()).map_err(Error::Usage)?;
         }
         self.paths().check()
     }
 
     /// Opens the files.
-    pub(super) fn open(&self, plan: &Plan) -> Result<Watcher> {
+    pub(super) fn open(&self, workload: &Workload) -> Result<Watcher> {
         let paths = self.paths();
         Ok(Watcher {
-            files: Files::open(&paths, plan)?,
+            files: Files::open(&paths, workload)?,
             line: ProgressLine::new(),
             text: !paths.use_stdout(),
         })
@@ -120,12 +120,12 @@ impl Watcher {
 }
 
 impl Observer for Watcher {
-    fn news(&mut self, news: Progress) {
-        self.line.draw(news);
+    fn progress(&mut self, progress: Progress) {
+        self.line.draw(progress);
     }
 
-    fn second(&mut self, second: &Interval) {
-        self.files.second(second);
+    fn interval(&mut self, interval: &Interval) {
+        self.files.interval(interval);
     }
 }
 
@@ -146,14 +146,14 @@ impl ProgressLine {
         }
     }
 
-    fn draw(&self, news: Progress) {
+    fn draw(&self, progress: Progress) {
         if !self.shown {
             return;
         }
-        let mut text = format!("{} connections", units::show_count(news.opened));
-        if news.elapsed > Nanos(0) {
-            let (ok, seconds) = (units::show_count(news.ok), news.elapsed.as_secs());
-            let rate = units::show_rate(news.ok as f64 / seconds);
+        let mut text = format!("{} connections", units::show_count(progress.opened));
+        if progress.elapsed > Nanos(0) {
+            let (ok, seconds) = (units::show_count(progress.completed), progress.elapsed.as_secs());
+            let rate = units::show_rate(progress.completed as f64 / seconds);
             text = format!("{text}, {ok} messages, {rate}, {seconds:.1} s");
         }
         // Back to the start of the line, the text, and away with what is left of a longer one.

@@ -1,4 +1,4 @@
-//! What a load is like: the flags that `load` and `bench` share, and the plan they mean.
+//! What a load is like: the flags that `load` and `bench` share, and the workload they mean.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -7,10 +7,9 @@ use clap::{Args, ValueEnum};
 
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
-use crate::load::pinger::Manner;
 use crate::load::schedule::{Arrivals, Pace, Rate};
-use crate::load::sizes::Sizes;
-use crate::load::{Churn, Close, Plan};
+use crate::load::sizes::{Sizes, Weight};
+use crate::load::{Churn, Close, Traffic, Workload};
 use crate::random::Random;
 use crate::sys::socket::Options;
 use crate::units::{self, show_size};
@@ -118,26 +117,30 @@ impl From<CloseFlag> for Close {
 pub(super) struct Sources(pub(super) Vec<IpAddr>);
 
 impl WorkloadFlags {
-    /// The plan that is meant. Errors: [`Error::Usage`] where targets and sources do not go together.
-    pub(super) fn plan(&self, targets: Vec<SocketAddr>, cpus: Vec<usize>) -> Result<Plan> {
-        let sources = self.source.clone().map_or(Vec::new(), |sources| sources.0);
-        if let Some(target) = targets
+    /// Errors: [`Error::Usage`] where targets and sources are of different address families.
+    pub(super) fn check_targets(&self, targets: &[SocketAddr]) -> Result<()> {
+        let sources = self.source.as_ref().map_or(&[][..], |sources| &sources.0);
+        match targets
             .iter()
             .find(|target| sources.iter().any(|ip| ip.is_ipv4() != target.is_ipv4()))
         {
-            return Err(Error::Usage(format!(
+            Some(target) => Err(Error::Usage(format!(
                 "--source and target {target} are of different families: give both as IPv4, or both as IPv6"
-            )));
+            ))),
+            None => Ok(()),
         }
-        Ok(Plan {
-            targets,
-            sources,
+    }
+
+    /// The workload that is meant, on these CPUs.
+    pub(super) fn workload(&self, cpus: Vec<usize>) -> Workload {
+        Workload {
+            sources: self.source.clone().map_or(Vec::new(), |sources| sources.0),
             connections: self.connections,
             churn: self.churn.map(|messages| Churn {
                 messages: messages.into(),
                 close: self.close.into(),
             }),
-            manner: Manner {
+            traffic: Traffic {
                 sizes: self.size.clone(),
                 depth: self.pipeline as usize,
                 verify: !self.no_verify,
@@ -156,7 +159,7 @@ impl WorkloadFlags {
                 nodelay: true,
                 congestion: self.congestion.clone(),
             },
-        })
+        }
     }
 
     fn pace(&self) -> Pace {
@@ -205,7 +208,7 @@ pub(super) fn sizes(text: &str) -> Parsed<Sizes> {
             .ok_or("a range has two ends: write `uniform:64B..4KiB`")?;
         let (least, most) = (message_size(least)?, message_size(most)?);
         return if least <= most {
-            Ok(Sizes::Uniform(least, most))
+            Ok(Sizes::Uniform { least, most })
         } else {
             Err(format!(
                 "{} is more than {}: write the smaller end first",
@@ -223,13 +226,13 @@ pub(super) fn sizes(text: &str) -> Parsed<Sizes> {
 
 /// Lines of `SIZE WEIGHT`; empty ones and those that begin with `#` say nothing.
 fn weights(text: &str) -> Parsed<Sizes> {
-    let mut pairs = Vec::new();
+    let mut table = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let pair = line
+        let entry = line
             .split_once(char::is_whitespace)
             .ok_or_else(|| "write `64B 90`".to_owned())
             .and_then(|(size, weight)| {
@@ -237,11 +240,14 @@ fn weights(text: &str) -> Parsed<Sizes> {
                 let weight = weight
                     .parse()
                     .map_err(|_| format!("`{weight}` is not a whole number: write `64B 90`"))?;
-                Ok((message_size(size)?, weight))
+                Ok(Weight {
+                    size: message_size(size)?,
+                    weight,
+                })
             });
-        pairs.push(pair.map_err(|wrong| format!("line {}: {wrong}", number + 1))?);
+        table.push(entry.map_err(|wrong| format!("line {}: {wrong}", number + 1))?);
     }
-    Sizes::weighted(&pairs)
+    Sizes::weighted(&table)
 }
 
 pub(super) fn rate(text: &str) -> Parsed<Rate> {
@@ -306,10 +312,10 @@ mod tests {
     #[test]
     fn sizes_are_fixed_ranges_or_weights() {
         assert_eq!(sizes("4KiB"), Ok(Sizes::Fixed(4096)));
-        assert_eq!(sizes("uniform:64B..4KiB"), Ok(Sizes::Uniform(64, 4096)));
+        assert_eq!(sizes("uniform:64B..4KiB"), Ok(Sizes::Uniform { least: 64, most: 4096 }));
         assert_eq!(
             weights("# mix\n64B 90\n\n4KiB  10\n"),
-            Sizes::weighted(&[(64, 90), (4096, 10)])
+            Sizes::weighted(&[Weight { size: 64, weight: 90 }, Weight { size: 4096, weight: 10 }])
         );
     }
 

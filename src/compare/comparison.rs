@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::load::Plan;
+use crate::load::Workload;
 use crate::report::{Environment, PlanSummary};
 use crate::stats::{median, signed_rank};
 use crate::sys::disturbance::Disturbance;
@@ -159,16 +159,14 @@ type Metric = fn(&BlockFigures) -> Option<f64>;
 
 impl Scenario {
     /// Puts together what was found under one load, and compares.
-    pub fn of(load: &Plan, method: Method, mut servers: Vec<ServerResult>) -> Scenario {
+    pub fn of(load: &Workload, method: Method, mut servers: Vec<ServerResult>) -> Scenario {
         let first = servers.first().map_or(Vec::new(), |first| first.restarts.clone());
         for (index, server) in servers.iter_mut().enumerate() {
             server.compare((index > 0).then_some(first.as_slice()));
         }
-        let mut facts = PlanSummary::of(load);
-        facts.targets.clear(); // Each server has its own.
         Scenario {
             connections: load.connections.into(),
-            load: facts,
+            load: PlanSummary::of(&[], load),
             method,
             servers,
         }

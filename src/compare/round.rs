@@ -8,7 +8,7 @@ use crate::compare::comparison::BlockFigures;
 use crate::compare::{Candidate, Server};
 use crate::error::{Error, Result};
 use crate::histogram::{Percentile, Recorder};
-use crate::load::{Plan, Session, Slice};
+use crate::load::{Plan, Session, Slice, Workload};
 use crate::random::Random;
 use crate::sys::disturbance::{Disturbance, Snapshot};
 use crate::sys::signal::Stop;
@@ -17,9 +17,9 @@ use crate::sys::usage;
 /// What all candidates are put through alike.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Terms {
-    /// The loads, in turn, at least one. The target of each is each candidate in turn; its warm-up and duration are those
+    /// The loads, in turn, at least one. Their warm-up and duration are those
     /// of a slice. Each has connections of its own.
-    pub loads: Vec<Plan>,
+    pub loads: Vec<Workload>,
     /// CPUs of each server; all, if empty.
     pub server_cpus: Vec<usize>,
     /// Blocks of each load in each restart, spread evenly over it.
@@ -139,11 +139,11 @@ impl<'a> Seat<'a> {
         Ok(())
     }
 
-    fn connect(&self, load: &Plan) -> Result<Session> {
+    fn connect(&self, load: &Workload) -> Result<Session> {
         let server = self.server.as_ref().expect("it has arrived");
-        Session::open(Plan {
+        Session::open(&Plan {
             targets: vec![server.address()],
-            ..load.clone()
+            workload: load.clone(),
         })
     }
 
@@ -154,7 +154,7 @@ impl<'a> Seat<'a> {
             None => self.connect(&terms.loads[load])?,
         };
         if let Some(server) = &self.server {
-            session.count(server.processes()); // Some servers start one for each connection.
+            session.set_processes(server.processes()); // Some servers start one for each connection.
         }
         let begin = clock::now();
         let slice = session.slice()?;
@@ -214,14 +214,17 @@ impl Pile {
 
     fn add(&mut self, slice: &Slice, resident: Option<u64>) {
         // An open loop is judged by what its users would have waited.
-        let response = slice.response.count() > 0;
-        self.latency
-            .merge(if response { &slice.response } else { &slice.service });
-        self.lag.merge(&slice.found.lag);
-        self.returned += slice.found.returned;
-        self.span = self.span + (slice.found.end - slice.found.begin);
-        self.echoed += slice.found.echoed;
-        self.server = self.server.zip(slice.server).map(|(sum, more)| sum + more);
+        let response = slice.latencies.response.count() > 0;
+        self.latency.merge(if response {
+            &slice.latencies.response
+        } else {
+            &slice.latencies.service
+        });
+        self.lag.merge(&slice.stats.send_lag);
+        self.returned += slice.stats.achieved;
+        self.span = self.span + slice.stats.elapsed();
+        self.echoed += slice.stats.echoed;
+        self.server = self.server.zip(slice.server_cpu).map(|(sum, more)| sum + more);
         self.resident = resident;
     }
 

@@ -1,29 +1,31 @@
-//! Do the connections fit this machine? Worked out before the first is opened.
+//! Does a plan fit this machine? Descriptors, ports and CPUs, computed before the first connection is opened.
 
 use crate::error::{Error, Result};
-use crate::load::Plan;
-use crate::sys::limits;
+use crate::load::{Plan, Workload};
+use crate::sys::{affinity, limits, usage};
 use crate::units::show_count;
 
-/// Descriptors that a run needs besides its connections: standard streams, the stop, and per thread a ring and
-/// what the standard library opens for a moment.
-const BESIDES: u64 = 16;
+/// Descriptors that a run needs besides its connections: standard streams, the stop, files the standard library opens
+/// briefly.
+const OVERHEAD: u64 = 16;
+
+/// Descriptors of each thread: its ring, and as many to spare.
 const PER_THREAD: u64 = 4;
 
-/// What a machine offers to one process.
+/// Limits of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Capacity {
     /// Descriptors this process may have, after raising the soft limit.
     pub(super) descriptors: u64,
-    /// Those it has already.
+    /// Descriptors it has already.
     pub(super) open: u64,
     /// Source ports for connections to one address and port.
     pub(super) ports: u64,
 }
 
 impl Capacity {
-    /// Raises the soft descriptor limit, then looks.
-    pub(super) fn look() -> Capacity {
+    /// Raises the soft descriptor limit, then reads the limits.
+    pub(super) fn of_this_process() -> Capacity {
         let descriptors = limits::raise_descriptors();
         let (first, last) = limits::ephemeral_ports();
         Capacity {
@@ -35,8 +37,9 @@ impl Capacity {
 
     /// Errors: [`Error::Machine`] that names the limit, its value, and what to do.
     pub(super) fn check(self, plan: &Plan) -> Result<()> {
-        let (connections, threads) = (u64::from(plan.connections), u64::from(plan.threads));
-        let needed = connections + self.open + BESIDES + PER_THREAD * threads;
+        let sources = plan.workload.sources.len().max(1);
+        let (connections, threads) = (u64::from(plan.workload.connections), u64::from(plan.workload.threads));
+        let needed = connections + self.open + OVERHEAD + PER_THREAD * threads;
         if needed > self.descriptors {
             let most = self.descriptors.saturating_sub(needed - connections);
             return Err(Error::Machine(format!(
@@ -47,8 +50,8 @@ impl Capacity {
                 show_count(self.descriptors),
             )));
         }
-        // Ports are counted for each pair of our address and theirs.
-        let pairs = (plan.targets.len() * plan.sources.len().max(1)) as u64;
+        // Every pair of source and target address has all ports.
+        let pairs = (plan.targets.len() * sources) as u64;
         let most = self.ports.saturating_mul(pairs);
         if connections > most {
             return Err(Error::Machine(format!(
@@ -56,8 +59,8 @@ impl Capacity {
                  {}): connect from more addresses with --source (on loopback, --source 127.0.1.0/24), give more \
                  targets, widen the range, or use at most -c {most}",
                 show_count(connections),
-                many(plan.sources.len().max(1), "source address"),
-                many(plan.targets.len(), "target"),
+                plural(sources, "source address"),
+                plural(plan.targets.len(), "target"),
                 show_count(most),
                 show_count(self.ports),
             )));
@@ -66,29 +69,45 @@ impl Capacity {
     }
 }
 
-/// True if this process can hold so many sessions with this plan at once.
-pub fn fits_at_once(plan: &Plan, sessions: usize) -> bool {
-    let room = Capacity::look();
-    let each = u64::from(plan.connections) + BESIDES + PER_THREAD * u64::from(plan.threads);
-    room.open + each * sessions as u64 <= room.descriptors
+/// True if this process can hold `sessions` sessions with this workload at once.
+pub fn fits_at_once(workload: &Workload, sessions: usize) -> bool {
+    let capacity = Capacity::of_this_process();
+    let each = u64::from(workload.connections) + OVERHEAD + PER_THREAD * u64::from(workload.threads);
+    capacity.open + each * sessions as u64 <= capacity.descriptors
 }
 
-fn many(count: usize, what: &str) -> String {
-    let plural = if count == 1 {
+/// True if every thread of the generator can have a CPU that the server does not need. `needed` is how many the
+/// server needs, of those it may use; a server on another machine (or not visible) needs none of ours.
+pub(super) fn has_spare_cpu(workload: &Workload, server: Option<i32>, needed: usize) -> bool {
+    let threads = workload.threads as usize;
+    let mut cpus = match workload.cpus.as_slice() {
+        [] => affinity::allowed(),
+        pinned => pinned[..threads.min(pinned.len())].to_vec(),
+    };
+    let of_server = server.and_then(usage::cpus_of);
+    let others = if of_server.is_some() { needed } else { 0 };
+    cpus.extend(of_server.unwrap_or_default());
+    cpus.sort_unstable();
+    cpus.dedup();
+    cpus.len() >= threads + others
+}
+
+fn plural(count: usize, what: &str) -> String {
+    let ending = if count == 1 {
         ""
     } else if what.ends_with('s') {
         "es"
     } else {
         "s"
     };
-    format!("{count} {what}{plural}")
+    format!("{count} {what}{ending}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ROOM: Capacity = Capacity {
+    const CAPACITY: Capacity = Capacity {
         descriptors: 20_000,
         open: 5,
         ports: 28_232,
@@ -97,30 +116,33 @@ mod tests {
     fn plan(connections: u64) -> Plan {
         let target = std::net::SocketAddr::from(([127, 0, 0, 1], 7007));
         Plan {
-            connections: connections as u32,
-            ..Plan::against(target)
+            targets: vec![target],
+            workload: Workload {
+                connections: connections as u32,
+                ..Workload::default()
+            },
         }
     }
 
-    fn check(room: Capacity, connections: u64) -> std::result::Result<(), String> {
-        room.check(&plan(connections)).map_err(|error| error.to_string())
+    fn check(capacity: Capacity, connections: u64) -> std::result::Result<(), String> {
+        capacity.check(&plan(connections)).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn the_most_that_the_message_offers_is_the_most_that_fits() {
-        let text = check(ROOM, 50_000).unwrap_err();
+    fn the_maximum_that_the_error_names_is_the_maximum_that_fits() {
+        let text = check(CAPACITY, 50_000).unwrap_err();
         assert!(text.contains("RLIMIT_NOFILE") && text.contains("20,000"), "{text}");
         let most: u64 = text.rsplit(' ').next().unwrap().parse().unwrap();
-        assert_eq!(check(ROOM, most), Ok(()));
-        assert!(check(ROOM, most + 1).is_err());
+        assert_eq!(check(CAPACITY, most), Ok(()));
+        assert!(check(CAPACITY, most + 1).is_err());
     }
 
     #[test]
-    fn ports_are_a_limit_of_their_own() {
+    fn source_ports_are_a_limit_of_their_own() {
         let text = check(
             Capacity {
                 descriptors: 1 << 20,
-                ..ROOM
+                ..CAPACITY
             },
             30_000,
         )
@@ -132,14 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn more_sources_and_targets_make_more_room_for_ports() {
-        let room = Capacity {
+    fn more_source_addresses_allow_more_connections() {
+        let capacity = Capacity {
             descriptors: 1 << 20,
-            ..ROOM
+            ..CAPACITY
         };
         let mut plan = plan(60_000);
-        assert!(room.check(&plan).is_err());
-        plan.sources = vec![[127, 0, 1, 1].into(), [127, 0, 1, 2].into(), [127, 0, 1, 3].into()];
-        assert!(room.check(&plan).is_ok());
+        assert!(capacity.check(&plan).is_err());
+        plan.workload.sources = vec![[127, 0, 1, 1].into(), [127, 0, 1, 2].into(), [127, 0, 1, 3].into()];
+        assert!(capacity.check(&plan).is_ok());
     }
 }

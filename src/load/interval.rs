@@ -1,181 +1,179 @@
-//! What happened in one second: filled by workers, put together by the thread that watches.
+//! What happened in one second: recorded by workers, merged by the thread that watches.
 //!
-//! Workers record into intervals only. A worker hands in one a second and gets blank ones back, so that no second
-//! costs an allocation, and nothing on the data path is shared.
+//! Workers record into intervals only. Each sends one per second and gets empty ones back, so that no second costs an
+//! allocation, and nothing on the data path is shared.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 
 use crate::clock::Nanos;
-use crate::histogram::Recorder;
 use crate::load::pinger::Message;
-use crate::load::result::Messages;
+use crate::load::result::{Latencies, Messages, Span};
+
+/// Empty intervals that a worker can have in store.
+const EMPTY: usize = 2;
+
+/// Full intervals per worker that the merger may be behind before workers wait for it.
+const BACKLOG: usize = 4;
 
 /// One second of one worker, or of all.
 #[derive(Debug, Clone)]
 pub struct Interval {
     /// Which second of the measurement, from 0.
-    pub second: u64,
-    /// When it began and ended, since measuring began.
-    pub from: Nanos,
-    /// See `from`.
-    pub to: Nanos,
-    /// Latencies from the submit.
-    pub service: Recorder,
-    /// Latencies from the planned instant; empty in a closed loop.
-    pub response: Recorder,
-    /// What became of messages in it: `sent` were asked for in it, the others ended in it.
+    pub index: u64,
+    /// When it began and ended, in time since measuring began.
+    pub span: Span,
+    /// Latencies of the messages that completed or went missing in it.
+    pub latencies: Latencies,
+    /// Messages: those `sent` were due in it, the others ended in it.
     pub messages: Messages,
     /// Connections lost in it.
     pub lost: u64,
 }
 
 impl Interval {
-    fn blank() -> Interval {
+    fn new() -> Interval {
         Interval {
-            second: 0,
-            from: Nanos(0),
-            to: Nanos(0),
-            service: Recorder::new(),
-            response: Recorder::new(),
+            index: 0,
+            span: Span {
+                begin: Nanos(0),
+                end: Nanos(0),
+            },
+            latencies: Latencies::default(),
             messages: Messages::default(),
             lost: 0,
         }
     }
 
-    fn wipe(&mut self) {
-        self.service.clear();
-        self.response.clear();
+    fn clear(&mut self) {
+        self.latencies.service.clear();
+        self.latencies.response.clear();
         self.messages = Messages::default();
         self.lost = 0;
     }
 
-    /// A message has come back at `now`.
-    pub(super) fn answered(&mut self, message: Message, now: Nanos, open_loop: bool) {
-        self.messages.ok += 1;
-        self.service.record(now - message.submitted);
+    /// Records a message that was echoed by `now`.
+    pub(super) fn completed(&mut self, message: Message, now: Nanos, open_loop: bool) {
+        self.messages.completed += 1;
+        self.latencies.service.record(now - message.submitted);
         if open_loop {
-            self.response.record(now - message.planned);
+            self.latencies.response.record(now - message.planned);
         }
     }
 
-    /// A message will not be waited for any longer: it counts with the age it has reached.
+    /// Records a message that is given up at `now`: censored at the age it has reached.
     pub(super) fn missing(&mut self, message: Message, now: Nanos, open_loop: bool) {
         self.messages.missing += 1;
         if message.submitted <= now {
-            self.service.record_missing(now - message.submitted);
+            self.latencies.service.record_missing(now - message.submitted);
         }
         if open_loop {
-            self.response.record_missing(now - message.planned);
+            self.latencies.response.record_missing(now - message.planned);
         }
     }
 
-    /// Adds what another worker, or a later second, has recorded.
-    pub fn merge(&mut self, other: &Interval) {
-        self.to = self.to.max(other.to);
-        self.service.merge(&other.service);
-        self.response.merge(&other.response);
+    /// Adds what another worker recorded in the same second.
+    fn merge(&mut self, other: &Interval) {
+        self.span.end = self.span.end.max(other.span.end);
+        self.latencies.service.merge(&other.latencies.service);
+        self.latencies.response.merge(&other.latencies.response);
         self.messages.merge(&other.messages);
         self.lost += other.lost;
     }
 }
 
-/// A worker's end: the interval it writes on, and where it hands it in.
+/// A worker's end: the interval it records into, and where it sends it.
 pub(super) struct IntervalWriter {
     worker: usize,
-    pub(super) interval: Interval,
-    finished: SyncSender<(usize, Interval)>,
-    blank: Receiver<Interval>,
+    pub(super) current: Interval,
+    full: SyncSender<(usize, Interval)>,
+    empty: Receiver<Interval>,
 }
 
 impl IntervalWriter {
-    /// Hands in the interval and takes a blank one for the second `second`.
-    pub(super) fn turn_over(&mut self, second: u64, now: Nanos) {
-        self.interval.to = now;
-        let mut blank = match self.blank.try_recv() {
-            Ok(blank) => blank,
-            // The watcher is slow for once: better an allocation than a wait.
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => Interval::blank(),
+    /// Ends the interval at `end` and begins the next one. Waits if the merger is [`BACKLOG`] intervals behind.
+    pub(super) fn rotate(&mut self, end: Nanos) {
+        self.current.span.end = end;
+        let mut next = match self.empty.try_recv() {
+            Ok(empty) => empty,
+            // The merger is late: an allocation is better than a wait.
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => Interval::new(),
         };
-        (blank.second, blank.from, blank.to) = (second, now, now);
-        let full = std::mem::replace(&mut self.interval, blank);
-        let _ = self.finished.send((self.worker, full)); // Nobody watches any more: nobody wants it.
+        next.index = self.current.index + 1;
+        next.span = Span { begin: end, end };
+        let full = std::mem::replace(&mut self.current, next);
+        let _ = self.full.send((self.worker, full)); // The merger is gone: nothing reads it any more.
     }
 }
 
-/// The watcher's end: puts intervals of the same second together.
+/// The receiving end: merges the intervals of all workers, second by second.
 pub(super) struct IntervalMerger {
-    finished: Receiver<(usize, Interval)>,
-    blanks: Vec<SyncSender<Interval>>,
-    /// How many seconds each worker has handed in.
-    handed_in: Vec<u64>,
-    open: BTreeMap<u64, Interval>,
+    full: Receiver<(usize, Interval)>,
+    empty: Vec<SyncSender<Interval>>,
+    /// How many intervals each worker has sent.
+    sent: Vec<u64>,
+    /// By index; not from all workers yet.
+    partial: BTreeMap<u64, Interval>,
 }
 
 impl IntervalMerger {
-    /// A ledger and a desk for each worker.
-    pub(super) fn with_desks(workers: usize) -> (IntervalMerger, Vec<IntervalWriter>) {
-        let (finish, finished) = sync_channel(4 * workers);
-        let mut blanks = Vec::new();
-        let desks = (0..workers).map(|worker| {
-            let (sender, blank) = sync_channel(2);
-            let _ = sender.send(Interval::blank()); // There is room for two.
-            blanks.push(sender);
-            IntervalWriter {
+    /// A merger, and the writer of each worker.
+    pub(super) fn new(workers: usize) -> (IntervalMerger, Vec<IntervalWriter>) {
+        let (full_sender, full) = sync_channel(BACKLOG * workers);
+        let mut empty_senders = Vec::new();
+        let mut writers = Vec::new();
+        for worker in 0..workers {
+            let (empty_sender, empty) = sync_channel(EMPTY);
+            let _ = empty_sender.send(Interval::new()); // Cannot fail: there is room, and `empty` is alive.
+            empty_senders.push(empty_sender);
+            writers.push(IntervalWriter {
                 worker,
-                interval: Interval::blank(),
-                finished: finish.clone(),
-                blank,
-            }
-        });
-        let desks = desks.collect();
-        (
-            IntervalMerger {
-                finished,
-                blanks,
-                handed_in: vec![0; workers],
-                open: BTreeMap::new(),
-            },
-            desks,
-        )
+                current: Interval::new(),
+                full: full_sender.clone(),
+                empty,
+            });
+        }
+        let merger = IntervalMerger {
+            full,
+            empty: empty_senders,
+            sent: vec![0; workers],
+            partial: BTreeMap::new(),
+        };
+        (merger, writers)
     }
 
-    /// Waits for a interval for at most `patience`. False when all workers have left.
-    pub(super) fn wait(&mut self, patience: Nanos) -> bool {
-        use std::sync::mpsc::RecvTimeoutError::{Disconnected, Timeout};
-        match self.finished.recv_timeout(patience.into()) {
+    /// Waits up to `timeout` for an interval. False once all workers have returned.
+    pub(super) fn wait(&mut self, timeout: Nanos) -> bool {
+        match self.full.recv_timeout(timeout.into()) {
             Ok((worker, interval)) => {
-                self.enter(worker, interval);
+                self.add(worker, interval);
                 true
             }
-            Err(Timeout) => true,
-            Err(Disconnected) => false,
+            Err(RecvTimeoutError::Timeout) => true,
+            Err(RecvTimeoutError::Disconnected) => false,
         }
     }
 
-    fn enter(&mut self, worker: usize, mut interval: Interval) {
-        self.handed_in[worker] = interval.second + 1;
-        match self.open.entry(interval.second) {
-            std::collections::btree_map::Entry::Occupied(mut both) => both.get_mut().merge(&interval),
-            std::collections::btree_map::Entry::Vacant(first) => {
-                first.insert(interval.clone());
-            }
-        }
-        interval.wipe();
-        let _ = self.blanks[worker].try_send(interval); // It has enough, or has left.
+    fn add(&mut self, worker: usize, mut interval: Interval) {
+        self.sent[worker] = interval.index + 1;
+        self.partial
+            .entry(interval.index)
+            .and_modify(|sum| sum.merge(&interval))
+            .or_insert_with(|| interval.clone());
+        interval.clear();
+        let _ = self.empty[worker].try_send(interval); // The worker has enough, or has returned.
     }
 
-    /// True if all workers have handed in the oldest second.
-    pub(super) fn is_whole(&self) -> bool {
-        let oldest = self.open.first_key_value();
-        oldest.is_some_and(|(oldest, _)| self.handed_in.iter().all(|seconds| seconds > oldest))
+    /// True if all workers have sent the oldest interval.
+    pub(super) fn is_complete(&self) -> bool {
+        let oldest = self.partial.first_key_value();
+        oldest.is_some_and(|(oldest, _)| self.sent.iter().all(|count| count > oldest))
     }
 
-    /// The oldest second that all workers have handed in; any that is left once they have `all_left`.
-    pub(super) fn next_whole(&mut self, all_left: bool) -> Option<Interval> {
-        let (&oldest, _) = self.open.first_key_value()?;
-        if self.is_whole() || all_left {
-            self.open.remove(&oldest)
+    /// The oldest interval, once all workers have sent it; or whatever is left when `all_returned`.
+    pub(super) fn next_complete(&mut self, all_returned: bool) -> Option<Interval> {
+        if self.is_complete() || all_returned {
+            self.partial.pop_first().map(|(_, interval)| interval)
         } else {
             None
         }
@@ -187,40 +185,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_is_whole_once_every_worker_has_handed_it_in() {
-        let (mut ledger, mut desks) = IntervalMerger::with_desks(2);
-        desks[0].interval.messages.ok = 3;
-        desks[0].turn_over(1, Nanos(10));
-        assert!(ledger.wait(Nanos(0)));
-        assert!(ledger.next_whole(false).is_none());
-        desks[1].interval.messages.ok = 4;
-        desks[1].turn_over(1, Nanos(12));
-        assert!(ledger.wait(Nanos(0)));
-        let whole = ledger.next_whole(false).unwrap();
-        assert_eq!((whole.second, whole.messages.ok, whole.to), (0, 7, Nanos(12)));
+    fn an_interval_is_complete_once_every_worker_has_sent_it() {
+        let (mut merger, mut writers) = IntervalMerger::new(2);
+        writers[0].current.messages.completed = 3;
+        writers[0].rotate(Nanos(10));
+        assert!(merger.wait(Nanos(0)));
+        assert!(merger.next_complete(false).is_none());
+        writers[1].current.messages.completed = 4;
+        writers[1].rotate(Nanos(12));
+        assert!(merger.wait(Nanos(0)));
+        let interval = merger.next_complete(false).unwrap();
+        assert_eq!(
+            (interval.index, interval.messages.completed, interval.span.end),
+            (0, 7, Nanos(12))
+        );
     }
 
     #[test]
-    fn what_is_left_when_all_have_gone_is_not_lost() {
-        let (mut ledger, mut desks) = IntervalMerger::with_desks(2);
-        desks[1].interval.messages.ok = 4;
-        desks[1].turn_over(1, Nanos(10));
-        drop(desks);
-        while ledger.wait(Nanos::SECOND) {}
-        assert_eq!(ledger.next_whole(true).unwrap().messages.ok, 4);
-        assert!(ledger.next_whole(true).is_none());
+    fn intervals_left_when_all_workers_have_returned_are_not_lost() {
+        let (mut merger, mut writers) = IntervalMerger::new(2);
+        writers[1].current.messages.completed = 4;
+        writers[1].rotate(Nanos(10));
+        drop(writers);
+        while merger.wait(Nanos::SECOND) {}
+        assert_eq!(merger.next_complete(true).unwrap().messages.completed, 4);
+        assert!(merger.next_complete(true).is_none());
     }
 
     #[test]
-    fn blank_sheets_come_back_wiped() {
-        let (mut ledger, mut desks) = IntervalMerger::with_desks(1);
+    fn intervals_come_back_empty() {
+        let (mut merger, mut writers) = IntervalMerger::new(1);
         for second in 1..10 {
-            desks[0].interval.service.record(Nanos(5));
-            desks[0].interval.lost = 1;
-            desks[0].turn_over(second, Nanos(second));
-            assert!(ledger.wait(Nanos(0)));
-            assert_eq!((desks[0].interval.service.count(), desks[0].interval.lost), (0, 0));
-            assert_eq!(ledger.next_whole(false).unwrap().service.count(), 1);
+            let current = &mut writers[0].current;
+            current.latencies.service.record(Nanos(5));
+            current.lost = 1;
+            writers[0].rotate(Nanos(second));
+            assert!(merger.wait(Nanos(0)));
+            let current = &writers[0].current;
+            assert_eq!((current.latencies.service.count(), current.lost), (0, 0));
+            assert_eq!(merger.next_complete(false).unwrap().latencies.service.count(), 1);
         }
     }
 }

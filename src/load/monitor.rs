@@ -1,178 +1,122 @@
-//! The thread that watches a run from outside: puts its seconds together, and looks at server and machine.
+//! The thread that watches a run: merges its intervals, reports progress, samples server and machine.
 
 use crate::clock::{self, Nanos};
-use crate::histogram::{BlockSeries, Recorder};
+use crate::histogram::BlockSeries;
+use crate::load::Observer;
+use crate::load::capacity;
 use crate::load::interval::{Interval, IntervalMerger};
-use crate::load::result::{Messages, WorkerStats};
-use crate::load::workers::Shared;
-use crate::load::{Observer, Plan};
-use crate::sys::disturbance::{Disturbance, Snapshot};
-use crate::sys::netstat::Netstat;
-use crate::sys::{affinity, netstat, usage};
+use crate::load::phases::Phases;
+use crate::load::result::{HostActivity, Latencies, Messages, ServerUsage};
+use crate::load::shared::Shared;
+use crate::load::workload::Workload;
+use crate::sys::disturbance::Snapshot;
+use crate::sys::netstat::{self, Netstat};
+use crate::sys::usage::{self, Switches};
 
-/// How often whoever watches hears of the run: 4 times a second.
-const NEWS: Nanos = Nanos(250_000_000);
+/// How often an observer gets the progress of a run: 4 times a second.
+const PROGRESS_PERIOD: Nanos = Nanos(250_000_000);
 
-/// How often to look whether messages have begun: workers give 5 ms of notice.
-const GLANCE: Nanos = Nanos(2_000_000);
+/// How often to check whether the start of a run is known: less than the 5 ms from there to the start.
+const POLL_INTERVAL: Nanos = Nanos(2_000_000);
 
-/// What a run has found, and in what surroundings.
-#[derive(Debug, Clone)]
-pub struct RunResult {
-    /// What was asked for, as it was carried out.
-    pub plan: Plan,
-    /// What the workers have found besides latencies.
-    pub found: WorkerStats,
-    /// What became of the messages.
-    pub messages: Messages,
-    /// Latencies from the submit, and from the planned instant (empty in a closed loop).
-    pub service: Recorder,
-    /// See `service`.
-    pub response: Recorder,
-    /// The same by seconds, for intervals.
-    pub service_blocks: BlockSeries,
-    /// See `service_blocks`.
-    pub response_blocks: BlockSeries,
-    /// What the server used while measuring, if it is local and its process can be seen.
-    pub server: Option<ServerUse>,
-    /// True if every thread of the generator could have a CPU that the server did not need.
-    pub spare_cpu: bool,
-    /// What else happened on this machine while measuring.
-    pub surroundings: Surroundings,
-    /// The signal that cut the run short, if one did.
-    pub interrupted: Option<i32>,
+/// What was observed of a whole run.
+pub(super) struct Observed {
+    pub(super) totals: Totals,
+    pub(super) usage: Usage,
 }
 
-/// What the server's process used while measuring.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerUse {
-    /// CPU time.
-    pub cpu: Nanos,
-    /// Times one of its threads went to sleep, and was made to wait.
-    pub switches_voluntary: u64,
-    /// See `switches_voluntary`.
-    pub switches_involuntary: u64,
-    /// Resident memory at the end, in bytes, with all connections open.
-    pub resident: u64,
-    /// How many of its threads could run at once, by their number and the CPUs they may use.
-    pub threads_at_once: usize,
+/// The sum of all intervals.
+#[derive(Default)]
+pub(super) struct Totals {
+    pub(super) messages: Messages,
+    pub(super) latencies: Latencies,
+    pub(super) series: Latencies<BlockSeries>,
 }
 
-/// What else happened on this machine while measuring. `None` where the kernel does not tell.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Surroundings {
-    /// CPU time that others took.
-    pub disturbance: Disturbance,
-    /// Counters of the network stack, of the whole network namespace, since before the first connect.
-    pub network: Option<Netstat>,
+/// What happened outside of the generator while it measured. Empty if it never did.
+#[derive(Default)]
+pub(super) struct Usage {
+    pub(super) server: Option<ServerUsage>,
+    /// True if the server and a thread of the generator had to share a CPU.
+    pub(super) shares_cpu: bool,
+    pub(super) host: HostActivity,
 }
 
-/// True if every thread of the generator can have a CPU that the server does not need. `needed` is how many the
-/// server needs, of those it may use.
-pub(super) fn has_spare_cpu(plan: &Plan, server: Option<i32>, needed: usize) -> bool {
-    let threads = plan.threads as usize;
-    let mut cpus = match plan.cpus.as_slice() {
-        [] => affinity::allowed(),
-        pinned => pinned[..threads.min(pinned.len())].to_vec(),
-    };
-    let theirs = server.and_then(usage::cpus_of);
-    let others = if theirs.is_some() { needed } else { 0 }; // A server elsewhere takes none of ours.
-    cpus.extend(theirs.unwrap_or_default());
-    cpus.sort_unstable();
-    cpus.dedup();
-    cpus.len() >= threads + others
-}
-
-/// Watches until all workers have left. The outcome's plan and findings are for the caller to fill in.
-pub(super) fn attend(
+/// Watches until all workers have returned. `server` is the process that listens at the first target, if it is visible.
+pub(super) fn watch(
     shared: &Shared,
     server: Option<i32>,
-    ledger: &mut IntervalMerger,
-    watch: &mut dyn Observer,
-) -> RunResult {
-    let mut outcome = RunResult::blank(shared.plan.clone());
-    let mut witness = Witness {
-        server,
-        network: netstat::read(),
-        before: None,
-        done: false,
-    };
-    let mut news_due = clock::now() + NEWS;
+    intervals: &mut IntervalMerger,
+    observer: &mut dyn Observer,
+) -> Observed {
+    let workload = &shared.plan.workload;
+    let mut totals = Totals::default();
+    let mut sampler = Sampler::new(server);
+    let mut progress_due = clock::now() + PROGRESS_PERIOD;
     loop {
         let now = clock::now();
         let phases = shared.phases();
         if let Some(phases) = phases {
-            if now >= phases.measure && witness.before.is_none() && !witness.done {
-                witness.before = Some(Look::at(server));
-            }
-            if now >= phases.end || shared.stop.signal().is_some() {
-                witness.testify(&mut outcome);
-            }
+            sampler.advance(now, &phases, shared.stop.signal().is_some(), workload);
         }
-        if now >= news_due {
-            watch.news(shared.news());
-            news_due = now + NEWS;
+        if now >= progress_due {
+            observer.progress(shared.progress());
+            progress_due = now + PROGRESS_PERIOD;
         }
-        let change = phases.map_or(now + GLANCE, |phases| phases.next_change(now));
-        let working = ledger.wait(change.min(news_due) - now);
-        while let Some(second) = ledger.next_whole(!working) {
-            outcome.enter(&second);
-            watch.second(&second);
+        let change = phases.map_or(now + POLL_INTERVAL, |phases| phases.next_change(now));
+        let running = intervals.wait(change.min(progress_due) - now);
+        while let Some(interval) = intervals.next_complete(!running) {
+            totals.add(&interval, workload.pace.is_open());
+            observer.interval(&interval);
         }
-        if !working {
-            witness.testify(&mut outcome); // Cut short: the end was not seen.
-            return outcome;
+        if !running {
+            sampler.finish(workload); // A run that was cut short: its end was not seen.
+            let usage = sampler.into_usage();
+            return Observed { totals, usage };
         }
     }
 }
 
-impl RunResult {
-    fn blank(plan: Plan) -> RunResult {
-        RunResult {
-            plan,
-            found: WorkerStats::default(),
-            messages: Messages::default(),
-            service: Recorder::new(),
-            response: Recorder::new(),
-            service_blocks: BlockSeries::new(),
-            response_blocks: BlockSeries::new(),
-            server: None,
-            spare_cpu: true,
-            surroundings: Surroundings::default(),
-            interrupted: None,
-        }
-    }
-
-    fn enter(&mut self, second: &Interval) {
-        self.messages.merge(&second.messages);
-        self.service.merge(&second.service);
-        self.service_blocks.push(&second.service);
-        if self.plan.pace.is_open() {
-            self.response.merge(&second.response);
-            self.response_blocks.push(&second.response);
+impl Totals {
+    fn add(&mut self, interval: &Interval, open_loop: bool) {
+        let latencies = &interval.latencies;
+        self.messages.merge(&interval.messages);
+        self.latencies.service.merge(&latencies.service);
+        self.series.service.push(&latencies.service);
+        if open_loop {
+            self.latencies.response.merge(&latencies.response);
+            self.series.response.push(&latencies.response);
         }
     }
 }
 
-/// Looks at server and machine when measuring begins, and says at the end what has changed.
-struct Witness {
+/// Samples server and machine when measuring begins and when it ends.
+struct Sampler {
     server: Option<i32>,
-    /// Before the first connect: accept queues overflow while connections open.
+    /// From before the first connect: accept queues overflow while connections open.
     network: Option<Netstat>,
-    before: Option<Look>,
-    done: bool,
+    state: State,
 }
 
-/// What there is to see at one instant.
-struct Look {
+enum State {
+    /// Measuring has not begun.
+    Waiting,
+    /// It has; this is from its beginning.
+    Measuring(Sample),
+    /// It is over. Sampling again would include the drain.
+    Done(Usage),
+}
+
+/// Counters at one instant.
+struct Sample {
     cpu: Option<Nanos>,
-    switches: Option<(u64, u64)>,
+    switches: Option<Switches>,
     machine: Snapshot,
 }
 
-impl Look {
-    fn at(server: Option<i32>) -> Look {
-        Look {
+impl Sample {
+    fn take(server: Option<i32>) -> Sample {
+        Sample {
             cpu: server.and_then(usage::process_cpu),
             switches: server.and_then(usage::context_switches),
             machine: Snapshot::read(),
@@ -180,34 +124,57 @@ impl Look {
     }
 }
 
-impl Witness {
-    /// Once: a second look would count the drain as well.
-    fn testify(&mut self, outcome: &mut RunResult) {
-        let Some(before) = self.before.take() else {
-            return;
-        };
-        self.done = true;
-        let after = Look::at(self.server);
-        outcome.surroundings = Surroundings {
-            disturbance: after.machine.since(&before.machine),
-            network: netstat::read()
-                .zip(self.network)
-                .map(|(after, before)| after.since(&before)),
-        };
-        outcome.spare_cpu = has_spare_cpu(
-            &outcome.plan,
-            self.server,
-            self.server.and_then(usage::parallelism_of).unwrap_or(1),
-        );
-        outcome.server = self.server.and_then(|server| {
-            let (cpu, switches) = (after.cpu.zip(before.cpu)?, after.switches.zip(before.switches)?);
-            Some(ServerUse {
-                cpu: cpu.0 - cpu.1,
-                switches_voluntary: switches.0.0.saturating_sub(switches.1.0),
-                switches_involuntary: switches.0.1.saturating_sub(switches.1.1),
+impl Sampler {
+    fn new(server: Option<i32>) -> Sampler {
+        Sampler {
+            server,
+            network: netstat::read(),
+            state: State::Waiting,
+        }
+    }
+
+    fn advance(&mut self, now: Nanos, phases: &Phases, stopped: bool, workload: &Workload) {
+        if now >= phases.measure && matches!(self.state, State::Waiting) {
+            self.state = State::Measuring(Sample::take(self.server));
+        }
+        if now >= phases.end || stopped {
+            self.finish(workload);
+        }
+    }
+
+    /// Ends measuring, if it had begun.
+    fn finish(&mut self, workload: &Workload) {
+        if let State::Measuring(before) = &self.state {
+            self.state = State::Done(self.usage_since(before, workload));
+        }
+    }
+
+    fn usage_since(&self, before: &Sample, workload: &Workload) -> Usage {
+        let after = Sample::take(self.server);
+        let network = netstat::read().zip(self.network);
+        let needed = self.server.and_then(usage::parallelism_of).unwrap_or(1);
+        let server = self.server.and_then(|server| {
+            Some(ServerUsage {
+                cpu: after.cpu? - before.cpu?,
+                context_switches: after.switches?.since(before.switches?),
                 resident: usage::resident(server)?,
-                threads_at_once: usage::parallelism_of(server)?,
+                parallelism: usage::parallelism_of(server)?,
             })
         });
+        Usage {
+            shares_cpu: server.is_some() && !capacity::has_spare_cpu(workload, self.server, needed),
+            server,
+            host: HostActivity {
+                disturbance: after.machine.since(&before.machine),
+                network: network.map(|(after, before)| after.since(&before)),
+            },
+        }
+    }
+
+    fn into_usage(self) -> Usage {
+        match self.state {
+            State::Done(usage) => usage,
+            State::Waiting | State::Measuring(_) => Usage::default(),
+        }
     }
 }

@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::os::fd::AsFd;
 
 use crate::clock::{self, Nanos};
-use crate::load::Plan;
+use crate::load::Workload;
 use crate::load::phases::Phases;
 use crate::load::pinger::Message;
-use crate::load::schedule::{Pace, Schedule};
+use crate::load::result::{ConnectionMessages, GeneratorCpu, Span};
+use crate::load::schedule::{Pace, Schedule, ScheduleSpec};
 use crate::load::worker::{Stage, Worker};
 use crate::random::Random;
 use crate::ring::{Spin, SpinLimits, SpinPolicy};
@@ -60,7 +61,7 @@ pub(super) struct Pacing {
 }
 
 impl Pacing {
-    pub(super) fn new(plan: &Plan, index: usize) -> Pacing {
+    pub(super) fn new(plan: &Workload, spin: bool, index: usize) -> Pacing {
         Pacing {
             phases: None,
             schedule: None,
@@ -75,7 +76,7 @@ impl Pacing {
             ended: false,
             second_ends: Nanos::NEVER,
             spin: SpinPolicy::of_this_thread(SpinLimits {
-                spin: if plan.spin { SPIN.spin } else { Spin::Never },
+                spin: if spin { SPIN.spin } else { Spin::Never },
                 ..SPIN
             }),
         }
@@ -100,7 +101,7 @@ impl Pacing {
 impl Worker<'_> {
     /// What is to be done because of the time, or of what the others do.
     pub(super) fn progress(&mut self) {
-        self.shared.show(self.index, self.found.opened, self.pacing.ok);
+        self.shared.publish(self.index, self.found.opened, self.pacing.ok);
         self.expire();
         if !self.pacing.is_running() {
             self.ramp_up();
@@ -118,7 +119,7 @@ impl Worker<'_> {
         self.widen();
         if self.ramp.is_complete() && !self.pacing.arrived {
             self.pacing.arrived = true;
-            self.shared.arrive(self.now);
+            self.shared.worker_ready(self.now);
         }
         let start = self.shared.start();
         if start <= self.now && start != self.pacing.begun {
@@ -128,11 +129,11 @@ impl Worker<'_> {
 
     /// All connections of all workers are open: speak.
     fn start(&mut self, start: Nanos) {
-        let plan = &self.shared.plan;
+        let plan = &self.shared.plan.workload;
         let phases = Phases::of(plan, start);
         self.pacing.begun = start;
         self.pacing.phases = Some(phases);
-        self.pacing.second_ends = match self.shared.baton {
+        self.pacing.second_ends = match self.shared.slices {
             None => phases.measure + Nanos::SECOND,
             Some(_) => Nanos::NEVER, // A slice has one interval, however long it is.
         };
@@ -140,10 +141,17 @@ impl Worker<'_> {
         match plan.pace {
             Pace::Closed { .. } => self.pacing.starting = self.pacing.speakers.iter().copied().collect(),
             Pace::Open { rate, arrivals } => {
-                let spans = (start, plan.warmup, plan.duration);
                 let random = Random::new(plan.seed, 2 * self.index as u64 + 1);
-                let share = (self.index, plan.threads as usize);
-                self.pacing.schedule = Some(Schedule::new((rate, arrivals), spans, share, random));
+                let spec = ScheduleSpec {
+                    rate,
+                    arrivals,
+                    start,
+                    warmup: plan.warmup,
+                    duration: plan.duration,
+                    worker: self.index,
+                    workers: plan.threads as usize,
+                };
+                self.pacing.schedule = Some(Schedule::new(&spec, random));
             }
         }
     }
@@ -159,9 +167,15 @@ impl Worker<'_> {
         }
         if self.pacing.before.is_none() && now >= phases.measure {
             self.pacing.before = Some((usage::thread_cpu(), self.ring.counts().spun));
-            self.found.begin = phases.measure;
+            self.found.measured = Some(Span {
+                begin: phases.measure,
+                end: phases.measure,
+            });
             // Seconds are counted from the same instant for all workers.
-            (self.desk.interval.from, self.desk.interval.to) = (Nanos(0), Nanos(0));
+            self.desk.current.span = Span {
+                begin: Nanos(0),
+                end: Nanos(0),
+            };
         }
         if now >= phases.end {
             self.end_measuring();
@@ -169,7 +183,7 @@ impl Worker<'_> {
         while now >= self.pacing.second_ends {
             self.sample_round_trips();
             let since = self.pacing.second_ends - phases.measure;
-            self.desk.turn_over(self.desk.interval.second + 1, since);
+            self.desk.rotate(since);
             self.pacing.second_ends = self.pacing.second_ends + Nanos::SECOND;
         }
     }
@@ -183,10 +197,14 @@ impl Worker<'_> {
         let cpu = usage::thread_cpu() - cpu_before;
         let spun = self.ring.counts().spun - spun_before;
         // The plan ends when it ends, however late we notice.
-        self.found.end = self.pacing.phases.map_or(self.now, |phases| phases.end.min(self.now));
-        self.found.cpu_total = cpu;
-        self.found.cpu_busiest = cpu;
-        self.found.work_busiest = cpu - spun;
+        if let Some(measured) = &mut self.found.measured {
+            measured.end = self.pacing.phases.map_or(self.now, |phases| phases.end.min(self.now));
+        }
+        self.found.cpu = GeneratorCpu {
+            total: cpu,
+            busiest: cpu,
+            busiest_without_spin: cpu - spun,
+        };
     }
 
     fn sample_round_trips(&mut self) {
@@ -212,17 +230,17 @@ impl Worker<'_> {
 
     /// In a closed loop, as many messages as a connection may have unanswered.
     pub(super) fn first_messages(&mut self, key: Key) {
-        if self.shared.plan.pace.is_open() {
+        if self.shared.plan.workload.pace.is_open() {
             return;
         }
-        for _ in 0..self.shared.plan.manner.depth {
+        for _ in 0..self.shared.plan.workload.traffic.depth {
             self.ask_next(key);
         }
     }
 
     /// In a closed loop, what an answer leads to: a pause, a message, or the end of the connection.
     pub(super) fn ask_again(&mut self, key: Key) {
-        match self.shared.plan.pace {
+        match self.shared.plan.workload.pace {
             Pace::Closed { think } if think > Nanos(0) => self.pacing.thinking.push_back((self.now + think, key)),
             _ => self.ask_next(key),
         }
@@ -240,7 +258,7 @@ impl Worker<'_> {
             return self.ask(key, self.now);
         }
         let spent = connection.stage == Stage::Open && connection.pinger.is_quiet();
-        if let Some(churn) = self.shared.plan.churn
+        if let Some(churn) = self.shared.plan.workload.churn
             && spent
         {
             self.close(key, churn);
@@ -272,7 +290,7 @@ impl Worker<'_> {
             schedule.advance();
             self.now = now;
             if self.pacing.measures(due) {
-                self.found.lag.record(now - due);
+                self.found.send_lag.record(now - due);
             }
             let key = self.pacing.speakers[self.pacing.random.below(self.pacing.speakers.len())];
             self.ask(key, due);
@@ -306,7 +324,7 @@ impl Worker<'_> {
 
     /// When to look again whether messages may begin.
     fn next_glance(&self) -> Nanos {
-        if self.pacing.arrived && self.shared.baton.is_some() {
+        if self.pacing.arrived && self.shared.slices.is_some() {
             let start = self.shared.start();
             let next = if start == self.pacing.begun {
                 Nanos::NEVER // The waker wakes us.
@@ -330,13 +348,13 @@ impl Worker<'_> {
         let planned = self.pacing.schedule.as_ref().map_or(Nanos::NEVER, Schedule::due);
         let quiet = self.busy == 0 && planned >= phases.end;
         let over = self.now >= phases.end && (quiet || self.now >= phases.drained);
-        over || (self.connections.is_empty() && self.shared.plan.churn.is_none())
+        over || (self.connections.is_empty() && self.shared.plan.workload.churn.is_none())
     }
 
     /// Between slices: hands in what this one has found and forgets it. False if this was no slice, or if it did not end
     /// quiet.
     pub(super) fn rest(&mut self) -> bool {
-        let Some(baton) = &self.shared.baton else {
+        let Some(control) = &self.shared.slices else {
             return false;
         };
         if self.stopped || self.busy > 0 || self.connections.is_empty() {
@@ -344,8 +362,8 @@ impl Worker<'_> {
         }
         self.end_measuring();
         let measure = self.pacing.phases.map_or(self.now, |phases| phases.measure);
-        self.desk.turn_over(self.desk.interval.second + 1, self.now - measure);
-        let _ = baton.slices.send(std::mem::take(&mut self.found)); // Nobody conducts any more: the stop comes.
+        self.desk.rotate(self.now - measure);
+        let _ = control.results.send(std::mem::take(&mut self.found)); // Nobody conducts any more: the stop comes.
         (self.pacing.phases, self.pacing.schedule) = (None, None);
         (self.pacing.before, self.pacing.ended) = (None, false);
         true
@@ -360,14 +378,14 @@ impl Worker<'_> {
         }
         self.miss_unsent();
         let measure = self.pacing.phases.map_or(self.now, |phases| phases.measure);
-        self.desk.turn_over(self.desk.interval.second + 1, self.now - measure);
+        self.desk.rotate(self.now - measure);
         self.found.overflows = self.ring.counts().overflows;
-        self.shared.show(self.index, self.found.opened, self.pacing.ok);
+        self.shared.publish(self.index, self.found.opened, self.pacing.ok);
     }
 
     /// Takes down what a connection has done and still owes, and ends it.
     fn conclude(&mut self, key: Key) {
-        let (now, open_loop) = (self.now, self.shared.plan.pace.is_open());
+        let (now, open_loop) = (self.now, self.shared.plan.workload.pace.is_open());
         let measure = self.pacing.phases.map_or(Nanos::NEVER, |phases| phases.measure);
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -377,20 +395,23 @@ impl Worker<'_> {
         if !matches!(connection.stage, Stage::Open | Stage::Closing(_)) {
             return;
         }
-        self.found.answers.push((connection.number, connection.answers));
+        self.found.by_connection.push(ConnectionMessages {
+            connection: connection.number,
+            messages: connection.answers,
+        });
         let info = tcp_info::of(connection.socket.as_fd());
         self.found.retransmits += info.map_or(0, |info| info.retransmits_total.into());
         for message in connection.pinger.open() {
             if message.measured {
-                self.desk.interval.missing(*message, now, open_loop);
+                self.desk.current.missing(*message, now, open_loop);
             } else if !open_loop && now > measure {
                 // A connection that fell silent in the warm-up would else be missed by nobody.
-                self.desk.interval.messages.sent += 1;
+                self.desk.current.messages.sent += 1;
                 let since = Message {
                     submitted: message.submitted.max(measure).min(now),
                     ..*message
                 };
-                self.desk.interval.missing(since, now, open_loop);
+                self.desk.current.missing(since, now, open_loop);
             }
         }
     }
@@ -407,8 +428,8 @@ impl Worker<'_> {
                 measured: true,
             };
             if phases.measures(message.planned) {
-                self.desk.interval.messages.sent += 1;
-                self.desk.interval.missing(message, self.now, true);
+                self.desk.current.messages.sent += 1;
+                self.desk.current.missing(message, self.now, true);
             }
             schedule.advance();
         }

@@ -1,7 +1,7 @@
 //! When a run warms up, measures, and drains. The same instants for all workers.
 
 use crate::clock::Nanos;
-use crate::load::Plan;
+use crate::load::Workload;
 
 /// The instants of one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,8 +17,8 @@ pub(super) struct Phases {
 }
 
 impl Phases {
-    pub(super) fn of(plan: &Plan, start: Nanos) -> Phases {
-        Phases::from(start, plan.warmup, plan.duration, plan.drain)
+    pub(super) fn of(workload: &Workload, start: Nanos) -> Phases {
+        Phases::from(start, workload.warmup, workload.duration, workload.drain)
     }
 
     fn from(start: Nanos, warmup: Nanos, duration: Nanos, drain: Nanos) -> Phases {

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use crate::clock::Nanos;
 use crate::load::payload::{Mismatch, PayloadStream};
-use crate::load::sizes::Sizes;
+use crate::load::workload::Traffic;
 
 /// One message on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,17 +37,6 @@ pub enum Wrong {
         /// How many bytes too many, at least.
         bytes: usize,
     },
-}
-
-/// What all connections of a run have in common.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Manner {
-    /// How large messages are.
-    pub sizes: Sizes,
-    /// Messages that one connection may have unanswered at once; what is asked beyond that waits. At least 1.
-    pub depth: usize,
-    /// True to compare every byte that comes back.
-    pub verify: bool,
 }
 
 /// One connection.
@@ -90,24 +79,24 @@ impl Pinger {
     }
 
     /// True when a send should be made now: something may go out, and no send is in flight.
-    pub fn wants_to_send(&self, manner: &Manner) -> bool {
-        !self.sending && self.may_begin(manner)
+    pub fn wants_to_send(&self, traffic: &Traffic) -> bool {
+        !self.sending && self.may_begin(traffic)
     }
 
     /// True while the next message, or the rest of it, may go out: at most `depth` are unanswered at once.
-    fn may_begin(&self, manner: &Manner) -> bool {
+    fn may_begin(&self, traffic: &Traffic) -> bool {
         let under_way = (self.begun - self.answered) as usize;
-        under_way < self.open.len().min(manner.depth)
+        under_way < self.open.len().min(traffic.depth)
     }
 
     /// Writes the next bytes to send into `out`, of as many messages as fit; says how many bytes.
     /// Messages whose first byte is among them are submitted at `now`.
-    pub fn write(&mut self, manner: &Manner, out: &mut [u8], now: Nanos) -> usize {
-        assert!(self.wants_to_send(manner), "one send in flight per connection");
+    pub fn write(&mut self, traffic: &Traffic, out: &mut [u8], now: Nanos) -> usize {
+        assert!(self.wants_to_send(traffic), "one send in flight per connection");
         self.sending = true;
         let mut written = 0;
-        while written < out.len() && self.may_begin(manner) {
-            let size = manner.sizes.of(self.payload.draw(self.begun));
+        while written < out.len() && self.may_begin(traffic) {
+            let size = traffic.sizes.of(self.payload.draw(self.begun));
             let len = (out.len() - written).min((size - self.gone) as usize);
             self.payload
                 .fill(self.begun, self.gone, &mut out[written..written + len]);
@@ -132,12 +121,12 @@ impl Pinger {
     /// Bytes came back. Each message they complete goes to `answer`.
     pub fn received(
         &mut self,
-        manner: &Manner,
+        traffic: &Traffic,
         mut bytes: &[u8],
         mut answer: impl FnMut(Message),
     ) -> Result<(), Wrong> {
         while !bytes.is_empty() {
-            let size = manner.sizes.of(self.payload.draw(self.answered));
+            let size = traffic.sizes.of(self.payload.draw(self.answered));
             let sent = if self.answered < self.begun { size } else { self.gone };
             let len = bytes.len().min((sent - self.returned) as usize);
             if len == 0 {
@@ -146,7 +135,7 @@ impl Pinger {
                     bytes: bytes.len(),
                 });
             }
-            if manner.verify {
+            if traffic.verify {
                 self.payload
                     .check(self.answered, self.returned, &bytes[..len])
                     .map_err(|mismatch| Wrong::Byte {

@@ -1,6 +1,6 @@
-//! Is there an echo server at all? One connection, one message, one second, before anything else is opened.
+//! Is the target an echo server? One connection, one message, one second, before anything else is opened.
 //!
-//! Blocking sockets of the standard library: if the ring had a fault, it could not hide here.
+//! It uses blocking sockets of the standard library, so that a fault of the ring cannot hide here.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -13,48 +13,47 @@ use crate::load::Plan;
 use crate::load::payload::PayloadStream;
 use crate::sys::socket;
 
-/// What the first message may take, connecting included.
-const PATIENCE: Nanos = Nanos::SECOND;
+/// How long connecting and the first round trip may take together.
+const TIMEOUT: Nanos = Nanos::SECOND;
 
-/// How many bytes of a wrong answer are shown.
+/// How many bytes of a wrong reply are shown.
 const SHOWN: usize = 48;
 
-/// A connection that has echoed its message number 0.
+/// Connection 0, which has echoed its message 0.
 #[derive(Debug)]
-pub(super) struct Proven {
+pub(super) struct FirstConnection {
     pub(super) stream: TcpStream,
     /// How long connecting took.
     pub(super) connect: Nanos,
 }
 
-/// Connects as connection 0 and has its first message echoed.
-///
-/// Errors: [`Error::Target`] that says what came instead.
-pub(super) fn prove(plan: &Plan) -> Result<Proven> {
+/// Opens connection 0 and has its first message echoed. Errors: [`Error::Target`] that says what came instead.
+pub(super) fn check(plan: &Plan) -> Result<FirstConnection> {
+    let workload = &plan.workload;
     let (target, source) = (plan.target_of(0), plan.source_of(0));
-    let payload = PayloadStream::new(plan.seed, 0);
-    let size = plan.manner.sizes.of(payload.draw(0));
+    let payload = PayloadStream::new(workload.seed, 0);
+    let size = workload.traffic.sizes.of(payload.draw(0));
     let begin = clock::now();
-    let deadline = begin + PATIENCE;
-    let stream = socket::dial_within(target, source, &plan.options, Duration::from(PATIENCE))
+    let deadline = begin + TIMEOUT;
+    let stream = socket::dial_within(target, source, &workload.options, Duration::from(TIMEOUT))
         .map_err(|cause| Error::Target(format!("cannot connect to {target}: {cause}.{}", advice(&cause))))?;
     let connect = clock::now() - begin;
     let mut expected = vec![0; size as usize];
     payload.fill(0, 0, &mut expected);
     let mut found = Vec::with_capacity(expected.len());
     let ending = thread::scope(|scope| {
-        // Written beside the reading: a large message is echoed before it has been sent.
+        // Write and read at the same time: the echo of a large message begins before all of it has been sent.
         scope.spawn(|| write(&stream, &expected));
         let ending = read(&stream, &expected, &mut found, deadline);
         if found != expected {
-            let _ = stream.shutdown(std::net::Shutdown::Both); // Lets the writer go.
+            let _ = stream.shutdown(std::net::Shutdown::Both); // Ends a write that blocks.
         }
         ending
     });
     if found == expected {
         reset_timeouts(&stream)
             .map_err(|cause| Error::Target(format!("lost the first connection to {target}: {cause}")))?;
-        return Ok(Proven { stream, connect });
+        return Ok(FirstConnection { stream, connect });
     }
     Err(Error::Target(format!(
         "{target} is not an echo server: {}",
@@ -63,12 +62,12 @@ pub(super) fn prove(plan: &Plan) -> Result<Proven> {
 }
 
 fn write(mut stream: &TcpStream, message: &[u8]) {
-    // What goes wrong here shows itself in the answer; the timeout keeps a full socket from blocking for ever.
-    let _ = stream.set_write_timeout(Some(PATIENCE.into()));
+    // An error here shows in the reply; the timeout keeps a full socket from blocking for ever.
+    let _ = stream.set_write_timeout(Some(TIMEOUT.into()));
     let _ = stream.write_all(message);
 }
 
-/// Reads until the answer is whole, differs, or ends; says how it ended.
+/// Reads until the reply is complete, wrong, or over. Errors: why it is over.
 fn read(mut stream: &TcpStream, expected: &[u8], found: &mut Vec<u8>, deadline: Nanos) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     while found.len() < expected.len() && expected.starts_with(found) {
@@ -77,8 +76,8 @@ fn read(mut stream: &TcpStream, expected: &[u8], found: &mut Vec<u8>, deadline: 
             return Err(ErrorKind::TimedOut.into());
         }
         stream.set_read_timeout(Some(left.into()))?;
-        let room = buffer.len().min(expected.len() - found.len());
-        match stream.read(&mut buffer[..room]) {
+        let most = buffer.len().min(expected.len() - found.len());
+        match stream.read(&mut buffer[..most]) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(len) => found.extend_from_slice(&buffer[..len]),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -119,7 +118,7 @@ fn describe(expected: &[u8], found: &[u8], ending: &io::Result<()>) -> String {
     }
 }
 
-/// The beginning of an answer, printable.
+/// The beginning of a reply, made printable.
 fn show(bytes: &[u8]) -> String {
     let shown = bytes[..bytes.len().min(SHOWN)].escape_ascii();
     let more = if bytes.len() > SHOWN { "…" } else { "" };
@@ -128,9 +127,9 @@ fn show(bytes: &[u8]) -> String {
 
 fn advice(cause: &io::Error) -> &'static str {
     match cause.kind() {
-        ErrorKind::ConnectionRefused => " Nobody listens there: start a server with `urecho serve`",
+        ErrorKind::ConnectionRefused => " Nothing listens there: start a server with `urecho serve`",
         ErrorKind::TimedOut | ErrorKind::WouldBlock => {
-            " No answer within 1 s: a firewall, a wrong address, or a server whose accept queue is full"
+            " No reply within 1 s: a firewall, a wrong address, or a server whose accept queue is full"
         }
         _ => "",
     }

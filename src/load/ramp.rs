@@ -1,16 +1,15 @@
 //! How connections come and go: opened in windows, proven by their first echo, lost, or closed to churn.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::clock::{self, Nanos};
 use crate::error::Errno;
-use crate::load::Plan;
 use crate::load::payload::PayloadStream;
 use crate::load::pinger::Pinger;
-use crate::load::result::{Loss, WorkerStats};
+use crate::load::result::{ConnectionMessages, Loss, WorkerStats};
 use crate::load::worker::{Connection, Stage, Worker};
+use crate::load::{Churn, Close, Workload};
 use crate::slab::Key;
 use crate::sys::socket;
 
@@ -33,24 +32,6 @@ const OPENING: Nanos = Nanos(10_000_000_000);
 /// How long to wait before dialling again where a connection of a churning run could not be opened.
 const BREATHER: Nanos = Nanos(1_000_000);
 
-/// Connections that end and are replaced while a run goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Churn {
-    /// Messages on each connection before it is closed. At least 1.
-    pub messages: u64,
-    /// How it is closed.
-    pub close: Close,
-}
-
-/// How we end a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Close {
-    /// In order: FIN, and wait for the target's.
-    Fin,
-    /// By abort: RST, nothing to wait for, no port in TIME_WAIT.
-    Rst,
-}
-
 /// Which connections are still to be opened, and how many at once.
 pub(super) struct Ramp {
     /// Numbers of those to open, in order.
@@ -72,7 +53,7 @@ pub(super) struct Ramp {
 }
 
 impl Ramp {
-    pub(super) fn new(plan: &Plan, index: usize, has_first: bool) -> Ramp {
+    pub(super) fn new(plan: &Workload, index: usize, has_first: bool) -> Ramp {
         let (step, all) = (u64::from(plan.threads), u64::from(plan.connections));
         let numbers = (index as u64..all).step_by(step as usize);
         let share = numbers.clone().count();
@@ -134,7 +115,7 @@ impl Worker<'_> {
     }
 
     fn insert(&mut self, socket: OwnedFd, number: u64, told: u64, stage: Stage) -> Key {
-        let plan = &self.shared.plan;
+        let plan = &self.shared.plan.workload;
         let pinger = Pinger::new(PayloadStream::new(plan.seed, number), told);
         let left = plan.churn.map_or(u64::MAX, |churn| churn.messages);
         let begin = if told > 0 { Nanos::NEVER } else { clock::now() };
@@ -189,7 +170,7 @@ impl Worker<'_> {
     fn dial(&mut self, number: u64) {
         let plan = &self.shared.plan;
         let (target, source) = (plan.target_of(number), plan.source_of(number));
-        match socket::dial(target, source, &plan.options) {
+        match socket::dial(target, source, &plan.workload.options) {
             Ok(socket) => {
                 let key = self.insert(socket, number, 0, Stage::Connecting);
                 self.ramp.under_way += 1;
@@ -200,7 +181,7 @@ impl Worker<'_> {
                 }
             }
             Err(cause) => {
-                self.found.failed(Loss::from(Errno::from(cause)));
+                self.found.count_unopened(Loss::from(Errno::from(cause)));
                 self.replace(BREATHER);
             }
         }
@@ -297,15 +278,18 @@ impl Worker<'_> {
         match stage {
             Stage::Connecting | Stage::Proving => {
                 self.ramp.under_way -= 1;
-                self.found.failed(loss);
+                self.found.count_unopened(loss);
             }
             _ => {
                 self.busy -= usize::from(!connection.pinger.is_quiet());
                 let failed = connection.pinger.open().filter(|message| message.measured).count();
-                self.found.answers.push((connection.number, connection.answers));
-                self.desk.interval.messages.failed += failed as u64;
-                self.desk.interval.lost += 1;
-                self.found.lost(loss);
+                self.found.by_connection.push(ConnectionMessages {
+                    connection: connection.number,
+                    messages: connection.answers,
+                });
+                self.desk.current.messages.failed += failed as u64;
+                self.desk.current.lost += 1;
+                self.found.count_lost(loss);
                 if stage == Stage::Open {
                     self.fall_silent(place);
                 }
@@ -378,7 +362,7 @@ impl Worker<'_> {
         self.bury(key);
         if self.now >= self.ramp.progress + OPENING {
             for _ in self.ramp.left.drain(..) {
-                self.found.failed(Loss::Timeout);
+                self.found.count_unopened(Loss::Timeout);
             }
         }
     }
@@ -405,19 +389,5 @@ impl Worker<'_> {
             }
             self.ramp.opening.pop_front();
         }
-    }
-}
-
-impl Plan {
-    /// The server of connection `number`: targets in turn.
-    pub(super) fn target_of(&self, number: u64) -> std::net::SocketAddr {
-        self.targets[(number % self.targets.len() as u64) as usize]
-    }
-
-    /// Our address for connection `number`: each source in turn for every round of targets.
-    pub(super) fn source_of(&self, number: u64) -> Option<IpAddr> {
-        let round = number / self.targets.len() as u64;
-        let count = self.sources.len() as u64;
-        (count > 0).then(|| self.sources[(round % count) as usize])
     }
 }

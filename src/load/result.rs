@@ -1,24 +1,30 @@
-//! What a run has found: one yield per worker, merged into one outcome.
+//! What a run measured: counts of each worker, and the result of a whole run.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::clock::Nanos;
 use crate::error::Errno;
-use crate::histogram::Recorder;
+use crate::histogram::{BlockSeries, Recorder};
+use crate::load::Plan;
+use crate::sys::disturbance::Disturbance;
+use crate::sys::netstat::Netstat;
+use crate::sys::usage::Switches;
 
 /// Why a connection did not open, or did not stay open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Loss {
-    /// The target closed it in order (FIN).
+    /// The target closed it gracefully (FIN).
     Eof,
-    /// The target aborted it (RST), or was gone when we wrote.
+    /// The target reset it (RST), or had closed it when we wrote.
     Reset,
-    /// Nobody listens (ECONNREFUSED).
+    /// Nothing listens there (ECONNREFUSED).
     Refused,
-    /// No answer in time.
+    /// No reply in time.
     Timeout,
-    /// Something else.
+    /// Any other error.
     Other(Errno),
 }
 
@@ -46,106 +52,163 @@ impl fmt::Display for Loss {
     }
 }
 
-/// What became of the messages asked for while measuring: `sent == ok + failed + missing` once a run is over.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What became of the messages sent while measuring: `sent == completed + failed + missing` once a run is over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Messages {
-    /// Asked for.
+    /// Due while measuring.
     pub sent: u64,
-    /// Came back whole and right.
-    pub ok: u64,
-    /// Their connection ended first.
+    /// Echoed completely and correctly.
+    #[serde(rename = "ok")]
+    pub completed: u64,
+    /// Their connection ended before the reply.
     pub failed: u64,
-    /// Did not come back in time.
+    /// No reply by the end of the drain.
     pub missing: u64,
 }
 
 impl Messages {
-    /// Adds those of another worker or second.
+    /// Adds those of another worker or interval.
     pub fn merge(&mut self, other: &Messages) {
         self.sent += other.sent;
-        self.ok += other.ok;
+        self.completed += other.completed;
         self.failed += other.failed;
         self.missing += other.missing;
     }
 }
 
-/// What one worker has found besides its intervals, or all of them.
+/// The two latencies of a message.
+#[derive(Debug, Clone, Default)]
+pub struct Latencies<T = Recorder> {
+    /// From submission to the last byte of the reply.
+    pub service: T,
+    /// From the planned instant to the last byte of the reply. Empty in a closed loop, which has no plan.
+    pub response: T,
+}
+
+/// A stretch of clock time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Its first instant.
+    pub begin: Nanos,
+    /// The instant at which it is over.
+    pub end: Nanos,
+}
+
+impl Span {
+    /// How long it is.
+    pub fn length(self) -> Nanos {
+        self.end - self.begin
+    }
+
+    /// The shortest span that covers both.
+    fn union(self, other: Span) -> Span {
+        Span {
+            begin: self.begin.min(other.begin),
+            end: self.end.max(other.end),
+        }
+    }
+}
+
+/// Messages of one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ConnectionMessages {
+    /// The connection's number in the run, from 0.
+    pub connection: u64,
+    /// Its messages completed while measuring.
+    pub messages: u64,
+}
+
+/// CPU time that the generator's threads used while measuring.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GeneratorCpu {
+    /// All threads together.
+    pub total: Nanos,
+    /// The busiest thread.
+    pub busiest: Nanos,
+    /// The thread that was busiest apart from busy-polling: its CPU time without that.
+    pub busiest_without_spin: Nanos,
+}
+
+/// What one worker counted outside of its intervals; merged, what all did.
 #[derive(Debug, Clone, Default)]
 pub struct WorkerStats {
     /// Connections that have echoed.
     pub opened: u64,
     /// Connections that never opened, by reason.
     pub unopened: BTreeMap<Loss, u64>,
-    /// Connections that opened and ended before we ended them, by reason.
+    /// Connections that opened and were ended by the target, by reason.
     pub lost: BTreeMap<Loss, u64>,
-    /// Connections that we ended before the run was over (churn).
+    /// Connections that we closed before the run was over (churn).
     pub closed: u64,
     /// How long connecting took.
     pub connect: Recorder,
-    /// From the start of the connect to the first byte of the first answer (churn).
+    /// From the start of the connect to the first byte of the first reply (churn).
     pub first_byte: Recorder,
     /// From our FIN to the target's (churn).
     pub close: Recorder,
-    /// How late messages were handed to the ring, behind their planned instants (open loop).
-    pub lag: Recorder,
-    /// Messages answered while measuring, by connection number (not for churn).
-    pub answers: Vec<(u64, u64)>,
-    /// Messages that came back while measuring, those of the warm-up too: what the server achieved in that time.
-    pub returned: u64,
-    /// Messages that came back, those of the warm-up and the drain too.
+    /// How far submission lagged behind the planned instant (open loop).
+    pub send_lag: Recorder,
+    /// Messages completed by each connection that was open at the end or lost (not for churn).
+    pub by_connection: Vec<ConnectionMessages>,
+    /// Messages completed within `measured`, those sent in the warm-up too: what the server achieved in that time.
+    pub achieved: u64,
+    /// All messages completed once the run had started, those of warm-up and drain too.
     pub echoed: u64,
     /// Round trips as the kernel sees them, sampled from a few connections every second (TCP_INFO).
     pub rtt: Recorder,
-    /// Segments that we sent again, over all connections that were open at the end (TCP_INFO).
+    /// Retransmitted segments of all connections that were open at the end (TCP_INFO).
     pub retransmits: u64,
-    /// When measuring began and ended.
-    pub begin: Nanos,
-    /// See `begin`.
-    pub end: Nanos,
-    /// CPU time of the busiest worker while measuring, and of all.
-    pub cpu_busiest: Nanos,
-    /// See `cpu_busiest`.
-    pub cpu_total: Nanos,
-    /// CPU time of the busiest worker that was not spent looking for completions.
-    pub work_busiest: Nanos,
+    /// When it measured; `None` for a worker that lost its connections before.
+    pub measured: Option<Span>,
+    /// CPU time used meanwhile.
+    pub cpu: GeneratorCpu,
     /// Times a completion queue overflowed.
     pub overflows: u64,
 }
 
 impl WorkerStats {
-    pub(super) fn failed(&mut self, loss: Loss) {
+    pub(super) fn count_unopened(&mut self, loss: Loss) {
         *self.unopened.entry(loss).or_default() += 1;
     }
 
-    pub(super) fn lost(&mut self, loss: Loss) {
+    pub(super) fn count_lost(&mut self, loss: Loss) {
         *self.lost.entry(loss).or_default() += 1;
     }
 
-    /// Adds another worker's findings.
+    /// How long was measured; zero if a run ended before.
+    pub fn elapsed(&self) -> Nanos {
+        self.measured.map_or(Nanos(0), Span::length)
+    }
+
+    /// Adds another worker's counts.
     pub(super) fn merge(&mut self, other: &WorkerStats) {
         self.opened += other.opened;
         self.closed += other.closed;
-        self.returned += other.returned;
+        self.achieved += other.achieved;
         self.echoed += other.echoed;
         self.retransmits += other.retransmits;
+        self.overflows += other.overflows;
         add(&mut self.unopened, &other.unopened);
         add(&mut self.lost, &other.lost);
         self.connect.merge(&other.connect);
         self.first_byte.merge(&other.first_byte);
         self.close.merge(&other.close);
-        self.lag.merge(&other.lag);
+        self.send_lag.merge(&other.send_lag);
         self.rtt.merge(&other.rtt);
-        self.answers.extend_from_slice(&other.answers);
-        self.begin = match (self.begin, other.begin) {
-            // A worker that lost all its connections before measuring began has nothing to say.
-            (Nanos(0), begin) | (begin, Nanos(0)) => begin,
-            (ours, theirs) => ours.min(theirs),
+        self.by_connection.extend_from_slice(&other.by_connection);
+        self.measured = match (self.measured, other.measured) {
+            (Some(ours), Some(theirs)) => Some(ours.union(theirs)),
+            (ours, theirs) => ours.or(theirs),
         };
-        self.end = self.end.max(other.end);
-        self.cpu_busiest = self.cpu_busiest.max(other.cpu_busiest);
-        self.work_busiest = self.work_busiest.max(other.work_busiest);
-        self.cpu_total = self.cpu_total + other.cpu_total;
-        self.overflows += other.overflows;
+        self.cpu.merge(other.cpu);
+    }
+}
+
+impl GeneratorCpu {
+    fn merge(&mut self, other: GeneratorCpu) {
+        self.total = self.total + other.total;
+        self.busiest = self.busiest.max(other.busiest);
+        self.busiest_without_spin = self.busiest_without_spin.max(other.busiest_without_spin);
     }
 }
 
@@ -153,4 +216,53 @@ fn add(sum: &mut BTreeMap<Loss, u64>, more: &BTreeMap<Loss, u64>) {
     for (loss, count) in more {
         *sum.entry(*loss).or_default() += count;
     }
+}
+
+/// What the server's process used while measuring.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServerUsage {
+    /// CPU time.
+    #[serde(rename = "cpu_ns")]
+    pub cpu: Nanos,
+    /// Context switches of its threads.
+    pub context_switches: Switches,
+    /// Resident memory at the end, in bytes, with all connections open.
+    #[serde(rename = "resident_bytes")]
+    pub resident: u64,
+    /// How many of its threads could run at once, by their number and the CPUs they may use.
+    pub parallelism: usize,
+}
+
+/// What else happened on this machine while measuring. `None` where the kernel does not report it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct HostActivity {
+    /// CPU time that others took.
+    pub disturbance: Disturbance,
+    /// Counters of the network stack, of the whole network namespace, since before the first connect.
+    pub network: Option<Netstat>,
+}
+
+/// The result of a run.
+#[derive(Debug, Clone)]
+pub struct RunResult {
+    /// What was asked for.
+    pub plan: Plan,
+    /// True if threads busy-polled before sleeping: the plan allows it and a CPU was spare.
+    pub spin: bool,
+    /// What all workers counted.
+    pub stats: WorkerStats,
+    /// What became of the messages.
+    pub messages: Messages,
+    /// Their latencies.
+    pub latencies: Latencies,
+    /// Their latencies by seconds, for intervals.
+    pub series: Latencies<BlockSeries>,
+    /// What the server used while measuring, if it is local and its process is visible.
+    pub server: Option<ServerUsage>,
+    /// True if the server and a thread of the generator had to share a CPU.
+    pub shares_cpu: bool,
+    /// What else happened on this machine while measuring.
+    pub host: HostActivity,
+    /// The signal that cut the run short, if one did.
+    pub interrupted: Option<i32>,
 }

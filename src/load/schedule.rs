@@ -64,31 +64,45 @@ pub struct Schedule {
     due: Nanos,
 }
 
+/// What a worker's schedule is made from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ScheduleSpec {
+    /// The rate over all workers.
+    pub rate: Rate,
+    /// The arrival process.
+    pub arrivals: Arrivals,
+    /// When the first gap begins.
+    pub start: Nanos,
+    /// How long the rate stays at `rate.from`.
+    pub warmup: Nanos,
+    /// How long it then takes to reach `rate.to`.
+    pub duration: Nanos,
+    /// Which worker, from 0.
+    pub worker: usize,
+    /// How many workers share the rate.
+    pub workers: usize,
+}
+
 impl Schedule {
-    /// The share of worker `index` of `workers`. Both spans in clock nanoseconds from `start`.
-    pub fn new(
-        (rate, arrivals): (Rate, Arrivals),
-        (start, warmup, duration): (Nanos, Nanos, Nanos),
-        (index, workers): (usize, usize),
-        random: Random,
-    ) -> Schedule {
-        let share = |rate: f64| rate / workers as f64;
+    /// One worker's share of the rate. `random` draws the gaps of a Poisson process.
+    pub fn new(spec: &ScheduleSpec, random: Random) -> Schedule {
+        let share = |rate: f64| rate / spec.workers as f64;
         let mut schedule = Schedule {
-            start,
-            warmup: warmup.as_secs(),
-            ramp: duration.as_secs(),
+            start: spec.start,
+            warmup: spec.warmup.as_secs(),
+            ramp: spec.duration.as_secs(),
             rate: Rate {
-                from: share(rate.from),
-                to: share(rate.to),
+                from: share(spec.rate.from),
+                to: share(spec.rate.to),
             },
-            arrivals,
+            arrivals: spec.arrivals,
             random,
-            // Workers take even turns: the first message of the last one is due when one whole gap is over.
-            expected: match arrivals {
-                Arrivals::Constant => (index + 1) as f64 / workers as f64 - 1.0,
+            // Workers are offset evenly: the first message of the last one is due after one whole gap.
+            expected: match spec.arrivals {
+                Arrivals::Constant => (spec.worker + 1) as f64 / spec.workers as f64 - 1.0,
                 Arrivals::Poisson => 0.0,
             },
-            due: start,
+            due: spec.start,
         };
         schedule.advance();
         schedule
@@ -143,8 +157,16 @@ mod tests {
             from: rate.0,
             to: rate.1,
         };
-        let spans = (Nanos(0), Nanos(warmup * SECOND), Nanos(duration * SECOND));
-        let mut schedule = Schedule::new((rate, arrivals), spans, share, Random::new(1, share.0 as u64));
+        let spec = ScheduleSpec {
+            rate,
+            arrivals,
+            start: Nanos(0),
+            warmup: Nanos(warmup * SECOND),
+            duration: Nanos(duration * SECOND),
+            worker: share.0,
+            workers: share.1,
+        };
+        let mut schedule = Schedule::new(&spec, Random::new(1, share.0 as u64));
         std::iter::from_fn(|| {
             let due = schedule.due();
             schedule.advance();

@@ -1,170 +1,175 @@
-//! A plan that is carried out slice by slice: connections stay open, and messages go only while somebody says so.
+//! A plan that runs slice by slice: connections stay open, and messages are sent only during slices.
 //!
-//! This is how several servers are compared: a session with each, and one of them at a time has traffic. A slice ends
-//! quiet, or its session is over: an answer that came later would disturb somebody else's slice.
+//! This is how servers are compared: one session with each, one of them at a time under load. A slice ends once every
+//! message has been answered; a session in which that does not happen is over, because a late reply would disturb the
+//! slice of another server.
 
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
 use crate::clock::{self, Nanos};
 use crate::error::{Error, Result};
-use crate::histogram::Recorder;
 use crate::load::Plan;
-use crate::load::result::{Messages, WorkerStats};
-use crate::load::workers::{SliceControl, Workers};
+use crate::load::interval::Interval;
+use crate::load::result::{Latencies, Messages, WorkerStats};
+use crate::load::shared::SliceControl;
+use crate::load::workers::Workers;
 use crate::sys::signal::Stop;
 use crate::sys::usage;
 use crate::sys::waker::Waker;
 
-/// How often to look whether all connections are open.
-const GLANCE: Duration = Duration::from_millis(2);
+/// How often to check whether all connections are open, or a worker has failed.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// How long a server may take to fall asleep after its last answer, so that all its CPU time has been counted.
-const SETTLE: Duration = Duration::from_millis(1);
+/// How long a server may take to go to sleep after its last reply, so that all of its CPU time has been counted.
+const SETTLE_TIME: Duration = Duration::from_millis(1);
 
-/// How much notice workers get of a slice: they sleep until the waker.
-const NOTICE: Nanos = Nanos(1_000_000);
+/// From waking the workers to the start of a slice.
+const START_DELAY: Nanos = Nanos(1_000_000);
 
 /// Connections to one server (or several, as one), open until [`Session::close`].
 pub struct Session {
-    team: Workers,
-    slices: Receiver<WorkerStats>,
+    workers: Workers,
+    results: Receiver<WorkerStats>,
     /// Processes whose CPU time is counted.
-    pids: Vec<i32>,
+    processes: Vec<i32>,
 }
 
-/// What one slice has found.
+/// The result of one slice.
 #[derive(Debug, Clone)]
 pub struct Slice {
     /// What became of the messages that count.
     pub messages: Messages,
-    /// Latencies from the submit, and from the planned instant (empty in a closed loop).
-    pub service: Recorder,
-    /// See `service`.
-    pub response: Recorder,
-    /// Everything else.
-    pub found: WorkerStats,
-    /// CPU time of the server from before the first message to after the last answer, the warm-up included.
-    pub server: Option<Nanos>,
+    /// Their latencies.
+    pub latencies: Latencies,
+    /// What all workers counted.
+    pub stats: WorkerStats,
+    /// CPU time of the server from before the first message to after the last reply, warm-up included. `None` if none of
+    /// its processes is visible.
+    pub server_cpu: Option<Nanos>,
 }
 
 impl Session {
-    /// Opens all connections and has each echo once. Slices then take as long as the plan says.
+    /// Opens all connections and has each echo once. Each slice takes the plan's warm-up and duration.
     ///
     /// Errors: as for [`run`](crate::load::run); and [`Error::Target`] if a connection does not open.
-    pub fn open(plan: Plan) -> Result<Session> {
-        let connections = u64::from(plan.connections);
-        let (sender, slices) = mpsc::channel();
-        let baton = SliceControl {
+    pub fn open(plan: &Plan) -> Result<Session> {
+        let (sender, results) = mpsc::channel();
+        let control = SliceControl {
             waker: Waker::new()?,
-            slices: sender,
+            results: sender,
         };
+        let workers = Workers::start(plan, &Stop::new()?, Some(control))?;
         let mut session = Session {
-            team: Workers::gather(plan, &Stop::new()?, Some(baton))?,
-            slices,
-            pids: Vec::new(),
+            processes: workers.server.into_iter().collect(),
+            workers,
+            results,
         };
-        while session.team.shared.ramping.load(Ordering::Acquire) > 0 {
-            if !session.team.is_whole() {
-                return Err(session.last_words());
+        while !session.workers.shared.all_ready() {
+            if !session.workers.all_running() {
+                return Err(session.failure());
             }
-            thread::sleep(GLANCE);
+            thread::sleep(POLL_INTERVAL);
         }
-        let opened = session.team.shared.news().opened;
-        if opened < connections {
-            return Err(Error::Target(format!(
-                "{} of {connections} connections did not open",
-                connections - opened
-            )));
+        let (opened, all) = (
+            session.workers.shared.progress().opened,
+            u64::from(plan.workload.connections),
+        );
+        if opened < all {
+            let unopened = all - opened;
+            return Err(Error::Target(format!("{unopened} of {all} connections did not open")));
         }
-        session.pids = session.team.server.into_iter().collect();
         Ok(session)
     }
 
-    /// Counts the CPU time of these processes as the server's, instead of the one that listens.
-    pub fn count(&mut self, pids: Vec<i32>) {
-        self.pids = pids;
+    /// From now on counts the CPU time of these processes as the server's, instead of that of the one that listens.
+    pub fn set_processes(&mut self, processes: Vec<i32>) {
+        self.processes = processes;
     }
 
     /// The processes whose CPU time is counted.
     pub fn processes(&self) -> &[i32] {
-        &self.pids
+        &self.processes
     }
 
-    /// Sends messages for the plan's warm-up and duration, and waits until all are back.
+    /// Sends messages for the plan's warm-up and duration, and waits for all replies.
     ///
     /// Errors: [`Error::Data`] for wrong bytes, [`Error::Target`] for a server that closes connections or leaves
-    /// messages unanswered. The session is of no use then.
+    /// messages unanswered. The session cannot be used any further then.
     pub fn slice(&mut self) -> Result<Slice> {
         let before = self.cpu_times();
         self.begin();
-        let mut found = WorkerStats::default();
-        for _ in 0..self.team.shared.plan.threads {
-            found.merge(&self.next_yield()?);
+        let mut stats = WorkerStats::default();
+        for _ in 0..self.workers.shared.plan.workload.threads {
+            stats.merge(&self.next_result()?);
         }
-        thread::sleep(SETTLE);
-        let server = used(&before, &self.cpu_times());
-        // Each worker hands its interval in before its yield.
-        while self.team.ledger.wait(Nanos(0)) && !self.team.ledger.is_whole() {}
-        let interval = self.team.ledger.next_whole(false);
-        let interval = interval.expect("all workers have handed in their intervals");
+        thread::sleep(SETTLE_TIME);
+        let server_cpu = used(&before, &self.cpu_times());
+        let interval = self.interval();
         if interval.lost > 0 {
-            return Err(closed(&found));
+            return Err(connections_closed(&stats));
         }
         Ok(Slice {
             messages: interval.messages,
-            service: interval.service,
-            response: interval.response,
-            found,
-            server,
+            latencies: interval.latencies,
+            stats,
+            server_cpu,
         })
     }
 
-    /// Waits for the next worker that has come to the end of the slice.
-    fn next_yield(&mut self) -> Result<WorkerStats> {
+    fn begin(&self) {
+        let shared = &self.workers.shared;
+        shared.set_start(clock::now() + START_DELAY);
+        if let Some(control) = &shared.slices {
+            control.waker.wake();
+        }
+    }
+
+    /// Waits for the next worker to reach the end of the slice.
+    fn next_result(&mut self) -> Result<WorkerStats> {
         loop {
-            match self.slices.recv_timeout(GLANCE) {
-                Ok(found) => return Ok(found),
-                Err(_) if self.team.is_whole() => {}
-                Err(_) => return Err(self.last_words()),
+            match self.results.recv_timeout(POLL_INTERVAL) {
+                Ok(stats) => return Ok(stats),
+                Err(_) if self.workers.all_running() => {}
+                Err(_) => return Err(self.failure()),
             }
         }
     }
 
-    fn begin(&self) {
-        let shared = &self.team.shared;
-        shared.start.store((clock::now() + NOTICE).0, Ordering::Release);
-        if let Some(baton) = &shared.baton {
-            baton.waker.wake();
-        }
+    /// The interval of the slice that has just ended: each worker sends it before its result.
+    fn interval(&mut self) -> Interval {
+        let intervals = &mut self.workers.intervals;
+        while intervals.wait(Nanos(0)) && !intervals.is_complete() {}
+        intervals
+            .next_complete(false)
+            .expect("all workers have sent their intervals")
     }
 
-    /// CPU time so far of each of the server's processes that can be seen.
+    /// CPU time so far of each of the server's processes; `None` for one that is not visible.
     fn cpu_times(&self) -> Vec<Option<Nanos>> {
-        self.pids.iter().map(|&pid| usage::process_cpu(pid)).collect()
+        self.processes.iter().map(|&pid| usage::process_cpu(pid)).collect()
     }
 
-    /// Ends all connections. Returns what was found outside of slices: how connecting went.
+    /// Closes all connections. Returns what was counted outside of slices: how connecting went.
     pub fn close(mut self) -> Result<WorkerStats> {
-        self.team.shared.stop.fire();
-        self.team.disband()
+        self.workers.shared.stop.fire();
+        self.workers.join()
     }
 
-    /// A worker has left, though nobody asked: its error, or what is known without one.
-    fn last_words(&mut self) -> Error {
-        self.team.shared.stop.fire();
-        match self.team.disband() {
+    /// Why a worker has returned though the session is not over.
+    fn failure(&mut self) -> Error {
+        self.workers.shared.stop.fire();
+        match self.workers.join() {
             Err(error) => error,
-            Ok(found) if found.lost.is_empty() => Error::Target("it left messages unanswered".into()),
-            Ok(found) => closed(&found),
+            Ok(stats) if stats.lost.is_empty() => Error::Target("it left messages unanswered".into()),
+            Ok(stats) => connections_closed(&stats),
         }
     }
 }
 
-/// CPU time used between two looks by those that were there at both; none if nobody was. A process that came and went
-/// between them is missed.
+/// CPU time used between two samples by the processes present in both; `None` if there was none. A process that came and
+/// went in between is missed.
 fn used(before: &[Option<Nanos>], after: &[Option<Nanos>]) -> Option<Nanos> {
     let spans = before
         .iter()
@@ -173,8 +178,8 @@ fn used(before: &[Option<Nanos>], after: &[Option<Nanos>]) -> Option<Nanos> {
     spans.reduce(|sum, span| sum + span)
 }
 
-fn closed(found: &WorkerStats) -> Error {
-    let reasons: Vec<_> = found
+fn connections_closed(stats: &WorkerStats) -> Error {
+    let reasons: Vec<_> = stats
         .lost
         .iter()
         .map(|(why, count)| format!("{count} x {why}"))

@@ -15,7 +15,7 @@ use crate::load::pacing::Pacing;
 use crate::load::pinger::{Pinger, Wrong};
 use crate::load::ramp::Ramp;
 use crate::load::result::{Loss, WorkerStats};
-use crate::load::workers::Shared;
+use crate::load::shared::Shared;
 use crate::ring::{Chain, Chunk, Completion, Event, Received, Ring, SizeClass};
 use crate::slab::{Key, Slab};
 
@@ -90,15 +90,15 @@ impl<'a> Worker<'a> {
         desk: IntervalWriter,
         first: Option<(OwnedFd, Nanos)>,
     ) -> Result<Worker<'a>> {
-        let ramp = Ramp::new(&shared.plan, index, first.is_some());
+        let ramp = Ramp::new(&shared.plan.workload, index, first.is_some());
         let share = ramp.share();
         let mut worker = Worker {
             index,
             shared,
-            ring: Ring::new(shared.plan.queues(), shared.plan.buffers(share))?,
+            ring: Ring::new(shared.plan.workload.queues(), shared.plan.workload.buffers(share))?,
             connections: Slab::with_capacity(share),
             ramp,
-            pacing: Pacing::new(&shared.plan, index),
+            pacing: Pacing::new(&shared.plan.workload, shared.spin, index),
             desk,
             starved: VecDeque::new(),
             waiting: VecDeque::new(),
@@ -108,8 +108,8 @@ impl<'a> Worker<'a> {
             found: WorkerStats::default(),
         };
         worker.ring.watch(STOP, shared.stop.as_fd());
-        if let Some(baton) = &shared.baton {
-            worker.ring.watch(WAKER, baton.waker.as_fd());
+        if let Some(control) = &shared.slices {
+            worker.ring.watch(WAKER, control.waker.as_fd());
         }
         if let Some((socket, connect)) = first {
             worker.found.connect.record(connect);
@@ -178,15 +178,15 @@ impl<'a> Worker<'a> {
         if connection.stage == Stage::Gone {
             return Ok(());
         }
-        let (now, open_loop) = (self.now, self.shared.plan.pace.is_open());
-        let interval = &mut self.desk.interval;
+        let (now, open_loop) = (self.now, self.shared.plan.workload.pace.is_open());
+        let interval = &mut self.desk.current;
         let (mut answers, mut counted) = (0, 0);
-        let manner = &self.shared.plan.manner;
-        let checked = connection.pinger.received(manner, self.ring.bytes(chunk), |message| {
+        let traffic = &self.shared.plan.workload.traffic;
+        let checked = connection.pinger.received(traffic, self.ring.bytes(chunk), |message| {
             answers += 1;
             if message.measured {
                 counted += 1;
-                interval.answered(message, now, open_loop);
+                interval.completed(message, now, open_loop);
             }
         });
         connection.answers += counted;
@@ -196,7 +196,7 @@ impl<'a> Worker<'a> {
             0 // It has proven its connection.
         };
         self.pacing.ok += counted;
-        self.found.returned += if self.pacing.measures(now) { answers as u64 } else { 0 };
+        self.found.achieved += if self.pacing.measures(now) { answers as u64 } else { 0 };
         let number = connection.number;
         let target = self.shared.plan.target_of(number);
         checked.map_err(|wrong| wrong_data(target, number, wrong))?;
@@ -217,7 +217,7 @@ impl<'a> Worker<'a> {
             return self.proven(key);
         }
         self.busy -= usize::from(connection.pinger.is_quiet());
-        if self.shared.plan.pace.is_open() {
+        if self.shared.plan.workload.pace.is_open() {
             self.send(key); // One that was queued behind the answered one may go now.
         } else {
             for _ in 0..answers {
@@ -235,7 +235,7 @@ impl<'a> Worker<'a> {
             return;
         }
         let measured = self.pacing.measures(planned);
-        self.desk.interval.messages.sent += u64::from(measured);
+        self.desk.current.messages.sent += u64::from(measured);
         self.busy += usize::from(connection.pinger.is_quiet());
         connection.pinger.ask(planned, measured);
         self.send(key);
@@ -245,8 +245,8 @@ impl<'a> Worker<'a> {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let manner = &self.shared.plan.manner;
-        if connection.stage == Stage::Gone || !connection.pinger.wants_to_send(manner) {
+        let traffic = &self.shared.plan.workload.traffic;
+        if connection.stage == Stage::Gone || !connection.pinger.wants_to_send(traffic) {
             return;
         }
         let Some(mut chunk) = self.ring.lease() else {
@@ -254,7 +254,7 @@ impl<'a> Worker<'a> {
             return;
         };
         self.ring
-            .fill(&mut chunk, |out| connection.pinger.write(manner, out, self.now));
+            .fill(&mut chunk, |out| connection.pinger.write(traffic, out, self.now));
         let chain = Chain::of(chunk, self.ring.links());
         connection.in_flight += 1;
         self.ring.send(key, connection.socket.as_fd(), chain);

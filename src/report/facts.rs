@@ -2,14 +2,15 @@
 //! machine fared. Plain data.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use serde::Serialize;
 
 use crate::clock::Nanos;
-use crate::load::result::{self, Loss};
+use crate::load::result::{ConnectionMessages, Loss};
 use crate::load::schedule::{Arrivals, Pace};
 use crate::load::sizes::Sizes;
-use crate::load::{Close, Plan, RunResult};
+use crate::load::{Close, RunResult, Workload};
 use crate::sys::machine::Machine;
 use crate::sys::netstat::Netstat;
 
@@ -82,8 +83,8 @@ pub struct PlanSummary {
 }
 
 impl PlanSummary {
-    /// The plan, to be read.
-    pub fn of(plan: &Plan) -> PlanSummary {
+    /// A workload and its targets; none where each server has its own.
+    pub fn of(targets: &[SocketAddr], plan: &Workload) -> PlanSummary {
         let (rate, arrivals, think) = match plan.pace {
             Pace::Closed { think } => (None, None, think),
             Pace::Open {
@@ -96,26 +97,26 @@ impl PlanSummary {
             } => (Some((rate.from, rate.to)), Some("constant"), Nanos(0)),
         };
         PlanSummary {
-            targets: plan.targets.iter().map(ToString::to_string).collect(),
+            targets: targets.iter().map(ToString::to_string).collect(),
             sources: plan.sources.len() as u64,
             mode: if plan.pace.is_open() { "open" } else { "closed" },
             rate_per_s: rate,
             arrivals,
             think_ns: think.0,
-            pipeline: plan.manner.depth as u64,
-            sizes: match plan.manner.sizes {
+            pipeline: plan.traffic.depth as u64,
+            sizes: match plan.traffic.sizes {
                 Sizes::Fixed(_) => "fixed",
-                Sizes::Uniform(..) => "uniform",
+                Sizes::Uniform { .. } => "uniform",
                 Sizes::Weighted(_) => "weighted",
             },
-            size_bytes_mean: plan.manner.sizes.mean(),
-            size_bytes_max: plan.manner.sizes.max(),
+            size_bytes_mean: plan.traffic.sizes.mean(),
+            size_bytes_max: plan.traffic.sizes.max(),
             churn: plan.churn.map(|churn| churn.messages),
             close: plan.churn.map(|churn| match churn.close {
                 Close::Fin => "fin",
                 Close::Rst => "rst",
             }),
-            verify: plan.manner.verify,
+            verify: plan.traffic.verify,
             threads: plan.threads,
             cpus: plan.cpus.clone(),
             spin: plan.spin,
@@ -146,11 +147,11 @@ pub struct Connections {
 
 impl Connections {
     pub(super) fn of(outcome: &RunResult) -> Connections {
-        let found = &outcome.found;
+        let found = &outcome.stats;
         let named =
             |losses: &BTreeMap<Loss, u64>| losses.iter().map(|(loss, count)| (loss.to_string(), *count)).collect();
         Connections {
-            requested: outcome.plan.connections.into(),
+            requested: outcome.plan.workload.connections.into(),
             opened: found.opened,
             failed: found.unopened.values().sum(),
             failures: named(&found.unopened),
@@ -165,37 +166,6 @@ impl Connections {
     }
 }
 
-/// What became of the messages: `sent == ok + failed + missing`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Messages {
-    /// Asked for while measuring.
-    pub sent: u64,
-    /// Came back whole and right.
-    pub ok: u64,
-    /// Their connection ended first.
-    pub failed: u64,
-    /// Had not come back when the drain was over.
-    pub missing: u64,
-}
-
-impl From<result::Messages> for Messages {
-    fn from(
-        result::Messages {
-            sent,
-            ok,
-            failed,
-            missing,
-        }: result::Messages,
-    ) -> Messages {
-        Messages {
-            sent,
-            ok,
-            failed,
-            missing,
-        }
-    }
-}
-
 /// How evenly the server answered its connections.
 #[derive(Debug, Clone, Serialize)]
 pub struct Fairness {
@@ -203,31 +173,19 @@ pub struct Fairness {
     /// (Jain, Chiu, Hawe 1984).
     pub jain: f64,
     /// The connections with the fewest messages answered, at most ten.
-    pub slowest: Vec<Slow>,
-}
-
-/// One of the slowest connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Slow {
-    /// Its number, from 0.
-    pub connection: u64,
-    /// Its messages answered while measuring.
-    pub messages: u64,
+    pub slowest: Vec<ConnectionMessages>,
 }
 
 impl Fairness {
     /// None for fewer than two connections, for connections that were replaced, and where nothing was answered.
     pub(super) fn of(outcome: &RunResult) -> Option<Fairness> {
-        let answers = &outcome.found.answers;
-        let sum: f64 = answers.iter().map(|&(_, count)| count as f64).sum();
-        let squares: f64 = answers.iter().map(|&(_, count)| (count as f64).powi(2)).sum();
-        if outcome.plan.churn.is_some() || answers.len() < 2 || sum == 0.0 {
+        let answers = &outcome.stats.by_connection;
+        let sum: f64 = answers.iter().map(|one| one.messages as f64).sum();
+        let squares: f64 = answers.iter().map(|one| (one.messages as f64).powi(2)).sum();
+        if outcome.plan.workload.churn.is_some() || answers.len() < 2 || sum == 0.0 {
             return None;
         }
-        let mut slowest: Vec<Slow> = answers
-            .iter()
-            .map(|&(connection, messages)| Slow { connection, messages })
-            .collect();
+        let mut slowest = answers.clone();
         slowest.sort_by_key(|slow| (slow.messages, slow.connection));
         slowest.truncate(10);
         Some(Fairness {
@@ -257,12 +215,14 @@ pub struct Server {
 impl Server {
     pub(super) fn of(outcome: &RunResult, elapsed: Nanos) -> Option<Server> {
         let server = outcome.server.as_ref()?;
-        let open = u64::from(outcome.plan.connections).min(outcome.found.opened).max(1);
+        let open = u64::from(outcome.plan.workload.connections)
+            .min(outcome.stats.opened)
+            .max(1);
         Some(Server {
-            cpu_ns_per_message: per_message(server.cpu, outcome.found.returned),
+            cpu_ns_per_message: per_message(server.cpu, outcome.stats.achieved),
             cpu_ratio: ratio(server.cpu.as_secs(), elapsed.as_secs()),
-            context_switches_voluntary: server.switches_voluntary,
-            context_switches_involuntary: server.switches_involuntary,
+            context_switches_voluntary: server.context_switches.voluntary,
+            context_switches_involuntary: server.context_switches.involuntary,
             resident_bytes: server.resident,
             resident_bytes_per_connection: server.resident / open,
         })
@@ -284,11 +244,11 @@ pub struct Generator {
 
 impl Generator {
     pub(super) fn of(outcome: &RunResult, elapsed: Nanos) -> Generator {
-        let found = &outcome.found;
+        let found = &outcome.stats;
         Generator {
-            cpu_ns_per_message: per_message(found.cpu_total, found.returned),
-            cpu_ratio: ratio(found.cpu_busiest.as_secs(), elapsed.as_secs()),
-            busy_ratio: ratio(found.work_busiest.as_secs(), elapsed.as_secs()),
+            cpu_ns_per_message: per_message(found.cpu.total, found.achieved),
+            cpu_ratio: ratio(found.cpu.busiest.as_secs(), elapsed.as_secs()),
+            busy_ratio: ratio(found.cpu.busiest_without_spin.as_secs(), elapsed.as_secs()),
             cq_overflows: found.overflows,
         }
     }
@@ -307,7 +267,7 @@ pub struct Surroundings {
 
 impl Surroundings {
     pub(super) fn of(outcome: &RunResult) -> Surroundings {
-        let surroundings = &outcome.surroundings;
+        let surroundings = &outcome.host;
         Surroundings {
             steal_ns: surroundings.disturbance.steal.map(|span| span.0),
             cpu_pressure_ns: surroundings.disturbance.pressure.map(|span| span.0),

@@ -13,7 +13,7 @@ use super::seconds::Second;
 use crate::error::{Error, Result};
 use crate::histogram::{Hlog, hgrm};
 use crate::load::interval::Interval;
-use crate::load::{Observer, Plan, RunResult};
+use crate::load::{Observer, RunResult, Workload};
 
 /// The name that means standard output.
 const STDOUT: &str = "-";
@@ -98,11 +98,11 @@ pub struct Files {
 
 impl Files {
     /// Opens all of them. Errors: [`Error::Machine`] that names the file; nothing has been sent yet.
-    pub fn open(paths: &Paths, plan: &Plan) -> Result<Files> {
+    pub fn open(paths: &Paths, workload: &Workload) -> Result<Files> {
         let open = |path: &Option<PathBuf>| path.as_deref().map(Draft::open).transpose();
         let hlog = open(&paths.hlog)?;
         let mut csv = open(&paths.csv)?;
-        let about = format!("urecho {} load, seed {}", env!("CARGO_PKG_VERSION"), plan.seed);
+        let about = format!("urecho {} load, seed {}", env!("CARGO_PKG_VERSION"), workload.seed);
         let begin = |draft| Hlog::begin(draft, SystemTime::now(), &about).map_err(cannot_write);
         if let Some(csv) = &mut csv {
             csv.write_all(Second::CSV_HEAD.as_bytes()).map_err(cannot_write)?;
@@ -113,7 +113,7 @@ impl Files {
             hlog: hlog.map(begin).transpose()?,
             jsonl: open(&paths.jsonl)?,
             csv,
-            open_loop: plan.pace.is_open(),
+            open_loop: workload.pace.is_open(),
             failure: None,
         })
     }
@@ -141,9 +141,9 @@ impl Files {
         }
         if let Some(file) = self.hgrm {
             let recorder = if self.open_loop {
-                &outcome.response
+                &outcome.latencies.response
             } else {
-                &outcome.service
+                &outcome.latencies.service
             };
             file.conclude(&(hgrm(recorder) + &partial(format!("#[{PARTIAL}]\n"))))?;
         }
@@ -155,9 +155,19 @@ impl Files {
 
     fn write_second(&mut self, interval: &Interval) -> io::Result<()> {
         if let Some(hlog) = &mut self.hlog {
-            hlog.interval("service", interval.from, interval.to, &interval.service)?;
+            hlog.interval(
+                "service",
+                interval.span.begin,
+                interval.span.end,
+                &interval.latencies.service,
+            )?;
             if self.open_loop {
-                hlog.interval("response", interval.from, interval.to, &interval.response)?;
+                hlog.interval(
+                    "response",
+                    interval.span.begin,
+                    interval.span.end,
+                    &interval.latencies.response,
+                )?;
             }
         }
         let second = Second::of(interval);
@@ -173,7 +183,7 @@ impl Files {
 }
 
 impl Observer for Files {
-    fn second(&mut self, interval: &Interval) {
+    fn interval(&mut self, interval: &Interval) {
         if self.failure.is_none() {
             self.failure = self.write_second(interval).err();
         }

@@ -16,11 +16,12 @@ pub mod verdict;
 use serde::Serialize;
 
 use crate::load::RunResult;
+pub use crate::load::result::{ConnectionMessages, Messages};
 use crate::sys::machine::Machine;
 use assertion::{Assertion, Judgement};
 pub use distribution::{Bounds, Distribution};
 use facts::ratio;
-pub use facts::{Connections, Environment, Fairness, Generator, Messages, PlanSummary, Server, Slow, Surroundings};
+pub use facts::{Connections, Environment, Fairness, Generator, PlanSummary, Server, Surroundings};
 use verdict::Verdict;
 
 /// The version of the report's shape. A change that breaks readers gets a new number.
@@ -91,29 +92,34 @@ pub struct Latencies {
 impl Report {
     /// Draws up the report of a run on this machine.
     pub fn of(outcome: &RunResult, machine: Machine, assertions: &[Assertion]) -> Report {
-        let found = &outcome.found;
-        let elapsed = found.end - found.begin;
-        let open_loop = outcome.plan.pace.is_open();
+        let found = &outcome.stats;
+        let elapsed = found.elapsed();
+        let (targets, workload) = (&outcome.plan.targets, &outcome.plan.workload);
+        let open_loop = workload.pace.is_open();
         let mut report = Report {
             schema: SCHEMA,
             partial: outcome.interrupted.is_some(),
             verdict: Verdict::none(),
             assertions: Vec::new(),
             environment: Environment::of(machine),
-            plan: PlanSummary::of(&outcome.plan),
+            plan: PlanSummary {
+                spin: outcome.spin,
+                ..PlanSummary::of(targets, workload)
+            },
             connections: Connections::of(outcome),
             connect_ns: Distribution::of(&found.connect),
             first_byte_ns: Distribution::unless_empty(&found.first_byte),
             close_ns: Distribution::unless_empty(&found.close),
-            messages: outcome.messages.into(),
+            messages: outcome.messages,
             elapsed_ns: elapsed.0,
             offered_per_s: open_loop.then(|| ratio(outcome.messages.sent as f64, elapsed.as_secs())),
-            rate_per_s: ratio(found.returned as f64, elapsed.as_secs()),
+            rate_per_s: ratio(found.achieved as f64, elapsed.as_secs()),
             latency_ns: Latencies {
-                response: open_loop.then(|| Distribution::with_intervals(&outcome.response, &outcome.response_blocks)),
-                service: Distribution::with_intervals(&outcome.service, &outcome.service_blocks),
+                response: open_loop
+                    .then(|| Distribution::with_intervals(&outcome.latencies.response, &outcome.series.response)),
+                service: Distribution::with_intervals(&outcome.latencies.service, &outcome.series.service),
             },
-            send_lag_ns: open_loop.then(|| Distribution::of(&found.lag)),
+            send_lag_ns: open_loop.then(|| Distribution::of(&found.send_lag)),
             fairness: Fairness::of(outcome),
             rtt_ns: Distribution::unless_empty(&found.rtt),
             retransmits: found.retransmits,

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::histogram::{Percentile, Recorder};
 use crate::load::interval::Interval;
+use crate::load::result::Latencies;
 
 /// One second, all workers together. Percentiles are `None` below the samples they need.
 #[derive(Debug, Clone, Serialize)]
@@ -48,23 +49,23 @@ impl Second {
     /// The second of a interval.
     pub fn of(interval: &Interval) -> Second {
         let Interval {
-            service,
-            response,
+            latencies: Latencies { service, response },
             messages,
+            span,
             ..
         } = interval;
-        let seconds = (interval.to - interval.from).as_secs();
+        let seconds = span.length().as_secs();
         let max = |recorder: &Recorder| recorder.max().map(|figure| figure.value.0);
         Second {
-            second: interval.second,
-            from_ns: interval.from.0,
-            to_ns: interval.to.0,
+            second: interval.index,
+            from_ns: span.begin.0,
+            to_ns: span.end.0,
             sent: messages.sent,
-            ok: messages.ok,
+            ok: messages.completed,
             failed: messages.failed,
             missing: messages.missing,
             lost: interval.lost,
-            rate_per_s: super::ratio(messages.ok as f64, seconds),
+            rate_per_s: super::ratio(messages.completed as f64, seconds),
             service_p50_ns: quantile(service, 0.5),
             service_p99_ns: quantile(service, 0.99),
             service_max_ns: max(service),
@@ -123,20 +124,24 @@ fn quantile(recorder: &Recorder, share: f64) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::clock::Nanos;
-    use crate::load::result::Messages;
+    use crate::load::result::{Messages, Span};
 
     fn second() -> Second {
         let mut service = Recorder::new();
         (1..=1000).for_each(|ns| service.record(Nanos(ns)));
         Second::of(&Interval {
-            second: 3,
-            from: Nanos(3_000_000_000),
-            to: Nanos(4_000_000_000),
-            service,
-            response: Recorder::new(),
+            index: 3,
+            span: Span {
+                begin: Nanos(3_000_000_000),
+                end: Nanos(4_000_000_000),
+            },
+            latencies: Latencies {
+                service,
+                response: Recorder::new(),
+            },
             messages: Messages {
                 sent: 1001,
-                ok: 1000,
+                completed: 1000,
                 failed: 1,
                 missing: 0,
             },

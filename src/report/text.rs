@@ -60,7 +60,7 @@ impl Report {
     fn messages(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let messages = &self.messages;
         let [sent, ok, failed, missing] =
-            [messages.sent, messages.ok, messages.failed, messages.missing].map(show_count);
+            [messages.sent, messages.completed, messages.failed, messages.missing].map(show_count);
         let checked = if self.plan.verify {
             "every byte verified"
         } else {

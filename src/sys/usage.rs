@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
+use serde::Serialize;
 
 use crate::clock::Nanos;
 
@@ -44,19 +45,39 @@ pub fn resident(pid: i32) -> Option<u64> {
     Some(field(&status, "VmRSS")? * 1024)
 }
 
-/// How often the threads of a process gave up their CPU (slept), and how often it was taken from them.
+/// Context switches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Switches {
+    /// Times a thread gave up its CPU: it slept.
+    pub voluntary: u64,
+    /// Times a thread was preempted.
+    pub involuntary: u64,
+}
+
+impl Switches {
+    /// Those since `before`. A thread that has exited meanwhile counts as zero.
+    pub fn since(self, before: Switches) -> Switches {
+        Switches {
+            voluntary: self.voluntary.saturating_sub(before.voluntary),
+            involuntary: self.involuntary.saturating_sub(before.involuntary),
+        }
+    }
+}
+
+/// Context switches of all threads of a process so far.
 /// Threads that have exited are not counted, so differences can be too small, never too large.
-pub fn context_switches(pid: i32) -> Option<(u64, u64)> {
+pub fn context_switches(pid: i32) -> Option<Switches> {
     let mut sum = None;
     for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
         // A thread may exit between the listing and the look.
         let Ok(status) = fs::read_to_string(task.path().join("status")) else {
             continue;
         };
-        let voluntary = field(&status, "voluntary_ctxt_switches")?;
-        let involuntary = field(&status, "nonvoluntary_ctxt_switches")?;
-        let (before_voluntary, before_involuntary) = sum.unwrap_or((0, 0));
-        sum = Some((before_voluntary + voluntary, before_involuntary + involuntary));
+        let others: Switches = sum.unwrap_or_default();
+        sum = Some(Switches {
+            voluntary: others.voluntary + field(&status, "voluntary_ctxt_switches")?,
+            involuntary: others.involuntary + field(&status, "nonvoluntary_ctxt_switches")?,
+        });
     }
     sum
 }
@@ -157,11 +178,11 @@ mod tests {
     fn a_process_that_waits_for_input_switches_of_its_own_will() {
         let mut child = cat();
         let pid = child.id().cast_signed();
-        let (before, _) = context_switches(pid).unwrap();
+        let before = context_switches(pid).unwrap().voluntary;
         child.stdin.as_mut().unwrap().write_all(b"a line\n").unwrap();
         // It copies the line, and then waits for the next: that switch must come, though we cannot know when.
         let deadline = Instant::now() + Duration::from_secs(20);
-        while context_switches(pid).is_some_and(|(voluntary, _)| voluntary <= before) {
+        while context_switches(pid).is_some_and(|switches| switches.voluntary <= before) {
             assert!(Instant::now() < deadline, "still {before} voluntary switches");
             std::thread::yield_now();
         }

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use urecho::clock::Nanos;
-use urecho::load::{self, Observer, Plan, Progress};
+use urecho::load::{self, Observer, Plan, Progress, Workload};
 use urecho::serve::engine::Engine;
 use urecho::sys::signal::Stop;
 
@@ -101,10 +101,14 @@ fn nothing_is_allocated_once_a_run_is_warm(engine: Engine) {
 /// Compares two looks at the same run, one soon after its beginning and one at its end.
 fn look_twice(engine: Engine) {
     let server = Server::on(engine);
-    let mut plan = Plan::against(server.address);
-    plan.connections = 50;
-    plan.warmup = Nanos(300_000_000);
-    plan.duration = Nanos(1_500_000_000);
+    let plan = Plan {
+        targets: vec![server.address],
+        workload: Workload {
+            warmup: Nanos(300_000_000),
+            duration: Nanos(1_500_000_000),
+            ..Workload::default()
+        },
+    };
     let mut looks = Looks(Vec::with_capacity(100));
     COUNTING.store(true, Ordering::Relaxed);
     let outcome = load::run(plan, &Stop::new().unwrap(), &mut looks);
@@ -133,9 +137,9 @@ fn look_twice(engine: Engine) {
 struct Looks(Vec<Look>);
 
 impl Observer for Looks {
-    fn news(&mut self, news: Progress) {
+    fn progress(&mut self, progress: Progress) {
         self.0.push(Look {
-            messages: news.ok,
+            messages: progress.completed,
             serving: SERVING.load(Ordering::Relaxed),
             loading: LOADING.load(Ordering::Relaxed),
         });

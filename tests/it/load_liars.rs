@@ -185,7 +185,7 @@ fn where_nobody_listens_the_message_says_so_and_what_to_do() {
     let (_taken, address) = nobody();
     let refusal = load(address, "-c 50");
     let what = format!("cannot connect to {address}: Connection refused");
-    assert_says(refusal.refusal(5), &[&what, "Nobody listens there", "urecho serve"]);
+    assert_says(refusal.refusal(5), &[&what, "Nothing listens there", "urecho serve"]);
 }
 
 #[test]

@@ -2,38 +2,42 @@
 
 use urecho::clock::Nanos;
 use urecho::error::Error;
-use urecho::load::pinger::Manner;
 use urecho::load::schedule::{Arrivals, Pace, Rate};
 use urecho::load::sizes::Sizes;
-use urecho::load::{Churn, Close, Plan, Session};
+use urecho::load::{Churn, Close, Plan, Session, Traffic, Workload};
 
 use urecho::serve::engine::Engine;
 
 use crate::support::Server;
 
 /// Slices of 20 ms, 5 ms of them warm-up, over 8 connections.
-fn plan(server: &Server) -> Plan {
-    Plan {
+fn workload() -> Workload {
+    Workload {
         connections: 8,
         warmup: Nanos(5_000_000),
         duration: Nanos(15_000_000),
-        ..Plan::against(server.address)
+        ..Workload::default()
     }
+}
+
+fn open(server: &Server, workload: Workload) -> Session {
+    let targets = vec![server.address];
+    Session::open(&Plan { targets, workload }).unwrap()
 }
 
 #[test]
 fn every_slice_counts_its_own_messages_only_and_ends_quiet() {
     let server = Server::start();
-    let mut session = Session::open(plan(&server)).unwrap();
-    let mut echoed = 8; // One each has proven its connection.
+    let mut session = open(&server, workload());
+    let mut echoed = 8; // The first message of each connection, before any slice.
     for _ in 0..5 {
         let slice = session.slice().unwrap();
-        assert!(slice.messages.ok > 0);
-        assert_eq!(slice.messages.ok, slice.messages.sent);
-        assert_eq!(slice.messages.ok, slice.service.count());
-        assert!(slice.found.echoed >= slice.messages.ok);
-        assert!(slice.server.is_some());
-        echoed += slice.found.echoed;
+        assert!(slice.messages.completed > 0);
+        assert_eq!(slice.messages.completed, slice.messages.sent);
+        assert_eq!(slice.messages.completed, slice.latencies.service.count());
+        assert!(slice.stats.echoed >= slice.messages.completed);
+        assert!(slice.server_cpu.is_some());
+        echoed += slice.stats.echoed;
     }
     session.close().unwrap();
     let counters = server.stop_clean();
@@ -51,11 +55,11 @@ fn an_open_loop_keeps_its_plan_in_every_slice() {
         rate,
         arrivals: Arrivals::Constant,
     };
-    let mut session = Session::open(Plan { pace, ..plan(&server) }).unwrap();
+    let mut session = open(&server, Workload { pace, ..workload() });
     for _ in 0..3 {
         let slice = session.slice().unwrap();
         assert_eq!(
-            (slice.messages.ok, slice.response.count()),
+            (slice.messages.completed, slice.latencies.response.count()),
             (15, 15),
             "1 ms apart for 15 ms"
         );
@@ -71,15 +75,17 @@ fn churn_goes_on_from_slice_to_slice() {
         messages: 1,
         close: Close::Fin,
     };
-    let mut session = Session::open(Plan {
-        churn: Some(churn),
-        ..plan(&server)
-    })
-    .unwrap();
+    let mut session = open(
+        &server,
+        Workload {
+            churn: Some(churn),
+            ..workload()
+        },
+    );
     for _ in 0..4 {
         let slice = session.slice().unwrap();
-        assert!(slice.messages.ok >= 8, "{:?}", slice.messages);
-        assert!(slice.found.closed > 0);
+        assert!(slice.messages.completed >= 8, "{:?}", slice.messages);
+        assert!(slice.stats.closed > 0);
     }
     session.close().unwrap();
     server.stop_clean();
@@ -88,19 +94,21 @@ fn churn_goes_on_from_slice_to_slice() {
 #[test]
 fn several_threads_are_one_session() {
     let server = Server::with(Engine::Uring, |plan| plan.workers = 2);
-    let mut session = Session::open(Plan {
-        threads: 3,
-        manner: Manner {
-            sizes: Sizes::Fixed(5000),
-            depth: 3,
-            verify: true,
+    let mut session = open(
+        &server,
+        Workload {
+            threads: 3,
+            traffic: Traffic {
+                sizes: Sizes::Fixed(5000),
+                depth: 3,
+                verify: true,
+            },
+            ..workload()
         },
-        ..plan(&server)
-    })
-    .unwrap();
+    );
     for _ in 0..3 {
         let slice = session.slice().unwrap();
-        assert_eq!(slice.messages.ok, slice.messages.sent);
+        assert_eq!(slice.messages.completed, slice.messages.sent);
     }
     session.close().unwrap();
     server.stop_clean();
@@ -109,7 +117,7 @@ fn several_threads_are_one_session() {
 #[test]
 fn a_server_that_stops_between_slices_is_an_error_of_the_next_one() {
     let server = Server::with(Engine::Uring, |plan| plan.drain_timeout = Nanos(1));
-    let mut session = Session::open(plan(&server)).unwrap();
+    let mut session = open(&server, workload());
     session.slice().unwrap();
     server.stop();
     let error = session.slice().unwrap_err();

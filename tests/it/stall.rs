@@ -12,7 +12,7 @@ use urecho::clock::Nanos;
 use urecho::histogram::{Percentile, Recorder};
 use urecho::load::interval::Interval;
 use urecho::load::schedule::{Arrivals, Pace, Rate};
-use urecho::load::{self, Observer, Plan, RunResult};
+use urecho::load::{self, Observer, Plan, RunResult, Workload};
 use urecho::sys::signal::Stop;
 
 use crate::support::ServeProcess;
@@ -31,7 +31,7 @@ fn an_open_loop_sees_what_everybody_waited_for() {
         arrivals: Arrivals::Poisson,
     });
     let expected = stalled.as_secs_f64() - MEASURED.as_secs_f64() / 100.0;
-    let p99 = p99(&outcome.response);
+    let p99 = p99(&outcome.latencies.response);
     // A Poisson schedule is off by some messages, and a busy machine lets the server catch up slowly.
     assert!(
         (p99 - expected).abs() < 0.15 * expected,
@@ -42,31 +42,38 @@ fn an_open_loop_sees_what_everybody_waited_for() {
 #[test]
 fn a_closed_loop_hides_the_same_stall_from_its_percentiles() {
     let (outcome, stalled) = run_with_stall(Pace::Closed { think: Nanos(0) });
-    assert_eq!(outcome.response.count(), 0, "it has no plan to measure from");
-    let max = outcome.service.max().unwrap().value.as_secs();
+    assert_eq!(outcome.latencies.response.count(), 0, "it has no plan to measure from");
+    let max = outcome.latencies.service.max().unwrap().value.as_secs();
     assert!(
         max >= stalled.as_secs_f64() * 0.9,
         "one message a connection waited: {max:.3} s"
     );
     // 20 connections wait once each, among thousands of messages.
-    assert!(p99(&outcome.service) < stalled.as_secs_f64() / 2.0, "{outcome:?}");
+    assert!(
+        p99(&outcome.latencies.service) < stalled.as_secs_f64() / 2.0,
+        "{outcome:?}"
+    );
 }
 
 /// Measures while the server is stopped for a while in the middle; says for how long it was, by the clock.
 fn run_with_stall(pace: Pace) -> (RunResult, Duration) {
     let server = ServeProcess::start(&["--workers", "1"]);
-    let plan = Plan {
+    let workload = Workload {
         connections: 20,
         pace,
         warmup: Nanos(100_000_000),
         duration: MEASURED.into(),
         drain: Nanos(5_000_000_000),
-        ..Plan::against(server.address)
+        ..Workload::default()
+    };
+    let plan = Plan {
+        targets: vec![server.address],
+        workload,
     };
     let mut cue = Cue(Some(&server), Duration::ZERO);
     let outcome = load::run(plan, &Stop::new().unwrap(), &mut cue).unwrap();
     assert_eq!(
-        outcome.messages.sent, outcome.messages.ok,
+        outcome.messages.sent, outcome.messages.completed,
         "all of them come back in the end"
     );
     (outcome, cue.1)
@@ -76,7 +83,7 @@ fn run_with_stall(pace: Pace) -> (RunResult, Duration) {
 struct Cue<'a>(Option<&'a ServeProcess>, Duration);
 
 impl Observer for Cue<'_> {
-    fn second(&mut self, _second: &Interval) {
+    fn interval(&mut self, _interval: &Interval) {
         let Some(server) = self.0.take() else { return };
         let begin = Instant::now();
         server.signal(Signal::SIGSTOP);

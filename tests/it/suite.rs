@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use urecho::compare::comparison::{BlockFigures, Comparison, Method, SCHEMA, Scenario, ServerResult};
-use urecho::load::Plan;
+use urecho::load::Workload;
 use urecho::report::Environment;
 use urecho::sys::disturbance::Disturbance;
 use urecho::sys::machine;
@@ -203,7 +203,6 @@ fn summarised(cells: &[(&str, Vec<ServerResult>)]) -> Option<(TempDir, support::
     let mut commands = String::new();
     for (name, standings) in cells {
         commands += &format!("{name}\turecho compare\n");
-        let plan = Plan::against(([127, 0, 0, 1], 7007).into());
         let method = Method {
             restarts: 6,
             blocks: 2,
@@ -214,7 +213,7 @@ fn summarised(cells: &[(&str, Vec<ServerResult>)]) -> Option<(TempDir, support::
             schema: SCHEMA,
             partial: false,
             environment: Environment::of(machine::describe()),
-            scenarios: vec![Scenario::of(&plan, method, standings.clone())],
+            scenarios: vec![Scenario::of(&Workload::default(), method, standings.clone())],
         };
         fs::write(folder.path().join(format!("{name}.json")), comparison.json()).unwrap();
         fs::write(folder.path().join(format!("{name}.md")), comparison.markdown()).unwrap();

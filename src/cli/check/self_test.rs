@@ -14,7 +14,7 @@ use crate::clock::Nanos;
 use crate::compare::{Candidate, Server};
 use crate::error::{Error, Result};
 use crate::load::schedule::{Arrivals, Pace, Rate};
-use crate::load::{self, Plan};
+use crate::load::{self, Plan, Workload};
 use crate::random::Random;
 use crate::report::{Environment, files};
 use crate::serve::engine::Engine;
@@ -161,7 +161,7 @@ impl Competitor {
         let server = Server::start(1, &[])?;
         let stop = Stop::new()?;
         let rate = COMPETING_RATE;
-        let plan = Plan {
+        let workload = Workload {
             connections: 10,
             pace: Pace::Open {
                 rate: Rate { from: rate, to: rate },
@@ -169,7 +169,11 @@ impl Competitor {
             },
             duration: Nanos(3_600_000_000_000),
             spin: false, // It shall take what it needs, not a whole CPU.
-            ..Plan::against(server.address())
+            ..Workload::default()
+        };
+        let plan = Plan {
+            targets: vec![server.address()],
+            workload,
         };
         let stopped = stop.clone();
         let body = move || {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::load::Plan;
+use crate::load::Workload;
 
 /// A block in which messages came back at this rate, with these latencies.
 fn block(rate: f64, p50: u64) -> BlockFigures {
@@ -23,14 +23,13 @@ fn server(name: &str, restarts: Vec<Vec<BlockFigures>>) -> ServerResult {
 }
 
 fn scenario(servers: Vec<ServerResult>) -> Scenario {
-    let plan = Plan::against(([127, 0, 0, 1], 7007).into());
     let method = Method {
         restarts: 6,
         blocks: 2,
         server_cpus: vec![0],
         connected_at_once: true,
     };
-    Scenario::of(&plan, method, servers)
+    Scenario::of(&Workload::default(), method, servers)
 }
 
 /// Restarts of a machine that becomes twice as slow in the middle of everything.

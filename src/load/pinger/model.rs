@@ -5,10 +5,10 @@
 
 use std::collections::VecDeque;
 
-use super::{Manner, Message, Pinger, Wrong};
+use super::{Message, Pinger, Traffic, Wrong};
 use crate::clock::Nanos;
 use crate::load::payload::{Mismatch, PayloadStream};
-use crate::load::sizes::Sizes;
+use crate::load::sizes::{Sizes, Weight};
 
 /// Runs of every kind. Miri is three orders of magnitude slower.
 const SEEDS: u64 = if cfg!(miri) { 3 } else { 3_000 };
@@ -54,7 +54,7 @@ struct Wire {
     seed: u64,
     dice: Dice,
     pinger: Pinger,
-    manner: Manner,
+    traffic: Traffic,
     told: u64,
     /// The stream as it must be: message after message.
     stream: Vec<u8>,
@@ -80,8 +80,9 @@ impl Wire {
         let mut dice = Dice(0x9E37_79B9_7F4A_7C15 ^ seed);
         let most = [1, 9, 70, 700][dice.roll(4)];
         let sizes = match dice.roll(3) {
-            0 => Sizes::Uniform(1, most),
-            1 => Sizes::weighted(&[(1, 3), (most, 2)]).expect("weights that are no weights"),
+            0 => Sizes::Uniform { least: 1, most },
+            1 => Sizes::weighted(&[Weight { size: 1, weight: 3 }, Weight { size: most, weight: 2 }])
+                .expect("weights that are no weights"),
             _ => Sizes::Fixed(1 + dice.roll(most as usize) as u64),
         };
         let depth = [1, 2, 5, MESSAGES][dice.roll(4)];
@@ -97,7 +98,7 @@ impl Wire {
             seed,
             dice,
             pinger: Pinger::new(payload, told),
-            manner: Manner {
+            traffic: Traffic {
                 sizes,
                 depth,
                 verify: true,
@@ -128,7 +129,7 @@ impl Wire {
                 }
                 Ok(())
             }
-            1 if self.pinger.wants_to_send(&self.manner) => {
+            1 if self.pinger.wants_to_send(&self.traffic) => {
                 self.write();
                 Ok(())
             }
@@ -161,7 +162,7 @@ impl Wire {
     fn write(&mut self) {
         let room = [1, 7, 64, 4096][self.dice.roll(4)];
         let mut out = vec![0; 1 + self.dice.roll(room)];
-        let len = self.pinger.write(&self.manner, &mut out, self.now);
+        let len = self.pinger.write(&self.traffic, &mut out, self.now);
         let unsent = self.allowed() - self.written;
         assert_eq!(len, out.len().min(unsent), "seed {}: as many as fit", self.seed);
         let expected = &self.stream[self.written..self.written + len];
@@ -196,7 +197,7 @@ impl Wire {
         let mut found = Vec::new();
         let outcome = self
             .pinger
-            .received(&self.manner, &bytes, |message| found.push(message));
+            .received(&self.traffic, &bytes, |message| found.push(message));
         assert_eq!(found, expected, "seed {}: answers in the order of asking", self.seed);
         assert_eq!(outcome.err(), complaint.map(|(_, wrong)| wrong), "seed {}", self.seed);
         for message in found {
@@ -231,7 +232,7 @@ impl Wire {
 
     fn compare(&self) {
         let unsent = self.written < self.allowed();
-        let wants = self.pinger.wants_to_send(&self.manner);
+        let wants = self.pinger.wants_to_send(&self.traffic);
         assert_eq!(wants, !self.sending && unsent, "seed {}", self.seed);
         assert_eq!(self.pinger.is_sending(), self.sending, "seed {}", self.seed);
         assert_eq!(self.pinger.is_quiet(), self.open.is_empty(), "seed {}", self.seed);
@@ -241,7 +242,7 @@ impl Wire {
     /// How much of the stream may have been written: what was asked for, and no more than `depth` unanswered.
     fn allowed(&self) -> usize {
         let answered = self.asked - self.open.len();
-        self.starts[self.asked.min(answered + self.manner.depth)]
+        self.starts[self.asked.min(answered + self.traffic.depth)]
     }
 
     /// How many messages have at least one byte before this place.
@@ -256,7 +257,7 @@ impl Wire {
 
     /// True when nothing more can happen: all that may go out has, and whatever comes back has come.
     fn is_over(&self) -> bool {
-        let quiet = !self.sending && !self.pinger.wants_to_send(&self.manner);
+        let quiet = !self.sending && !self.pinger.wants_to_send(&self.traffic);
         self.asked == MESSAGES && quiet && self.echo.is_empty()
     }
 
@@ -352,18 +353,18 @@ fn more_than_was_said_is_found() {
 #[test]
 #[should_panic(expected = "one send in flight")]
 fn a_second_send_before_the_first_has_ended_is_our_mistake() {
-    let (manner, mut pinger) = eights(true);
+    let (traffic, mut pinger) = eights(true);
     pinger.ask(Nanos(0), true);
-    pinger.write(&manner, &mut [0; 4], Nanos(0));
-    pinger.write(&manner, &mut [0; 4], Nanos(0));
+    pinger.write(&traffic, &mut [0; 4], Nanos(0));
+    pinger.write(&traffic, &mut [0; 4], Nanos(0));
 }
 
 #[test]
 fn a_message_that_waits_for_its_turn_keeps_its_planned_time_and_has_no_other() {
-    let (manner, mut pinger) = eights(true);
+    let (traffic, mut pinger) = eights(true);
     pinger.ask(Nanos(10), true);
     pinger.ask(Nanos(20), true);
-    pinger.write(&manner, &mut [0; 16], Nanos(30));
+    pinger.write(&traffic, &mut [0; 16], Nanos(30));
     let stamps = pinger.open().map(|message| (message.planned.0, message.submitted));
     let stamps: Vec<_> = stamps.collect();
     assert_eq!(stamps, [(10, Nanos(30)), (20, Nanos::NEVER)]);
@@ -371,23 +372,23 @@ fn a_message_that_waits_for_its_turn_keeps_its_planned_time_and_has_no_other() {
 
 #[test]
 fn without_verification_bytes_are_counted_and_not_compared() {
-    let (manner, mut pinger) = eights(false);
+    let (traffic, mut pinger) = eights(false);
     pinger.ask(Nanos(0), true);
-    pinger.write(&manner, &mut [0; 8], Nanos(0));
+    pinger.write(&traffic, &mut [0; 8], Nanos(0));
     pinger.sent();
     let mut answers = 0;
-    assert_eq!(pinger.received(&manner, &[7; 8], |_| answers += 1), Ok(()));
+    assert_eq!(pinger.received(&traffic, &[7; 8], |_| answers += 1), Ok(()));
     assert_eq!(answers, 1);
     let excess = Wrong::Excess { message: 1, bytes: 3 };
-    assert_eq!(pinger.received(&manner, &[7; 3], |_| {}), Err(excess));
+    assert_eq!(pinger.received(&traffic, &[7; 3], |_| {}), Err(excess));
 }
 
 /// A connection that speaks in messages of 8 bytes, one at a time.
-fn eights(verify: bool) -> (Manner, Pinger) {
-    let manner = Manner {
+fn eights(verify: bool) -> (Traffic, Pinger) {
+    let traffic = Traffic {
         sizes: Sizes::Fixed(8),
         depth: 1,
         verify,
     };
-    (manner, Pinger::new(PayloadStream::new(1, 1), 0))
+    (traffic, Pinger::new(PayloadStream::new(1, 1), 0))
 }

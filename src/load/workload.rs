@@ -1,0 +1,166 @@
+//! What a load consists of: connections, messages, pace, duration. Plain data, the same for every target.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::clock::Nanos;
+use crate::load::schedule::Pace;
+use crate::load::sizes::Sizes;
+use crate::ring::{Buffers, Queues};
+use crate::sys::socket::Options;
+
+/// A workload and the servers it goes to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The servers; connections take them in turn. At least one.
+    pub targets: Vec<SocketAddr>,
+    /// What to send them.
+    pub workload: Workload,
+}
+
+/// How many connections, which messages, when, for how long.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Workload {
+    /// Connections, all open at once.
+    pub connections: u32,
+    /// What every connection sends.
+    pub traffic: Traffic,
+    /// When messages are sent.
+    pub pace: Pace,
+    /// How connections end and are replaced; `None`: they stay open.
+    pub churn: Option<Churn>,
+    /// How long messages are sent before measuring begins.
+    pub warmup: Nanos,
+    /// How long to measure.
+    pub duration: Nanos,
+    /// How long to wait for outstanding replies at the end.
+    pub drain: Nanos,
+    /// Seed for payloads, sizes, arrival times and the choice of connections.
+    pub seed: u64,
+    /// Threads, each with a ring and its share of the connections.
+    pub threads: u32,
+    /// The CPU of each thread, taken in turn; empty: not pinned.
+    pub cpus: Vec<usize>,
+    /// True to busy-poll for completions before sleeping, as long as a CPU is spare.
+    pub spin: bool,
+    /// Addresses to connect from; connections take them in turn. Empty: the kernel chooses.
+    pub sources: Vec<IpAddr>,
+    /// Socket options of every connection.
+    pub options: Options,
+}
+
+/// The messages of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Traffic {
+    /// Message sizes.
+    pub sizes: Sizes,
+    /// Messages in flight per connection; those due beyond it wait their turn. At least 1.
+    pub depth: usize,
+    /// True to compare every byte that comes back, false to count bytes only.
+    pub verify: bool,
+}
+
+/// Connections that are closed and replaced while a run goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Churn {
+    /// Messages on each connection before it is closed. At least 1.
+    pub messages: u64,
+    /// How it is closed.
+    pub close: Close,
+}
+
+/// How we close a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Close {
+    /// Graceful: FIN, then wait for the peer's.
+    Fin,
+    /// Abortive: RST. Nothing to wait for, and no port left in TIME_WAIT.
+    Rst,
+}
+
+impl Default for Workload {
+    /// What `urecho load` does without flags.
+    fn default() -> Workload {
+        Workload {
+            connections: 50,
+            traffic: Traffic {
+                sizes: Sizes::Fixed(64),
+                depth: 1,
+                verify: true,
+            },
+            pace: Pace::Closed { think: Nanos(0) },
+            churn: None,
+            warmup: Nanos::SECOND,
+            duration: Nanos(10_000_000_000),
+            drain: Nanos::SECOND,
+            seed: 1,
+            threads: 1,
+            cpus: Vec::new(),
+            spin: true,
+            sources: Vec::new(),
+            options: Options {
+                nodelay: true,
+                congestion: None,
+            },
+        }
+    }
+}
+
+impl Workload {
+    /// The size of each thread's ring.
+    pub(super) fn queues(&self) -> Queues {
+        Queues {
+            submissions: 256,
+            completions: 4096,
+        }
+    }
+
+    /// The buffers of a thread with `connections`: one each to send from, and those that circulate to receive into.
+    pub(super) fn buffers(&self, connections: usize) -> Buffers {
+        let in_flight = self.traffic.sizes.max().saturating_mul(self.traffic.depth as u64);
+        let size = in_flight.clamp(4096, 65_536) as u32;
+        // 1 MiB circulates, as in the server: 256 × 4 KiB to 16 × 64 KiB.
+        let hot = ((1 << 20) / size) as u16;
+        let total = (connections + hot as usize).min(1 << 15) as u16;
+        Buffers {
+            hot,
+            total,
+            size,
+            large: None,
+        }
+    }
+}
+
+impl Plan {
+    /// The server of connection `number`: targets in turn.
+    pub(super) fn target_of(&self, number: u64) -> SocketAddr {
+        self.targets[(number % self.targets.len() as u64) as usize]
+    }
+
+    /// The address from which connection `number` connects: every source serves one round of targets.
+    pub(super) fn source_of(&self, number: u64) -> Option<IpAddr> {
+        let sources = &self.workload.sources;
+        let round = number / self.targets.len() as u64;
+        (!sources.is_empty()).then(|| sources[(round % sources.len() as u64) as usize])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_source_serves_one_round_of_targets() {
+        let targets = vec![([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into()];
+        let sources: Vec<IpAddr> = vec![[127, 0, 1, 1].into(), [127, 0, 1, 2].into()];
+        let workload = Workload {
+            sources: sources.clone(),
+            ..Workload::default()
+        };
+        let plan = Plan { targets, workload };
+        let pairs: Vec<_> = (0..4)
+            .map(|number| (plan.target_of(number).port(), plan.source_of(number)))
+            .collect();
+        let [first, second] = [Some(sources[0]), Some(sources[1])];
+        assert_eq!(pairs, [(1, first), (2, first), (1, second), (2, second)]);
+    }
+}
