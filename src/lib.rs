@@ -19,8 +19,8 @@
 //!               comparison, table
 //!    find_max   search: the highest rate at which a condition holds
 //! 3  report     one run: text, JSON, files, seconds; verdict (validity rules), assertion
-//! 2  serve      the server: engine (the contract), handoff, drain, counters; one folder per engine: uring, epoll,
-//!               tokio_uring
+//! 2  serve      the server: engine (the contract), startup, accept, handoff, drain, counters; one folder per engine:
+//!               uring (echo, stream_detector, buffers, spin, fault), epoll (connection), tokio_uring
 //!    load       the load generator: pinger (pure), payload, sizes, schedule; worker with ramp and pacing; workers,
 //!               shared, monitor, interval, session, workload, result, phases, preflight, capacity
 //! 1  ring       io_uring: setup, token, chain (Chunk), pool of groups, scratch, wait, spin, completion, memory

@@ -29,7 +29,7 @@ pub struct Outcome {
     pub schema: String,
     /// Where it ran, and with which build.
     pub environment: Value,
-    /// What was planted in head: `A/A` and `A/A'` for nothing, else what `serve --inject` takes.
+    /// What was planted in head: `A/A` and `A/A'` for nothing, else what `serve --fault` takes.
     pub planted: String,
     /// True if a second load ran beside it.
     pub competing: bool,

@@ -8,23 +8,25 @@ use clap::Args;
 
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
-use crate::ring::{Buffers, Large};
+use crate::ring::Large;
+use crate::serve::counters::Counters;
 use crate::serve::engine::Engine;
+use crate::serve::uring::UringPlan;
 use crate::serve::uring::fault::Fault;
-use crate::serve::{self, Listening, Plan};
+use crate::serve::{self, EnginePlan, Listening, Plan};
 use crate::sys::signal::Stop;
 use crate::sys::{affinity, limits, socket};
 use crate::units;
 
 #[derive(Debug, Args)]
 pub(super) struct Flags {
-    /// Address to listen on; port 0 takes a free one. Loopback on purpose: open echo services get abused
+    /// Address to listen on; port 0 takes a free one. Loopback by default: open echo services get abused
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7007")]
     listen: SocketAddr,
-    /// What moves the bytes: uring, tokio-uring, or epoll. None ever takes another's place
+    /// I/O engine: uring, tokio-uring or epoll. No fallback: it fails if unavailable
     #[arg(long, value_name = "NAME", default_value = "uring")]
     engine: Engine,
-    /// Threads, each with its own ring or epoll instance [default: the CPUs this process may use]
+    /// Threads, each with its own ring or epoll instance [default: one for each CPU that this process may use]
     #[arg(long, value_name = "N", value_parser = super::threads)]
     workers: Option<u32>,
     /// Connections that may wait to be accepted (capped by net.core.somaxconn)
@@ -33,34 +35,41 @@ pub(super) struct Flags {
     /// Congestion control of every connection [default: the system's]
     #[arg(long, value_name = "NAME")]
     congestion: Option<String>,
-    /// Let small writes wait for company (leaves TCP_NODELAY unset)
+    /// Leave Nagle's algorithm enabled (no TCP_NODELAY)
     #[arg(long)]
     no_nodelay: bool,
-    /// Keep each worker on one of the CPUs this process may use
+    /// Pin each worker to one of the CPUs that this process may use
     #[arg(long)]
     pin: bool,
     /// How long a stop may take before open connections are cut
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
     drain_timeout: Nanos,
-    /// Receive buffers that circulate in each worker; uring only [default: 256]
+    /// Bytes in each receive buffer: one per connection with tokio-uring, one per worker with epoll [default: 4KiB; epoll:
+    /// 64KiB]
+    #[arg(long, value_name = "SIZE", value_parser = buffer_size, hide_short_help = true)]
+    buffer_size: Option<u32>,
+    #[command(flatten)]
+    uring: UringFlags,
+}
+
+/// Flags that only apply to `--engine uring`.
+#[derive(Debug, Args)]
+struct UringFlags {
+    /// Receive buffers in circulation per worker; uring only [default: 256]
     #[arg(long, value_name = "N", value_parser = buffers, hide_short_help = true)]
     buffers: Option<u16>,
-    /// Large receive buffers in each worker, for peers that stream; 0 for none; uring only [default: 16]
+    /// Large receive buffers per worker, for peers that stream; 0 for none; uring only [default: 16]
     #[arg(long, value_name = "N", value_parser = large_buffers, hide_short_help = true)]
     large_buffers: Option<u16>,
     /// Bytes in each large receive buffer; uring only [default: 64KiB]
     #[arg(long, value_name = "SIZE", value_parser = buffer_size, hide_short_help = true)]
     large_buffer_size: Option<u32>,
-    /// How long to look for completions before sleeping, while that pays; 0s for never; uring only [default: 20us]
+    /// How long to busy-poll for completions before sleeping, while that pays off; 0s for never; uring only [default: 20us]
     #[arg(long, value_name = "TIME", value_parser = units::duration, hide_short_help = true)]
     spin: Option<Nanos>,
-    /// Bytes in each receive buffer. tokio-uring has one for each connection, epoll one for each worker [default: 4KiB;
-    /// epoll: 64KiB]
-    #[arg(long, value_name = "SIZE", value_parser = buffer_size, hide_short_help = true)]
-    buffer_size: Option<u32>,
-    /// Be slow: `spin=2us`, `delay=50us` or `stall=5ms/1s`. For proving that `urecho check` finds it; uring only
-    #[arg(long, value_name = "HOW", value_parser = Fault::parse, hide = true)]
-    inject: Option<Fault>,
+    /// Inject a fault: `spin=2us`, `delay=50us` or `stall=5ms/1s`. To prove that `urecho check` finds it; uring only
+    #[arg(long, value_name = "FAULT", value_parser = Fault::parse, hide = true)]
+    fault: Option<Fault>,
 }
 
 fn buffers(text: &str) -> std::result::Result<u16, String> {
@@ -84,41 +93,62 @@ fn buffer_size(text: &str) -> std::result::Result<u32, String> {
     }
 }
 
-impl Flags {
-    /// Errors: a flag that the engine cannot follow.
-    fn check(&self) -> Result<()> {
-        let flags = [
-            ("--buffers", self.buffers.is_some()),
-            ("--large-buffers", self.large_buffers.is_some()),
-            ("--large-buffer-size", self.large_buffer_size.is_some()),
-            ("--spin", self.spin.is_some()),
-            ("--inject", self.inject.is_some()),
-        ];
-        match flags.into_iter().find(|&(_, given)| given) {
-            Some((flag, _)) if self.engine != Engine::Uring => Err(Error::Usage(format!(
-                "{flag} is for --engine uring: {} has no pool and no ring of ours. Leave it out",
-                self.engine
-            ))),
-            _ => Ok(()),
-        }
+impl UringFlags {
+    fn plan(&self, buffer_size: Option<u32>) -> UringPlan {
+        let mut plan = UringPlan::default();
+        let buffers = &mut plan.buffers;
+        buffers.hot = self.buffers.unwrap_or(buffers.hot);
+        buffers.total = buffers.total.max(buffers.hot);
+        buffers.size = buffer_size.unwrap_or(buffers.size);
+        buffers.large = buffers.large.and_then(|large| self.large(large));
+        plan.spin = self.spin.unwrap_or(plan.spin);
+        plan.fault = self.fault;
+        plan
     }
 
-    fn large(&self, usual: &Buffers) -> Option<Large> {
-        let usual = usual.large?;
-        let count = self.large_buffers.unwrap_or(usual.count);
-        let size = self.large_buffer_size.unwrap_or(usual.size);
+    fn large(&self, default: Large) -> Option<Large> {
+        let count = self.large_buffers.unwrap_or(default.count);
+        let size = self.large_buffer_size.unwrap_or(default.size);
         (count > 0).then_some(Large { count, size })
     }
 
+    /// Errors: one of these flags was given.
+    fn refuse(&self) -> Result<()> {
+        uring_only("--buffers", self.buffers)?;
+        uring_only("--large-buffers", self.large_buffers)?;
+        uring_only("--large-buffer-size", self.large_buffer_size)?;
+        uring_only("--spin", self.spin)?;
+        uring_only("--fault", self.fault)
+    }
+}
+
+fn uring_only<T>(flag: &str, value: Option<T>) -> Result<()> {
+    match value {
+        Some(_) => Err(Error::Usage(format!("{flag} only applies to --engine uring"))),
+        None => Ok(()),
+    }
+}
+
+impl Flags {
+    /// Errors: a flag that does not apply to the engine.
+    fn engine(&self) -> Result<EnginePlan> {
+        let mut plan = EnginePlan::of(self.engine);
+        match &mut plan {
+            EnginePlan::Uring(plan) => *plan = self.uring.plan(self.buffer_size),
+            EnginePlan::TokioUring { buffer_size } | EnginePlan::Epoll { buffer_size } => {
+                self.uring.refuse()?;
+                *buffer_size = self.buffer_size.unwrap_or(*buffer_size);
+            }
+        }
+        Ok(plan)
+    }
+
     fn plan(&self) -> Result<Plan> {
-        self.check()?;
         let cpus = affinity::allowed();
-        let workers = self.workers.map_or(cpus.len(), |workers| workers as usize);
-        let usual = Plan::of(self.engine);
-        let hot = self.buffers.unwrap_or(usual.buffers.hot);
         Ok(Plan {
+            engine: self.engine()?,
             listen: self.listen,
-            workers,
+            workers: self.workers.map_or(cpus.len(), |workers| workers as usize),
             backlog: self.backlog,
             options: socket::Options {
                 nodelay: !self.no_nodelay,
@@ -126,15 +156,6 @@ impl Flags {
             },
             cpus: if self.pin { cpus } else { Vec::new() },
             drain_timeout: self.drain_timeout,
-            buffers: Buffers {
-                hot,
-                total: hot.max(usual.buffers.total),
-                size: self.buffer_size.unwrap_or(usual.buffers.size),
-                large: self.large(&usual.buffers),
-            },
-            spin: self.spin.unwrap_or(usual.spin),
-            inject: self.inject,
-            ..usual
         })
     }
 }
@@ -143,12 +164,12 @@ pub(super) fn run(flags: Flags) -> Result<ExitCode> {
     let plan = flags.plan()?;
     limits::raise_descriptors();
     let stop = Stop::on_signals()?;
-    let counters = serve::run(plan, &stop, announce)?;
-    eprintln!("{counters}");
+    let workers = serve::run(plan, &stop, announce)?;
+    eprintln!("{}", Counters::total(&workers)?);
     Ok(ExitCode::SUCCESS)
 }
 
-/// The line that scripts wait for. A closed stdout is nobody waiting.
+/// Prints the line that scripts wait for. If stdout is closed, no script is waiting.
 fn announce(listening: &Listening) {
     let Listening {
         address,

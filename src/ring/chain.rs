@@ -4,6 +4,8 @@
 //! compile. A chain links chunks through one shared table (`Links`), so that queueing allocates nothing
 //! and a connection with an empty queue costs 16 bytes.
 
+use super::pool::SizeClass;
+
 /// The right to one buffer of a ring's pool, and how many bytes in it count.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a chunk that is dropped is a buffer lost: send it or give it back"]
@@ -154,6 +156,8 @@ impl Chain {
 #[derive(Debug)]
 pub struct Links {
     table: Box<[Link]>,
+    /// The number of the first large buffer.
+    border: u16,
     ring: u16,
 }
 
@@ -164,10 +168,25 @@ struct Link {
 }
 
 impl Links {
-    pub(super) fn new(buffers: usize, ring: u16) -> Links {
+    /// For `buffers` buffers, of which those from number `border` on are large.
+    pub(super) fn new(buffers: usize, border: u16, ring: u16) -> Links {
         Links {
             table: vec![Link::default(); buffers].into(),
+            border,
             ring,
+        }
+    }
+
+    /// The class of the buffer behind a chunk.
+    pub fn class(&self, chunk: &Chunk) -> SizeClass {
+        self.class_of(chunk.buffer)
+    }
+
+    pub(super) fn class_of(&self, buffer: u16) -> SizeClass {
+        if buffer < self.border {
+            SizeClass::Small
+        } else {
+            SizeClass::Large
         }
     }
 
@@ -186,8 +205,9 @@ impl Links {
 pub(crate) mod fake {
     use super::{Chunk, Links};
 
-    pub(crate) fn links(buffers: usize) -> Links {
-        Links::new(buffers, 7)
+    /// For `small` small buffers, which have the lowest numbers, and `large` large ones.
+    pub(crate) fn links(small: usize, large: usize) -> Links {
+        Links::new(small + large, small as u16, 7)
     }
 
     pub(crate) fn chunk(buffer: u16, len: u32) -> Chunk {
@@ -196,6 +216,10 @@ pub(crate) mod fake {
 
     pub(crate) fn buffer(chunk: &Chunk) -> u16 {
         chunk.buffer
+    }
+
+    pub(crate) fn class(buffer: u16, links: &Links) -> super::SizeClass {
+        links.class_of(buffer)
     }
 
     /// What the ring does when `sent` bytes of a chain have gone: the chunks it gives back.
@@ -221,7 +245,7 @@ mod tests {
 
     #[test]
     fn chunks_leave_in_the_order_they_came() {
-        let mut links = fake::links(4);
+        let mut links = fake::links(4, 0);
         let mut chain = chain_of(&[10, 20, 30], &mut links);
         let order: Vec<u16> = std::iter::from_fn(|| chain.pop(&links))
             .map(|chunk| chunk.buffer)
@@ -232,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_short_send_leaves_the_exact_tail() {
-        let mut links = fake::links(4);
+        let mut links = fake::links(4, 0);
         let mut chain = chain_of(&[10, 20, 30], &mut links);
         let done = fake::advance(&mut chain, 17, &links);
         assert_eq!(done, [fake::chunk(0, 10)]);
@@ -245,7 +269,7 @@ mod tests {
 
     #[test]
     fn what_arrived_meanwhile_goes_behind_the_tail_of_a_short_send() {
-        let mut links = fake::links(4);
+        let mut links = fake::links(4, 0);
         let mut rest = chain_of(&[10], &mut links);
         fake::advance(&mut rest, 4, &links);
         let later = Chain::of(fake::chunk(3, 5), &mut links);
@@ -256,7 +280,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "a chunk of another ring")]
     fn a_ticket_opens_no_other_rings_memory() {
-        let mut links = fake::links(4);
+        let mut links = fake::links(4, 0);
         let foreign = Chunk {
             buffer: 0,
             ring: 8,
@@ -268,7 +292,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "nobody sends more than there is")]
     fn nobody_sends_more_than_there_is() {
-        let mut links = fake::links(1);
+        let mut links = fake::links(1, 0);
         let mut chain = chain_of(&[10], &mut links);
         fake::advance(&mut chain, 11, &links);
     }

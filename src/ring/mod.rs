@@ -243,6 +243,11 @@ impl Ring {
         }
     }
 
+    /// Submits everything pushed so far, without waiting.
+    pub fn submit(&mut self) {
+        self.flush();
+    }
+
     /// The table that chains of this ring are linked through.
     pub fn links(&mut self) -> &mut Links {
         &mut self.pool.links
@@ -262,11 +267,6 @@ impl Ring {
     /// How many chunks exist: zero when every buffer has come home.
     pub fn lent(&self, class: SizeClass) -> usize {
         self.pool.lent(class)
-    }
-
-    /// From which buffers a chunk is.
-    pub fn class(&self, chunk: &Chunk) -> SizeClass {
-        self.pool.class(chunk.buffer)
     }
 
     /// Submits what was pushed, waits for at least one completion (not beyond `until`), and moves all that
@@ -289,7 +289,7 @@ impl Ring {
         for entry in ready.drain(..) {
             let completion = self.decode(&entry);
             if let Event::Received(Received::Data(chunk)) = &completion.event {
-                fresh += usize::from(self.class(chunk) == SizeClass::Small);
+                fresh += usize::from(self.pool.links.class(chunk) == SizeClass::Small);
             }
             out.push(completion);
         }

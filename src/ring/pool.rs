@@ -57,8 +57,6 @@ impl SizeClass {
 pub(super) struct Pool {
     small: Group,
     large: Option<Group>,
-    /// The number of the first large buffer.
-    border: u16,
     pub(super) links: Links,
 }
 
@@ -83,8 +81,7 @@ impl Pool {
         Ok(Pool {
             small: register(SizeClass::Small, small)?,
             large: large.map(|cut| register(SizeClass::Large, cut)).transpose()?,
-            border: plan.total,
-            links: Links::new(buffers, RINGS.fetch_add(1, Ordering::Relaxed)),
+            links: Links::new(buffers, plan.total, RINGS.fetch_add(1, Ordering::Relaxed)),
         })
     }
 
@@ -169,24 +166,15 @@ impl Pool {
         }
     }
 
-    /// From which group a buffer is.
-    pub(super) fn class(&self, buffer: u16) -> SizeClass {
-        if buffer < self.border {
-            SizeClass::Small
-        } else {
-            SizeClass::Large
-        }
-    }
-
     fn home(&self, buffer: u16) -> &Group {
-        match (&self.large, self.class(buffer)) {
+        match (&self.large, self.links.class_of(buffer)) {
             (Some(large), SizeClass::Large) => large,
             _ => &self.small,
         }
     }
 
     fn home_mut(&mut self, buffer: u16) -> &mut Group {
-        match (self.class(buffer), &mut self.large) {
+        match (self.links.class_of(buffer), &mut self.large) {
             (SizeClass::Large, Some(large)) => large,
             _ => &mut self.small,
         }

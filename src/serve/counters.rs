@@ -1,46 +1,46 @@
-//! What a server has been through. One set per worker, merged when all have ended: no shared line while serving.
+//! Counters of a server: one set per worker, added up at the end, so that no cache line is shared while serving.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::error::Errno;
+use crate::error::{Errno, Error, Result};
 
-/// Totals of one worker, or of all.
+/// Counts of one worker, or the sum over all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Connections taken from the listener.
     pub accepted: u64,
-    /// Connections that ended, however they did.
+    /// Connections that this worker served.
+    pub connections: u64,
+    /// Connections that ended by themselves: finished, or broken.
     pub closed: u64,
-    /// Connections of the worker that had most.
-    pub busiest: u64,
-    /// Connections taken from the listener that no worker could serve.
+    /// Accepted connections that no worker could serve.
     pub refused: u64,
-    /// Connections still open when the drain ran out of time.
+    /// Connections still open when the drain timed out.
     pub cut: u64,
     /// Bytes received.
     pub bytes_in: u64,
     /// Bytes sent.
     pub bytes_out: u64,
-    /// Bytes that came after our own FIN, while draining: read, not echoed.
+    /// Bytes received after our FIN in a drain: read, not echoed.
     pub discarded: u64,
-    /// Times a receive found no buffer and had to wait for one.
+    /// Receives that found no buffer and had to wait for one.
     pub starved: u64,
-    /// Times accepting paused because something had run out (descriptors, memory).
-    pub pauses: u64,
-    /// Completions for connections that were gone. Anything but zero is a bug of ours.
+    /// Pauses in accepting because descriptors or memory had run out.
+    pub accept_pauses: u64,
+    /// Completions for connections that had been closed. More than zero is a bug.
     pub stale: u64,
-    /// Times a completion queue overflowed: kept by the kernel, but slow.
+    /// Overflows of a completion queue: the kernel keeps the entries, but slowly.
     pub overflows: u64,
-    /// Buffers that had not come home at the end. Anything but zero after a full drain is a bug of ours.
+    /// Buffers that had not been given back at the end. More than zero without a cut is a bug.
     pub lent: u64,
-    /// Errors by kind.
-    pub errors: BTreeMap<(Doing, Errno), u64>,
+    /// Errors by operation and cause.
+    pub errors: BTreeMap<(Operation, Errno), u64>,
 }
 
-/// What we were doing when an error came.
+/// The operation that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Doing {
+pub enum Operation {
     /// accept(2)
     Accept,
     /// recv(2)
@@ -50,23 +50,37 @@ pub enum Doing {
 }
 
 impl Counters {
-    /// Counts one error.
-    pub fn error(&mut self, doing: Doing, errno: Errno) {
-        *self.errors.entry((doing, errno)).or_default() += 1;
+    /// The sum over all workers of a server.
+    ///
+    /// Errors: [`Error::Bug`] unless every accepted connection was closed, refused or cut.
+    pub fn total(workers: &[Counters]) -> Result<Counters> {
+        let mut total = Counters::default();
+        workers.iter().for_each(|worker| total.add(worker));
+        if total.accepted == total.closed + total.refused + total.cut {
+            Ok(total)
+        } else {
+            Err(Error::Bug(format!(
+                "a bug in urecho: connections are unaccounted for at the end of the server: {total}. Please report it"
+            )))
+        }
     }
 
-    /// Adds another worker's totals.
-    pub fn merge(&mut self, other: &Counters) {
+    /// Counts one error.
+    pub fn error(&mut self, operation: Operation, errno: Errno) {
+        *self.errors.entry((operation, errno)).or_default() += 1;
+    }
+
+    fn add(&mut self, other: &Counters) {
         self.accepted += other.accepted;
+        self.connections += other.connections;
         self.closed += other.closed;
-        self.busiest = self.busiest.max(other.busiest);
         self.refused += other.refused;
         self.cut += other.cut;
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
         self.discarded += other.discarded;
         self.starved += other.starved;
-        self.pauses += other.pauses;
+        self.accept_pauses += other.accept_pauses;
         self.stale += other.stale;
         self.overflows += other.overflows;
         self.lent += other.lent;
@@ -77,28 +91,28 @@ impl Counters {
 }
 
 impl fmt::Display for Counters {
-    /// One line of `name=value`; what should be zero is named only when it is not.
+    /// One line of `name=value` pairs. Counters that are normally zero appear only if they are not.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
             "accepted={} closed={} refused={} bytes_in={} bytes_out={} starved={}",
             self.accepted, self.closed, self.refused, self.bytes_in, self.bytes_out, self.starved
         )?;
-        let unusual = [
+        let normally_zero = [
             ("cut", self.cut),
             ("discarded", self.discarded),
-            ("accept_pauses", self.pauses),
+            ("accept_pauses", self.accept_pauses),
             ("overflows", self.overflows),
             ("stale", self.stale),
             ("lent", self.lent),
         ];
-        for (name, count) in unusual.into_iter().filter(|&(_, count)| count > 0) {
+        for (name, count) in normally_zero.into_iter().filter(|&(_, count)| count > 0) {
             write!(f, " {name}={count}")?;
         }
         let total: u64 = self.errors.values().sum();
         write!(f, " errors={total}")?;
-        for ((doing, errno), count) in &self.errors {
-            write!(f, "; {count} x {doing:?}: {errno}")?;
+        for ((operation, errno), count) in &self.errors {
+            write!(f, "; {count} x {operation:?}: {errno}")?;
         }
         Ok(())
     }
@@ -108,37 +122,52 @@ impl fmt::Display for Counters {
 mod tests {
     use super::*;
 
+    const ECONNRESET: Errno = Errno(104);
+
     #[test]
-    fn a_merge_adds_everything_errors_by_kind_too() {
-        let mut one = Counters {
+    fn a_total_is_the_sum_over_all_workers_including_errors_by_kind() {
+        let mut worker = Counters {
             accepted: 2,
+            closed: 2,
             bytes_in: 10,
             ..Counters::default()
         };
-        one.error(Doing::Send, Errno(libc_reset()));
-        let mut sum = one.clone();
-        sum.merge(&one);
-        assert_eq!((sum.accepted, sum.bytes_in), (4, 20));
-        assert_eq!(sum.errors[&(Doing::Send, Errno(libc_reset()))], 2);
+        worker.error(Operation::Send, ECONNRESET);
+        let total = Counters::total(&[worker.clone(), worker]).unwrap();
+        assert_eq!((total.accepted, total.closed, total.bytes_in), (4, 4, 20));
+        assert_eq!(total.errors[&(Operation::Send, ECONNRESET)], 2);
     }
 
     #[test]
-    fn the_summary_names_trouble_only_when_there_is_some() {
-        let quiet = Counters::default().to_string();
-        assert!(!quiet.contains("stale") && quiet.ends_with("errors=0"), "{quiet}");
-        let mut loud = Counters {
+    fn an_accepted_connection_that_is_unaccounted_for_is_a_bug() {
+        let acceptor = Counters {
+            accepted: 4,
+            closed: 1,
+            ..Counters::default()
+        };
+        let other = Counters {
+            refused: 1,
+            cut: 1,
+            ..Counters::default()
+        };
+        let error = Counters::total(&[acceptor, other]).unwrap_err();
+        assert_eq!(error.exit_code(), 70);
+        assert!(error.to_string().contains("accepted=4 closed=1 refused=1"), "{error}");
+    }
+
+    #[test]
+    fn the_summary_names_unusual_counters_only_if_they_are_not_zero() {
+        let usual = Counters::default().to_string();
+        assert!(!usual.contains("stale") && usual.ends_with("errors=0"), "{usual}");
+        let mut unusual = Counters {
             cut: 3,
             ..Counters::default()
         };
-        loud.error(Doing::Receive, Errno(libc_reset()));
-        let text = loud.to_string();
+        unusual.error(Operation::Receive, ECONNRESET);
+        let text = unusual.to_string();
         assert!(
             text.contains(" cut=3") && text.contains("1 x Receive: Connection reset"),
             "{text}"
         );
-    }
-
-    fn libc_reset() -> i32 {
-        104 // ECONNRESET
     }
 }

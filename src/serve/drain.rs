@@ -1,67 +1,166 @@
-//! When a server that stops looks after its connections, and when it has waited long enough.
+//! The drain of a worker: from the stop to its end, in the same way for every engine.
+//!
+//! A stop gives every idle connection FIN, sweeping over all of them again and again, until none is left or the drain
+//! timeout cuts the rest. A connection is idle if nothing was received or sent on it since the last sweep.
 
-use crate::clock::{self, Nanos};
+use crate::clock::Nanos;
+use crate::slab::{Key, Slab};
 
-/// How long a peer must be quiet before a server that stops says goodbye. Between two segments of a stream the
-/// socket is empty for a moment too: for as long as pacing or a delayed ACK (40 ms) takes.
-const QUIET: Nanos = Nanos(100_000_000);
+/// Time between sweeps. Within a stream the socket is empty for a moment too: for as long as pacing or a delayed ACK
+/// (40 ms) takes.
+const SWEEP: Nanos = Nanos(100_000_000);
 
-/// The way out of one worker.
+/// State of the drain of one worker.
 #[derive(Debug)]
 pub(super) struct Drain {
     timeout: Nanos,
-    /// When the rest is cut; never while serving.
-    end: Option<Nanos>,
-    /// When to look for quiet peers; never while serving.
-    sweep: Nanos,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Serving,
+    Draining {
+        /// When the remaining connections are cut.
+        end: Nanos,
+        next_sweep: Nanos,
+    },
 }
 
 impl Drain {
-    /// Not begun, and at most this long once it is.
+    /// Not begun; it ends `timeout` after it begins.
     pub(super) fn new(timeout: Nanos) -> Drain {
         Drain {
             timeout,
-            end: None,
-            sweep: Nanos::NEVER,
+            state: State::Serving,
         }
     }
 
-    /// Begins; false if it had begun before.
-    pub(super) fn begin(&mut self) -> bool {
+    /// Begins the drain; false if it had begun before. `take_busy` resets a connection's busy mark and returns what it
+    /// was: idle time counts from here on.
+    pub(super) fn begin<C>(
+        &mut self,
+        now: Nanos,
+        connections: &mut Slab<C>,
+        take_busy: impl Fn(&mut C) -> bool,
+    ) -> bool {
         if self.has_begun() {
             return false;
         }
-        let now = clock::now();
-        self.end = Some(now + self.timeout);
-        self.sweep = now + self.quiet();
+        self.state = State::Draining {
+            end: now + self.timeout,
+            next_sweep: now + self.interval(),
+        };
+        connections.values_mut().for_each(|connection| {
+            take_busy(connection);
+        });
         true
+    }
+
+    /// Connections that have been idle since the last sweep; none unless a sweep is due.
+    pub(super) fn sweep<C>(
+        &mut self,
+        now: impl FnOnce() -> Nanos,
+        connections: &mut Slab<C>,
+        take_busy: impl Fn(&mut C) -> bool,
+    ) -> Vec<Key> {
+        let interval = self.interval();
+        let State::Draining { next_sweep, .. } = &mut self.state else {
+            return Vec::new();
+        };
+        let now = now();
+        if now < *next_sweep {
+            return Vec::new();
+        }
+        *next_sweep = now + interval;
+        connections
+            .iter_mut()
+            .filter_map(|(key, connection)| (!take_busy(connection)).then_some(key))
+            .collect()
     }
 
     pub(super) fn has_begun(&self) -> bool {
-        self.end.is_some()
+        matches!(self.state, State::Draining { .. })
     }
 
-    /// True when it is time to look who has been quiet since the last time; the next time is set.
-    pub(super) fn sweeps(&mut self) -> bool {
-        if !self.has_begun() || clock::now() < self.sweep {
-            return false;
+    /// True once the remaining connections are to be cut.
+    pub(super) fn is_over(&self, now: impl FnOnce() -> Nanos) -> bool {
+        matches!(self.state, State::Draining { end, .. } if now() >= end)
+    }
+
+    /// When the worker must wake up for the drain.
+    pub(super) fn deadline(&self) -> Nanos {
+        match self.state {
+            State::Serving => Nanos::NEVER,
+            State::Draining { end, next_sweep } => end.min(next_sweep),
         }
-        self.sweep = clock::now() + self.quiet();
-        true
     }
 
-    /// True when no connection gets any more time.
-    pub(super) fn is_over(&self) -> bool {
-        self.end.is_some_and(|end| clock::now() >= end)
+    /// Short drains get a few sweeps as well.
+    fn interval(&self) -> Nanos {
+        SWEEP.min(Nanos(self.timeout.0 / 4))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Nanos = Nanos::SECOND;
+
+    /// Three connections with their busy marks.
+    fn connections() -> Slab<bool> {
+        let mut connections = Slab::with_capacity(3);
+        for busy in [true, false, true] {
+            connections.insert(busy);
+        }
+        connections
     }
 
-    /// When to wake up for it.
-    pub(super) fn next(&self) -> Nanos {
-        self.end.unwrap_or(Nanos::NEVER).min(self.sweep)
+    fn slots(keys: &[Key]) -> Vec<u32> {
+        keys.iter().map(|key| key.slot).collect()
     }
 
-    /// Short drains have time for a few sweeps too.
-    fn quiet(&self) -> Nanos {
-        QUIET.min(Nanos(self.timeout.0 / 4))
+    #[test]
+    fn a_serving_worker_is_never_swept_and_never_over() {
+        let mut drain = Drain::new(SECOND);
+        assert!(
+            drain
+                .sweep(|| Nanos::NEVER, &mut connections(), std::mem::take)
+                .is_empty()
+        );
+        assert!(!drain.is_over(|| Nanos::NEVER));
+        assert_eq!(drain.deadline(), Nanos::NEVER);
+    }
+
+    #[test]
+    fn a_sweep_finds_the_connections_that_were_idle_since_the_last_one() {
+        let (mut drain, mut connections) = (Drain::new(SECOND), connections());
+        assert!(drain.begin(SECOND, &mut connections, std::mem::take));
+        *connections.values_mut().next().unwrap() = true;
+        let mut sweep = |now| drain.sweep(|| now, &mut connections, std::mem::take);
+        assert!(sweep(SECOND + SWEEP - Nanos(1)).is_empty(), "not due yet");
+        assert_eq!(
+            slots(&sweep(SECOND + SWEEP)),
+            [1, 2],
+            "busy before the drain does not count"
+        );
+        assert_eq!(slots(&sweep(SECOND + SWEEP + SWEEP)), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_drain_begins_once_and_is_over_after_its_timeout() {
+        let mut drain = Drain::new(SECOND);
+        assert!(drain.begin(Nanos(7), &mut connections(), std::mem::take));
+        assert!(!drain.begin(Nanos(9), &mut connections(), std::mem::take));
+        assert!(!drain.is_over(|| SECOND));
+        assert!(drain.is_over(|| SECOND + Nanos(7)));
+    }
+
+    #[test]
+    fn a_short_drain_is_swept_before_it_is_over() {
+        let mut drain = Drain::new(Nanos(8));
+        drain.begin(Nanos(0), &mut connections(), std::mem::take);
+        assert_eq!(drain.deadline(), Nanos(2));
     }
 }

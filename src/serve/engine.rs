@@ -1,55 +1,46 @@
-//! Which machinery moves the bytes: a whole worker each, and one contract for all.
+//! The engines, and the contract that all of them keep. Each engine is a whole server worker.
 //!
-//! Whatever the engine, a server keeps these promises, and the same tests ask all three for them:
+//! The same tests run against every engine and check these promises:
 //!
-//! - Bytes come back complete and in order. A short send is resent from where it ended.
-//! - A peer that finishes gets the rest of its echo, then FIN; the connection closes when that is done.
-//! - Memory is bounded, for a connection and for all together: a peer that does not read is not read from either.
-//! - Nobody waits for ever because others are busy, slow or gone.
-//! - Descriptors that have run out pause accepting, which goes on when some are free. Pauses are counted.
-//! - A stop refuses newcomers. Each connection ends once it is quiet and has its echo; at the end of the drain
-//!   timeout the rest is cut, and counted. After our FIN what still comes is read and dropped, so that no RST
-//!   destroys the end of an echo.
+//! - Bytes are echoed complete and in order. A short send continues where it stopped.
+//! - A peer that sends FIN gets the rest of its echo, then FIN; then the connection closes.
+//! - Memory is bounded, per connection and in total: while a peer does not read, the server does not read from it.
+//! - No connection waits for ever because others are busy, slow or gone.
+//! - When descriptors run out, accepting pauses until some are free. Pauses are counted.
+//! - A stop refuses new connections. Each connection ends once it is idle and has its echo; at the end of the drain
+//!   timeout the others are cut and counted. What arrives after our FIN is read and dropped, so that no RST destroys the
+//!   end of an echo.
+//! - Every accepted connection is closed, refused or cut, and counted as that.
 //! - The first worker accepts, and hands each connection to the worker that has the fewest.
-//! - Waiting costs no CPU.
+//! - An idle server uses no CPU.
 //!
-//! No engine ever takes another's place: what cannot run says why, and ends.
+//! There is no silent fallback: an engine that cannot run says why, and the server exits.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// How a worker talks to the kernel.
+/// How a worker does its I/O.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Engine {
-    /// io_uring with registered buffers.
+    /// io_uring through `ring`: multishot operations and a registered buffer pool.
     #[default]
     Uring,
-    /// Async tasks on the crate tokio-uring: io_uring as a library has it.
+    /// io_uring through the async library tokio-uring: one task per connection.
     TokioUring,
-    /// A readiness loop on epoll(7), without io_uring.
+    /// epoll(7) through mio, without io_uring.
     Epoll,
 }
 
 impl Engine {
-    /// All of them.
+    /// All engines.
     pub const ALL: [Engine; 3] = [Engine::Uring, Engine::TokioUring, Engine::Epoll];
 
-    /// As on the command line and in the first line of a server.
+    /// The name on the command line and in the first line of a server's output.
     pub fn name(self) -> &'static str {
         match self {
             Engine::Uring => "uring",
             Engine::TokioUring => "tokio-uring",
             Engine::Epoll => "epoll",
-        }
-    }
-
-    /// Bytes received at once, unless asked for otherwise.
-    pub fn buffer_size(self) -> u32 {
-        match self {
-            // One for each connection that has bytes on the way, or (tokio-uring) for each connection.
-            Engine::Uring | Engine::TokioUring => 4096,
-            // One for all connections of a worker, so it may be large, and still fit a sixteenth of the L2.
-            Engine::Epoll => 65_536,
         }
     }
 }
@@ -65,7 +56,7 @@ impl FromStr for Engine {
 
     fn from_str(text: &str) -> Result<Engine, String> {
         let found = Engine::ALL.into_iter().find(|engine| engine.name() == text);
-        found.ok_or_else(|| "an engine is `uring`, `tokio-uring` or `epoll`".into())
+        found.ok_or_else(|| "the engine must be `uring`, `tokio-uring` or `epoll`".into())
     }
 }
 
@@ -74,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_engine_is_found_by_its_name_and_nothing_else_is() {
+    fn every_engine_is_found_by_its_name_and_by_no_other() {
         for engine in Engine::ALL {
             assert_eq!(engine.to_string().parse(), Ok(engine));
         }

@@ -1,4 +1,8 @@
-//! How a new connection gets to its worker: one handoff each, where others hand connections in.
+//! Handoff: how an accepted connection gets to the worker that serves it.
+//!
+//! The first worker accepts and gives each connection to the worker that has the fewest. A connection in transit always
+//! has an owner: a ring that takes it as a completion, or an inbox. No worker ends before the acceptor has ended
+//! accepting (`Shared::accept_ended`), and what it handed over by then is served or cut like any other connection.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,66 +12,66 @@ use crate::error::Result;
 use crate::ring::Mailbox;
 use crate::sys::waker::Waker;
 
-/// One worker's handoff, and how many connections it has.
+/// The handoff to one worker, and the number of its connections.
 #[derive(Debug)]
 pub(super) struct Handoff {
-    way: Way,
-    open: AtomicUsize,
+    channel: Channel,
+    connections: AtomicUsize,
 }
 
-/// What takes a connection from one thread to another.
+/// What carries a connection from one thread to another.
 #[derive(Debug)]
-pub(super) enum Way {
-    /// The kernel, from ring to ring.
+pub(super) enum Channel {
+    /// The kernel, from one ring to another.
     Ring(Mailbox),
-    /// A list under a lock, taken for new connections only.
+    /// A list under a lock, which is taken for new connections only.
     Inbox(Inbox),
 }
 
 impl Handoff {
-    pub(super) fn new(way: Way) -> Handoff {
+    pub(super) fn new(channel: Channel) -> Handoff {
         Handoff {
-            way,
-            open: AtomicUsize::new(0),
+            channel,
+            connections: AtomicUsize::new(0),
         }
     }
 
-    /// The mailbox of a worker with a ring of ours.
+    /// The mailbox of a worker on `ring::Ring`.
     pub(super) fn mailbox(&self) -> &Mailbox {
-        match &self.way {
-            Way::Ring(mailbox) => mailbox,
-            Way::Inbox(_) => unreachable!("all workers of a server have one engine"),
+        match &self.channel {
+            Channel::Ring(mailbox) => mailbox,
+            Channel::Inbox(_) => unreachable!("all workers of a server have the same engine"),
         }
     }
 
-    /// The inbox of a worker without one.
+    /// The inbox of a worker of any other engine.
     pub(super) fn inbox(&self) -> &Inbox {
-        match &self.way {
-            Way::Inbox(inbox) => inbox,
-            Way::Ring(_) => unreachable!("all workers of a server have one engine"),
+        match &self.channel {
+            Channel::Inbox(inbox) => inbox,
+            Channel::Ring(_) => unreachable!("all workers of a server have the same engine"),
         }
     }
 
-    /// One connection more, that [`choose`] did not choose.
-    pub(super) fn entered(&self) {
-        self.open.fetch_add(1, Ordering::Relaxed);
+    /// The worker has one connection more without [`choose`].
+    pub(super) fn connection_added(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// One connection less.
-    pub(super) fn left(&self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+    /// The worker has one connection less.
+    pub(super) fn connection_removed(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// The handoff with the fewest connections behind it; there is one more from now on.
+/// Index of the worker with the fewest connections. One connection is added to it.
 pub(super) fn choose(handoffs: &[Handoff]) -> usize {
-    let fewest = (0..handoffs.len()).min_by_key(|&index| handoffs[index].open.load(Ordering::Relaxed));
-    let index = fewest.expect("a server has a worker");
-    handoffs[index].open.fetch_add(1, Ordering::Relaxed);
+    let fewest = (0..handoffs.len()).min_by_key(|&index| handoffs[index].connections.load(Ordering::Relaxed));
+    let index = fewest.expect("a server has at least one worker");
+    handoffs[index].connection_added();
     index
 }
 
-/// Connections that wait for their worker.
+/// Connections handed to a worker that it has not taken yet.
 #[derive(Debug)]
 pub(super) struct Inbox {
     /// None once the worker has ended.
@@ -76,7 +80,7 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// Empty. Errors: descriptors have run out.
+    /// An empty inbox. Errors: [`Error::Machine`](crate::error::Error::Machine) when descriptors have run out.
     pub(super) fn new() -> Result<Inbox> {
         Ok(Inbox {
             waiting: Mutex::new(Some(Vec::new())),
@@ -84,7 +88,7 @@ impl Inbox {
         })
     }
 
-    /// Hands a connection in. False, and it is closed, if the worker has ended.
+    /// Adds a connection and wakes the worker. False, and the connection is closed, if the worker has ended.
     pub(super) fn push(&self, connection: OwnedFd) -> bool {
         let mut waiting = self.lock();
         let Some(list) = waiting.as_mut() else {
@@ -96,24 +100,24 @@ impl Inbox {
         true
     }
 
-    /// Takes what has been handed in.
+    /// Takes all connections out.
     pub(super) fn take(&self) -> Vec<OwnedFd> {
         self.lock().as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// Takes no more; returns how many had come too late, and closes them.
+    /// Refuses connections from now on. Closes those that were not taken, and returns their number.
     pub(super) fn close(&self) -> u64 {
         self.lock().take().unwrap_or_default().len() as u64
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Vec<OwnedFd>>> {
-        // A list is whole whatever its last user was doing.
+        // A panic elsewhere cannot leave the list half-changed.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl AsFd for Inbox {
-    /// An edge for every connection handed in.
+    /// Signals an edge for every connection added.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.waker.as_fd()
     }
@@ -125,26 +129,26 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     fn handoff() -> Handoff {
-        Handoff::new(Way::Inbox(Inbox::new().unwrap()))
+        Handoff::new(Channel::Inbox(Inbox::new().unwrap()))
     }
 
     #[test]
-    fn the_next_connection_goes_where_fewest_are() {
+    fn a_connection_goes_to_the_worker_with_the_fewest() {
         let handoffs = [handoff(), handoff(), handoff()];
         let chosen: Vec<usize> = (0..6).map(|_| choose(&handoffs)).collect();
         assert_eq!(chosen, [0, 1, 2, 0, 1, 2]);
-        handoffs[1].left();
+        handoffs[1].connection_removed();
         assert_eq!(choose(&handoffs), 1);
     }
 
     #[test]
-    fn an_inbox_whose_worker_has_ended_takes_nothing_and_says_so() {
+    fn the_inbox_of_a_worker_that_has_ended_refuses_connections() {
         let inbox = Inbox::new().unwrap();
         let socket = || OwnedFd::from(UnixStream::pair().unwrap().0);
         assert!(inbox.push(socket()) && inbox.push(socket()));
         assert_eq!(inbox.take().len(), 2);
         assert!(inbox.push(socket()));
-        assert_eq!(inbox.close(), 1, "one had come too late");
+        assert_eq!(inbox.close(), 1, "it was not taken in time");
         assert!(!inbox.push(socket()));
         assert!(inbox.take().is_empty());
     }

@@ -1,67 +1,86 @@
-//! The server: a plan in, an echo of everything that comes, counters out.
+//! The server: a plan goes in, every connection is echoed, counters come out.
 //!
-//! `engine` says what every engine promises; `uring`, `tokio_uring` and `epoll` are whole workers, one engine each;
-//! `echo` is one connection of the first, and pure. This file starts workers and waits for them.
+//! `engine` has the contract that all engines keep. `accept`, `handoff`, `drain` and `counters` are the same for all of
+//! them; `uring`, `tokio_uring` and `epoll` are one engine each and use nothing of each other. This file starts the
+//! workers; `startup` is how they agree on the moment to begin.
 
+mod accept;
 pub mod counters;
 mod drain;
 pub mod engine;
 mod epoll;
 mod handoff;
+mod startup;
 mod tokio_uring;
 pub mod uring;
 
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
-use crate::ring::{Buffers, Large, Queues, Ring};
 use crate::sys::signal::Stop;
-use crate::sys::{self, socket};
+use crate::sys::socket;
+use crate::sys::workers::Workers;
 use counters::Counters;
 use engine::Engine;
-use handoff::{Handoff, Inbox, Way};
-use uring::fault::Fault;
+use startup::Shared;
+use uring::UringPlan;
 
-/// What to serve, where, and with how much.
+/// What to serve, where, and with which resources.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// What moves the bytes.
-    pub engine: Engine,
-    /// Where to listen; port 0 takes a free one.
+    /// The engine and its settings.
+    pub engine: EnginePlan,
+    /// Address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Threads, each with a ring of its own.
+    /// Number of worker threads.
     pub workers: usize,
     /// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
     pub backlog: u32,
     /// Socket options of the listener, inherited by every connection.
     pub options: socket::Options,
-    /// The CPU of each worker, reused from the start when there are more workers; empty for none.
+    /// CPUs that the workers are pinned to, in turn; empty for no pinning.
     pub cpus: Vec<usize>,
-    /// How long a stop may take.
+    /// How long a stop may take before the remaining connections are cut.
     pub drain_timeout: Nanos,
-    /// How long a ring of ours looks for completions before it sleeps, while that pays; zero: not at all.
-    pub spin: Nanos,
-    /// Queue sizes of each ring of ours.
-    pub queues: Queues,
-    /// Receive buffers of each ring of ours. Of the other engines' buffers this is the size.
-    pub buffers: Buffers,
-    /// Slowness on order, `uring` only: what a check is tried with.
-    pub inject: Option<Fault>,
+}
+
+/// An engine and the settings that apply to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EnginePlan {
+    /// [`Engine::Uring`]
+    Uring(UringPlan),
+    /// [`Engine::TokioUring`]
+    TokioUring {
+        /// Bytes in the receive buffer of each connection.
+        buffer_size: u32,
+    },
+    /// [`Engine::Epoll`]
+    Epoll {
+        /// Bytes in the receive buffer of each worker.
+        buffer_size: u32,
+    },
+}
+
+impl EnginePlan {
+    /// An engine with its default settings.
+    pub fn of(engine: Engine) -> EnginePlan {
+        match engine {
+            Engine::Uring => EnginePlan::Uring(UringPlan::default()),
+            Engine::TokioUring => EnginePlan::TokioUring { buffer_size: 4096 },
+            // One buffer for all connections of a worker can be large and still take only a sixteenth of the L2.
+            Engine::Epoll => EnginePlan::Epoll { buffer_size: 65_536 },
+        }
+    }
 }
 
 impl Plan {
-    /// One worker on a free port of the loopback interface; the rest as `urecho serve` has it.
-    pub fn loopback() -> Plan {
-        Plan::of(Engine::default())
-    }
-
-    /// The same on another engine.
-    pub fn of(engine: Engine) -> Plan {
+    /// One worker on a free port of the loopback interface, with the default settings of the engine.
+    pub fn loopback(engine: Engine) -> Plan {
         Plan {
-            engine,
+            engine: EnginePlan::of(engine),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             workers: 1,
             backlog: 4096,
@@ -71,187 +90,61 @@ impl Plan {
             },
             cpus: Vec::new(),
             drain_timeout: Nanos(5_000_000_000),
-            // As long as a peer on this machine takes to answer; longer finds no more (bench/README.md).
-            spin: Nanos(20_000),
-            queues: Queues {
-                submissions: 256,
-                completions: 4096,
-            },
-            // With uring 256 × 4 KiB = 1 MiB circulate: the L2 of one core. 64 MiB of address space stand behind them
-            // for peers that do not read, untouched until they come.
-            buffers: Buffers {
-                hot: 256,
-                total: 16_384,
-                size: engine.buffer_size(),
-                // 1 MiB more, untouched until a peer streams.
-                large: Some(Large {
-                    count: 16,
-                    size: 65_536,
-                }),
-            },
-            inject: None,
         }
     }
 }
 
-/// A server that accepts.
+/// A server that accepts connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listening {
-    /// The real address, with the real port.
+    /// The address, with the port that was taken.
     pub address: SocketAddr,
-    /// The engine, and how it found the kernel.
+    /// The engine, and the ring mode that the kernel supports.
     pub engine: String,
-    /// How many threads serve.
+    /// Number of worker threads.
     pub workers: usize,
 }
 
-/// What all workers see.
-struct Shared {
-    plan: Plan,
-    listener: OwnedFd,
-    stop: Stop,
-    handoffs: OnceLock<Vec<Handoff>>,
-}
-
-impl Shared {
-    fn handoffs(&self) -> &[Handoff] {
-        self.handoffs.get().expect("handoffs are set before any worker runs")
-    }
-
-    /// The listener, for a worker that has to own one and accepts: the first.
-    fn listener_of(&self, index: usize) -> Result<Option<TcpListener>> {
-        let copy = (index == 0).then(|| self.listener.try_clone());
-        let copy = copy
-            .transpose()
-            .map_err(|cause| Error::Machine(format!("cannot share the listener: {cause}. Raise `ulimit -n`")))?;
-        Ok(copy.map(TcpListener::from))
-    }
-}
-
-/// Serves until `stop` fires and the connections are drained. Calls `ready` once, when it accepts.
+/// Serves until `stop` fires and the connections are drained. Calls `on_listening` once, when connections are accepted.
+/// Returns the counters of each worker.
 ///
-/// Errors: [`Error::Machine`] when the address, the ring or a CPU cannot be had; nothing is left running.
-pub fn run(plan: Plan, stop: &Stop, ready: impl FnOnce(&Listening)) -> Result<Counters> {
+/// Errors: [`Error::Machine`] when the address, an engine or a CPU is not available; [`Error::Bug`] when a worker fails
+/// later. Every worker has ended when it returns.
+pub fn run(plan: Plan, stop: &Stop, on_listening: impl FnOnce(&Listening)) -> Result<Vec<Counters>> {
     let listener = socket::listen(plan.listen, plan.backlog, &plan.options)?;
     let address = socket::local_address(listener.as_fd())
-        .map_err(|cause| Error::Machine(format!("cannot tell the address of the listener: {cause}")))?;
+        .map_err(|cause| Error::Machine(format!("cannot read the address of the listener: {cause}")))?;
     let workers = plan.workers;
-    let shared = Arc::new(Shared {
-        plan,
-        listener,
-        stop: stop.clone(),
-        handoffs: OnceLock::new(),
-    });
-    let mut threads = sys::workers::Workers::new("worker", &shared.plan.cpus, stop);
-    let starts: Vec<Start> = (0..workers)
-        .map(|index| spawn(&mut threads, &shared, index))
-        .collect::<Result<_>>()?;
-    // A worker that cannot be made ends the others: their start never comes.
-    let made: Vec<Made> = starts.iter().map(Start::made).collect::<Result<_>>()?;
-    let engine = made[0].engine.clone();
-    let handoffs = made.into_iter().map(|made| Handoff::new(made.way));
-    let _ = shared.handoffs.set(handoffs.collect()); // Set once, here.
-    for start in &starts {
-        let _ = start.go.send(()); // A worker that has died is found when it is joined.
+    let mut threads = Workers::new("worker", &plan.cpus, stop);
+    let shared = Arc::new(Shared::new(plan, listener, stop.clone())?);
+    let starts = (0..workers)
+        .map(|index| spawn(&mut threads, index, &shared))
+        .collect::<Result<Vec<_>>>()?;
+    if let Some(ready) = startup::all_ready(&starts) {
+        let engine = ready[0].engine.clone();
+        shared.set_handoffs(ready);
+        startup::begin(starts);
+        on_listening(&Listening {
+            address,
+            engine,
+            workers,
+        });
+    } else {
+        drop(starts); // A worker failed: the others end, and the join returns its error.
     }
-    ready(&Listening {
-        address,
-        engine,
-        workers,
-    });
-    let mut total = Counters::default();
-    threads.join()?.iter().for_each(|counters| total.merge(counters));
-    Ok(total)
+    threads.join()
 }
 
-/// How a worker's start is agreed on: it says when it is ready, and waits for all others.
-struct Start {
-    made: mpsc::Receiver<Result<Made>>,
-    go: mpsc::Sender<()>,
-}
-
-/// What a worker shows of itself.
-struct Made {
-    way: Way,
-    /// The engine's name, and how it found the kernel.
-    engine: String,
-}
-
-impl Start {
-    /// Waits until it is ready.
-    fn made(&self) -> Result<Made> {
-        let died = |_| Error::Bug("a server worker died before it could start".into());
-        self.made.recv().map_err(died)?
-    }
-}
-
-fn spawn(threads: &mut sys::workers::Workers<Counters>, shared: &Arc<Shared>, index: usize) -> Result<Start> {
-    let (made_sender, made) = mpsc::channel();
-    let (go, started) = mpsc::channel();
+fn spawn(threads: &mut Workers<Counters>, index: usize, shared: &Arc<Shared>) -> Result<startup::Start> {
+    let (start, startup) = startup::handshake();
     let shared = Arc::clone(shared);
-    threads.spawn(move || work(index, &shared, &made_sender, &started))?;
-    Ok(Start { made, go })
-}
-
-/// A worker's thread, from inside: make the worker here, show it, wait for the start, serve.
-fn work(
-    index: usize,
-    shared: &Arc<Shared>,
-    made: &mpsc::Sender<Result<Made>>,
-    started: &mpsc::Receiver<()>,
-) -> Result<Counters> {
-    let worker = match Worker::make(index, shared) {
-        Ok((worker, shown)) => {
-            let _ = made.send(Ok(shown)); // Nobody waits any more: no start comes either.
-            worker
+    threads.spawn(move || {
+        let _end = shared.end_accepting_on_drop(index);
+        match shared.plan.engine {
+            EnginePlan::Uring(plan) => uring::run(index, &shared, plan, startup),
+            EnginePlan::TokioUring { buffer_size } => tokio_uring::run(index, &shared, buffer_size, startup),
+            EnginePlan::Epoll { buffer_size } => epoll::run(index, &shared, buffer_size, startup),
         }
-        Err(error) => {
-            let _ = made.send(Err(error)); // Told there.
-            return Ok(Counters::default());
-        }
-    };
-    if started.recv().is_err() {
-        return Ok(Counters::default()); // Another worker could not start.
-    }
-    match worker {
-        Worker::Uring(ring) => uring::Worker::new(index, shared, *ring).run(),
-        Worker::TokioUring(runtime, listener) => tokio_uring::run(runtime, listener, index, shared),
-        Worker::Epoll(poll, listener) => epoll::Worker::new(index, shared, poll, listener).run(),
-    }
-}
-
-/// What each engine needs before it can start, made on the worker's own thread.
-enum Worker {
-    Uring(Box<Ring>),
-    TokioUring(::tokio_uring::Runtime, Option<TcpListener>),
-    Epoll(mio::Poll, Option<TcpListener>),
-}
-
-impl Worker {
-    fn make(index: usize, shared: &Shared) -> Result<(Worker, Made)> {
-        let plan = &shared.plan;
-        let engine = plan.engine.to_string();
-        match plan.engine {
-            Engine::Uring => {
-                let ring = Ring::new(plan.queues, plan.buffers)?;
-                let mailbox = ring
-                    .mailbox()
-                    .map_err(|cause| Error::Machine(format!("cannot share a ring: {cause}. Raise `ulimit -n`")))?;
-                let engine = format!("{engine} ({})", ring.mode().name());
-                let way = Way::Ring(mailbox);
-                Ok((Worker::Uring(Box::new(ring)), Made { way, engine }))
-            }
-            Engine::TokioUring => {
-                let way = Way::Inbox(Inbox::new()?);
-                let runtime = tokio_uring::runtime()?;
-                let worker = Worker::TokioUring(runtime, shared.listener_of(index)?);
-                Ok((worker, Made { way, engine }))
-            }
-            Engine::Epoll => {
-                let way = Way::Inbox(Inbox::new()?);
-                let worker = Worker::Epoll(epoll::poll()?, shared.listener_of(index)?);
-                Ok((worker, Made { way, engine }))
-            }
-        }
-    }
+    })?;
+    Ok(start)
 }

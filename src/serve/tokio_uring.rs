@@ -1,17 +1,17 @@
-//! A whole server worker on the crate tokio-uring: a task for each connection that reads into a buffer of its own and
-//! writes back what came. io_uring as an async library has it, to compare with.
+//! A whole server worker on the crate tokio-uring: one task per connection reads into a buffer of its own and writes back
+//! what arrived. For comparison: io_uring as an async library offers it.
 //!
 //! The contract is kept within the limits of the crate (0.5):
-//! - An operation cannot be cancelled. A stop ends the pending accept by shutting the listener down, and a pending read
-//!   only by FIN from either side or a cut; so bytes that come in the very moment of our FIN are read and dropped
-//!   (counted as discarded), where the other engines would look first and echo them.
-//! - Every connection owns its buffer for as long as it lasts: memory grows with connections, not with traffic.
-//! - Its completion queue must never overflow, or it hangs; there is room for one operation per descriptor, up to
-//!   65,536 connections a worker.
-//! - It hangs with completions that run when we wait (DEFER_TASKRUN), so it does without, and makes two system calls a
-//!   turn: it waits for its ring with epoll.
-//! - A stream cannot be taken back from it. One that is handed to another worker is duplicated, and where descriptors
-//!   have run out, it stays with the worker that accepted it.
+//! - An operation cannot be cancelled. A stop ends the pending accept by shutting the listener down, and a pending read only
+//!   by FIN from either side or by a cut. So bytes that arrive at the very moment of our FIN are read and dropped (counted
+//!   as discarded), where the other engines would check for them and echo them.
+//! - Every connection owns its buffer for its whole life: memory grows with connections, not with traffic.
+//! - The runtime hangs if its completion queue overflows. The queue has room for one operation per descriptor, for up to
+//!   65,536 connections per worker.
+//! - The runtime hangs with IORING_SETUP_DEFER_TASKRUN, so it goes without, and it waits for its ring with epoll: two system
+//!   calls per turn.
+//! - A stream cannot be taken out of the runtime again. A connection for another worker is duplicated; if descriptors have
+//!   run out, it stays with the worker that accepted it.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -33,18 +33,36 @@ use tokio::time::sleep;
 use crate::clock::{self, Nanos};
 use crate::error::{Errno, Error, Result};
 use crate::ring::{Buffers, Queues, Ring};
-use crate::serve::counters::{Counters, Doing};
+use crate::serve::accept::Accepting;
+use crate::serve::counters::{Counters, Operation};
 use crate::serve::drain::Drain;
-use crate::serve::{Shared, handoff};
+use crate::serve::handoff::{self, Channel, Inbox};
+use crate::serve::startup::{Ready, Shared, Startup};
 use crate::slab::{Key, Slab};
 use crate::sys::{limits, socket};
 
-/// How long accepting pauses when descriptors have run out and none of ours closes meanwhile.
-const PAUSE: Nanos = Nanos(100_000_000);
+/// Serves on the calling thread until stopped and drained. Errors: [`Error::Machine`] when io_uring is not available,
+/// [`Error::Bug`] when a task panics.
+pub(super) fn run(index: usize, shared: &Arc<Shared>, buffer_size: u32, startup: Startup) -> Result<Counters> {
+    let listener = shared.listener_of(index)?;
+    let runtime = runtime()?;
+    let ready = Ready {
+        channel: Channel::Inbox(Inbox::new()?),
+        engine: "tokio-uring".into(),
+    };
+    if !startup.ready(ready) {
+        return Ok(Counters::default());
+    }
+    let worker = Worker::new(index, shared, buffer_size as usize);
+    let result = runtime.block_on(Rc::clone(&worker).serve(listener));
+    // Read before the runtime drops the tasks that are left.
+    let counters = worker.counters.take();
+    drop(runtime);
+    result.map(|()| counters)
+}
 
-/// What a worker runs on. Errors: io_uring cannot be had, with advice.
-pub(super) fn runtime() -> Result<Runtime> {
-    // Ours says why a ring cannot be had and what to do; the crate only passes an error number on.
+fn runtime() -> Result<Runtime> {
+    // The crate returns a bare error number. Creating a ring of our own first reports the cause and a remedy.
     let queues = Queues {
         submissions: 8,
         completions: 8,
@@ -63,90 +81,89 @@ pub(super) fn runtime() -> Result<Runtime> {
     builder.uring_builder(&ring);
     Runtime::new(&builder).map_err(|cause| {
         Error::Machine(format!(
-            "cannot start tokio-uring ({completions} completion entries): {cause}. Raise `ulimit -n` for descriptors, \
-             `ulimit -l` for memory"
+            "cannot start tokio-uring ({completions} completion entries): {cause}. Raise the descriptor limit with \
+             `ulimit -n`, or the locked-memory limit with `ulimit -l`"
         ))
     })
 }
 
-/// Serves until stopped and drained. Errors: the runtime broke, or a task panicked.
-pub(super) fn run(
-    runtime: Runtime,
-    listener: Option<StdListener>,
-    index: usize,
-    shared: &Arc<Shared>,
-) -> Result<Counters> {
-    let worker = Worker::new(index, shared);
-    let ended = runtime.block_on(Rc::clone(&worker).serve(listener));
-    // Counted before the tasks that are left go with the runtime.
-    let counters = worker.counters.take();
-    drop(runtime);
-    ended.map(|()| counters)
-}
-
-/// What the tasks of a worker share. They take turns on one thread, and hold no borrow across a wait.
+/// What the tasks of a worker share. They take turns on one thread, and hold no borrow across an await.
 struct Worker {
     index: usize,
     shared: Arc<Shared>,
+    buffer_size: usize,
     peers: RefCell<Slab<Rc<Peer>>>,
     counters: RefCell<Counters>,
-    /// True while the task that accepts lives.
-    accepting: Cell<bool>,
-    draining: Cell<bool>,
+    accepting: Cell<Accepting>,
+    drain: RefCell<Drain>,
     panicked: Cell<bool>,
-    /// Something to look at for [`Worker::serve`].
-    news: Notify,
-    /// A connection has closed, or no more are wanted: no need to pause.
-    room: Notify,
+    /// Wakes [`Worker::serve`] when one of its conditions may have changed.
+    changed: Notify,
+    /// Ends a pause of [`Worker::accept`].
+    resume: Notify,
 }
 
-/// A connection, as its own task and the way out see it.
+/// A connection, as its own task and the drain see it.
 struct Peer {
     stream: TcpStream,
-    /// True when something was received or sent since the last sweep.
+    /// True if something was received or sent since the last sweep of the drain.
     busy: Cell<bool>,
-    /// True while an echo is on its way.
+    /// True while an echo is being written.
     writing: Cell<bool>,
-    /// True once our FIN is out: what still comes is read and dropped, so that close sends no RST.
-    finished: Cell<bool>,
+    /// True once our FIN is out: what still arrives is read and dropped, so that close(2) sends no RST.
+    fin_sent: Cell<bool>,
+}
+
+impl Peer {
+    fn take_busy(peer: &mut Rc<Peer>) -> bool {
+        peer.busy.take()
+    }
+
+    /// The server drains, and this connection has been idle.
+    fn close_idle(&self) {
+        if !self.writing.get() && !self.fin_sent.replace(true) {
+            // If the peer is gone already, the read reports it.
+            let _ = self.stream.shutdown(Shutdown::Write);
+        }
+    }
 }
 
 impl Worker {
-    fn new(index: usize, shared: &Arc<Shared>) -> Rc<Worker> {
+    fn new(index: usize, shared: &Arc<Shared>, buffer_size: usize) -> Rc<Worker> {
         Rc::new(Worker {
             index,
             shared: Arc::clone(shared),
+            buffer_size,
             peers: RefCell::new(Slab::with_capacity(0)),
             counters: RefCell::new(Counters::default()),
-            accepting: Cell::new(false),
-            draining: Cell::new(false),
+            accepting: Cell::new(Accepting::at_start(index)),
+            drain: RefCell::new(Drain::new(shared.plan.drain_timeout)),
             panicked: Cell::new(false),
-            news: Notify::new(),
-            room: Notify::new(),
+            changed: Notify::new(),
+            resume: Notify::new(),
         })
     }
 
-    /// The main task: starts the others, and sees them out.
+    /// The main task: starts the others and drains them.
     async fn serve(self: Rc<Self>, listener: Option<StdListener>) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         let stop = watch(shared.stop.as_fd())?;
-        let handed_in = watch(self.inbox().as_fd())?;
-        let mut drain = Drain::new(shared.plan.drain_timeout);
+        let wakers = [watch(self.inbox().as_fd())?, watch(shared.accept_ended.as_fd())?];
         if let Some(listener) = listener {
-            self.accepting.set(true);
             ::tokio_uring::spawn(Rc::clone(&self).accept(TcpListener::from_std(listener)));
         }
-        while !self.is_done(&drain) {
-            let stopped = self.wait(&stop, &handed_in, drain.next()).await;
+        let mut accept_ended = false;
+        while !self.is_done(accept_ended) {
+            let stopped = self.wait(&stop, &wakers).await;
+            // Read before the inbox: once accepting has ended, nothing more is handed over.
+            accept_ended = shared.accept_ended.has_fired();
             for connection in self.inbox().take() {
                 self.open(TcpStream::from_std(StdStream::from(connection)));
             }
-            if stopped && drain.begin() {
-                self.leave();
+            if stopped {
+                self.begin_drain();
             }
-            if drain.sweeps() {
-                self.say_goodbye();
-            }
+            self.sweep();
         }
         self.cut();
         if self.panicked.get() {
@@ -155,14 +172,17 @@ impl Worker {
         Ok(())
     }
 
-    /// Until something happens, or the time has come; true if it is the stop.
-    async fn wait(&self, stop: &Watched<'_>, handed_in: &Watched<'_>, until: Nanos) -> bool {
-        let mut news = pin!(self.news.notified());
-        let mut time = pin!(sleep((until - clock::now()).into()));
+    /// Until something has happened or the drain needs attention. True if it was the stop.
+    async fn wait(&self, stop: &Watched<'_>, wakers: &[Watched<'_>]) -> bool {
+        let deadline = self.drain.borrow().deadline();
+        let mut changed = pin!(self.changed.notified());
+        let mut time = pin!(sleep((deadline - clock::now()).into()));
         poll_fn(|cx| {
-            let stopped = has_rung(stop, cx);
-            let woken = has_rung(handed_in, cx) | news.as_mut().poll(cx).is_ready() | time.as_mut().poll(cx).is_ready();
-            match stopped || woken {
+            let stopped = has_fired(stop, cx);
+            // Every one is polled, so that every one wakes this task next time.
+            let woken = wakers.iter().fold(false, |woken, waker| woken | has_fired(waker, cx));
+            let other = changed.as_mut().poll(cx).is_ready() | time.as_mut().poll(cx).is_ready();
+            match stopped || woken || other {
                 true => Poll::Ready(stopped),
                 false => Poll::Pending,
             }
@@ -170,47 +190,54 @@ impl Worker {
         .await
     }
 
-    fn is_done(&self, drain: &Drain) -> bool {
-        let drained = self.peers.borrow().is_empty() && !self.accepting.get();
-        self.panicked.get() || drain.has_begun() && (drained || drain.is_over())
+    fn is_done(&self, accept_ended: bool) -> bool {
+        let drain = self.drain.borrow();
+        let drained = || self.peers.borrow().is_empty() || drain.is_over(clock::now);
+        self.panicked.get() || drain.has_begun() && accept_ended && drained()
     }
 
     /// The task that accepts, until the listener is shut down.
     async fn accept(self: Rc<Self>, listener: TcpListener) {
-        let _watch = Watch(&self);
-        while !self.draining.get() {
+        let _report = ReportPanic(&self);
+        while self.accepting.get() != Accepting::Off {
             match listener.accept().await {
                 Ok((stream, _)) => {
                     self.counters.borrow_mut().accepted += 1;
-                    self.place(stream);
+                    self.hand_over(stream);
                 }
-                Err(_) if self.draining.get() => break,
+                Err(_) if self.is_draining() => break,
                 Err(cause) => {
-                    self.error(Doing::Accept, cause.into());
-                    self.counters.borrow_mut().pauses += 1;
+                    self.error(Operation::Accept, cause.into());
+                    self.counters.borrow_mut().accept_pauses += 1;
                     self.pause().await;
                 }
             }
         }
-        self.accepting.set(false);
-        self.news.notify_one();
+        self.accepting.set(Accepting::Off);
+        self.shared.accept_ended.fire();
     }
 
-    /// Whatever has run out has not come back yet: trying at once would only spin.
+    /// Until a connection closes, the pause is over, or the drain ends accepting.
     async fn pause(&self) {
-        let mut room = pin!(self.room.notified());
-        let mut time = pin!(sleep(PAUSE.into()));
+        let mut accepting = self.accepting.get();
+        accepting.pause(clock::now());
+        self.accepting.set(accepting);
+        let mut resume = pin!(self.resume.notified());
+        let mut time = pin!(sleep((accepting.deadline() - clock::now()).into()));
         poll_fn(
-            |cx| match room.as_mut().poll(cx).is_ready() || time.as_mut().poll(cx).is_ready() {
+            |cx| match resume.as_mut().poll(cx).is_ready() || time.as_mut().poll(cx).is_ready() {
                 true => Poll::Ready(()),
                 false => Poll::Pending,
             },
         )
         .await;
+        accepting = self.accepting.get();
+        accepting.pause_is_over(|| Nanos::NEVER);
+        self.accepting.set(accepting);
     }
 
     /// Gives a new connection to the worker that has the fewest.
-    fn place(self: &Rc<Self>, stream: TcpStream) {
+    fn hand_over(self: &Rc<Self>, stream: TcpStream) {
         let handoffs = self.shared.handoffs();
         let index = handoff::choose(handoffs);
         if index == self.index {
@@ -223,21 +250,21 @@ impl Worker {
                 }
             }
             Err(_) => {
-                // No descriptor for a moment: it is served here.
-                handoffs[index].left();
-                self.shared.handoffs()[self.index].entered();
+                // Descriptors have run out: this worker serves it.
+                handoffs[index].connection_removed();
+                handoffs[self.index].connection_added();
                 self.open(stream);
             }
         }
     }
 
     fn open(self: &Rc<Self>, stream: TcpStream) {
-        self.counters.borrow_mut().busiest += 1;
+        self.counters.borrow_mut().connections += 1;
         let peer = Rc::new(Peer {
             stream,
             busy: Cell::new(true),
             writing: Cell::new(false),
-            finished: Cell::new(false),
+            fin_sent: Cell::new(false),
         });
         let key = self.peers.borrow_mut().insert(Rc::clone(&peer));
         ::tokio_uring::spawn(Rc::clone(self).echo(key, peer));
@@ -245,106 +272,101 @@ impl Worker {
 
     /// The task of one connection: reads and writes back until the peer has finished or is gone.
     async fn echo(self: Rc<Self>, key: Key, peer: Rc<Peer>) {
-        let _watch = Watch(&self);
-        let mut buffer = Vec::with_capacity(self.shared.plan.buffers.size as usize);
+        let _report = ReportPanic(&self);
+        let mut buffer = Vec::with_capacity(self.buffer_size);
         loop {
-            let (read, back) = peer.stream.read(buffer).await;
-            buffer = back;
+            let (read, returned) = peer.stream.read(buffer).await;
+            buffer = returned;
             let len = match read {
                 Ok(0) => break,
                 Ok(len) => len,
-                Err(cause) => break self.error(Doing::Receive, cause.into()),
+                Err(cause) => break self.error(Operation::Receive, cause.into()),
             };
             peer.busy.set(true);
             self.counters.borrow_mut().bytes_in += len as u64;
-            if peer.finished.get() {
+            if peer.fin_sent.get() {
                 self.counters.borrow_mut().discarded += len as u64;
                 continue;
             }
             peer.writing.set(true);
-            let (written, back) = peer.stream.write_all(buffer.slice(..len)).await;
+            let (written, returned) = peer.stream.write_all(buffer.slice(..len)).await;
             peer.writing.set(false);
             peer.busy.set(true);
-            buffer = back.into_inner();
+            buffer = returned.into_inner();
             if let Err(cause) = written {
-                break self.error(Doing::Send, cause.into());
+                break self.error(Operation::Send, cause.into());
             }
             self.counters.borrow_mut().bytes_out += len as u64;
         }
         self.close(key, peer);
     }
 
-    fn error(&self, doing: Doing, errno: Errno) {
-        self.counters.borrow_mut().error(doing, errno);
+    fn error(&self, operation: Operation, errno: Errno) {
+        self.counters.borrow_mut().error(operation, errno);
     }
 
-    /// With everything echoed and nothing pending, the last drop of the stream sends FIN behind the last byte.
+    /// The echo is complete and nothing is pending, so dropping the stream sends FIN after the last byte.
     fn close(&self, key: Key, peer: Rc<Peer>) {
         self.peers.borrow_mut().remove(key);
         drop(peer);
         self.counters.borrow_mut().closed += 1;
-        self.shared.handoffs()[self.index].left();
-        self.room.notify_waiters();
-        if self.draining.get() {
-            self.news.notify_one();
+        self.shared.handoffs()[self.index].connection_removed();
+        if matches!(self.accepting.get(), Accepting::Paused { .. }) {
+            self.resume.notify_waiters();
+        }
+        if self.is_draining() {
+            self.changed.notify_one();
         }
     }
 
-    fn inbox(&self) -> &handoff::Inbox {
+    fn inbox(&self) -> &Inbox {
         self.shared.handoffs()[self.index].inbox()
     }
 
-    /// Starts the drain: no more connections, and each one ends once it is quiet and has its echo.
-    fn leave(&self) {
-        self.draining.set(true);
-        if self.index == 0 {
-            // Refuses newcomers, and ends the accept.
+    fn is_draining(&self) -> bool {
+        self.drain.borrow().has_begun()
+    }
+
+    fn begin_drain(&self) {
+        let (mut drain, mut peers) = (self.drain.borrow_mut(), self.peers.borrow_mut());
+        let begun = drain.begin(clock::now(), &mut peers, Peer::take_busy);
+        if begun && self.index == 0 {
+            // Refuses new connections, and ends a pending accept or a pause.
             socket::shutdown_both(self.shared.listener.as_fd());
-            self.room.notify_waiters();
+            self.accepting.set(Accepting::Off);
+            self.resume.notify_waiters();
         }
-        // Quiet counts from here, not from when somebody last looked.
-        self.for_each(|peer| peer.busy.set(false));
     }
 
-    /// Says goodbye to every peer that has been quiet since the last sweep.
-    fn say_goodbye(&self) {
-        self.for_each(|peer| {
-            if !peer.busy.take() && !peer.writing.get() && !peer.finished.replace(true) {
-                // The peer may be gone already; then the read says so.
-                let _ = peer.stream.shutdown(Shutdown::Write);
+    fn sweep(&self) {
+        let (mut drain, mut peers) = (self.drain.borrow_mut(), self.peers.borrow_mut());
+        for key in drain.sweep(clock::now, &mut peers, Peer::take_busy) {
+            if let Some(peer) = peers.get_mut(key) {
+                peer.close_idle();
             }
-        });
+        }
     }
 
-    /// Ends what is left, so that nothing of it stays pending.
+    /// Cuts the connections that are left, so that no operation stays pending.
     fn cut(&self) {
-        let mut counters = self.counters.borrow_mut();
+        let (mut counters, mut peers) = (self.counters.borrow_mut(), self.peers.borrow_mut());
         counters.refused += self.inbox().close();
-        counters.cut = self.peers.borrow().len() as u64;
-        drop(counters);
-        self.for_each(|peer| {
-            // Fails only when it is down already.
+        counters.cut = peers.len() as u64;
+        for peer in peers.values_mut() {
+            // Fails only if the connection is down already.
             let _ = peer.stream.shutdown(Shutdown::Both);
-        });
-    }
-
-    fn for_each(&self, action: impl Fn(&Peer)) {
-        let mut peers = self.peers.borrow_mut();
-        let keys: Vec<Key> = peers.keys().collect();
-        for key in keys {
-            action(peers.get_mut(key).expect("listed just now"));
         }
     }
 }
 
-/// The runtime keeps a task's panic to itself, so each task has one of these: a panic ends the server.
-struct Watch<'a>(&'a Worker);
+/// Ends the worker when a task panics: the runtime would not report it. Every task holds one.
+struct ReportPanic<'a>(&'a Worker);
 
-impl Drop for Watch<'_> {
+impl Drop for ReportPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.panicked.set(true);
-            self.0.news.notify_one();
+            self.0.changed.notify_one();
         }
     }
 }
@@ -352,52 +374,49 @@ impl Drop for Watch<'_> {
 /// A descriptor whose edges the runtime waits for.
 type Watched<'a> = AsyncFd<BorrowedFd<'a>>;
 
-// Deprecated for descriptors that may be closed meanwhile, which a borrowed one cannot be; what replaces it is unsafe.
+// Deprecated because the descriptor might be closed meanwhile, which a borrowed one cannot be. The replacement is unsafe.
 #[allow(deprecated)]
 fn watch(descriptor: BorrowedFd<'_>) -> Result<Watched<'_>> {
-    AsyncFd::with_interest(descriptor, Interest::READABLE).map_err(|cause| failed("watch a descriptor", &cause))
+    AsyncFd::with_interest(descriptor, Interest::READABLE).map_err(|cause| {
+        Error::Machine(format!(
+            "cannot watch a descriptor: {cause}. Raise the limit with `ulimit -n`"
+        ))
+    })
 }
 
-/// True if there was an edge since the last look.
-fn has_rung(waker: &Watched<'_>, cx: &mut Context<'_>) -> bool {
-    match waker.poll_read_ready(cx) {
+/// True if there was an edge since the last call; otherwise the next one wakes the task.
+fn has_fired(watched: &Watched<'_>, cx: &mut Context<'_>) -> bool {
+    match watched.poll_read_ready(cx) {
         Poll::Ready(Ok(mut guard)) => {
             guard.clear_ready();
             true
         }
-        // Pending, or the runtime is ending.
+        // Pending, or the runtime is shutting down.
         _ => false,
     }
-}
-
-fn failed(doing: &str, cause: &std::io::Error) -> Error {
-    Error::Machine(format!("cannot {doing}: {cause}. Raise `ulimit -n`"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serve::handoff::{Handoff, Inbox, Way};
-    use crate::serve::{Engine, Plan};
+    use crate::serve::Plan;
+    use crate::serve::engine::Engine;
     use crate::sys::signal::Stop;
-    use std::sync::OnceLock;
 
     #[test]
     fn a_task_that_panics_ends_the_worker_with_an_error() {
-        let plan = Plan::of(Engine::TokioUring);
+        let plan = Plan::loopback(Engine::TokioUring);
         let listener = socket::listen(plan.listen, 1, &plan.options).unwrap();
-        let handoff = Handoff::new(Way::Inbox(Inbox::new().unwrap()));
-        let shared = Arc::new(Shared {
-            plan,
-            listener,
-            stop: Stop::new().unwrap(),
-            handoffs: OnceLock::from(vec![handoff]),
-        });
-        let worker = Worker::new(0, &shared);
+        let shared = Arc::new(Shared::new(plan, listener, Stop::new().unwrap()).unwrap());
+        shared.set_handoffs(vec![Ready {
+            channel: Channel::Inbox(Inbox::new().unwrap()),
+            engine: String::new(),
+        }]);
+        let worker = Worker::new(0, &shared, 64);
         let broken = Rc::clone(&worker);
         let ended = runtime().unwrap().block_on(async {
             ::tokio_uring::spawn(async move {
-                let _watch = Watch(&broken);
+                let _report = ReportPanic(&broken);
                 panic!("on purpose");
             });
             worker.serve(None).await

@@ -44,7 +44,7 @@ fn replay(report: &Value, flags: &[&str]) -> (support::Ended, String) {
 #[test]
 fn a_planted_regression_fails_the_build() {
     let flags = "--restarts 8 --profile closed --gate throughput";
-    let measured = check(&serve(""), &serve("--inject spin=200us"), flags);
+    let measured = check(&serve(""), &serve("--fault spin=200us"), flags);
     // On a machine so busy that most blocks are dropped nothing is known, and that is no pass either.
     let report = measured.report(measured.code.unwrap());
     let verdict = report["judgement"]["verdict"].as_str().unwrap();

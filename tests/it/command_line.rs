@@ -121,7 +121,7 @@ const WRONG_SERVE: &[(&str, &[&str])] = &[
     ),
     (
         "--engine epoll --buffers 64",
-        &["--buffers is for --engine uring", "epoll has no pool"],
+        &["--buffers only applies to --engine uring"],
     ),
     ("--pin=yes", &["unexpected value 'yes' for '--pin'"]),
     ("--no-nodelay=yes", &["unexpected value 'yes' for '--no-nodelay'"]),

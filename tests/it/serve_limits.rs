@@ -19,7 +19,7 @@ on_every_engine! {
 
 #[test]
 fn two_buffers_serve_two_hundred_connections() {
-    let server = Server::with(Engine::Uring, |plan| {
+    let server = Server::on_uring(|plan| {
         plan.buffers.hot = 2;
         plan.buffers.total = 2;
     });
@@ -32,7 +32,7 @@ fn two_buffers_serve_two_hundred_connections() {
 
 #[test]
 fn idle_connections_that_wait_for_a_buffer_hold_up_nobody_behind_them() {
-    let server = Server::with(Engine::Uring, |plan| {
+    let server = Server::on_uring(|plan| {
         plan.buffers.hot = 2;
         plan.buffers.total = 2;
     });
@@ -51,7 +51,7 @@ fn idle_connections_that_wait_for_a_buffer_hold_up_nobody_behind_them() {
 
 #[test]
 fn eight_queue_entries_serve_five_hundred_connections() {
-    let server = Server::with(Engine::Uring, |plan| {
+    let server = Server::on_uring(|plan| {
         plan.queues = Queues {
             submissions: 8,
             completions: 8,

@@ -18,6 +18,7 @@ on_every_engine! {
     the_drain_timeout_cuts_a_stuck_peer_and_says_so,
     a_server_that_drains_refuses_newcomers,
     a_stop_echoes_what_had_come_and_then_says_goodbye,
+    a_stop_while_connections_arrive_loses_none_of_them_between_workers,
 }
 
 fn sigterm_ends_a_server_well(engine: Engine) {
@@ -70,6 +71,32 @@ fn a_stop_echoes_what_had_come_and_then_says_goodbye(engine: Engine) {
         }
         drop(streams);
         server.stop_clean();
+    }
+}
+
+/// Peers connect on two threads until they are refused, while the server stops.
+fn a_stop_while_connections_arrive_loses_none_of_them_between_workers(engine: Engine) {
+    for round in 1..=10 {
+        let server = Server::with(engine, |plan| {
+            plan.workers = 3;
+            plan.drain_timeout = urecho::clock::Nanos(50_000_000);
+        });
+        let address = server.address;
+        let connect_until_refused = || {
+            let mut open = Vec::new();
+            while let Ok(stream) = TcpStream::connect(address) {
+                if open.len() < 100 {
+                    open.push(stream); // The others close at once.
+                }
+            }
+        };
+        let counters = std::thread::scope(|scope| {
+            scope.spawn(connect_until_refused);
+            scope.spawn(connect_until_refused);
+            server.connect_many(20 * round);
+            server.stop() // Fails unless every connection was closed, refused or cut.
+        });
+        assert!(counters.accepted >= 20 * round as u64, "{counters}");
     }
 }
 

@@ -17,7 +17,8 @@ use socket2::SockRef;
 use urecho::error::Result;
 use urecho::serve::counters::Counters;
 use urecho::serve::engine::Engine;
-use urecho::serve::{self, Plan};
+use urecho::serve::uring::UringPlan;
+use urecho::serve::{self, EnginePlan, Plan};
 use urecho::sys::limits;
 use urecho::sys::signal::Stop;
 
@@ -40,7 +41,7 @@ pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     stop: Stop,
-    thread: Option<JoinHandle<Result<Counters>>>,
+    thread: Option<JoinHandle<Result<Vec<Counters>>>>,
 }
 
 impl Server {
@@ -54,10 +55,18 @@ impl Server {
         Server::with(engine, |_| {})
     }
 
+    /// On the engine `uring` with changed settings.
+    pub(crate) fn on_uring(change: impl FnOnce(&mut UringPlan)) -> Server {
+        Server::with(Engine::Uring, |plan| match &mut plan.engine {
+            EnginePlan::Uring(uring) => change(uring),
+            other => unreachable!("{other:?}"),
+        })
+    }
+
     /// The same, with another plan.
     pub(crate) fn with(engine: Engine, change: impl FnOnce(&mut Plan)) -> Server {
         limits::raise_descriptors();
-        let mut plan = Plan::of(engine);
+        let mut plan = Plan::loopback(engine);
         change(&mut plan);
         let stop = Stop::new().unwrap();
         let (ready, address) = mpsc::channel();
@@ -85,6 +94,12 @@ impl Server {
     /// Stops it and waits for its end.
     pub(crate) fn stop(mut self) -> Counters {
         self.stop.fire();
+        Counters::total(&self.join().expect("the server ends without an error")).unwrap()
+    }
+
+    /// Stops it and returns the counters of each worker.
+    pub(crate) fn stop_workers(mut self) -> Vec<Counters> {
+        self.stop.fire();
         self.join().expect("the server ends without an error")
     }
 
@@ -97,7 +112,7 @@ impl Server {
         counters
     }
 
-    fn join(&mut self) -> Result<Counters> {
+    fn join(&mut self) -> Result<Vec<Counters>> {
         let thread = self.thread.take().expect("joined once");
         thread.join().expect("the server does not panic")
     }

@@ -145,7 +145,7 @@ fn head(planted: &str) -> Result<Candidate> {
             let more = Random::seed_from_os() % LAYOUTS;
             Ok(head.within(&["env", &format!("LAYOUT={}", "x".repeat(more as usize))]))
         }
-        slowness => Ok(head.with(&["--inject", slowness])),
+        slowness => Ok(head.with(&["--fault", slowness])),
     }
 }
 

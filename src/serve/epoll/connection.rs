@@ -1,10 +1,10 @@
-//! One connection of the epoll worker: read into the worker's buffer, write it back at once, keep only what the
-//! socket would not take.
+//! One connection of the epoll worker: read into the worker's buffer, write back at once, keep only what the socket did
+//! not take.
 //!
-//! Events come as edges (epoll(7)): one tells that something has changed, and nothing more until it changes again. So
-//! a connection remembers that there was something to read until a read has come back short. Then the queue was
-//! empty at that moment, and what comes later is an edge of its own. A FIN or a byte out of band ends a read early
-//! too; these are read on until the socket says that there is nothing.
+//! Events are edges (epoll(7)): one reports that something has changed, and no other follows until it changes again. So a
+//! connection counts as readable from an event until a short read. At a short read the receive queue was empty, and what
+//! arrives later is an edge of its own. A FIN or out-of-band data shortens a read as well: after such an event the
+//! connection reads until the socket has nothing (EAGAIN).
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -12,40 +12,40 @@ use std::os::fd::AsFd;
 use mio::event::Event;
 use mio::net::TcpStream;
 
-use crate::serve::counters::{Counters, Doing};
+use crate::serve::counters::{Counters, Operation};
 use crate::sys::socket;
 
-/// Bytes that one connection may receive before the others get their turn: 256 KiB, some 50 µs of copying.
+/// Bytes that one connection may receive in a turn: 256 KiB, about 50 µs of copying.
 const TURN: usize = 262_144;
 
-/// Bytes that peers which do not read may make one worker keep. As this fills up, less is read at once: each read takes
-/// at most a 256th of what is left, but always this many bytes of the least, so that everybody moves.
-const KEPT: usize = 64 << 20;
-const SHARE: usize = 256;
-const LEAST: usize = 1024;
+/// Bytes that one worker keeps for peers that do not read. As this fills up, reads become smaller: each takes at most a
+/// 256th of what is left, but never less than `READ_MIN`, so that every connection makes progress.
+const KEPT_MAX: usize = 64 << 20;
+const READ_SHARE: usize = 256;
+const READ_MIN: usize = 1024;
 
-/// Buffers to keep for the next connection that gets stuck: peers with large messages do all the time.
-const SPARE: usize = 16;
+/// Empty tails kept for reuse: peers with large messages need one all the time.
+const SPARE_MAX: usize = 16;
 
-/// What all connections of a worker use in turn.
-pub(super) struct Desk {
-    /// Where everything is read to.
+/// What the connections of a worker share and use one at a time.
+pub(super) struct IoScratch {
+    /// Every read goes here.
     buffer: Vec<u8>,
     /// Bytes in the tails of all connections.
     kept: usize,
-    /// Empty, with room.
+    /// Empty tails with capacity.
     spare: Vec<Vec<u8>>,
     pub(super) counters: Counters,
 }
 
-/// What a worker does about a connection that had its turn.
+/// What the worker must do with a connection after its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum After {
-    /// An event will say when there is something to do.
+pub(super) enum Next {
+    /// Wait for the next event.
     Wait,
-    /// There may be more: another turn, after the others.
-    GoOn,
-    /// It is over.
+    /// Give it another turn after the others: there may be more to read.
+    Continue,
+    /// Close it.
     Close,
 }
 
@@ -53,38 +53,38 @@ pub(super) struct Connection {
     stream: TcpStream,
     /// What was read and not taken by the socket. While there is any, nothing more is read.
     tail: Vec<u8>,
-    /// How much of the tail has gone out.
-    gone: usize,
+    /// Bytes of the tail that have been sent.
+    tail_sent: usize,
     /// True from an event to a short read.
     readable: bool,
-    /// True while a short read does not mean that nothing more is there.
-    thorough: bool,
-    /// True while it waits for another turn.
-    pub(super) queued: bool,
-    /// True when something was received or sent since the last sweep.
-    pub(super) busy: bool,
-    /// True once our FIN is out: what still comes is read and dropped, so that close sends no RST.
-    finished: bool,
+    /// True while a short read does not mean that the receive queue was empty.
+    drain_fully: bool,
+    /// True while it is queued for another turn.
+    pub(super) unfinished: bool,
+    /// True if something was received or sent since the last sweep of the drain.
+    busy: bool,
+    /// True once our FIN is out: what still arrives is read and dropped, so that close(2) sends no RST.
+    fin_sent: bool,
 }
 
-impl Desk {
+impl IoScratch {
     /// With a buffer of `size` bytes.
-    pub(super) fn new(size: usize) -> Desk {
-        Desk {
+    pub(super) fn new(size: usize) -> IoScratch {
+        IoScratch {
             buffer: vec![0; size],
             kept: 0,
-            spare: Vec::with_capacity(SPARE),
+            spare: Vec::with_capacity(SPARE_MAX),
             counters: Counters::default(),
         }
     }
 
-    /// How much may be read at once, since all of it may have to be kept.
-    fn limit(&self) -> usize {
-        let share = KEPT.saturating_sub(self.kept) / SHARE;
-        share.max(LEAST).min(self.buffer.len())
+    /// How much may be read at once: all of it may have to be kept.
+    fn read_limit(&self) -> usize {
+        let share = KEPT_MAX.saturating_sub(self.kept) / READ_SHARE;
+        share.max(READ_MIN).min(self.buffer.len())
     }
 
-    /// Copies out of the buffer what has to wait.
+    /// Copies part of the buffer into a tail.
     fn keep(&mut self, from: usize, to: usize) -> Vec<u8> {
         let mut tail = self.spare.pop().unwrap_or_default();
         tail.extend_from_slice(&self.buffer[from..to]);
@@ -92,9 +92,9 @@ impl Desk {
         tail
     }
 
-    fn take_back(&mut self, mut tail: Vec<u8>) {
+    fn recycle(&mut self, mut tail: Vec<u8>) {
         self.kept -= tail.len();
-        if self.spare.len() < SPARE {
+        if self.spare.len() < SPARE_MAX {
             tail.clear();
             self.spare.push(tail);
         }
@@ -106,12 +106,12 @@ impl Connection {
         Connection {
             stream,
             tail: Vec::new(),
-            gone: 0,
+            tail_sent: 0,
             readable: false,
-            thorough: false,
-            queued: false,
+            drain_fully: false,
+            unfinished: false,
             busy: true,
-            finished: false,
+            fin_sent: false,
         }
     }
 
@@ -119,94 +119,99 @@ impl Connection {
         &mut self.stream
     }
 
-    /// Remembers what an event says about reading. Whether it can write is found out by writing.
-    pub(super) fn hear(&mut self, event: &Event) {
-        let unusual = event.is_read_closed() || event.is_priority() || event.is_error();
-        self.readable |= event.is_readable() || unusual;
-        self.thorough |= unusual;
+    /// True if something was received or sent since the last call.
+    pub(super) fn take_busy(&mut self) -> bool {
+        std::mem::take(&mut self.busy)
     }
 
-    /// Echoes what is there, up to the bounds of a turn.
-    pub(super) fn turn(&mut self, desk: &mut Desk) -> After {
-        if let Some(after) = self.flush(desk) {
-            return after;
+    /// Notes what an event says about reading. Whether the socket is writable shows when it is written to.
+    pub(super) fn on_event(&mut self, event: &Event) {
+        let unusual = event.is_read_closed() || event.is_priority() || event.is_error();
+        self.readable |= event.is_readable() || unusual;
+        self.drain_fully |= unusual;
+    }
+
+    /// Echoes what has arrived, within the limit of a turn.
+    pub(super) fn turn(&mut self, scratch: &mut IoScratch) -> Next {
+        if let Some(next) = self.flush(scratch) {
+            return next;
         }
         let mut left = TURN;
         while self.readable {
             if left == 0 {
-                return After::GoOn;
+                return Next::Continue;
             }
-            let limit = desk.limit();
-            match (&self.stream).read(&mut desk.buffer[..limit]) {
-                // The peer has finished, and has its echo.
-                Ok(0) => return After::Close,
+            let limit = scratch.read_limit();
+            match (&self.stream).read(&mut scratch.buffer[..limit]) {
+                // The peer has sent FIN and has its echo.
+                Ok(0) => return Next::Close,
                 Ok(read) => {
-                    self.readable = read == limit || self.thorough;
+                    self.readable = read == limit || self.drain_fully;
                     left = left.saturating_sub(read);
-                    if let Some(after) = self.received(read, desk) {
-                        return after;
+                    if let Some(next) = self.received(read, scratch) {
+                        return next;
                     }
                 }
                 Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
                     self.readable = false;
-                    self.thorough = false;
+                    self.drain_fully = false;
                 }
                 Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
                 Err(cause) => {
-                    desk.counters.error(Doing::Receive, cause.into());
-                    return After::Close;
+                    scratch.counters.error(Operation::Receive, cause.into());
+                    return Next::Close;
                 }
             }
         }
-        After::Wait
+        Next::Wait
     }
 
-    /// Writes back what is in the buffer. Says what to do if the turn ends with that.
-    fn received(&mut self, read: usize, desk: &mut Desk) -> Option<After> {
+    /// Writes back what is in the buffer. Some if the turn ends with that.
+    fn received(&mut self, read: usize, scratch: &mut IoScratch) -> Option<Next> {
         self.busy = true;
-        desk.counters.bytes_in += read as u64;
-        if self.finished {
-            desk.counters.discarded += read as u64;
+        scratch.counters.bytes_in += read as u64;
+        if self.fin_sent {
+            scratch.counters.discarded += read as u64;
             return None;
         }
-        let sent = match send(&self.stream, &desk.buffer[..read]) {
+        let sent = match send(&self.stream, &scratch.buffer[..read]) {
             Ok(sent) => sent,
             Err(cause) => {
-                desk.counters.error(Doing::Send, cause.into());
-                return Some(After::Close);
+                scratch.counters.error(Operation::Send, cause.into());
+                return Some(Next::Close);
             }
         };
-        desk.counters.bytes_out += sent as u64;
+        scratch.counters.bytes_out += sent as u64;
         if sent == read {
             return None;
         }
-        // A short write has met a full socket, and there will be an event when it is not full any more.
-        self.tail = desk.keep(sent, read);
-        self.gone = 0;
-        Some(After::Wait)
+        // A short write means that the socket is full; an event follows when it has room again.
+        self.tail = scratch.keep(sent, read);
+        self.tail_sent = 0;
+        Some(Next::Wait)
     }
 
-    /// Writes more of the tail. Says what to do if the turn ends with that.
-    fn flush(&mut self, desk: &mut Desk) -> Option<After> {
+    /// Writes more of the tail. Some if the turn ends with that.
+    fn flush(&mut self, scratch: &mut IoScratch) -> Option<Next> {
         if self.is_echoed() {
             return None;
         }
-        match send(&self.stream, &self.tail[self.gone..]) {
+        match send(&self.stream, &self.tail[self.tail_sent..]) {
             Ok(sent) => {
                 self.busy |= sent > 0;
-                self.gone += sent;
-                desk.counters.bytes_out += sent as u64;
+                self.tail_sent += sent;
+                scratch.counters.bytes_out += sent as u64;
             }
             Err(cause) => {
-                desk.counters.error(Doing::Send, cause.into());
-                return Some(After::Close);
+                scratch.counters.error(Operation::Send, cause.into());
+                return Some(Next::Close);
             }
         }
-        if self.gone < self.tail.len() {
-            return Some(After::Wait);
+        if self.tail_sent < self.tail.len() {
+            return Some(Next::Wait);
         }
-        self.gone = 0;
-        desk.take_back(std::mem::take(&mut self.tail));
+        self.tail_sent = 0;
+        scratch.recycle(std::mem::take(&mut self.tail));
         None
     }
 
@@ -214,36 +219,36 @@ impl Connection {
         self.tail.is_empty()
     }
 
-    /// The server wants to end, and this peer has been quiet: it gets FIN, unless there are bytes after all.
-    pub(super) fn leave(&mut self) {
+    /// The server drains, and this connection has been idle: sends FIN unless bytes have arrived.
+    pub(super) fn close_idle(&mut self) {
         let stream = self.stream.as_fd();
-        if self.is_echoed() && !self.finished && socket::readable_bytes(stream) == 0 {
-            // The peer may be gone already; then an event says so.
+        if self.is_echoed() && !self.fin_sent && socket::readable_bytes(stream) == 0 {
+            // If the peer is gone already, an event reports it.
             let _ = socket::shutdown_write(stream);
-            self.finished = true;
+            self.fin_sent = true;
         }
     }
 
     /// Closes it.
-    pub(super) fn end(self, desk: &mut Desk) {
+    pub(super) fn end(self, scratch: &mut IoScratch) {
         if !self.is_echoed() {
-            desk.take_back(self.tail);
+            scratch.recycle(self.tail);
         }
     }
 
-    /// Closes it though it is not over.
-    pub(super) fn cut(self) {
+    /// Shuts it down before its echo is complete.
+    pub(super) fn cut(&mut self) {
         socket::shutdown_both(self.stream.as_fd());
     }
 }
 
-/// Sends as much as fits: zero if nothing does.
+/// Sends as much as the socket takes; zero if it is full.
 fn send(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     loop {
         match stream.write(bytes) {
             Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return Ok(0),
             Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
-            answer => return answer,
+            result => return result,
         }
     }
 }
@@ -253,24 +258,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_more_is_kept_the_less_is_read_at_once_but_never_nothing() {
-        let mut desk = Desk::new(65_536);
-        assert_eq!(desk.limit(), 65_536);
-        desk.kept = KEPT - (1 << 20);
-        assert_eq!(desk.limit(), 4096);
-        desk.kept = KEPT + 1;
-        assert_eq!(desk.limit(), LEAST);
-        assert_eq!(Desk::new(64).limit(), 64, "a small buffer is a limit too");
+    fn reads_become_smaller_as_more_is_kept() {
+        let mut scratch = IoScratch::new(65_536);
+        assert_eq!(scratch.read_limit(), 65_536);
+        scratch.kept = KEPT_MAX - (1 << 20);
+        assert_eq!(scratch.read_limit(), 4096);
+        scratch.kept = KEPT_MAX + 1;
+        assert_eq!(scratch.read_limit(), READ_MIN);
+        assert_eq!(IoScratch::new(64).read_limit(), 64, "never more than the buffer holds");
     }
 
     #[test]
-    fn what_is_kept_is_counted_until_it_has_gone() {
-        let mut desk = Desk::new(100);
-        let (one, two) = (desk.keep(0, 100), desk.keep(50, 100));
-        assert_eq!((one.len(), two.len(), desk.kept), (100, 50, 150));
-        desk.take_back(one);
-        desk.take_back(two);
-        assert_eq!((desk.kept, desk.spare.len()), (0, 2));
-        assert!(desk.spare.iter().all(Vec::is_empty));
+    fn kept_bytes_are_counted_until_they_are_sent() {
+        let mut scratch = IoScratch::new(100);
+        let (one, two) = (scratch.keep(0, 100), scratch.keep(50, 100));
+        assert_eq!((one.len(), two.len(), scratch.kept), (100, 50, 150));
+        scratch.recycle(one);
+        scratch.recycle(two);
+        assert_eq!((scratch.kept, scratch.spare.len()), (0, 2));
+        assert!(scratch.spare.iter().all(Vec::is_empty));
     }
 }

@@ -1,14 +1,13 @@
-//! A whole server worker on epoll(7), through mio: the loop that the ring is compared with, as fast as it can be made
-//! honestly, and the engine for hosts that block io_uring.
+//! A whole server worker on epoll(7), through mio: the loop to compare io_uring with, as fast as it can honestly be made,
+//! and the engine for hosts that block io_uring.
 //!
-//! One buffer serves all connections: what is read is written at once, from where it lies. What a connection does
-//! is in `connection`; here are waiting, turns, accepting and the way out.
+//! One buffer serves all connections: what is read is written back at once, from where it lies. `connection` decides what a
+//! connection does; this file waits for events, gives every connection its turn, accepts and drains.
 
 mod connection;
 
 use std::collections::VecDeque;
 use std::io;
-use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -19,121 +18,154 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::{self, Nanos};
 use crate::error::{Errno, Error, Result};
-use crate::serve::counters::{Counters, Doing};
+use crate::serve::accept::Accepting;
+use crate::serve::counters::{Counters, Operation};
 use crate::serve::drain::Drain;
-use crate::serve::{Shared, handoff};
+use crate::serve::handoff::{self, Channel, Inbox};
+use crate::serve::startup::{Ready, Shared, Startup};
 use crate::slab::{Key, Slab};
 use crate::sys::socket;
-use connection::{After, Connection, Desk};
+use connection::{Connection, IoScratch, Next};
 
-/// Events taken at once: enough to make epoll_wait(2) cheap, few enough that the first is still fresh at the last.
+/// Events taken at once: enough to make epoll_wait(2) cheap, few enough that the last is not old when its turn comes.
 const EVENTS: usize = 256;
 
-/// Connections accepted in a row before those that are there get a turn.
+/// Connections accepted in a row before the open ones get a turn.
 const ACCEPTS: usize = 64;
 
-/// How long accepting pauses when descriptors have run out and none of ours closes meanwhile.
-const PAUSE: Nanos = Nanos(100_000_000);
-
-/// Tokens of what is not a connection. Slots are counted from zero, so these are out of their way.
+/// Tokens of what is not a connection. Slots are counted from zero and never get as far.
 const LISTENER: Token = Token(usize::MAX);
 const STOP: Token = Token(usize::MAX - 1);
 const INBOX: Token = Token(usize::MAX - 2);
+const ACCEPT_ENDED: Token = Token(usize::MAX - 3);
 
-/// One worker. Runs on the thread that made its poll.
-pub(super) struct Worker<'a> {
+/// Serves on the calling thread until stopped and drained. Errors: [`Error::Machine`] when epoll cannot be used.
+pub(super) fn run(index: usize, shared: &Shared, buffer_size: u32, startup: Startup) -> Result<Counters> {
+    let poll = Poll::new().map_err(|cause| failed("create an epoll instance", &cause))?;
+    let listener = shared.listener_of(index)?.map(TcpListener::from_std);
+    let ready = Ready {
+        channel: Channel::Inbox(Inbox::new()?),
+        engine: "epoll".into(),
+    };
+    if startup.ready(ready) {
+        let scratch = IoScratch::new(buffer_size as usize);
+        Worker::new(index, shared, poll, listener, scratch).run()
+    } else {
+        Ok(Counters::default())
+    }
+}
+
+struct Worker<'a> {
     index: usize,
     shared: &'a Shared,
     poll: Poll,
-    /// The first worker's, while it accepts.
+    /// Of the first worker, while it accepts.
     listener: Option<TcpListener>,
+    /// True from an event of the listener until its queue was empty.
+    listener_ready: bool,
     accepting: Accepting,
+    /// True once no worker can hand over connections any more.
+    accept_ended: bool,
     connections: Slab<Connection>,
     /// Connections whose turn ended before their bytes did, longest waiting first.
     unfinished: VecDeque<Key>,
-    desk: Desk,
+    scratch: IoScratch,
     drain: Drain,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Accepting {
-    /// Another worker's job, or over.
-    No,
-    /// The queue was empty; an event tells when it is not.
-    Waiting,
-    /// There may be more in the queue.
-    Going,
-    /// Something had run out; try again then, or when a connection of ours closes.
-    Paused(Nanos),
-}
-
-/// What a worker waits with. Errors: descriptors have run out.
-pub(super) fn poll() -> Result<Poll> {
-    Poll::new().map_err(|cause| failed("make an epoll instance", &cause))
-}
-
 fn failed(doing: &str, cause: &io::Error) -> Error {
-    Error::Machine(format!("cannot {doing}: {cause}. Raise `ulimit -n`"))
+    Error::Machine(format!("cannot {doing}: {cause}. Raise the limit with `ulimit -n`"))
 }
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(
+    fn new(
         index: usize,
         shared: &'a Shared,
         poll: Poll,
-        listener: Option<std::net::TcpListener>,
+        listener: Option<TcpListener>,
+        scratch: IoScratch,
     ) -> Worker<'a> {
         Worker {
             index,
             shared,
             poll,
-            listener: listener.map(TcpListener::from_std),
-            accepting: Accepting::No,
+            listener,
+            listener_ready: true,
+            accepting: Accepting::at_start(index),
+            accept_ended: false,
             connections: Slab::with_capacity(0),
             unfinished: VecDeque::new(),
-            desk: Desk::new(shared.plan.buffers.size as usize),
+            scratch,
             drain: Drain::new(shared.plan.drain_timeout),
         }
     }
 
-    /// Serves until stopped and drained. Errors: epoll cannot be used.
-    pub(super) fn run(mut self) -> Result<Counters> {
+    fn run(mut self) -> Result<Counters> {
         self.watch(self.shared.stop.as_fd(), STOP)?;
+        self.watch(self.shared.accept_ended.as_fd(), ACCEPT_ENDED)?;
         self.watch(self.inbox().as_fd(), INBOX)?;
-        self.listen()?;
+        if let Some(listener) = &self.listener {
+            socket::set_nonblocking(listener.as_fd()).map_err(|cause| failed("prepare the listener", &cause))?;
+            self.watch(listener.as_fd(), LISTENER)?;
+        }
         let mut events = Events::with_capacity(EVENTS);
         while !self.is_done() {
             self.wait(&mut events)?;
             for event in &events {
                 self.handle(event);
             }
-            self.go_on();
+            self.continue_unfinished();
             self.accept();
-            self.say_goodbye();
+            for key in self
+                .drain
+                .sweep(clock::now, &mut self.connections, Connection::take_busy)
+            {
+                if let Some(connection) = self.connections.get_mut(key) {
+                    connection.close_idle();
+                }
+            }
         }
         Ok(self.end())
     }
 
+    fn watch(&self, readable: BorrowedFd<'_>, token: Token) -> Result<()> {
+        let number = readable.as_raw_fd();
+        let mut source = SourceFd(&number);
+        let watched = self.poll.registry().register(&mut source, token, Interest::READABLE);
+        watched.map_err(|cause| failed("watch a descriptor with epoll", &cause))
+    }
+
     fn wait(&mut self, events: &mut Events) -> Result<()> {
-        match self.poll.poll(events, self.patience()) {
+        match self.poll.poll(events, self.timeout()) {
             Err(cause) if cause.kind() != io::ErrorKind::Interrupted => Err(failed("wait with epoll", &cause)),
             _ => Ok(()),
         }
     }
 
+    /// How long to wait if nothing happens; none for ever.
+    fn timeout(&self) -> Option<Duration> {
+        if !self.unfinished.is_empty() || self.can_accept() {
+            return Some(Duration::ZERO);
+        }
+        let until = self.drain.deadline().min(self.accepting.deadline());
+        (until != Nanos::NEVER).then(|| (until - clock::now()).into())
+    }
+
     fn handle(&mut self, event: &Event) {
         match event.token() {
-            STOP => self.leave(),
-            INBOX => self.adopt(),
-            LISTENER if self.accepting == Accepting::Waiting => self.accepting = Accepting::Going,
-            // Over, or it will look again anyway.
-            LISTENER => {}
+            STOP => self.begin_drain(),
+            ACCEPT_ENDED => {
+                self.open_handed_over();
+                self.accept_ended = true;
+            }
+            INBOX => self.open_handed_over(),
+            LISTENER => self.listener_ready = true,
             token => {
                 let key = unpack(token);
-                // It may have closed earlier in this batch.
+                // It may have closed earlier in this batch of events.
                 if let Some(connection) = self.connections.get_mut(key) {
-                    connection.hear(event);
-                    if !connection.queued {
+                    connection.on_event(event);
+                    if !connection.unfinished {
                         self.turn(key);
                     }
                 }
@@ -145,195 +177,135 @@ impl<'a> Worker<'a> {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        match connection.turn(&mut self.desk) {
-            After::Wait => {}
-            After::GoOn => {
-                connection.queued = true;
+        match connection.turn(&mut self.scratch) {
+            Next::Wait => {}
+            Next::Continue => {
+                connection.unfinished = true;
                 self.unfinished.push_back(key);
             }
-            After::Close => self.close(key),
+            Next::Close => self.close(key),
         }
     }
 
-    /// One more turn for everybody who had not come to an end.
-    fn go_on(&mut self) {
+    /// Another turn for every connection that had not finished its last one.
+    fn continue_unfinished(&mut self) {
         for _ in 0..self.unfinished.len() {
             let Some(key) = self.unfinished.pop_front() else {
                 return;
             };
             if let Some(connection) = self.connections.get_mut(key) {
-                connection.queued = false;
+                connection.unfinished = false;
                 self.turn(key);
             }
         }
     }
 
-    /// How long to wait though nothing happens; none for ever.
-    fn patience(&self) -> Option<Duration> {
-        if !self.unfinished.is_empty() || self.accepting == Accepting::Going {
-            return Some(Duration::ZERO);
-        }
-        let until = match self.accepting {
-            Accepting::Paused(until) => self.drain.next().min(until),
-            _ => self.drain.next(),
-        };
-        (until != Nanos::NEVER).then(|| (until - clock::now()).into())
+    fn is_done(&self) -> bool {
+        let drained = || self.connections.is_empty() || self.drain.is_over(clock::now);
+        self.drain.has_begun() && self.accept_ended && drained()
+    }
+
+    /// Cuts the connections that are left.
+    fn end(mut self) -> Counters {
+        self.scratch.counters.refused += self.inbox().close();
+        self.scratch.counters.cut = self.connections.len() as u64;
+        self.connections.values_mut().for_each(Connection::cut);
+        self.scratch.counters
     }
 }
 
 /// Opening and closing.
 impl Worker<'_> {
-    fn watch(&self, readable: BorrowedFd<'_>, token: Token) -> Result<()> {
-        let number = readable.as_raw_fd();
-        let mut source = SourceFd(&number);
-        let watched = self.poll.registry().register(&mut source, token, Interest::READABLE);
-        watched.map_err(|cause| failed("watch a descriptor with epoll", &cause))
+    fn can_accept(&self) -> bool {
+        self.listener_ready && self.accepting == Accepting::On
     }
 
-    fn listen(&mut self) -> Result<()> {
-        let Some(listener) = &self.listener else {
-            return Ok(());
-        };
-        let ours = listener.as_fd();
-        socket::set_nonblocking(ours).map_err(|cause| failed("prepare the listener", &cause))?;
-        self.watch(ours, LISTENER)?;
-        self.accepting = Accepting::Going;
-        Ok(())
-    }
-
-    /// Takes newcomers, a batch at a time.
+    /// Accepts a batch of connections.
     fn accept(&mut self) {
-        match self.accepting {
-            Accepting::Going => {}
-            Accepting::Paused(until) if clock::now() >= until => self.accepting = Accepting::Going,
-            _ => return,
-        }
+        self.accepting.pause_is_over(clock::now);
         for _ in 0..ACCEPTS {
-            let Some(listener) = &self.listener else {
+            let Some(listener) = self.listener.as_ref().filter(|_| self.can_accept()) else {
                 return;
             };
             match listener.accept() {
                 Ok((stream, _)) => {
-                    self.desk.counters.accepted += 1;
-                    self.place(stream);
+                    self.scratch.counters.accepted += 1;
+                    self.hand_over(stream);
                 }
-                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
-                    self.accepting = Accepting::Waiting;
-                    return;
-                }
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => self.listener_ready = false,
                 Err(cause) => {
-                    self.desk.counters.error(Doing::Accept, cause.into());
-                    self.desk.counters.pauses += 1;
-                    // Whatever has run out has not come back yet: trying at once would only spin.
-                    self.accepting = Accepting::Paused(clock::now() + PAUSE);
-                    return;
+                    self.scratch.counters.error(Operation::Accept, cause.into());
+                    self.scratch.counters.accept_pauses += 1;
+                    self.accepting.pause(clock::now());
                 }
             }
         }
     }
 
     /// Gives a new connection to the worker that has the fewest.
-    fn place(&mut self, stream: TcpStream) {
+    fn hand_over(&mut self, stream: TcpStream) {
         let handoffs = self.shared.handoffs();
         let index = handoff::choose(handoffs);
         if index == self.index {
             self.open(stream);
         } else if !handoffs[index].inbox().push(OwnedFd::from(stream)) {
-            self.desk.counters.refused += 1;
+            self.scratch.counters.refused += 1;
         }
     }
 
-    fn adopt(&mut self) {
+    fn open_handed_over(&mut self) {
         for connection in self.inbox().take() {
             self.open(TcpStream::from(connection));
         }
     }
 
     fn open(&mut self, stream: TcpStream) {
-        self.desk.counters.busiest += 1;
         let key = self.connections.insert(Connection::new(stream));
         let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         let connection = self.connections.get_mut(key).expect("inserted just now");
-        let stream = connection.stream();
-        let watched = self.poll.registry().register(stream, pack(key), interest);
-        if let Err(cause) = watched {
-            // No memory, or too many watches (fs.epoll.max_user_watches).
-            self.desk.counters.error(Doing::Accept, Errno::from(cause));
-            self.desk.counters.refused += 1;
-            self.connections.remove(key);
-            self.door_left();
-        }
+        let watched = self.poll.registry().register(connection.stream(), pack(key), interest);
+        let Err(cause) = watched else {
+            self.scratch.counters.connections += 1;
+            return;
+        };
+        // No memory, or too many watches (fs.epoll.max_user_watches).
+        self.scratch.counters.error(Operation::Accept, Errno::from(cause));
+        self.scratch.counters.refused += 1;
+        self.connections.remove(key);
+        self.connection_removed();
     }
 
-    /// With everything echoed, close(2) sends FIN behind the last byte. It also ends the watch.
+    /// The echo is complete, so close(2) sends FIN after the last byte. It also ends the watch.
     fn close(&mut self, key: Key) {
         if let Some(connection) = self.connections.remove(key) {
-            connection.end(&mut self.desk);
+            connection.end(&mut self.scratch);
         }
-        self.desk.counters.closed += 1;
-        self.door_left();
-        if let Accepting::Paused(_) = self.accepting {
-            self.accepting = Accepting::Going;
-        }
+        self.scratch.counters.closed += 1;
+        self.connection_removed();
+        self.accepting.connection_closed();
     }
 
-    fn door_left(&self) {
-        self.shared.handoffs()[self.index].left();
+    fn connection_removed(&self) {
+        self.shared.handoffs()[self.index].connection_removed();
     }
 
-    fn inbox(&self) -> &handoff::Inbox {
+    fn inbox(&self) -> &Inbox {
         self.shared.handoffs()[self.index].inbox()
     }
 
-    /// Starts the drain: no more connections, and each one ends once it is quiet and has its echo.
-    fn leave(&mut self) {
-        if !self.drain.begin() {
-            return;
-        }
-        if self.listener.take().is_some() {
+    fn begin_drain(&mut self) {
+        let begun = self
+            .drain
+            .begin(clock::now(), &mut self.connections, Connection::take_busy);
+        if begun && self.listener.take().is_some() {
             socket::shutdown_both(self.shared.listener.as_fd());
-            self.accepting = Accepting::No;
+            self.accepting = Accepting::Off;
+            self.shared.accept_ended.fire();
         }
-        // Quiet counts from here, not from when somebody last looked.
-        let keys: Vec<Key> = self.connections.keys().collect();
-        for key in keys {
-            self.connections.get_mut(key).expect("listed just now").busy = false;
-        }
-    }
-
-    /// Says goodbye to every peer that has been quiet since the last sweep.
-    fn say_goodbye(&mut self) {
-        if !self.drain.sweeps() {
-            return;
-        }
-        let keys: Vec<Key> = self.connections.keys().collect();
-        for key in keys {
-            let connection = self.connections.get_mut(key).expect("listed just now");
-            if !mem::take(&mut connection.busy) {
-                connection.leave();
-            }
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        self.drain.has_begun() && (self.connections.is_empty() || self.drain.is_over())
-    }
-
-    /// Cuts what is left.
-    fn end(mut self) -> Counters {
-        self.desk.counters.refused += self.inbox().close();
-        self.desk.counters.cut = self.connections.len() as u64;
-        let keys: Vec<Key> = self.connections.keys().collect();
-        for key in keys {
-            if let Some(connection) = self.connections.remove(key) {
-                connection.cut();
-            }
-        }
-        self.desk.counters
     }
 }
 
-/// A key as epoll carries it: slots are 31 bits, as descriptors are.
+/// A key as epoll carries it. Slots are 31 bits, as descriptors are.
 fn pack(key: Key) -> Token {
     Token(((key.generation as usize) << 32) | key.slot as usize)
 }
@@ -351,11 +323,11 @@ mod tests {
     use crate::slab::GENERATIONS;
 
     #[test]
-    fn keys_come_back_from_epoll_as_they_went_in_and_are_nobody_elses() {
+    fn keys_survive_epoll_and_collide_with_no_reserved_token() {
         for (slot, generation) in [(0, 0), (1 << 31, 1), (7, GENERATIONS - 1)] {
             let key = Key { slot, generation };
             assert_eq!(unpack(pack(key)), key);
-            assert!(![LISTENER, STOP, INBOX].contains(&pack(key)));
+            assert!(![LISTENER, STOP, INBOX, ACCEPT_ENDED].contains(&pack(key)));
         }
     }
 }

@@ -1,26 +1,29 @@
-//! One connection of the server, without a kernel: events in, plain data out that says what to do next.
+//! One connection of the server as a pure state machine: an event goes in, plain data says what to do next.
 //!
-//! RFC 862: send back what came, in order. Everything received is echoed before the connection ends.
-//! It knows no io_uring, no clock and no thread; the worker does what [`Next`] says and reports back.
+//! RFC 862: send back what was received, in order. Everything received is echoed before the connection ends.
+//! It knows no io_uring, no clock and no thread; the worker applies [`Next`] and reports the completions.
 
-use crate::ring::{Chain, Chunk, Links, Received};
+use crate::ring::{Chain, Chunk, Links, Received, SizeClass};
+use crate::serve::uring::stream_detector::StreamDetector;
 
 #[cfg(test)]
 mod model;
 
-/// What the worker must do now, all of it, in this order.
+/// What the worker must do now: all of it, in this order.
 #[derive(Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Next {
-    /// Buffers that nobody needs any more.
+    /// Buffers to give back to the kernel.
     pub give_back: Chain,
-    /// To send; its completion goes to [`Echo::sent`]. Empty: nothing to send.
+    /// What to send; empty for nothing. The completion goes to [`Echo::sent`].
     pub send: Chain,
     /// What to do about receiving.
     pub receive: Receive,
-    /// Send FIN now, if nothing unread waits in the socket; then call [`Echo::farewell`].
-    pub finish: bool,
-    /// Nothing of this connection is in the kernel and nothing is owed: close it.
+    /// Set when the connection begins (`Large`) or ceases (`Small`) to stream.
+    pub switched: Option<SizeClass>,
+    /// Send FIN, unless unread bytes wait in the socket; then call [`Echo::fin_sent`].
+    pub fin: bool,
+    /// Close the connection: nothing of it is in the kernel, and its echo is complete or undeliverable.
     pub close: bool,
 }
 
@@ -30,12 +33,23 @@ pub enum Receive {
     /// Nothing.
     #[default]
     Keep,
-    /// Arm it; its completions go to [`Echo::received`].
-    Arm,
-    /// Stand in the queue of starved connections until [`Echo::fed`].
-    Starve,
-    /// Cancel it; the completion of the cancel goes to [`Echo::cancelled`].
+    /// Arm a receive into buffers of this class; its completions go to [`Echo::received`].
+    Arm(SizeClass),
+    /// Queue the connection until a buffer of this class is free, then call [`Echo::buffer_free`].
+    Starve(SizeClass),
+    /// Cancel the receive; the completion of the cancel goes to [`Echo::cancelled`].
     Cancel,
+}
+
+/// The buffers that a worker can spare for one connection at the moment of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Supply {
+    /// Small buffers that the connection may hold. Receiving pauses at this number and resumes at half of it.
+    pub cap: usize,
+    /// Bytes in a small buffer.
+    pub small: usize,
+    /// True if the connection may begin to stream into large buffers.
+    pub large_free: bool,
 }
 
 /// One connection. All of its buffers are in `queued` or in the kernel.
@@ -45,25 +59,25 @@ pub struct Echo {
     queued: Chain,
     receiving: Receiving,
     peer: Peer,
+    fin: Fin,
     /// Buffers in the send that is in flight; zero from its completion on.
     sending: usize,
-    /// True from cancel to its completion.
+    /// True from a cancel to its completion.
     cancelling: bool,
-    /// True from a leave until bytes come or our FIN is out.
-    leaving: bool,
-    /// True once our FIN is out: what still comes is read and dropped, so that close sends no RST.
-    finished: bool,
+    detector: StreamDetector,
+    /// The class that the worker knows about, from the last [`Next::switched`].
+    reported: SizeClass,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Receiving {
-    /// No receive in the kernel.
+    /// No receive is in the kernel.
     Idle,
-    /// No receive in the kernel, and in the queue for a buffer.
+    /// No receive is in the kernel, and the connection is queued for a buffer.
     Starved,
-    /// From arm to last completion.
-    Armed,
-    /// As armed, and a cancel has been sent after it.
+    /// From arming to the last completion, into buffers of this class.
+    Armed(SizeClass),
+    /// Still armed, and a cancel has been sent after it.
     Ending,
 }
 
@@ -71,85 +85,110 @@ enum Receiving {
 enum Peer {
     /// May send more.
     Open,
-    /// Has sent FIN: still wants its echo.
+    /// Has sent FIN and still expects its echo.
     Finished,
-    /// Is gone, or cannot be reached: nobody wants an echo.
+    /// Is gone or unreachable: an echo cannot be delivered.
     Gone,
+}
+
+/// Our FIN, which only a drain sends before the peer's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fin {
+    /// Not wanted.
+    Unsent,
+    /// To be sent as soon as no receive is armed, unless bytes arrive before.
+    Due,
+    /// Sent. What still arrives is dropped, so that close(2) sends no RST.
+    Sent,
 }
 
 impl Echo {
     /// A new connection; the first [`Next`] arms its receive.
-    pub fn new() -> (Echo, Next) {
+    pub fn new(supply: Supply) -> (Echo, Next) {
         let mut echo = Echo {
             queued: Chain::default(),
             receiving: Receiving::Idle,
             peer: Peer::Open,
+            fin: Fin::Unsent,
             sending: 0,
             cancelling: false,
-            leaving: false,
-            finished: false,
+            detector: StreamDetector::default(),
+            reported: SizeClass::Small,
         };
-        let next = echo.next(1);
+        let next = echo.next(supply);
         (echo, next)
     }
 
-    /// A completion of the receive. At `cap` buffers receiving pauses, at half of that it goes on.
-    pub fn received(&mut self, what: Received, more: bool, cap: usize, links: &mut Links) -> Next {
+    /// The receive has completed; `more` if it is still armed.
+    pub fn received(&mut self, what: Received, more: bool, supply: Supply, links: &mut Links) -> Next {
         if !more {
             self.receiving = Receiving::Idle;
         }
         let mut unwanted = Chain::default();
         match what {
-            Received::Data(chunk) => self.data(chunk, &mut unwanted, links),
+            Received::Data(chunk) => {
+                let class = links.class(&chunk);
+                self.detector
+                    .observe(chunk.len(), class, supply.small, supply.large_free);
+                self.data(chunk, &mut unwanted, links);
+            }
             Received::End if self.peer == Peer::Open => self.peer = Peer::Finished,
             Received::End | Received::Cancelled => {}
             Received::Starved => self.receiving = Receiving::Starved,
             Received::Failed(_) => self.peer = Peer::Gone,
         }
-        let mut next = self.next(cap);
+        let mut next = self.next(supply);
         if self.receiving == Receiving::Starved {
-            next.receive = Receive::Starve;
+            next.receive = Receive::Starve(self.detector.class());
         }
         next.give_back.append(unwanted, links);
         next
     }
 
     fn data(&mut self, chunk: Chunk, unwanted: &mut Chain, links: &mut Links) {
-        self.leaving = false;
-        let queue = if self.finished { unwanted } else { &mut self.queued };
-        queue.push(chunk, links);
+        if self.fin == Fin::Sent {
+            return unwanted.push(chunk, links);
+        }
+        self.fin = Fin::Unsent;
+        self.queued.push(chunk, links);
     }
 
-    /// The send has ended; `rest` is what the socket did not take.
-    pub fn sent(&mut self, delivered: bool, mut rest: Chain, cap: usize, links: &mut Links) -> Next {
-        assert!(self.sending > 0, "a send ended that was never begun");
+    /// The send has completed; `rest` is what the socket did not take.
+    pub fn sent(&mut self, delivered: bool, mut rest: Chain, supply: Supply, links: &mut Links) -> Next {
+        assert!(self.sending > 0, "a send completed that was never started");
         self.sending = 0;
         if !delivered {
             self.peer = Peer::Gone;
         }
         rest.append(std::mem::take(&mut self.queued), links);
         self.queued = rest;
-        self.next(cap)
+        self.next(supply)
     }
 
-    /// The cancel has been looked at.
-    pub fn cancelled(&mut self, cap: usize) -> Next {
+    /// The cancel has completed.
+    pub fn cancelled(&mut self, supply: Supply) -> Next {
         self.cancelling = false;
-        self.next(cap)
+        self.next(supply)
     }
 
-    /// There is a buffer for this starved connection.
-    pub fn fed(&mut self, cap: usize) -> Next {
+    /// A buffer of its class is free for this starved connection.
+    pub fn buffer_free(&mut self, supply: Supply) -> Next {
         if self.receiving == Receiving::Starved {
             self.receiving = Receiving::Idle;
         }
-        self.next(cap)
+        self.next(supply)
     }
 
-    /// Ends the receive that is armed; the next one is armed once it is over, as the cap allows.
+    /// No large buffer is free for this starved stream: it receives into small ones from now on.
+    pub fn no_large_buffer(&mut self, supply: Supply) -> Next {
+        self.detector.reset();
+        self.buffer_free(supply)
+    }
+
+    /// Ends the armed receive. The next one is armed when it has ended, as far as the cap allows.
     pub fn renew(&mut self) -> Next {
         let receive = match self.receiving {
-            Receiving::Armed => self.cancel(),
+            Receiving::Armed(_) => self.cancel(),
             _ => Receive::Keep,
         };
         Next {
@@ -158,24 +197,26 @@ impl Echo {
         }
     }
 
-    /// The server wants to end, and this peer has been quiet: it gets FIN, unless there are bytes after all.
-    /// Then nothing changes; ask again when it is quiet again.
-    pub fn leave(&mut self, cap: usize) -> Next {
-        self.leaving = self.is_echoed();
-        self.next(cap)
+    /// The server drains, and this connection has been idle: send FIN unless bytes arrive first. If they do, call this
+    /// again when the connection is idle again.
+    pub fn close_idle(&mut self, supply: Supply) -> Next {
+        if self.fin != Fin::Sent {
+            self.fin = if self.is_echoed() { Fin::Due } else { Fin::Unsent };
+        }
+        self.next(supply)
     }
 
-    /// FIN has been sent on behalf of [`Next::finish`].
-    pub fn farewell(&mut self) {
-        self.finished = true;
+    /// FIN has been sent, as [`Next::fin`] demanded.
+    pub fn fin_sent(&mut self) {
+        self.fin = Fin::Sent;
     }
 
-    /// True once our FIN is out and what comes is dropped.
-    pub fn is_finished(&self) -> bool {
-        self.finished
+    /// True once our FIN is out and what arrives is dropped.
+    pub fn is_fin_sent(&self) -> bool {
+        self.fin == Fin::Sent
     }
 
-    fn next(&mut self, cap: usize) -> Next {
+    fn next(&mut self, supply: Supply) -> Next {
         let mut next = Next::default();
         if self.peer == Peer::Gone {
             next.give_back = std::mem::take(&mut self.queued);
@@ -183,21 +224,28 @@ impl Echo {
             next.send = std::mem::take(&mut self.queued);
             self.sending = next.send.count();
         }
-        let parting = self.leaving && self.peer == Peer::Open && !self.finished;
-        next.receive = self.next_receive(cap, parting);
-        // Only between two receives is all that has come either echoed or still in the socket.
-        next.finish = parting && next.receive == Receive::Arm;
+        let fin_due = self.fin == Fin::Due && self.peer == Peer::Open;
+        next.receive = self.next_receive(supply.cap, fin_due);
+        // Only between two receives is everything that arrived either echoed or still in the socket.
+        next.fin = fin_due && matches!(next.receive, Receive::Arm(_));
         next.close = self.peer != Peer::Open && self.is_echoed() && self.is_out_of_kernel();
+        if next.close {
+            self.detector.reset();
+        }
+        next.switched = self.switched();
         next
     }
 
-    fn next_receive(&mut self, cap: usize, parting: bool) -> Receive {
+    fn next_receive(&mut self, cap: usize, fin_due: bool) -> Receive {
+        let (class, cap) = (self.detector.class(), self.detector.cap(cap));
         let held = self.sending + self.queued.count();
         match self.receiving {
-            Receiving::Armed if self.peer == Peer::Gone || held >= cap || parting => self.cancel(),
+            Receiving::Armed(armed) if self.peer == Peer::Gone || held >= cap || fin_due || armed != class => {
+                self.cancel()
+            }
             Receiving::Idle if self.peer == Peer::Open && held <= cap / 2 && !self.cancelling => {
-                self.receiving = Receiving::Armed;
-                Receive::Arm
+                self.receiving = Receiving::Armed(class);
+                Receive::Arm(class)
             }
             Receiving::Starved if self.peer != Peer::Open => {
                 self.receiving = Receiving::Idle;
@@ -211,6 +259,13 @@ impl Echo {
         self.receiving = Receiving::Ending;
         self.cancelling = true;
         Receive::Cancel
+    }
+
+    fn switched(&mut self) -> Option<SizeClass> {
+        let class = self.detector.class();
+        let switched = class != self.reported;
+        self.reported = class;
+        switched.then_some(class)
     }
 
     fn is_echoed(&self) -> bool {

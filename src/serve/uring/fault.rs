@@ -1,85 +1,79 @@
-//! Slowness on order, for proving that `urecho check` finds it. A hidden option of `urecho serve`, and nobody's else.
+//! Fault injection: a worker that is slower on purpose, to prove that `urecho check` finds regressions. A hidden flag of
+//! `urecho serve`.
 
-use std::fmt::{self, Display, Formatter};
 use std::hint;
 use std::thread;
 
 use crate::clock::{self, Nanos};
-use crate::units::{self, show_duration};
+use crate::units;
 
-/// What to apply from.
+/// The fault to inject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// So much more CPU time for each message, or rather for each time that bytes come in.
+    /// Extra CPU time for each receive that returns data, which is each message unless messages are coalesced.
     Spin(Nanos),
-    /// So much more time, asleep, whenever bytes have come in.
+    /// Extra sleep in each turn that receives data.
     Delay(Nanos),
-    /// Asleep for so long, in every so long.
-    Stall(Nanos, Nanos),
+    /// A sleep at regular intervals.
+    Stall {
+        /// How long it lasts.
+        duration: Nanos,
+        /// Time from the start of one to the start of the next.
+        every: Nanos,
+    },
 }
 
 impl Fault {
-    /// Reads `spin=2us`, `delay=50us` or `stall=5ms/1s`. For clap: errors are one line that says what to write.
+    /// Parses `spin=2us`, `delay=50us` or `stall=5ms/1s`. Errors: one line that says what to write, for clap.
     pub fn parse(text: &str) -> Result<Fault, String> {
         const FORMS: &str = "write `spin=2us`, `delay=50us` or `stall=5ms/1s`";
         match text.split_once('=').ok_or(FORMS)? {
-            ("spin", span) => units::duration(span).map(Fault::Spin),
-            ("delay", span) => units::duration(span).map(Fault::Delay),
-            ("stall", spans) => {
-                let (span, every) = spans.split_once('/').ok_or(FORMS)?;
-                let (span, every) = (units::duration(span)?, units::duration(every)?);
-                Ok(Fault::Stall(span, every))
+            ("spin", duration) => units::duration(duration).map(Fault::Spin),
+            ("delay", duration) => units::duration(duration).map(Fault::Delay),
+            ("stall", durations) => {
+                let (duration, every) = durations.split_once('/').ok_or(FORMS)?;
+                Ok(Fault::Stall {
+                    duration: units::duration(duration)?,
+                    every: units::duration(every)?,
+                })
             }
             _ => Err(FORMS.into()),
         }
     }
 }
 
-impl Display for Fault {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match *self {
-            Fault::Spin(span) => write!(f, "spin={}", show_duration(span)),
-            Fault::Delay(span) => write!(f, "delay={}", show_duration(span)),
-            Fault::Stall(span, every) => {
-                write!(f, "stall={}/{}", show_duration(span), show_duration(every))
-            }
-        }
-    }
-}
-
-/// A worker's suffering.
+/// Injects a fault into one worker.
 #[derive(Debug)]
 pub(super) struct FaultInjector {
-    injection: Fault,
-    /// When it stalls next.
-    stall: Nanos,
+    fault: Fault,
+    next_stall: Nanos,
 }
 
 impl FaultInjector {
-    pub(super) fn new(injection: Fault) -> FaultInjector {
-        let stall = match injection {
-            Fault::Stall(_, every) => clock::now() + every,
+    pub(super) fn new(fault: Fault) -> FaultInjector {
+        let next_stall = match fault {
+            Fault::Stall { every, .. } => clock::now() + every,
             _ => Nanos::NEVER,
         };
-        FaultInjector { injection, stall }
+        FaultInjector { fault, next_stall }
     }
 
-    /// Suffers, now that bytes have come in so many times.
-    pub(super) fn apply(&mut self, received: usize) {
+    /// Slows down a turn in which `received` receives returned data.
+    pub(super) fn inject(&mut self, received: usize) {
         let now = clock::now();
-        match self.injection {
-            Fault::Spin(span) => {
-                let until = now + Nanos(span.0 * received as u64);
+        match self.fault {
+            Fault::Spin(duration) => {
+                let until = now + Nanos(duration.0 * received as u64);
                 while clock::now() < until {
                     hint::spin_loop();
                 }
             }
-            Fault::Delay(span) if received > 0 => thread::sleep(span.into()),
-            Fault::Stall(span, every) if now >= self.stall => {
-                thread::sleep(span.into());
-                self.stall = now + every;
+            Fault::Delay(duration) if received > 0 => thread::sleep(duration.into()),
+            Fault::Stall { duration, every } if now >= self.next_stall => {
+                thread::sleep(duration.into());
+                self.next_stall = now + every;
             }
-            Fault::Delay(_) | Fault::Stall(..) => {}
+            Fault::Delay(_) | Fault::Stall { .. } => {}
         }
     }
 }
@@ -89,25 +83,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slowness_is_ordered_in_three_ways() {
+    fn a_fault_has_three_forms() {
         let us = |count: u64| Nanos(count * 1_000);
-        for (text, injection) in [
+        let stall = Fault::Stall {
+            duration: us(5_000),
+            every: us(1_000_000),
+        };
+        for (text, fault) in [
             ("spin=2us", Fault::Spin(us(2))),
             ("delay=50us", Fault::Delay(us(50))),
-            ("stall=5ms/1s", Fault::Stall(us(5_000), us(1_000_000))),
+            ("stall=5ms/1s", stall),
         ] {
-            assert_eq!(Fault::parse(text), Ok(injection));
+            assert_eq!(Fault::parse(text), Ok(fault));
         }
-        for text in ["", "spin", "spin=2", "stall=5ms", "pain=2us"] {
+        for text in ["", "spin", "spin=2", "stall=5ms", "panic=2us"] {
             assert!(Fault::parse(text).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn spinning_takes_the_time_that_was_ordered() {
-        let mut injected = FaultInjector::new(Fault::Spin(Nanos(100_000)));
+    fn spinning_takes_at_least_its_time_for_each_receive() {
+        let mut injector = FaultInjector::new(Fault::Spin(Nanos(100_000)));
         let before = clock::now();
-        injected.apply(3);
+        injector.inject(3);
         assert!(clock::now() - before >= Nanos(300_000));
     }
 }

@@ -1,138 +1,174 @@
 //! A whole server worker on io_uring: one thread, one ring, its share of the connections.
 //!
-//! The first worker also accepts, and hands each connection to the worker that has the fewest.
+//! `echo` decides what a connection does, with `stream_detector`; `buffers` which connections get buffers; `spin` when to
+//! busy-poll. This file turns the ring, passes completions to the connections and applies what they say. `fault` slows a
+//! worker down for tests of `urecho check`.
 
+mod buffers;
 pub mod echo;
 pub mod fault;
-mod sharing;
 mod spin;
 mod stream_detector;
 
-use std::collections::VecDeque;
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::clock::{self, Nanos};
-use crate::error::{Errno, Result};
-use crate::ring::{Chain, Completion, Event, Received, Ring, SizeClass};
-use crate::serve::counters::{Counters, Doing};
+use crate::error::{Errno, Error, Result};
+use crate::ring::{Buffers, Chain, Completion, Event, Large, Queues, Received, Ring, SizeClass};
+use crate::serve::accept::Accepting;
+use crate::serve::counters::{Counters, Operation};
 use crate::serve::drain::Drain;
-use crate::serve::uring::echo::{Echo, Next, Receive};
-use crate::serve::{Shared, handoff};
+use crate::serve::handoff::{self, Channel};
+use crate::serve::startup::{Ready, Shared, Startup};
 use crate::slab::{Key, Slab};
 use crate::sys::socket;
-use fault::FaultInjector;
+use buffers::{BufferShares, LargeShare, Stock};
+use echo::{Echo, Next, Receive, Supply};
+use fault::{Fault, FaultInjector};
 use spin::Spinning;
-use stream_detector::StreamDetector;
 
-/// How long accepting pauses when descriptors have run out and none of ours closes meanwhile.
-const PAUSE: Nanos = Nanos(100_000_000);
+/// Keys of operations that belong to no connection.
+const LISTENER: Key = Key::reserved(0);
+const STOP: Key = Key::reserved(1);
+const ACCEPT_ENDED: Key = Key::reserved(2);
 
-/// Keys of what is not a connection. Slots are counted from zero, so these are out of their way.
-const LISTENER: Key = Key {
-    slot: u32::MAX,
-    generation: 0,
-};
-const STOP: Key = Key {
-    slot: u32::MAX - 1,
-    generation: 0,
-};
+/// Settings of this engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UringPlan {
+    /// Sizes of the queues of each ring.
+    pub queues: Queues,
+    /// Receive buffers of each ring.
+    pub buffers: Buffers,
+    /// How long to busy-poll for completions before sleeping, while that pays off; zero for never.
+    pub spin: Nanos,
+    /// Fault to inject, for tests of `urecho check`.
+    pub fault: Option<Fault>,
+}
 
-/// One worker. Made and run on its own thread.
-pub(super) struct Worker<'a> {
+impl Default for UringPlan {
+    fn default() -> UringPlan {
+        UringPlan {
+            queues: Queues {
+                submissions: 256,
+                completions: 4096,
+            },
+            // 256 × 4 KiB = 1 MiB circulate: half of the L2 of one core. 64 MiB of address space stand behind them for peers
+            // that do not read; they stay untouched until such peers come.
+            buffers: Buffers {
+                hot: 256,
+                total: 16_384,
+                size: 4096,
+                // 1 MiB more, untouched until a peer streams.
+                large: Some(Large {
+                    count: 16,
+                    size: 65_536,
+                }),
+            },
+            // As long as a peer on this machine takes to reply; longer polling finds no more (bench/README.md).
+            spin: Nanos(20_000),
+            fault: None,
+        }
+    }
+}
+
+/// Serves on the calling thread until stopped and drained. Errors: [`Error::Machine`] when there is no ring to be had,
+/// [`Error::Bug`] when it breaks.
+pub(super) fn run(index: usize, shared: &Shared, plan: UringPlan, startup: Startup) -> Result<Counters> {
+    let ring = Ring::new(plan.queues, plan.buffers)?;
+    let mailbox = ring.mailbox().map_err(|cause| {
+        Error::Machine(format!(
+            "cannot share a ring between workers: {cause}. Raise the limit with `ulimit -n`"
+        ))
+    })?;
+    let ready = Ready {
+        channel: Channel::Ring(mailbox),
+        engine: format!("uring ({})", ring.mode().name()),
+    };
+    if startup.ready(ready) {
+        Worker::new(index, shared, &plan, ring).run()
+    } else {
+        Ok(Counters::default())
+    }
+}
+
+struct Worker<'a> {
     index: usize,
     shared: &'a Shared,
     ring: Ring,
     connections: Slab<Connection>,
-    /// Connections whose receive found no buffer, longest waiting first.
-    starved: VecDeque<Key>,
-    /// Streams whose receive found no large buffer, the same.
-    hungry: VecDeque<Key>,
-    /// Until when a large buffer must come back, or the hungry get small ones.
-    patience: Nanos,
-    /// How many connections stream.
+    buffers: BufferShares,
+    /// Number of connections that stream.
     streams: usize,
     spinning: Spinning,
-    /// True while peers that do not read hold most of the pool: see [`Worker::ration`].
-    scarce: bool,
     accepting: Accepting,
+    /// True once no worker can hand over connections any more.
+    accept_ended: bool,
     drain: Drain,
     counters: Counters,
-    injected: Option<FaultInjector>,
+    fault: Option<FaultInjector>,
 }
 
 struct Connection {
     socket: OwnedFd,
     echo: Echo,
-    flow: StreamDetector,
-    /// True when something was received or sent since the last sweep.
+    /// True if something was received or sent since the last sweep of the drain.
     busy: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Accepting {
-    /// Another worker's job, or over.
-    No,
-    /// The accept is in the kernel.
-    Armed,
-    /// Something had run out; try again then, or when a connection of ours closes.
-    Paused(Nanos),
+impl Connection {
+    fn take_busy(&mut self) -> bool {
+        mem::take(&mut self.busy)
+    }
 }
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(index: usize, shared: &'a Shared, ring: Ring) -> Worker<'a> {
+    fn new(index: usize, shared: &'a Shared, plan: &UringPlan, ring: Ring) -> Worker<'a> {
         Worker {
             index,
             shared,
             ring,
             connections: Slab::with_capacity(0),
-            starved: VecDeque::new(),
-            hungry: VecDeque::new(),
-            patience: Nanos::NEVER,
+            buffers: BufferShares::new(plan.buffers.total.into(), plan.buffers.size as usize),
             streams: 0,
-            spinning: Spinning::of_this_thread(shared.plan.spin),
-            scarce: false,
-            accepting: Accepting::No,
+            spinning: Spinning::of_this_thread(plan.spin),
+            accepting: Accepting::at_start(index),
+            accept_ended: false,
             drain: Drain::new(shared.plan.drain_timeout),
             counters: Counters::default(),
-            injected: shared.plan.inject.map(FaultInjector::new),
+            fault: plan.fault.map(FaultInjector::new),
         }
     }
 
-    /// Serves until stopped and drained. Errors: the ring broke.
-    pub(super) fn run(mut self) -> Result<Counters> {
+    fn run(mut self) -> Result<Counters> {
         self.ring.watch(STOP, self.shared.stop.as_fd());
-        if self.index == 0 {
-            self.accept();
+        self.ring.watch(ACCEPT_ENDED, self.shared.accept_ended.as_fd());
+        if self.accepting == Accepting::On {
+            self.arm_accept();
         }
         let mut completions = Vec::new();
         while !self.is_done() {
             self.ring.set_spin(self.spinning.next_turn(self.streams));
-            self.ring.turn(self.wake_up(), &mut completions)?;
-            if let Some(injected) = &mut self.injected {
+            self.ring.turn(self.deadline(), &mut completions)?;
+            if let Some(fault) = &mut self.fault {
                 let data = |one: &&Completion| matches!(one.event, Event::Received(Received::Data(_)));
-                injected.apply(completions.iter().filter(data).count());
+                fault.inject(completions.iter().filter(data).count());
             }
             for completion in completions.drain(..) {
                 self.handle(completion);
             }
-            self.ration();
-            self.feed();
-            self.feed_hungry();
-            self.retry_accept();
-            self.say_goodbye();
-        }
-        self.counters.cut = self.connections.len() as u64;
-        let keys: Vec<Key> = self.connections.keys().collect();
-        for key in keys {
-            if let Some(connection) = self.connections.get_mut(key) {
-                socket::shutdown_both(connection.socket.as_fd());
+            self.share_buffers();
+            if self.accepting.pause_is_over(clock::now) {
+                self.arm_accept();
+            }
+            for key in self
+                .drain
+                .sweep(clock::now, &mut self.connections, Connection::take_busy)
+            {
+                self.update(key, Echo::close_idle);
             }
         }
-        self.counters.overflows = self.ring.counts().overflows;
-        let lent = |class| self.ring.lent(class) as u64;
-        self.counters.lent = lent(SizeClass::Small) + lent(SizeClass::Large);
-        Ok(self.counters)
+        Ok(self.end())
     }
 
     fn handle(&mut self, completion: Completion) {
@@ -143,73 +179,87 @@ impl<'a> Worker<'a> {
             Event::Undelivered(..) => self.counters.refused += 1,
             Event::Received(what) => self.received(key, what, more),
             Event::Sent { sent, rest } => self.sent(key, sent, rest),
-            Event::Cancelled => self.update(key, |echo, cap| echo.cancelled(cap)),
-            Event::Woken => self.leave(),
-            Event::Connected(_) => unreachable!("a server dials nobody"),
+            Event::Cancelled => self.update(key, Echo::cancelled),
+            Event::Woken if key == STOP => self.begin_drain(),
+            Event::Woken => self.accept_ended = true,
+            Event::Connected(_) => unreachable!("a server connects to nothing"),
         }
     }
 
+    /// When to wake up although nothing completes.
+    fn deadline(&self) -> Nanos {
+        let stock = Stock {
+            small: self.ring.offered(SizeClass::Small),
+            large: self.ring.offered(SizeClass::Large),
+            has_spare: self.ring.has_spare(),
+        };
+        let buffers = self.buffers.deadline(stock, clock::now);
+        buffers.min(self.drain.deadline()).min(self.accepting.deadline())
+    }
+
+    fn is_done(&self) -> bool {
+        let drained = || self.connections.is_empty() || self.drain.is_over(clock::now);
+        self.drain.has_begun() && self.accept_ended && drained()
+    }
+
+    /// Cuts the connections that are left.
+    fn end(mut self) -> Counters {
+        self.counters.cut = self.connections.len() as u64;
+        for connection in self.connections.values_mut() {
+            socket::shutdown_both(connection.socket.as_fd());
+        }
+        self.counters.overflows = self.ring.counts().overflows;
+        self.counters.lent = (self.ring.lent(SizeClass::Small) + self.ring.lent(SizeClass::Large)) as u64;
+        self.counters
+    }
+}
+
+/// Events of connections.
+impl Worker<'_> {
     fn received(&mut self, key: Key, what: Received, more: bool) {
         match &what {
             Received::Data(chunk) => self.counters.bytes_in += chunk.len() as u64,
-            Received::Failed(errno) => self.counters.error(Doing::Receive, *errno),
+            Received::Failed(errno) => self.counters.error(Operation::Receive, *errno),
             Received::End | Received::Cancelled | Received::Starved => {}
         }
-        let cap = self.cap();
+        let supply = self.supply();
         let Some(connection) = self.connections.get_mut(key) else {
-            let lost = match what {
+            let chain = match what {
                 Received::Data(chunk) => Chain::of(chunk, self.ring.links()),
                 _ => Chain::default(),
             };
-            return self.stale(lost);
+            return self.stale(chain);
         };
         if let Received::Data(chunk) = &what
-            && connection.echo.is_finished()
+            && connection.echo.is_fin_sent()
         {
             self.counters.discarded += chunk.len() as u64;
         }
         connection.busy = true;
-        let changes = match &what {
-            Received::Data(chunk) => {
-                let (small, class) = (self.shared.plan.buffers.size, self.ring.class(chunk));
-                let room = self.ring.offered(SizeClass::Large) > 0 && !self.scarce;
-                let flow = &mut connection.flow;
-                flow.saw(chunk.len(), class, small as usize, room)
-            }
-            _ => false,
-        };
-        let cap = connection.flow.cap(cap);
-        let next = connection.echo.received(what, more, cap, self.ring.links());
-        if changes {
-            self.mind_stream(key);
-        }
+        let next = connection.echo.received(what, more, supply, self.ring.links());
         self.apply(key, next);
-        if changes && self.connections.get_mut(key).is_some() {
-            self.update(key, |echo, _| echo.renew());
-        }
     }
 
     fn sent(&mut self, key: Key, sent: std::result::Result<u32, Errno>, rest: Chain) {
         match sent {
             Ok(bytes) => self.counters.bytes_out += u64::from(bytes),
-            Err(errno) => self.counters.error(Doing::Send, errno),
+            Err(errno) => self.counters.error(Operation::Send, errno),
         }
-        let cap = self.cap();
+        let supply = self.supply();
         let Some(connection) = self.connections.get_mut(key) else {
             return self.stale(rest);
         };
         connection.busy = true;
-        let cap = connection.flow.cap(cap);
-        let next = connection.echo.sent(sent.is_ok(), rest, cap, self.ring.links());
+        let next = connection.echo.sent(sent.is_ok(), rest, supply, self.ring.links());
         self.apply(key, next);
     }
 
-    /// Passes an event without data to the connection, and does what it says.
-    fn update(&mut self, key: Key, event: impl FnOnce(&mut Echo, usize) -> Next) {
-        let cap = self.cap();
+    /// Passes an event without data to a connection.
+    fn update(&mut self, key: Key, event: impl FnOnce(&mut Echo, Supply) -> Next) {
+        let supply = self.supply();
         match self.connections.get_mut(key) {
             Some(connection) => {
-                let next = event(&mut connection.echo, connection.flow.cap(cap));
+                let next = event(&mut connection.echo, supply);
                 self.apply(key, next);
             }
             None => self.stale(Chain::default()),
@@ -227,78 +277,111 @@ impl<'a> Worker<'a> {
         }
         match next.receive {
             Receive::Keep => {}
-            Receive::Arm => match connection.flow.class() {
-                SizeClass::Small if self.scarce => {
-                    self.ring.receive_once(key, peer, SizeClass::Small);
-                }
-                class => self.ring.receive(key, peer, class),
-            },
-            Receive::Starve => match connection.flow.class() {
-                SizeClass::Large => self.hungry.push_back(key),
-                SizeClass::Small => {
-                    self.counters.starved += 1;
-                    self.starved.push_back(key);
-                }
-            },
+            Receive::Arm(SizeClass::Small) if self.buffers.is_low() => {
+                self.ring.receive_once(key, peer, SizeClass::Small);
+            }
+            Receive::Arm(class) => self.ring.receive(key, peer, class),
+            Receive::Starve(class) => {
+                self.counters.starved += u64::from(class == SizeClass::Small);
+                self.buffers.starve(key, class);
+            }
             Receive::Cancel => self.ring.cancel_receive(key),
         }
-        if next.finish && socket::readable_bytes(peer) == 0 {
-            // The peer may be gone already; then its receive says so.
+        match next.switched {
+            Some(SizeClass::Large) => self.streams += 1,
+            Some(SizeClass::Small) => self.streams -= 1,
+            None => {}
+        }
+        if next.fin && socket::readable_bytes(peer) == 0 {
+            // If the peer is gone already, the receive reports it.
             let _ = socket::shutdown_write(peer);
-            connection.echo.farewell();
+            connection.echo.fin_sent();
         }
         if next.close {
             self.close(key);
         }
     }
 
-    /// Nothing of a connection is left in the kernel when it closes, so this is a mistake of ours: survive it.
+    fn supply(&self) -> Supply {
+        let large_offered = self.ring.offered(SizeClass::Large);
+        self.buffers.supply(self.connections.len(), large_offered)
+    }
+
+    /// Counts a completion for a closed connection. A connection closes only when nothing of it is in the kernel, so this
+    /// is a bug; release builds survive it.
     fn stale(&mut self, chain: Chain) {
-        debug_assert!(false, "a completion for a connection that has left");
+        debug_assert!(false, "a completion for a connection that has been closed");
         self.ring.give_back_all(chain);
         self.counters.stale += 1;
     }
 }
 
+/// Sharing buffers.
+impl Worker<'_> {
+    /// Follows the number of lent buffers, and serves starved connections as far as buffers go.
+    fn share_buffers(&mut self) {
+        if self.buffers.becomes_low(self.ring.lent(SizeClass::Small)) {
+            let keys: Vec<Key> = self.connections.keys().collect();
+            for key in keys {
+                self.update(key, |echo, _| echo.renew());
+            }
+        }
+        for _ in 0..self.ring.offered(SizeClass::Small) {
+            let Some(key) = self.buffers.next_small() else {
+                break;
+            };
+            self.update_if_open(key, Echo::buffer_free);
+        }
+        let offered = self.ring.offered(SizeClass::Large);
+        let (streams, event): (_, fn(&mut Echo, Supply) -> Next) = match self.buffers.large_share(offered, clock::now) {
+            LargeShare::Buffers(streams) => (streams, Echo::buffer_free),
+            LargeShare::TimedOut(streams) => (streams, Echo::no_large_buffer),
+        };
+        for _ in 0..streams {
+            let Some(key) = self.buffers.next_large() else {
+                break;
+            };
+            self.update_if_open(key, event);
+        }
+    }
+
+    /// Passes an event to a connection that may have closed while it was queued.
+    fn update_if_open(&mut self, key: Key, event: impl FnOnce(&mut Echo, Supply) -> Next) {
+        if self.connections.get_mut(key).is_some() {
+            self.update(key, event);
+        }
+    }
+}
+
 /// Opening and closing.
 impl Worker<'_> {
-    fn accept(&mut self) {
+    fn arm_accept(&mut self) {
         self.ring.accept(LISTENER, self.shared.listener.as_fd());
-        self.accepting = Accepting::Armed;
     }
 
     fn accepted(&mut self, result: std::result::Result<OwnedFd, Errno>, more: bool) {
         match result {
             Ok(socket) => {
                 self.counters.accepted += 1;
-                self.place(socket);
+                self.hand_over(socket);
                 if !more {
-                    self.accept();
+                    self.arm_accept();
                 }
             }
-            // The listener was shut down by us.
-            Err(_) if self.drain.has_begun() => self.accepting = Accepting::No,
+            // We shut the listener down.
+            Err(_) if self.drain.has_begun() => self.end_accepting(),
             Err(errno) => {
-                self.counters.error(Doing::Accept, errno);
+                self.counters.error(Operation::Accept, errno);
                 if !more {
-                    // Whatever has run out has not come back yet: arming at once would only spin.
-                    self.counters.pauses += 1;
-                    self.accepting = Accepting::Paused(clock::now() + PAUSE);
+                    self.counters.accept_pauses += 1;
+                    self.accepting.pause(clock::now());
                 }
             }
-        }
-    }
-
-    fn retry_accept(&mut self) {
-        if let Accepting::Paused(until) = self.accepting
-            && clock::now() >= until
-        {
-            self.accept();
         }
     }
 
     /// Gives a new connection to the worker that has the fewest.
-    fn place(&mut self, socket: OwnedFd) {
+    fn hand_over(&mut self, socket: OwnedFd) {
         let handoffs = self.shared.handoffs();
         let index = handoff::choose(handoffs);
         if index == self.index {
@@ -309,80 +392,44 @@ impl Worker<'_> {
     }
 
     fn open(&mut self, socket: OwnedFd) {
-        self.counters.busiest += 1;
-        let (echo, next) = Echo::new();
+        self.counters.connections += 1;
+        let (echo, next) = Echo::new(self.supply());
         let key = self.connections.insert(Connection {
             socket,
             echo,
-            flow: StreamDetector::default(),
             busy: true,
         });
         self.apply(key, next);
     }
 
-    /// With everything echoed, close(2) sends FIN behind the last byte.
+    /// The echo is complete, so close(2) sends FIN after the last byte.
     fn close(&mut self, key: Key) {
-        let connection = self.connections.remove(key);
-        if connection.is_some_and(|mut connection| connection.flow.shrink()) {
-            self.mind_stream(key);
-        }
+        self.connections.remove(key);
         self.counters.closed += 1;
-        self.shared.handoffs()[self.index].left();
-        if let Accepting::Paused(_) = self.accepting
-            && !self.drain.has_begun()
-        {
-            self.accept();
+        self.shared.handoffs()[self.index].connection_removed();
+        if self.accepting.connection_closed() {
+            self.arm_accept();
         }
     }
 
-    /// Starts the drain: no more connections, and each one ends once it is quiet and has its echo.
-    fn leave(&mut self) {
-        if !self.drain.begin() {
+    fn begin_drain(&mut self) {
+        let begun = self
+            .drain
+            .begin(clock::now(), &mut self.connections, Connection::take_busy);
+        if !begun || self.index != 0 {
             return;
         }
-        if self.index == 0 {
-            // Refuses newcomers, and ends the accept.
-            socket::shutdown_both(self.shared.listener.as_fd());
-            if let Accepting::Paused(_) = self.accepting {
-                self.accepting = Accepting::No;
-            }
-        }
-        // Quiet counts from here, not from when somebody last looked.
-        let keys: Vec<Key> = self.connections.keys().collect();
-        for key in keys {
-            self.connections.get_mut(key).expect("listed just now").busy = false;
+        // Refuses new connections, and completes an armed accept.
+        socket::shutdown_both(self.shared.listener.as_fd());
+        if self.accepting != Accepting::On {
+            self.end_accepting();
         }
     }
 
-    /// Says goodbye to every peer that has been quiet since the last sweep.
-    fn say_goodbye(&mut self) {
-        if !self.drain.sweeps() {
-            return;
-        }
-        let keys: Vec<Key> = self.connections.keys().collect();
-        for key in keys {
-            let connection = self.connections.get_mut(key);
-            if connection.is_some_and(|connection| !mem::take(&mut connection.busy)) {
-                self.update(key, Echo::leave);
-            }
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        let drained = self.connections.is_empty() && self.accepting == Accepting::No;
-        self.drain.has_begun() && (drained || self.drain.is_over())
-    }
-
-    /// When to wake up though nothing completes.
-    fn wake_up(&self) -> Nanos {
-        if self.can_feed() {
-            // Those fed last may have nothing to receive, and then no completion would feed the next ones.
-            return clock::now();
-        }
-        let next = self.drain.next().min(self.patience).min(self.refill());
-        match self.accepting {
-            Accepting::Paused(until) => next.min(until),
-            _ => next,
-        }
+    fn end_accepting(&mut self) {
+        self.accepting = Accepting::Off;
+        // What was handed over must be in the other rings before their workers may end.
+        self.ring.submit();
+        self.shared.accept_ended.fire();
     }
 }

@@ -1,66 +1,66 @@
-//! Whether a peer sends messages or a stream, judged by how full its buffers come.
+//! Detects whether a peer sends messages or a stream, from how full its buffers arrive.
 
 use crate::ring::SizeClass;
 
-/// Full small buffers in a row that make a stream. The switch costs a cancel, and so does the way back.
+/// Consecutive full small buffers that make a stream. Switching costs a cancel, and so does switching back.
 const FULL: u8 = 4;
 
-/// Large buffers in a row that would have fitted into half a small one, until a stream is none any more. Half, so that
-/// messages of just one small buffer do not go back and forth.
-const EMPTY: u8 = 8;
+/// Consecutive large buffers whose bytes would have fitted into half a small one that end a stream. Half, so that messages
+/// of exactly one small buffer do not switch back and forth.
+const NEARLY_EMPTY: u8 = 8;
 
-/// Large buffers that a stream may hold before its peer must read: they are few.
-const HOLD: usize = 4;
+/// Large buffers that a stream may hold before its peer must read: there are few of them.
+const LARGE_HELD: usize = 4;
 
-/// What one connection's peer has been doing.
+/// State of the detection for one connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct StreamDetector {
-    streams: bool,
+    is_stream: bool,
+    /// Consecutive buffers that spoke against the present state.
     streak: u8,
 }
 
 impl StreamDetector {
-    /// From which buffers it should be given.
+    /// The class of buffers that the connection should receive into.
     pub(super) fn class(self) -> SizeClass {
-        if self.streams {
+        if self.is_stream {
             SizeClass::Large
         } else {
             SizeClass::Small
         }
     }
 
-    /// How many buffers it may hold, if `cap` small ones are its share.
+    /// How many buffers the connection may hold, if its share is `cap` small ones.
     pub(super) fn cap(self, cap: usize) -> usize {
-        if self.streams { HOLD.min(cap) } else { cap }
+        if self.is_stream { LARGE_HELD.min(cap) } else { cap }
     }
 
-    /// A buffer has come with `len` bytes; `small` of them fit into a small one. True if that changes what the peer should
-    /// be given; nobody begins to stream without `room` for it.
-    pub(super) fn saw(&mut self, len: usize, class: SizeClass, small: usize, room: bool) -> bool {
-        let unusual = match class {
+    /// A buffer of `class` arrived with `len` bytes in it; a small buffer holds `small`. No stream begins unless
+    /// `large_free`.
+    pub(super) fn observe(&mut self, len: usize, class: SizeClass, small: usize, large_free: bool) {
+        if class != self.class() {
+            return; // It was received before the last switch took effect.
+        }
+        let against = match class {
             SizeClass::Small => len == small,
             SizeClass::Large => len <= small / 2,
         };
-        if class != self.class() {
-            return false; // On its way before the last switch.
+        self.streak = if against { self.streak.saturating_add(1) } else { 0 };
+        let switches = match class {
+            SizeClass::Small => self.streak >= FULL && large_free,
+            SizeClass::Large => self.streak >= NEARLY_EMPTY,
+        };
+        if switches {
+            *self = StreamDetector {
+                is_stream: !self.is_stream,
+                streak: 0,
+            };
         }
-        self.streak = if unusual { self.streak.saturating_add(1) } else { 0 };
-        match class {
-            SizeClass::Small if self.streak >= FULL && room => {
-                *self = StreamDetector {
-                    streams: true,
-                    streak: 0,
-                }
-            }
-            SizeClass::Large if self.streak >= EMPTY => *self = StreamDetector::default(),
-            _ => return false,
-        }
-        true
     }
 
-    /// It streams no more: there is no room for it, or it has ended. True if it did.
-    pub(super) fn shrink(&mut self) -> bool {
-        std::mem::take(self).streams
+    /// Back to messages: large buffers are missing, or the connection has ended.
+    pub(super) fn reset(&mut self) {
+        *self = StreamDetector::default();
     }
 }
 
@@ -70,56 +70,55 @@ mod tests {
 
     const SMALL: usize = 4096;
 
-    fn after(lens: &[(usize, SizeClass)]) -> StreamDetector {
-        let mut flow = StreamDetector::default();
-        for &(len, class) in lens {
-            flow.saw(len, class, SMALL, true);
+    fn after(buffers: &[(usize, SizeClass)]) -> StreamDetector {
+        let mut detector = StreamDetector::default();
+        for &(len, class) in buffers {
+            detector.observe(len, class, SMALL, true);
         }
-        flow
+        detector
     }
 
     #[test]
-    fn full_buffers_in_a_row_make_a_stream_and_others_do_not() {
+    fn full_buffers_in_a_row_make_a_stream() {
         let full = (SMALL, SizeClass::Small);
         assert_eq!(after(&[full; 4]).class(), SizeClass::Large);
         assert_eq!(after(&[full; 3]).class(), SizeClass::Small);
-        let broken = [full, full, full, (SMALL - 1, SizeClass::Small), full];
-        assert_eq!(after(&broken).class(), SizeClass::Small);
+        let interrupted = [full, full, full, (SMALL - 1, SizeClass::Small), full];
+        assert_eq!(after(&interrupted).class(), SizeClass::Small);
     }
 
     #[test]
-    fn a_stream_ends_with_many_short_buffers() {
-        let mut lens = vec![(SMALL, SizeClass::Small); 4];
-        lens.extend([(SMALL / 2, SizeClass::Large); 7]);
-        assert_eq!(after(&lens).class(), SizeClass::Large);
-        lens.push((1, SizeClass::Large));
-        assert_eq!(after(&lens).class(), SizeClass::Small);
+    fn nearly_empty_buffers_in_a_row_end_a_stream() {
+        let mut buffers = vec![(SMALL, SizeClass::Small); 4];
+        buffers.extend([(SMALL / 2, SizeClass::Large); 7]);
+        assert_eq!(after(&buffers).class(), SizeClass::Large);
+        buffers.push((1, SizeClass::Large));
+        assert_eq!(after(&buffers).class(), SizeClass::Small);
     }
 
     #[test]
-    fn messages_of_one_small_buffer_stay_where_they_are() {
-        let mut lens = vec![(SMALL, SizeClass::Small); 4];
-        lens.extend([(SMALL, SizeClass::Large); 100]);
-        assert_eq!(after(&lens).class(), SizeClass::Large);
+    fn messages_of_exactly_one_small_buffer_do_not_switch_back() {
+        let mut buffers = vec![(SMALL, SizeClass::Small); 4];
+        buffers.extend([(SMALL, SizeClass::Large); 100]);
+        assert_eq!(after(&buffers).class(), SizeClass::Large);
     }
 
     #[test]
-    fn without_room_nobody_streams() {
-        let mut flow = StreamDetector::default();
+    fn a_stream_begins_only_when_a_large_buffer_is_free() {
+        let mut detector = StreamDetector::default();
         for _ in 0..100 {
-            assert!(!flow.saw(SMALL, SizeClass::Small, SMALL, false));
+            detector.observe(SMALL, SizeClass::Small, SMALL, false);
         }
-        assert!(
-            flow.saw(SMALL, SizeClass::Small, SMALL, true),
-            "as soon as there is room"
-        );
+        assert_eq!(detector.class(), SizeClass::Small);
+        detector.observe(SMALL, SizeClass::Small, SMALL, true);
+        assert_eq!(detector.class(), SizeClass::Large);
     }
 
     #[test]
     fn a_stream_holds_few_buffers() {
-        let mut flow = after(&[(SMALL, SizeClass::Small); 4]);
-        assert_eq!((flow.cap(64), flow.cap(1)), (HOLD, 1));
-        flow.shrink();
-        assert_eq!(flow.cap(64), 64);
+        let mut detector = after(&[(SMALL, SizeClass::Small); 4]);
+        assert_eq!((detector.cap(64), detector.cap(1)), (LARGE_HELD, 1));
+        detector.reset();
+        assert_eq!(detector.cap(64), 64);
     }
 }

@@ -5,55 +5,65 @@ use std::ops::Range;
 
 mod worker;
 
-use super::Dice;
 use crate::error::Errno;
-use crate::ring::{Chain, Links, Received, fake};
-use crate::serve::uring::echo::{Echo, Next, Receive};
+use crate::random::Random;
+use crate::ring::{Chain, Links, Received, SizeClass, fake};
+use crate::serve::uring::echo::{Echo, Next, Receive, Supply};
 
 /// Far more than any world has needed: the longest of 100,000 took 43,279, on one buffer of one byte.
 const STEPS: usize = 200_000;
 
-/// What a peer writes is shorter than this.
+/// A peer writes fewer bytes than this.
 const BYTES: usize = if cfg!(miri) { 50 } else { 200 };
 
 /// How the connections of a world may end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ends {
-    Well,
-    InReset,
-    InFarewell,
-    InBoth,
+    Fin,
+    Reset,
+    Drain,
+    DrainAndReset,
 }
 
 impl Ends {
     fn with_failures(self) -> bool {
-        matches!(self, Ends::InReset | Ends::InBoth)
+        matches!(self, Ends::Reset | Ends::DrainAndReset)
     }
 }
 
-/// What the kernel answers, in the order of the completion queue.
-enum Answer {
+/// What the kernel reports, in the order of the completion queue.
+enum Report {
     Received { what: Received, more: bool },
     Sent { delivered: bool, rest: Chain },
     Cancelled,
 }
 
-pub(super) struct World {
-    dice: Dice,
-    links: Links,
-    /// Buffers that the kernel may fill.
+/// Buffers of one class.
+struct Buffers {
+    /// Those that the kernel may fill.
     offered: VecDeque<u16>,
-    buffers: usize,
+    total: usize,
     size: usize,
+    /// Connections that wait for one, in order.
+    starved: VecDeque<usize>,
+}
+
+pub(super) struct World {
+    random: Random,
+    links: Links,
+    small: Buffers,
+    large: Buffers,
     /// Which bytes of which connection a buffer holds.
     filled: Vec<Option<(usize, Range<usize>)>>,
-    answers: VecDeque<(usize, Answer)>,
-    starved: VecDeque<usize>,
+    reports: VecDeque<(usize, Report)>,
     cap: usize,
     connections: Vec<Connection>,
     ends: Ends,
-    /// The worker renews receives now and then.
-    scarce: bool,
+    /// True if the worker renews receives now and then.
+    renews: bool,
+    /// Connections that stream, as the worker counts them, and how often one began to.
+    streams: usize,
+    streams_begun: usize,
 }
 
 /// Both ends of a connection, what is between them, and what of it is in the kernel.
@@ -64,8 +74,8 @@ struct Connection {
     written: usize,
     fin: bool,
     reset: bool,
-    /// Sending to the peer failed, and it neither says anything more nor ends.
-    mute: bool,
+    /// A send to the peer failed, and no receive ever reports it.
+    silent: bool,
     /// Bytes taken out of the socket into buffers.
     taken: usize,
     /// Bytes that the socket of the server has accepted for the peer.
@@ -75,24 +85,27 @@ struct Connection {
     /// What is being sent, and how much of its first chunk went out with earlier sends.
     outgoing: Option<Chain>,
     skip: usize,
-    /// The kernel's side: armed until the last completion is made.
-    receiving: bool,
-    /// The kernel has not looked at the cancel yet.
+    /// The kernel's side: from arming until it has made the last completion.
+    receiving: Option<SizeClass>,
+    /// The kernel has not processed the cancel yet.
     cancel: bool,
-    /// The worker's side: until the completion is handed over.
+    /// The worker's side: from arming until the last completion is handled, and into which buffers.
     armed: bool,
+    class: SizeClass,
     sending: bool,
     cancelling: bool,
     /// A cancel has been sent after the receive that is armed.
     ending: bool,
-    /// Chunks handed over and not come home.
+    /// Chunks handed over and not given back.
     held: usize,
-    /// From a receive without a buffer until it is fed.
-    hungry: bool,
-    left: bool,
+    /// From a receive without a buffer until the worker says that one is free.
+    starved: bool,
+    streams: bool,
+    draining: bool,
     /// Bytes that the peer had written when our FIN went out.
-    farewell: Option<usize>,
-    told_gone: bool,
+    fin_sent_at: Option<usize>,
+    /// The worker has been told that the peer is gone.
+    gone: bool,
     closed: bool,
 }
 
@@ -104,35 +117,39 @@ impl Connection {
 
 impl World {
     pub(super) fn new(seed: u64, ends: Ends) -> World {
-        let mut dice = Dice(seed);
-        let buffers = dice.some(8);
+        let mut random = Random::new(seed, 0);
+        let (small, large) = (1 + random.below(8), random.below(4));
+        let size = 1 + random.below(16);
         let mut world = World {
-            links: fake::links(buffers),
-            offered: (0..buffers as u16).collect(),
-            buffers,
-            size: dice.some(16),
-            filled: vec![None; buffers],
-            answers: VecDeque::new(),
-            starved: VecDeque::new(),
-            cap: dice.some(4),
+            links: fake::links(small, large),
+            small: Buffers::new(0, small, size),
+            large: Buffers::new(small, large, 2 * size),
+            filled: vec![None; small + large],
+            reports: VecDeque::new(),
+            cap: 1 + random.below(4),
             connections: Vec::new(),
             ends,
-            scarce: dice.one_in(2),
-            dice,
+            renews: random.coin(),
+            streams: 0,
+            streams_begun: 0,
+            random,
         };
-        for index in 0..world.dice.some(4) {
-            let (echo, first) = Echo::new();
-            let plan = world.dice.below(BYTES);
+        for index in 0..world.some(4) {
+            let supply = world.supply();
+            let (echo, first) = Echo::new(supply);
+            let plan = world.random.below(BYTES);
             world.connections.push(Connection::new(echo, plan));
             world.apply(index, first);
         }
         world
     }
 
-    pub(super) fn run(mut self) {
+    /// Runs until every connection has closed. Returns how often one began to stream.
+    pub(super) fn run(mut self) -> usize {
         for _ in 0..STEPS {
             if self.connections.iter().all(|connection| connection.closed) {
-                return self.check_end();
+                self.check_end();
+                return self.streams_begun;
             }
             self.step();
         }
@@ -141,27 +158,60 @@ impl World {
     }
 
     fn step(&mut self) {
-        let index = self.dice.below(self.connections.len());
-        match self.dice.below(11) {
+        let index = self.random.below(self.connections.len());
+        match self.random.below(12) {
             0 => self.peer_writes(index),
             1 => self.peer_reads(index),
             2 => self.peer_ends(index),
             3 | 4 => self.kernel_receives(index),
             5 => self.kernel_sends(index),
             6 => self.kernel_cancels(index),
-            7 => self.worker_feeds(),
+            7 => self.worker_serves_starved(),
             8 => self.worker_renews(index),
-            9 if self.dice.one_in(20) => self.worker_leaves(index),
+            9 if self.one_in(20) => self.worker_closes_idle(index),
+            10 if self.one_in(4) => self.worker_times_out_streams(),
             _ => self.worker_handles(),
         }
     }
 
-    fn check_end(mut self) {
-        assert!(self.answers.is_empty(), "an answer for nobody");
-        assert_eq!(self.offered.len(), self.buffers, "every buffer has come home");
+    /// 1 to `most`.
+    fn some(&mut self, most: usize) -> usize {
+        1 + self.random.below(most)
+    }
+
+    fn one_in(&mut self, times: usize) -> bool {
+        self.random.below(times) == 0
+    }
+
+    fn buffers(&mut self, class: SizeClass) -> &mut Buffers {
+        match class {
+            SizeClass::Small => &mut self.small,
+            SizeClass::Large => &mut self.large,
+        }
+    }
+
+    fn check_end(&mut self) {
+        assert!(self.reports.is_empty(), "a completion after the last close");
         assert!(self.filled.iter().all(Option::is_none));
-        // Who died in the queue is skipped, and nobody else stands there.
-        assert!(self.starved.drain(..).all(|index| self.connections[index].closed));
+        assert_eq!(self.streams, 0, "a stream that has closed is still counted");
+        for class in [SizeClass::Small, SizeClass::Large] {
+            let buffers = self.buffers(class);
+            assert_eq!(buffers.offered.len(), buffers.total, "every buffer has been given back");
+            let starved = std::mem::take(&mut buffers.starved);
+            // A connection may close in the queue; the worker skips it.
+            assert!(starved.into_iter().all(|index| self.connections[index].closed));
+        }
+    }
+}
+
+impl Buffers {
+    fn new(first: usize, total: usize, size: usize) -> Buffers {
+        Buffers {
+            offered: (first as u16..(first + total) as u16).collect(),
+            total,
+            size,
+            starved: VecDeque::new(),
+        }
     }
 }
 
@@ -170,29 +220,29 @@ impl World {
     fn peer_writes(&mut self, index: usize) {
         let connection = &mut self.connections[index];
         let left = connection.plan - connection.written;
-        if left > 0 && !connection.reset && !connection.mute {
-            connection.written += self.dice.some(left);
+        if left > 0 && !connection.reset && !connection.silent {
+            connection.written += 1 + self.random.below(left);
         }
     }
 
     fn peer_reads(&mut self, index: usize) {
-        self.connections[index].room += self.dice.some(50);
+        self.connections[index].room += self.some(50);
     }
 
     fn peer_ends(&mut self, index: usize) {
         let connection = &mut self.connections[index];
-        if connection.mute {
+        if connection.silent {
             return;
         }
-        // A peer that has our FIN may stop early, or write all of its plan to nobody.
-        let waits = self.ends == Ends::InFarewell && connection.farewell.is_none();
+        // A peer that has our FIN may stop early, or write all of its plan although it is dropped.
+        let waits = self.ends == Ends::Drain && connection.fin_sent_at.is_none();
         connection.fin |= connection.written == connection.plan && !waits;
-        if connection.farewell.is_some() && self.dice.one_in(4) {
+        if connection.fin_sent_at.is_some() && self.random.below(4) == 0 {
             connection.plan = connection.written;
         }
-        if self.ends.with_failures() && self.dice.one_in(20) {
+        if self.ends.with_failures() && self.random.below(20) == 0 {
             connection.reset = true;
-            if self.dice.one_in(2) {
+            if self.random.coin() {
                 connection.written = connection.taken;
             }
         }
@@ -203,29 +253,38 @@ impl World {
 impl World {
     fn kernel_receives(&mut self, index: usize) {
         let connection = &mut self.connections[index];
-        if !connection.receiving {
+        let Some(class) = connection.receiving else {
             return;
-        }
-        // Never after a failed send: the worker must not count on it.
-        let breaks = self.ends.with_failures() && !connection.mute && self.dice.one_in(100);
+        };
+        // Never after a failed send: the worker must not depend on it.
+        let breaks = self.ends.with_failures() && !connection.silent && self.random.below(100) == 0;
+        let buffers = match class {
+            SizeClass::Small => &mut self.small,
+            SizeClass::Large => &mut self.large,
+        };
         let (what, more) = match connection.unread() {
             _ if breaks => (Received::Failed(Errno(110)), false),
             0 if connection.reset => (Received::Failed(Errno(104)), false),
             0 if connection.fin => (Received::End, false),
             0 => return,
-            unread => match self.offered.pop_front() {
+            unread => match buffers.offered.pop_front() {
                 None => (Received::Starved, false),
                 Some(buffer) => {
-                    let len = self.dice.some(unread.min(self.size));
+                    let most = unread.min(buffers.size);
+                    // Often full, so that streams are found.
+                    let len = [most, 1 + self.random.below(most)][self.random.below(2)];
                     let range = connection.taken..connection.taken + len;
                     connection.taken = range.end;
                     self.filled[buffer as usize] = Some((index, range));
-                    (Received::Data(fake::chunk(buffer, len as u32)), !self.dice.one_in(8))
+                    (
+                        Received::Data(fake::chunk(buffer, len as u32)),
+                        self.random.below(8) > 0,
+                    )
                 }
             },
         };
-        connection.receiving = more;
-        self.answers.push_back((index, Answer::Received { what, more }));
+        connection.receiving = more.then_some(class);
+        self.reports.push_back((index, Report::Received { what, more }));
     }
 
     fn kernel_sends(&mut self, index: usize) {
@@ -233,9 +292,9 @@ impl World {
         let Some(mut rest) = connection.outgoing.take() else {
             return;
         };
-        connection.mute |= self.ends.with_failures() && self.dice.one_in(50);
-        if connection.reset || connection.mute {
-            self.answers.push_back((index, Answer::Sent { delivered: false, rest }));
+        connection.silent |= self.ends.with_failures() && self.random.below(50) == 0;
+        if connection.reset || connection.silent {
+            self.reports.push_back((index, Report::Sent { delivered: false, rest }));
             return;
         }
         let most = rest.bytes().min(connection.room);
@@ -243,14 +302,14 @@ impl World {
             connection.outgoing = Some(rest);
             return;
         }
-        let sent = self.dice.some(most);
+        let sent = 1 + self.random.below(most);
         connection.room -= sent;
         let done = fake::advance(&mut rest, sent as u32, &self.links);
         self.check_sent(index, sent, &done);
         for chunk in done {
-            self.come_home(index, fake::buffer(&chunk));
+            self.given_back(index, fake::buffer(&chunk));
         }
-        self.answers.push_back((index, Answer::Sent { delivered: true, rest }));
+        self.reports.push_back((index, Report::Sent { delivered: true, rest }));
     }
 
     /// The bytes that went out are the next ones, chunk by chunk.
@@ -273,22 +332,25 @@ impl World {
         if !std::mem::take(&mut connection.cancel) {
             return;
         }
-        let cancelled = Answer::Received {
+        let cancelled = Report::Received {
             what: Received::Cancelled,
             more: false,
         };
-        let mut answers = vec![Answer::Cancelled];
-        if std::mem::take(&mut connection.receiving) {
-            answers.insert(self.dice.below(2), cancelled);
+        let mut reports = vec![Report::Cancelled];
+        if connection.receiving.take().is_some() {
+            reports.insert(self.random.below(2), cancelled);
         }
-        self.answers.extend(answers.into_iter().map(|answer| (index, answer)));
+        self.reports.extend(reports.into_iter().map(|report| (index, report)));
     }
 
-    fn come_home(&mut self, index: usize, buffer: u16) -> Range<usize> {
-        let (owner, range) = self.filled[buffer as usize].take().expect("comes home once");
+    fn given_back(&mut self, index: usize, buffer: u16) -> Range<usize> {
+        let (owner, range) = self.filled[buffer as usize]
+            .take()
+            .expect("a buffer is given back once");
         assert_eq!(owner, index, "a chunk of another connection");
         self.connections[index].held -= 1;
-        self.offered.push_back(buffer);
+        let class = fake::class(buffer, &self.links);
+        self.buffers(class).offered.push_back(buffer);
         range
     }
 }

@@ -1,75 +1,91 @@
-//! The worker of a model world: hands completions to the connections, and does what they say.
+//! The worker of a model world: hands completions to the connections, and applies what they say.
 
 use super::*;
 
-/// The worker: hands completions over in order and does what `Next` says.
 impl World {
     pub(super) fn worker_handles(&mut self) {
-        let Some((index, answer)) = self.answers.pop_front() else {
+        let Some((index, report)) = self.reports.pop_front() else {
             return;
         };
-        let cap = self.cap();
+        let supply = self.supply();
         let connection = &mut self.connections[index];
-        assert!(!connection.closed, "a completion for a connection that has left");
-        let next = match answer {
-            Answer::Received { what, more } => {
+        assert!(!connection.closed, "a completion for a connection that has been closed");
+        let next = match report {
+            Report::Received { what, more } => {
                 connection.armed = more;
                 connection.ending &= more;
                 connection.held += usize::from(matches!(what, Received::Data(_)));
-                connection.told_gone |= matches!(what, Received::Failed(_));
-                connection.hungry |= matches!(what, Received::Starved);
-                connection.echo.received(what, more, cap, &mut self.links)
+                connection.gone |= matches!(what, Received::Failed(_));
+                connection.starved |= matches!(what, Received::Starved);
+                connection.echo.received(what, more, supply, &mut self.links)
             }
-            Answer::Sent { delivered, rest } => {
+            Report::Sent { delivered, rest } => {
                 connection.sending = false;
-                connection.told_gone |= !delivered;
-                connection.echo.sent(delivered, rest, cap, &mut self.links)
+                connection.gone |= !delivered;
+                connection.echo.sent(delivered, rest, supply, &mut self.links)
             }
-            Answer::Cancelled => {
+            Report::Cancelled => {
                 connection.cancelling = false;
-                connection.echo.cancelled(cap)
+                connection.echo.cancelled(supply)
             }
         };
         self.apply(index, next);
-        self.check_cap(index, cap);
+        self.check_receive(index, supply.cap);
     }
 
-    pub(super) fn worker_feeds(&mut self) {
-        for _ in 0..self.offered.len() {
-            let Some(index) = self.starved.pop_front() else {
-                return;
-            };
-            if !self.connections[index].closed {
-                let cap = self.cap();
-                self.connections[index].hungry = false;
-                let next = self.connections[index].echo.fed(cap);
-                self.apply(index, next);
+    pub(super) fn worker_serves_starved(&mut self) {
+        for class in [SizeClass::Small, SizeClass::Large] {
+            for _ in 0..self.buffers(class).offered.len() {
+                self.serve_next_starved(class, Echo::buffer_free);
             }
         }
     }
 
-    /// It does so when buffers are scarce.
+    pub(super) fn worker_times_out_streams(&mut self) {
+        for _ in 0..self.large.starved.len() {
+            self.serve_next_starved(SizeClass::Large, Echo::no_large_buffer);
+        }
+    }
+
+    fn serve_next_starved(&mut self, class: SizeClass, event: fn(&mut Echo, Supply) -> Next) {
+        let Some(index) = self.buffers(class).starved.pop_front() else {
+            return;
+        };
+        let supply = self.supply();
+        let connection = &mut self.connections[index];
+        if !connection.closed {
+            connection.starved = false;
+            let next = event(&mut connection.echo, supply);
+            self.apply(index, next);
+        }
+    }
+
+    /// As a worker does when buffers become low.
     pub(super) fn worker_renews(&mut self, index: usize) {
-        if self.scarce && !self.connections[index].closed && self.dice.one_in(4) {
+        if self.renews && !self.connections[index].closed && self.one_in(4) {
             let next = self.connections[index].echo.renew();
             self.apply(index, next);
         }
     }
 
-    pub(super) fn worker_leaves(&mut self, index: usize) {
+    pub(super) fn worker_closes_idle(&mut self, index: usize) {
+        let supply = self.supply();
         let connection = &mut self.connections[index];
-        let leaves = matches!(self.ends, Ends::InFarewell | Ends::InBoth);
-        if leaves && connection.farewell.is_none() && !connection.closed {
-            connection.left = true;
-            let cap = self.cap();
-            let next = self.connections[index].echo.leave(cap);
+        let drains = matches!(self.ends, Ends::Drain | Ends::DrainAndReset);
+        if drains && connection.fin_sent_at.is_none() && !connection.closed {
+            connection.draining = true;
+            let next = connection.echo.close_idle(supply);
             self.apply(index, next);
         }
     }
 
-    /// It shrinks and grows with the number of connections.
-    pub(super) fn cap(&mut self) -> usize {
-        self.dice.some(self.cap)
+    /// The cap changes with the number of connections.
+    pub(super) fn supply(&mut self) -> Supply {
+        Supply {
+            cap: self.some(self.cap),
+            small: self.small.size,
+            large_free: !self.large.offered.is_empty(),
+        }
     }
 
     pub(super) fn apply(&mut self, index: usize, next: Next) {
@@ -77,37 +93,47 @@ impl World {
             mut give_back,
             send,
             receive,
-            finish,
+            switched,
+            fin,
             close,
         } = next;
         while let Some(chunk) = give_back.pop(&self.links) {
-            let range = self.come_home(index, fake::buffer(&chunk));
+            let range = self.given_back(index, fake::buffer(&chunk));
             let connection = &self.connections[index];
-            let late = connection.farewell.is_some_and(|before| range.start >= before);
-            assert!(connection.told_gone || late, "bytes {range:?} are still wanted");
+            let late = connection.fin_sent_at.is_some_and(|before| range.start >= before);
+            assert!(connection.gone || late, "bytes {range:?} were not echoed");
         }
         let connection = &mut self.connections[index];
         assert!(!connection.closed, "a connection closes once, and last");
         if !send.is_empty() {
-            assert!(!connection.told_gone, "nobody is there to get it");
+            assert!(!connection.gone, "a send to a peer that is gone");
             assert!(!connection.sending, "one send in flight per connection");
             connection.sending = true;
             connection.outgoing = Some(send);
         }
+        self.apply_receive(index, receive);
+        self.apply_switch(index, switched);
+        self.apply_end(index, fin, close);
+    }
+
+    fn apply_receive(&mut self, index: usize, receive: Receive) {
+        let connection = &mut self.connections[index];
         match receive {
             Receive::Keep => {}
-            Receive::Arm => {
+            Receive::Arm(class) => {
                 assert!(!connection.armed, "one receive in flight per connection");
                 assert!(!connection.cancelling, "a cancel would hit the new receive");
-                assert!(!connection.hungry, "an empty pool would refuse it at once");
+                assert!(!connection.starved, "an empty pool would refuse it at once");
                 connection.armed = true;
-                connection.receiving = true;
+                connection.class = class;
+                connection.receiving = Some(class);
             }
-            Receive::Starve => {
-                assert!(!connection.armed && !connection.told_gone);
-                assert!(!self.starved.contains(&index), "one place in the queue");
-                connection.hungry = true;
-                self.starved.push_back(index);
+            Receive::Starve(class) => {
+                assert!(!connection.armed && !connection.gone);
+                let queues = [&self.small.starved, &self.large.starved];
+                assert!(!queues.iter().any(|queue| queue.contains(&index)), "queued once");
+                connection.starved = true;
+                self.buffers(class).starved.push_back(index);
             }
             Receive::Cancel => {
                 assert!(connection.armed && !connection.ending && !connection.cancelling);
@@ -116,38 +142,59 @@ impl World {
                 connection.cancel = true;
             }
         }
-        self.end(index, finish, close);
     }
 
-    pub(super) fn end(&mut self, index: usize, finish: bool, close: bool) {
+    fn apply_switch(&mut self, index: usize, switched: Option<SizeClass>) {
         let connection = &mut self.connections[index];
-        if finish && connection.unread() == 0 {
-            assert!(connection.left && connection.farewell.is_none());
+        let Some(class) = switched else {
+            return;
+        };
+        let streams = class == SizeClass::Large;
+        assert_ne!(connection.streams, streams, "a switch that changes nothing");
+        connection.streams = streams;
+        if streams {
+            self.streams += 1;
+            self.streams_begun += 1;
+        } else {
+            self.streams -= 1;
+        }
+    }
+
+    fn apply_end(&mut self, index: usize, fin: bool, close: bool) {
+        let connection = &mut self.connections[index];
+        if fin && connection.unread() == 0 {
+            assert!(connection.draining && connection.fin_sent_at.is_none());
             if !connection.reset {
-                assert_eq!(connection.echoed, connection.taken, "a farewell before the echo");
+                assert_eq!(connection.echoed, connection.taken, "FIN before the echo");
             }
-            connection.farewell = Some(connection.written);
-            connection.echo.farewell();
+            connection.fin_sent_at = Some(connection.written);
+            connection.echo.fin_sent();
         }
         if close {
-            let kernel = connection.sending || connection.armed || connection.cancelling;
-            assert!(!kernel, "something is still in the kernel");
+            let in_kernel = connection.sending || connection.armed || connection.cancelling;
+            assert!(!in_kernel, "something is still in the kernel");
             assert_eq!(connection.held, 0, "a close loses buffers");
-            if !connection.told_gone {
+            assert!(!connection.streams, "a closed connection does not stream");
+            if !connection.gone {
                 assert!(connection.fin && connection.unread() == 0);
-                let owed = connection.farewell.unwrap_or(connection.taken);
+                let owed = connection.fin_sent_at.unwrap_or(connection.taken);
                 assert_eq!(connection.echoed, owed, "closed before the echo was complete");
             }
             connection.closed = true;
         }
     }
 
-    /// At the cap no receive stays armed; what it had already taken may still come.
-    pub(super) fn check_cap(&self, index: usize, cap: usize) {
+    /// No receive stays armed at the cap or for the wrong buffers; what it had already taken may still arrive.
+    fn check_receive(&self, index: usize, cap: usize) {
         let connection = &self.connections[index];
         if connection.armed && !connection.ending {
             let held = connection.held;
             assert!(held < cap, "{held} chunks held at a cap of {cap}, and receiving");
+            assert_eq!(
+                connection.class == SizeClass::Large,
+                connection.streams,
+                "receiving into the wrong buffers"
+            );
         }
     }
 }
@@ -160,23 +207,25 @@ impl Connection {
             written: 0,
             fin: false,
             reset: false,
-            mute: false,
+            silent: false,
             taken: 0,
             echoed: 0,
             room: 0,
             outgoing: None,
             skip: 0,
-            receiving: false,
+            receiving: None,
             cancel: false,
             armed: false,
+            class: SizeClass::Small,
             sending: false,
             cancelling: false,
             ending: false,
             held: 0,
-            hungry: false,
-            left: false,
-            farewell: None,
-            told_gone: false,
+            starved: false,
+            streams: false,
+            draining: false,
+            fin_sent_at: None,
+            gone: false,
             closed: false,
         }
     }
