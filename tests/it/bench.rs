@@ -5,7 +5,7 @@ use std::fs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::reports::{Measuring, number};
+use crate::support::reports::{Measuring, number};
 use crate::support::{assert_says, until};
 
 #[test]

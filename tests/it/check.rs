@@ -10,7 +10,7 @@ use urecho::check::decision::{self, Decision};
 use urecho::check::proof::{self, Outcome};
 use urecho::check::verdict::Verdict;
 
-use crate::reports::{self, Measuring};
+use crate::support::reports::{self, Measuring};
 use crate::support::{self, assert_says};
 
 /// Tiny slices: far too few messages to say anything, but of an effect that nobody could miss.

@@ -7,7 +7,7 @@ use std::process::Command;
 use snapbox::{assert_data_eq, file};
 use urecho::error::Error;
 
-use crate::peers::Peer;
+use crate::support::peers::Peer;
 use crate::support::{Ended, assert_says, run};
 
 #[test]

@@ -6,8 +6,8 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::reports::{self, Measured, Measuring};
 use crate::support;
+use crate::support::reports::{self, Measured, Measuring};
 
 /// Servers that are honest, or not: single-threaded, and started as `python3 FILE MODE PORT`.
 const PEER: &str = r#"

@@ -1,32 +1,44 @@
-//! Everything that needs a kernel, a socket or a process, in one binary: it links once and runs in parallel.
+//! Tests that need a kernel, a socket or a process, in one binary: it links once and its tests run in parallel.
+//!
+//! Two layers: `support` holds helpers, every other module holds tests.
 
 #![allow(clippy::unwrap_used)] // in a test, a panic is the report
 
-mod allocations;
-mod bench;
-mod check;
-mod command_line;
-mod compare;
-mod flamegraphs;
-mod load;
-mod load_liars;
-mod outputs;
-mod peers;
-mod readers;
-mod report;
-mod reports;
-mod serve_blocked;
-mod serve_limits;
-mod serve_peers;
-mod serve_process;
-mod serve_stop;
-mod serve_streams;
-mod sessions;
-mod shapes;
-mod source;
-mod stall;
-mod standard_tools;
-mod statistics;
-mod suite;
+// Helpers: servers, processes, peers, validated reports, Rust source as text.
 mod support;
+
+// `urecho serve`: streams, many peers, limits, stopping, on every engine.
+mod serve;
+
+// `urecho load`: workloads, honest and dishonest peers, sessions, stalls, files and the report.
+mod load;
+
+// `urecho bench`: a server and a load from one command, and nothing left running.
+mod bench;
+
+// `urecho compare`: healthy and broken servers of several kinds.
+mod compare;
+
+// `urecho check`: a gate that runs, and that finds a planted slowdown.
+mod check;
+
+// Help, versions, and one message for each wrong value.
+mod command_line;
+
+// Neither the server nor the load generator allocates per message.
+mod allocations;
+
+// Other projects' readers agree with the files that we write.
+mod readers;
+
+// SciPy agrees with our statistics.
+mod statistics;
+
+// The benchmark suite, in small.
+mod suite;
+
+// Every committed flamegraph has its folded stacks and a line that agrees with them.
+mod flamegraphs;
+
+// The rules of this source tree: floors, places, sizes, the map.
 mod tidy;

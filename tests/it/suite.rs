@@ -12,7 +12,7 @@ use urecho::report::Environment;
 use urecho::sys::disturbance::Disturbance;
 use urecho::sys::machine;
 
-use crate::{reports, support};
+use crate::support::{self, reports};
 
 const CELLS: [&str; 4] = ["connections-4", "size-64KiB", "pipeline-16", "churn-fin"];
 const ENGINES: [&str; 3] = ["epoll", "uring", "tokio-uring"];

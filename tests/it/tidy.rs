@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::source::{Source, functions, has_word, words};
+use crate::support::source::{Source, functions, has_word, words};
 
 /// Rooms from the ground up. Two rooms on one floor may use each other, but for the two roles.
 const FLOORS: [&[&str]; 7] = [

@@ -3,8 +3,20 @@
 //! Nothing here uses the ring: one bug of ours must not cancel itself. Whatever is started here ends with its
 //! handle, also when a test fails.
 
+// One test for every engine.
 mod engines;
+
+// Honest and dishonest peers to load.
+pub(crate) mod peers;
+
+// The real binary as a child process.
 mod process;
+
+// `urecho load` and its siblings as a process, and its validated report.
+pub(crate) mod reports;
+
+// Rust as text.
+pub(crate) mod source;
 
 use std::fmt::Debug;
 use std::io::{self, Read, Write};

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::readers;
-use crate::reports::{Measuring, load, number};
+use crate::support::reports::{Measuring, load, number};
 use crate::support::{Server, assert_says};
 
 const OPEN: &str = "-c 10 --rate 2k/s -d 1200ms --drain 5s";
@@ -103,7 +103,7 @@ fn an_interrupted_run_marks_every_file_as_partial_and_leaves_no_scraps() {
 #[test]
 fn a_failed_run_leaves_no_file_behind() {
     let folder = TempDir::new().unwrap();
-    let (_held, nobody) = crate::peers::nobody();
+    let (_held, nobody) = crate::support::peers::nobody();
     load(nobody, &format!("--hlog {}", file(&folder, "x.hlog").display())).refusal(5);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }

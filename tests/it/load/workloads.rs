@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::peers::{Answer, Peer};
-use crate::reports::{Measured, load, number};
+use crate::support::peers::{Answer, Peer};
+use crate::support::reports::{Measured, load, number};
 use crate::support::{Server, assert_says};
 
 fn measured(flags: &str) -> (Measured, Value) {
@@ -156,7 +156,7 @@ fn a_server_of_one_connection_at_a_time_is_given_up_as_a_whole() {
     // The first connection keeps the server to itself until it ends.
     let peer = Peer::start(move |number, stream| {
         if number == 0 {
-            crate::peers::echo(stream);
+            crate::support::peers::echo(stream);
             let _ = served.send(());
         } else {
             let _ = turn.lock().unwrap().recv();

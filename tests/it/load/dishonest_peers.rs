@@ -5,8 +5,8 @@ use std::sync::Mutex;
 
 use urecho::load::payload::PayloadStream;
 
-use crate::peers::{Answer, Peer, discard, echo, nobody};
-use crate::reports::{Measured, load, number};
+use crate::support::peers::{Answer, Peer, discard, echo, nobody};
+use crate::support::reports::{Measured, load, number};
 use crate::support::{assert_says, reset};
 
 /// Bytes in a message here, unless said otherwise: the default.

@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-use crate::peers::Peer;
-use crate::reports::{complaints, load};
+use crate::support::peers::Peer;
+use crate::support::reports::{complaints, load};
 use crate::support::{ServeProcess, run};
 
 #[test]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::peers::{Answer, Peer};
-use crate::reports::{Measured, Measuring, load, number};
+use crate::support::peers::{Answer, Peer};
+use crate::support::reports::{Measured, Measuring, load, number};
 use crate::support::{ServeProcess, assert_says, run, until};
 
 #[test]

@@ -1,0 +1,22 @@
+//! `urecho serve`, in this process and as the real binary.
+
+// A host that forbids io_uring.
+mod blocked;
+
+// The listening line, addresses and options that the host refuses.
+mod command;
+
+// Few buffers, queue entries or descriptors; CPU time of an idle server.
+mod limits;
+
+// Many peers at once: stalled, rude, short-lived.
+mod many_peers;
+
+// netcat, socat and a Python socket.
+mod standard_tools;
+
+// Draining, and the second signal.
+mod stop;
+
+// One connection: every byte in order, then the end.
+mod streams;
