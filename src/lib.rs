@@ -32,7 +32,7 @@
 //!    clock      monotonic nanoseconds
 //!    slab       slots for connections, and keys that detect reuse
 //!    random     the one seeded generator
-//!    stats      signed_rank, order_statistics, change_points, proportion, median
+//!    stats      signed_rank, order_statistics, change_points, proportion, quantiles, median
 //! ```
 //!
 //! `unsafe` lives in `ring` and `sys` only. `tests/it/tidy.rs` checks this map, the floors and the rooms.

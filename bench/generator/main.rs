@@ -124,7 +124,7 @@ fn summarise(blocks: &[Block]) {
         };
         println!(
             "\nratio of {name}, generator to epoll client: {:.3}, {interval}",
-            estimate.middle.exp()
+            estimate.location.exp()
         );
     }
     let cpu = |of: fn(&Block) -> &[Slice]| {

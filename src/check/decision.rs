@@ -99,7 +99,7 @@ pub fn decide(values: &[f64], effect: f64, alpha: f64) -> Finding {
 impl Finding {
     /// What follows from an estimate.
     pub fn of(estimate: Option<Estimate>, effect: f64) -> Finding {
-        let interval = estimate.and_then(|found| Some((found.middle, found.interval?)));
+        let interval = estimate.and_then(|found| Some((found.location, found.interval?)));
         let decision = match interval {
             Some((middle, (low, _))) if low > 0.0 && middle >= effect => Decision::Regressed,
             Some((middle, (_, high))) if high < 0.0 && middle <= -effect => Decision::Improved,

@@ -3,7 +3,7 @@
 //! A check compares two versions. What creeps, each step smaller than what matters, is seen in the row of them only. Such
 //! a row is of absolute figures, from days on which the machine was fast and days on which it was slow: it shows where to
 //! look, and decides nothing. Checks of another machine, version or load are no part of it. Where a row changed is for
-//! [`change_points()`] to find.
+//! [`Search`] to find.
 
 use std::collections::BTreeMap;
 
@@ -14,22 +14,18 @@ use crate::check::metric::Metric;
 use crate::check::summary::Summary;
 use crate::check::verdict::Verdict;
 use crate::error::{Error, Result};
-use crate::stats::change_points;
+use crate::stats::change_points::Search;
 
 /// The version of a line's shape.
 pub const SCHEMA: &str = "urecho.trend/1";
 
-/// Points on either side of a change, at least: fewer are a bad day.
-const SEGMENT: usize = 5;
-
-/// A row without change has one found with this probability.
-const ALPHA: f64 = 0.01;
-
-/// Enough for that alpha, with room.
-const PERMUTATIONS: u32 = 499;
-
-/// The same file shows the same.
-const SEED: u64 = 1;
+/// How changes are searched for.
+const SEARCH: Search = Search {
+    min_segment: 5, // Fewer checks on one side are a bad day.
+    alpha: 0.01,
+    permutations: 499, // More than the 99 that this alpha needs.
+    seed: 1,           // The same file shows the same changes.
+};
 
 /// One check of the row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -109,7 +105,7 @@ pub fn show(points: &[Point]) -> String {
 fn show_row(metric: Metric, row: &[(&Point, f64)]) -> String {
     // Of logarithms, so that a doubling is as far as a halving.
     let logs: Vec<f64> = row.iter().map(|(_, figure)| figure.ln()).collect();
-    let changes = change_points(&logs, SEGMENT, ALPHA, PERMUTATIONS, SEED);
+    let changes = SEARCH.change_points(&logs);
     if changes.is_empty() {
         return format!("  {metric:<11} no change in {} checks\n", row.len());
     }

@@ -202,7 +202,7 @@ impl Judged {
         let size = |effect: f64| metric.change(effect).abs();
         self.matters = Some(size(effect));
         if let Some(estimate) = finding.estimate {
-            self.change = Some(metric.change(estimate.middle));
+            self.change = Some(metric.change(estimate.location));
             self.interval = estimate.interval.map(|ends| metric.changes(ends));
         }
         self.verdict = match finding.decision {

@@ -227,7 +227,7 @@ fn ratio(restarts: &[Vec<BlockFigures>], first: &[Vec<BlockFigures>], metric: Me
     let estimate = signed_rank::estimate(&logs?, ALPHA)?;
     Some(Ratio {
         restarts: estimate.n,
-        estimate: estimate.middle.exp(),
+        estimate: estimate.location.exp(),
         interval: estimate.interval.map(|(low, high)| (low.exp(), high.exp())),
     })
 }

@@ -7,7 +7,7 @@ use crate::clock::{self, Nanos};
 use crate::compare::comparison::BlockFigures;
 use crate::compare::{Candidate, Server};
 use crate::error::{Error, Result};
-use crate::histogram::{Percentile, Recorder};
+use crate::histogram::Recorder;
 use crate::load::{Plan, Session, Slice, Workload};
 use crate::random::Random;
 use crate::sys::disturbance::{Disturbance, Snapshot};
@@ -237,10 +237,7 @@ impl Pile {
     }
 
     fn figures(&self, connections: u32, memory: Option<u64>, disturbed: Disturbance) -> BlockFigures {
-        let quantile = |recorder: &Recorder, q| match recorder.quantile(q) {
-            Percentile::Known(figure) => Some(figure.value.0),
-            Percentile::NotEnough { .. } => None,
-        };
+        let quantile = |recorder: &Recorder, q| Some(recorder.quantile(q)?.value.0);
         let grown = self
             .resident
             .zip(memory)

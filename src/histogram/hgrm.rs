@@ -1,8 +1,8 @@
-//! The percentile distribution as text (`.hgrm`), for the plotters of the field.
+//! The percentile distribution as text (`.hgrm`), for HdrHistogram plotters.
 //!
 //! The table of Java's `outputPercentileDistribution` (HdrHistogram 2.1): five ticks for every halving of the distance to
 //! 100 %. Values are in milliseconds, which plotters assume, but with six decimals where Java has three: a latency of
-//! 45,123 ns must not become 0.045. What the table cannot say follows as comments, below the ones that Java writes.
+//! 45,123 ns must not become 0.045. The unit and lower bounds follow as comments, below the ones that Java writes.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ use super::{CEILING, Recorder};
 /// Ticks for every halving of the distance to 100 %.
 const TICKS: f64 = 5.0;
 
-/// The distribution as a table, with mean, deviation and maximum in comments below.
+/// The distribution as a table, with mean, standard deviation and maximum in comments below.
 ///
 /// Values are upper bucket edges, at most 0.1 % too large, and never above the largest latency, which is exact.
 pub fn hgrm(recorder: &Recorder) -> String {
@@ -31,9 +31,9 @@ fn ms(ns: u64) -> f64 {
     ns as f64 / 1e6
 }
 
-/// The rows of the table, walked as Java walks them: in the last bucket one tick, then 100 %.
+/// The rows of the table, in the same steps as Java: one tick in the last bucket, then 100 %.
 ///
-/// The crate has this walk too, but adds up tenths: its tick of 75 % is a hair above that, and may be one sample late.
+/// The crate has the same iteration but adds up tenths: its tick of 75 % is slightly above that, and may be one sample late.
 /// In percent all steps are exact in binary: 10, 5, 2.5, 1.25, …
 fn table(recorder: &Recorder, text: &mut String) -> std::fmt::Result {
     let total = recorder.count();
@@ -51,14 +51,14 @@ fn table(recorder: &Recorder, text: &mut String) -> std::fmt::Result {
         }
     }
     if total > 0 {
-        // Three columns, as Java has it: plotters skip this line, whose place would be at infinity.
+        // Three columns, as in Java: plotters skip this line, whose abscissa would be infinite.
         let max = ms(recorder.max);
         writeln!(text, "{max:>12.6} {:.12} {total:>10}", 1.0)?;
     }
     Ok(())
 }
 
-/// How far the next tick is from this one, in percent: halves with every halving of the distance to 100 %.
+/// Distance of the next tick from this one, in percent: it halves with every halving of the distance to 100 %.
 fn step_after(percentile: f64) -> f64 {
     let halvings = (100.0 / (100.0 - percentile)).log2().floor();
     100.0 / (TICKS * (halvings + 1.0).exp2())
@@ -69,7 +69,7 @@ fn summary(recorder: &Recorder, text: &mut String) -> std::fmt::Result {
     let mean = ms(recorder.mean().map_or(0, |mean| mean.value.0));
     let deviation = recorder.histogram.stdev() / 1e6;
     let (max, count) = (ms(recorder.max), recorder.count());
-    // The crate does not tell the size of its sub-buckets. Of all but the first bucket only the upper half is kept.
+    // The crate does not expose the number of sub-buckets. Of all buckets but the first only the upper half is kept.
     let buckets = usize::from(recorder.histogram.buckets());
     let sub_buckets = 2 * recorder.histogram.distinct_values() / (buckets + 1);
     writeln!(
@@ -80,21 +80,21 @@ fn summary(recorder: &Recorder, text: &mut String) -> std::fmt::Result {
     )
 }
 
-/// The unit, and which values are only lower bounds.
+/// The unit, and which values are lower bounds.
 fn caveats(recorder: &Recorder, text: &mut String) -> std::fmt::Result {
     writeln!(text, "# Values are in milliseconds.")?;
-    if recorder.missing > 0 {
+    if recorder.censored > 0 {
         writeln!(
             text,
-            "# {} answers never came and count with the age they had reached: values from {:.6} on are lower bounds.",
-            recorder.missing,
+            "# {} replies never arrived and count with the age they had reached: values from {:.6} on are lower bounds.",
+            recorder.censored,
             ms(recorder.censored_from.0)
         )?;
     }
     if recorder.saturated > 0 {
         writeln!(
             text,
-            "# {} answers took longer than {:.6} and count as that, except in mean and maximum.",
+            "# {} replies took longer than {:.6} and count as that, except in mean and maximum.",
             recorder.saturated,
             ms(CEILING.0)
         )?;
@@ -108,7 +108,7 @@ mod tests {
     use crate::clock::Nanos;
 
     #[test]
-    fn four_values_give_the_table_that_java_gives() {
+    fn four_values_give_the_same_table_as_java() {
         let mut recorder = Recorder::new();
         (1..=4).for_each(|k| recorder.record(Nanos(k * 250)));
         let expected = "
@@ -150,14 +150,14 @@ mod tests {
         recorder.record(Nanos(61_000_000_000));
         let text = hgrm(&recorder);
         assert!(text.contains("\n61000.000000 1.000000000000          2\n"));
-        assert!(text.contains("# 1 answers took longer than 60000.000000"));
+        assert!(text.contains("# 1 replies took longer than 60000.000000"));
     }
 
     #[test]
-    fn missing_answers_are_told_below_the_table() {
+    fn missing_replies_are_reported_below_the_table() {
         let mut recorder = Recorder::new();
         recorder.record_missing(Nanos(5_000_000));
-        let told = "# 1 answers never came and count with the age they had reached: values from 5.000000 on";
-        assert!(hgrm(&recorder).contains(told));
+        let comment = "# 1 replies never arrived and count with the age they had reached: values from 5.000000 on";
+        assert!(hgrm(&recorder).contains(comment));
     }
 }

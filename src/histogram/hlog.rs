@@ -1,9 +1,9 @@
-//! Interval logs (`.hlog`): a histogram for every second of a run, for tools that plot a run over time.
+//! Interval logs (`.hlog`): one histogram per second of a run, for tools that plot a run over time.
 //!
-//! Format version 1.3, as Java's HistogramLogWriter writes it: a line an interval and tag, its histogram in V2, deflated
-//! and in base64. Values are integer nanoseconds; `Interval_Max` is in milliseconds, the format's convention.
-//! Lines of intervals are made by the crate. The head is ours, because the crate knows neither version nor legend, and
-//! borrows its writer for as long as it writes. `tests/it/readers.rs` reads the files back with Python and JavaScript.
+//! Format version 1.3, as Java's HistogramLogWriter writes it: one line per interval and tag, with the histogram in V2,
+//! deflated and in base64. Values are integer nanoseconds; `Interval_Max` is in milliseconds, as the format has it.
+//! The crate writes the lines of intervals. The header is written here, because the crate writes neither version nor legend
+//! and borrows its writer for as long as it writes. `tests/it/readers.rs` reads the files back with Python and JavaScript.
 
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,16 +21,16 @@ const MAX_DIVISOR: f64 = 1e6;
 pub struct Hlog<W: Write> {
     out: W,
     serializer: V2DeflateSerializer,
-    /// The interval as the crate writes it, before it goes out.
+    /// The interval as the crate writes it, before the divisor is removed.
     scratch: Vec<u8>,
 }
 
 impl<W: Write> Hlog<W> {
-    /// Writes the head: a comment for every line of `about`, the version, and the times that intervals count from.
+    /// Writes the header: every line of `about` as a comment, the version, and the time that intervals count from.
     ///
-    /// `start` is both StartTime and BaseTime, so that every reader adds it to an interval's time, and none has to guess.
+    /// `start` is both StartTime and BaseTime, so that every reader adds it to the times of intervals and none has to guess.
     pub fn begin(mut out: W, start: SystemTime, about: &str) -> io::Result<Hlog<W>> {
-        // A clock before 1970 is not set: readers do not expect a minus sign.
+        // A clock before 1970 is not set; readers do not expect a minus sign.
         let start = start.duration_since(UNIX_EPOCH).unwrap_or_default();
         for line in about.lines() {
             writeln!(out, "#[{line}]")?;
@@ -52,40 +52,40 @@ impl<W: Write> Hlog<W> {
         })
     }
 
-    /// Writes what was recorded between two moments, counted from the start, to the millisecond.
+    /// Writes one interval; its times count from the start and are rounded to milliseconds.
     ///
-    /// Some readers stop at the first interval outside the range they were asked for: write them in order of `from`. A
-    /// histogram cannot say that answers are missing, so a comment above it does. Panics if the tag holds a comma, a space
-    /// or a line end: tags are names in our code.
+    /// Some readers stop at the first interval outside of the range they were asked for: write them in order of `from`. A
+    /// histogram cannot express missing replies, so a comment above it does. Panics if the tag contains a comma, a space or a
+    /// line end: tags are constants in this program.
     pub fn interval(&mut self, tag: &str, from: Nanos, to: Nanos, recorder: &Recorder) -> io::Result<()> {
         let missing = recorder.censored();
         if missing > 0 {
             writeln!(
                 self.out,
-                "#[{tag}: {missing} answers missing from the next interval count with the age they had reached]"
+                "#[{tag}: {missing} missing replies in the next interval count with the age they had reached]"
             )?;
         }
-        let tag = Tag::new(tag).expect("a tag is a name without comma, space and line end");
+        let tag = Tag::new(tag).expect("a tag is a name without comma, space or line end");
         self.scratch.clear();
         IntervalLogWriterBuilder::new()
             .with_max_value_divisor(MAX_DIVISOR)
             .begin_log_with(&mut self.scratch, &mut self.serializer)?
             .write_histogram(&recorder.histogram, from.into(), (to - from).into(), Some(tag))
             .map_err(as_io)?;
-        // The crate states the divisor above each log it begins; ours is stated once, in the head.
-        let stated = self.scratch.iter().position(|&byte| byte == b'\n');
-        let interval = &self.scratch[stated.map_or(0, |end| end + 1)..];
+        // The crate writes the divisor above each log it begins; the header has it once.
+        let divisor = self.scratch.iter().position(|&byte| byte == b'\n');
+        let interval = &self.scratch[divisor.map_or(0, |end| end + 1)..];
         self.out.write_all(interval)
     }
 
-    /// Flushes, and gives the writer back.
+    /// Flushes, and returns the writer.
     pub fn finish(mut self) -> io::Result<W> {
         self.out.flush()?;
         Ok(self.out)
     }
 }
 
-/// The crate's error as an I/O error. Serializing itself fails only for a bucket of more than 2^63 samples.
+/// The crate's error as an I/O error. Serialising itself fails only for a bucket of more than 2^63 samples.
 fn as_io<E: std::error::Error + Send + Sync + 'static>(error: IntervalLogWriterError<E>) -> io::Error {
     match error {
         IntervalLogWriterError::IoError(error) => error,
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn the_head_is_what_the_java_writer_writes() {
+    fn the_header_is_that_of_the_java_writer() {
         let head = [
             "#[urecho load]",
             "#[c = 10]",
@@ -136,15 +136,15 @@ mod tests {
     }
 
     #[test]
-    fn missing_answers_are_told_in_a_comment() {
+    fn missing_replies_are_reported_in_a_comment() {
         let mut recorder = Recorder::new();
         recorder.record_missing(Nanos(5_000));
-        assert!(log(&[("service", &recorder)]).contains("\n#[service: 1 answers missing"));
+        assert!(log(&[("service", &recorder)]).contains("\n#[service: 1 missing replies"));
     }
 
     #[test]
     #[should_panic(expected = "a tag is a name")]
-    fn a_tag_that_would_break_the_line_is_our_mistake() {
+    fn a_tag_that_would_break_the_line_panics() {
         log(&[("a,b", &Recorder::new())]);
     }
 

@@ -1,15 +1,16 @@
-//! Latencies in a fixed space, and how far to trust what is read from them.
+//! Latency histograms of constant size, and how far to trust what is read from them.
 //!
-//! A [`Recorder`] belongs to one worker and is merged after it joins: no lock, no sharing. Two honesties are built in.
-//! A percentile is read only from enough samples (see [`needs`]), and a message whose answer never came counts with
-//! the age it had reached, so that what is read at or beyond that age is marked as a lower bound.
-//! Drawing and writing are for `report`. The histogram is Gil Tene's HdrHistogram: 3 significant digits.
+//! A [`Recorder`] belongs to one worker and is merged after the worker has ended: no lock, no sharing. A percentile has a
+//! value only if there are enough samples for its interval ([`order_statistics::needs`]). A message whose reply never came
+//! is right-censored: it counts with the age it had reached, and what is read at or beyond that age is a lower bound.
+//! The histogram is Gil Tene's HdrHistogram with 3 significant digits. `report` shows the values; `hlog` and `hgrm` are the
+//! file formats of the field.
 
 mod block_series;
 mod hgrm;
 mod hlog;
 
-pub use block_series::{BlockSeries, Interval, Method};
+pub use block_series::BlockSeries;
 pub use hgrm::hgrm;
 pub use hlog::Hlog;
 
@@ -18,43 +19,58 @@ use hdrhistogram::Histogram;
 use crate::clock::Nanos;
 use crate::stats::order_statistics;
 
-/// The longest latency told apart; longer ones are kept in the histogram as this.
+/// The longest latency that the histogram resolves; longer ones are kept as this.
 pub const CEILING: Nanos = Nanos(60_000_000_000);
 
 /// A latency histogram, 1 ns to 60 s, exact to 3 significant digits.
 ///
-/// 27 × 1,024 buckets of 8 bytes: 221 KB, all of it taken in [`Recorder::new`]. Recording never allocates or fails.
+/// 27 × 1,024 buckets of 8 bytes: 221 KB, allocated in [`Recorder::new`]. Recording never allocates and never fails.
 #[derive(Debug, Clone)]
 pub struct Recorder {
     histogram: Histogram<u64>,
-    /// Sum, smallest and largest of what was recorded, in nanoseconds: exact, where the histogram has bucket edges.
+    /// Sum, minimum and maximum in nanoseconds: exact, where the histogram only has bucket edges.
     sum: u128,
     min: u64,
     max: u64,
-    missing: u64,
-    /// The smallest age at which an answer was given up; `NEVER` if all came.
+    censored: u64,
+    /// The smallest age at which waiting for a reply was given up; `NEVER` if all arrived.
     censored_from: Nanos,
     saturated: u64,
 }
 
-/// A latency that was read from a recorder.
+/// A latency read from a recorder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Value {
     /// The latency.
     pub value: Nanos,
-    /// True when answers are missing that could only make this larger: print it as `> value`.
+    /// True if the true value may be larger, because replies are missing: print it as `> value`.
     pub lower_bound_only: bool,
 }
 
-/// A percentile, if there were enough samples to speak of one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Percentile {
-    /// Enough samples; the figure.
-    Known(Value),
-    /// Too few samples: print it as `n/a (needs 3,688)`.
-    NotEnough {
-        /// How many samples this percentile needs.
-        needs: u64,
+/// A 95 % confidence interval of a percentile.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ConfidenceInterval {
+    /// Lower end; zero if the samples do not bound it.
+    pub low: Nanos,
+    /// Upper end; [`Nanos::NEVER`] if the samples do not bound it, or if replies are missing there.
+    pub high: Nanos,
+    /// How it was found.
+    pub method: IntervalMethod,
+}
+
+/// How a confidence interval was found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum IntervalMethod {
+    /// From the ranks of the samples, which are independent.
+    OrderStatistics,
+    /// From the ranks of the samples, although the run was too short to test whether they are independent.
+    Untested,
+    /// From the differences between groups of neighbouring blocks: the samples are not independent.
+    Blocks {
+        /// Number of groups.
+        groups: usize,
+        /// Their variance in multiples of the variance of independent samples; at least 1.
+        dispersion: f64,
     },
 }
 
@@ -65,7 +81,7 @@ impl Default for Recorder {
 }
 
 impl Recorder {
-    /// An empty recorder. Takes 221 KB, the only allocation of its life.
+    /// An empty recorder. Allocates 221 KB, and nothing later.
     pub fn new() -> Recorder {
         let histogram = Histogram::new_with_bounds(1, CEILING.0, 3).expect("1 ns to 60 s at 3 digits are legal bounds");
         Recorder {
@@ -73,13 +89,13 @@ impl Recorder {
             sum: 0,
             min: u64::MAX,
             max: 0,
-            missing: 0,
+            censored: 0,
             censored_from: Nanos::NEVER,
             saturated: 0,
         }
     }
 
-    /// Records the latency of an answer that came.
+    /// Records the latency of a message whose reply arrived.
     pub fn record(&mut self, latency: Nanos) {
         self.histogram.saturating_record(latency.0.min(CEILING.0));
         self.sum += u128::from(latency.0);
@@ -88,14 +104,14 @@ impl Recorder {
         self.saturated += u64::from(latency > CEILING);
     }
 
-    /// Records a message whose answer had not come when we stopped waiting, `age` after its start.
+    /// Records a message whose reply had not arrived when waiting ended, `age` after its start.
     pub fn record_missing(&mut self, age: Nanos) {
         self.record(age);
-        self.missing += 1;
+        self.censored += 1;
         self.censored_from = self.censored_from.min(age);
     }
 
-    /// Adds all that another worker recorded. As if it had been recorded here.
+    /// Adds another recorder, as if its messages had been recorded here.
     pub fn merge(&mut self, other: &Recorder) {
         self.histogram
             .add(&other.histogram)
@@ -103,66 +119,60 @@ impl Recorder {
         self.sum += other.sum;
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
-        self.missing += other.missing;
+        self.censored += other.censored;
         self.censored_from = self.censored_from.min(other.censored_from);
         self.saturated += other.saturated;
     }
 
-    /// Forgets everything, keeps its space.
+    /// Removes all samples; keeps the allocation.
     pub fn clear(&mut self) {
         self.histogram.reset();
         (self.sum, self.min, self.max) = (0, u64::MAX, 0);
-        (self.missing, self.saturated) = (0, 0);
+        (self.censored, self.saturated) = (0, 0);
         self.censored_from = Nanos::NEVER;
     }
 
-    /// How many messages were recorded, the missing ones included.
+    /// Number of messages recorded, including those without a reply.
     pub fn count(&self) -> u64 {
         self.histogram.len()
     }
 
-    /// How many of them never got their answer.
+    /// Number of messages whose reply never arrived.
     pub fn censored(&self) -> u64 {
-        self.missing
+        self.censored
     }
 
-    /// How many took longer than [`CEILING`]. A percentile that falls among them is a lower bound.
+    /// Number of messages that took longer than [`CEILING`]. A percentile among them is a lower bound.
     pub fn saturated(&self) -> u64 {
         self.saturated
     }
 
-    /// The latency that a share `q` of all messages did not exceed: 0.99 for p99.
+    /// The q-quantile: the latency that a share `q` of all messages did not exceed, 0.99 for p99. None with fewer samples
+    /// than [`order_statistics::needs`].
     ///
-    /// Buckets are read at their upper edge, so an answer is at most 0.1 % too large; a lower bound at their lower
-    /// edge, so it holds. Panics unless `0 < q < 1`: p0 and p100 are [`Recorder::min`] and [`Recorder::max`].
-    pub fn quantile(&self, q: f64) -> Percentile {
-        let needs = order_statistics::needs(q);
-        if self.count() < needs {
-            return Percentile::NotEnough { needs };
-        }
-        Percentile::Known(self.figure_at(order_statistics::of_quantile(self.count(), q)))
+    /// Buckets are read at their upper edge, so a value is at most 0.1 % too large; a lower bound is read at their lower
+    /// edge. Panics unless `0 < q < 1`: p0 and p100 are [`Recorder::min`] and [`Recorder::max`].
+    pub fn quantile(&self, q: f64) -> Option<Value> {
+        let enough = self.count() >= order_statistics::needs(q);
+        enough.then(|| self.value_at(order_statistics::rank_of(self.count(), q)))
     }
 
-    /// Where the true percentile lies with 95 % confidence, by order statistics: bucket edges, so not narrower than
-    /// the exact samples would give. None below [`needs`] samples. The upper end is `NEVER` where answers are missing
-    /// or saturated.
+    /// The interval of the q-quantile by order statistics. Its ends are bucket edges, so it is not narrower than from exact
+    /// samples. None with fewer samples than [`order_statistics::needs`]. The upper end is `NEVER` where replies are missing
+    /// or latencies exceed the ceiling.
     ///
-    /// Holds for *independent* samples. Latencies of one run are not (queues make neighbours alike): within a run
-    /// this is too narrow, and comparing runs needs restarts as the sample. See [`ranks`] for the source.
-    pub fn interval(&self, q: f64) -> Option<(Nanos, Nanos)> {
+    /// Holds for *independent* samples. Latencies of one run are not, because queues make neighbours similar: within a run
+    /// this interval is too narrow ([`BlockSeries::interval`] widens it), and comparing runs needs restarts as the sample.
+    pub fn interval(&self, q: f64) -> Option<ConfidenceInterval> {
         let (low, high) = order_statistics::interval(self.count(), q)?;
-        let (low, high) = (self.bucket_at(low).0, self.figure_at(high));
-        Some((
-            low,
-            if high.lower_bound_only {
-                Nanos::NEVER
-            } else {
-                high.value
-            },
-        ))
+        Some(ConfidenceInterval {
+            low: self.bucket_at(low).0,
+            high: self.upper_end_at(high),
+            method: IntervalMethod::OrderStatistics,
+        })
     }
 
-    /// The smallest latency, exact. None if nothing was recorded.
+    /// The smallest latency, exact. None without samples.
     pub fn min(&self) -> Option<Value> {
         let value = Nanos(self.min);
         (self.count() > 0).then_some(Value {
@@ -171,29 +181,29 @@ impl Recorder {
         })
     }
 
-    /// The largest latency, exact, beyond the ceiling too. None if nothing was recorded.
+    /// The largest latency, exact even beyond the ceiling. None without samples.
     pub fn max(&self) -> Option<Value> {
-        // A missing answer could still come later than any other.
+        // A missing reply may have taken longer than any other.
         (self.count() > 0).then_some(Value {
             value: Nanos(self.max),
-            lower_bound_only: self.missing > 0,
+            lower_bound_only: self.censored > 0,
         })
     }
 
-    /// The mean latency, exact but for the fraction of a nanosecond. None if nothing was recorded.
+    /// The mean latency, truncated to whole nanoseconds. None without samples.
     pub fn mean(&self) -> Option<Value> {
         let mean = self.sum.checked_div(u128::from(self.count()))?;
-        // The mean of 64-bit numbers fits in 64 bits.
+        // The mean of 64-bit numbers fits into 64 bits.
         Some(Value {
             value: Nanos(mean as u64),
-            lower_bound_only: self.missing > 0,
+            lower_bound_only: self.censored > 0,
         })
     }
 
     /// The sample of this rank (1 is the smallest), to the precision of its bucket.
-    fn figure_at(&self, rank: u64) -> Value {
+    fn value_at(&self, rank: u64) -> Value {
         let (low, high) = self.bucket_at(rank);
-        // The age may lie within the bucket, and so may the ceiling: then we cannot tell, and say the weaker thing.
+        // If the smallest age or the ceiling lies within the bucket, the sample may be beyond it: claim the lower bound.
         let past_ceiling = self.saturated > 0 && high >= CEILING;
         let lower_bound_only = past_ceiling || high >= self.censored_from;
         Value {
@@ -202,14 +212,24 @@ impl Recorder {
         }
     }
 
-    /// The smallest and the largest latency that the sample of this rank may have had, as far as its bucket tells.
+    /// The upper end of an interval that ends at the sample of this rank.
+    fn upper_end_at(&self, rank: u64) -> Nanos {
+        let value = self.value_at(rank);
+        if value.lower_bound_only {
+            Nanos::NEVER
+        } else {
+            value.value
+        }
+    }
+
+    /// The smallest and the largest latency that the sample of this rank may have had, from the edges of its bucket.
     fn bucket_at(&self, rank: u64) -> (Nanos, Nanos) {
         let mut seen = 0;
         for step in self.histogram.iter_recorded() {
             seen += step.count_at_value();
             if seen >= rank {
                 let edge = step.value_iterated_to();
-                // No sample lies outside min and max, whatever its bucket's edges are.
+                // The edges may lie outside of min and max, the samples do not.
                 let low = self.histogram.lowest_equivalent(edge).max(self.min.min(CEILING.0));
                 return (Nanos(low), Nanos(edge.min(self.max)));
             }

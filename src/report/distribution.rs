@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::clock::Nanos;
-use crate::histogram::{BlockSeries, Interval, Method, Percentile, Recorder, Value};
+use crate::histogram::{BlockSeries, ConfidenceInterval, IntervalMethod, Recorder, Value};
 use crate::stats::order_statistics::needs;
 
 /// The percentiles that a report shows: name in JSON, share.
@@ -58,12 +58,12 @@ pub struct Bounds {
     pub method: &'static str,
 }
 
-impl From<Interval> for Bounds {
-    fn from(interval: Interval) -> Bounds {
+impl From<ConfidenceInterval> for Bounds {
+    fn from(interval: ConfidenceInterval) -> Bounds {
         let method = match interval.method {
-            Method::OrderStatistics => "order-statistics",
-            Method::BlockSeries { .. } => "blocks",
-            Method::Untested => "untested",
+            IntervalMethod::OrderStatistics => "order-statistics",
+            IntervalMethod::Blocks { .. } => "blocks",
+            IntervalMethod::Untested => "untested",
         };
         let high = Some(interval.high.0).filter(|_| interval.high != Nanos::NEVER);
         Bounds {
@@ -85,10 +85,7 @@ impl Distribution {
             }
             Some(figure.value.0)
         };
-        let [p50, p90, p99, p99_9, p99_99] = PERCENTILES.map(|(_, share)| match recorder.quantile(share) {
-            Percentile::Known(figure) => Some(figure),
-            Percentile::NotEnough { .. } => None,
-        });
+        let [p50, p90, p99, p99_9, p99_99] = PERCENTILES.map(|(_, share)| recorder.quantile(share));
         Distribution {
             count: recorder.count(),
             censored: recorder.censored(),

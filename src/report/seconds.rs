@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::histogram::{Percentile, Recorder};
+use crate::histogram::Recorder;
 use crate::load::interval::Interval;
 use crate::load::result::Latencies;
 
@@ -55,7 +55,8 @@ impl Second {
             ..
         } = interval;
         let seconds = span.length().as_secs();
-        let max = |recorder: &Recorder| recorder.max().map(|figure| figure.value.0);
+        let quantile = |recorder: &Recorder, share| Some(recorder.quantile(share)?.value.0);
+        let max = |recorder: &Recorder| Some(recorder.max()?.value.0);
         Second {
             second: interval.index,
             from_ns: span.begin.0,
@@ -110,13 +111,6 @@ impl Second {
                 .map(|latency| latency.map_or(String::new(), |ns| ns.to_string())),
         );
         cells.join(",") + "\n"
-    }
-}
-
-fn quantile(recorder: &Recorder, share: f64) -> Option<u64> {
-    match recorder.quantile(share) {
-        Percentile::Known(figure) => Some(figure.value.0),
-        Percentile::NotEnough { .. } => None,
     }
 }
 

@@ -1,14 +1,13 @@
-//! The value in the middle.
+//! The median.
 
-/// The median of finite values in any order: of an even number of them, the mean of the two in the middle.
-/// None if there are none.
+/// The median of finite values in any order; of an even number, the mean of the two in the middle. None without values.
 pub fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
     of_sorted(&sorted)
 }
 
-/// The same of values that are sorted already.
+/// The median of values that are sorted already.
 pub(super) fn of_sorted(values: &[f64]) -> Option<f64> {
     let upper = values.get(values.len() / 2)?;
     let lower = values[(values.len() - 1) / 2];

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use urecho::clock::Nanos;
-use urecho::histogram::{Hlog, Percentile, Recorder, hgrm};
+use urecho::histogram::{Hlog, Recorder, hgrm};
 
 /// What a reader says of all intervals of a tag together. In ns.
 #[derive(Debug, Deserialize)]
@@ -258,10 +258,7 @@ fn near(theirs: u64, ours: u64, what: &str) {
 }
 
 fn value(recorder: &Recorder, q: f64) -> u64 {
-    match recorder.quantile(q) {
-        Percentile::Known(figure) => figure.value.0,
-        Percentile::NotEnough { needs } => panic!("needs {needs} samples"),
-    }
+    recorder.quantile(q).expect("enough samples").value.0
 }
 
 fn max(recorder: &Recorder) -> u64 {

@@ -45,7 +45,7 @@ fn scipy_counts_the_same_distribution_and_finds_the_same_middles_and_intervals()
         let ours = estimate(sample, ALPHA).unwrap();
         let (low, high) = ours.interval.unwrap();
         let what = format!("n {}", sample.len());
-        near(ours.middle, theirs.middle, &what);
+        near(ours.location, theirs.middle, &what);
         near(low, theirs.low, &what);
         near(high, theirs.high, &what);
     }

@@ -47,7 +47,7 @@ fn what_it_could_have_seen_is_a_regression_once_it_is_there() {
         panic!("{finding:?}");
     };
     let seen = could_have_seen.unwrap();
-    let middle = finding.estimate.unwrap().middle;
+    let middle = finding.estimate.unwrap().location;
     let with = |effect: f64| values.iter().map(|value| value - middle + effect).collect();
     let (less, more): (Vec<f64>, Vec<f64>) = (with(seen - 1e-9), with(seen + 1e-9));
     assert_ne!(decided(&less), Decision::Regressed);

@@ -135,7 +135,7 @@ fn alike_table(log: &[&Outcome]) -> String {
         lines.push(format!(
             "| {name} | {} | {alarms} | {} | {} | {} | {} | {} |",
             group.len(),
-            percent(proportion::at_most(alarms as u64, group.len() as u64, CONFIDENCE)),
+            percent(proportion::upper_bound(alarms as u64, group.len() as u64, CONFIDENCE)),
             count(&group, Verdict::Improved),
             count(&group, Verdict::Passed),
             count(&group, Verdict::Inconclusive),
@@ -147,7 +147,7 @@ fn alike_table(log: &[&Outcome]) -> String {
 
 fn alarms(log: &[&Outcome]) -> String {
     let (alarms, of) = (count(log, Verdict::Regressed) as u64, log.len() as u64);
-    let bound = proportion::at_most(alarms, of, CONFIDENCE);
+    let bound = proportion::upper_bound(alarms, of, CONFIDENCE);
     let aim = if bound < ALARMS {
         "The aim, fewer than 1 % with 95 % confidence, is met."
     } else {
@@ -171,7 +171,7 @@ fn planted_table(log: &[&Outcome]) -> String {
         lines.push(format!(
             "| {name} | {} | {found} | {} | {} | {} | {p50} | {throughput} | {cpu} | {} |",
             group.len(),
-            percent(proportion::at_least(found as u64, group.len() as u64, CONFIDENCE)),
+            percent(proportion::lower_bound(found as u64, group.len() as u64, CONFIDENCE)),
             count(&group, Verdict::Inconclusive),
             count(&group, Verdict::Passed) + count(&group, Verdict::Improved),
             median_time(&group),

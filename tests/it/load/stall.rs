@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use urecho::clock::Nanos;
-use urecho::histogram::{Percentile, Recorder};
+use urecho::histogram::Recorder;
 use urecho::load::interval::Interval;
 use urecho::load::schedule::{Arrivals, Pace, Rate};
 use urecho::load::{self, Observer, Plan, RunResult, Workload};
@@ -95,8 +95,5 @@ impl Observer for Cue<'_> {
 
 /// In seconds.
 fn p99(recorder: &Recorder) -> f64 {
-    match recorder.quantile(0.99) {
-        Percentile::Known(figure) => figure.value.as_secs(),
-        Percentile::NotEnough { needs } => panic!("{} samples of {needs}", recorder.count()),
-    }
+    recorder.quantile(0.99).expect("enough samples").value.as_secs()
 }
