@@ -5,12 +5,13 @@ use std::fs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::reports::{Measuring, number};
+use crate::support::reports::number;
+use crate::support::runs::Running;
 use crate::support::{assert_says, until};
 
 #[test]
 fn it_measures_its_own_server_and_leaves_nothing_behind() {
-    let bench = Measuring::bench("-c 50 -d 1s");
+    let bench = Running::bench("-c 50 -d 1s");
     let server = server_of(&bench);
     let measured = bench.wait();
     let report = measured.report(0);
@@ -34,19 +35,19 @@ fn it_measures_its_own_server_and_leaves_nothing_behind() {
 
 #[test]
 fn two_thousand_connections_are_measured() {
-    let measured = Measuring::bench("-c 2000 -d 500ms").wait();
+    let measured = Running::bench("-c 2000 -d 500ms").wait();
     assert_eq!(number(measured.report(0), "/connections/opened"), 2_000);
 }
 
 #[test]
 fn server_and_generator_may_have_several_threads() {
-    let measured = Measuring::bench("-c 20 -t 2 --workers 2").wait();
+    let measured = Running::bench("-c 20 -t 2 --workers 2").wait();
     assert_eq!(number(measured.report(0), "/plan/threads"), 2);
 }
 
 #[test]
 fn an_interrupted_bench_reports_and_stops_its_server() {
-    let bench = Measuring::bench("-c 20 -d 60s --warmup 0s");
+    let bench = Running::bench("-c 20 -d 60s --warmup 0s");
     let server = server_of(&bench);
     server.wait_until_busy();
     bench.signal(Signal::SIGINT);
@@ -57,31 +58,31 @@ fn an_interrupted_bench_reports_and_stops_its_server() {
 
 #[test]
 fn a_killed_bench_takes_its_server_with_it() {
-    let bench = Measuring::bench("-c 20 -d 60s");
+    let bench = Running::bench("-c 20 -d 60s");
     let server = server_of(&bench);
     bench.signal(Signal::SIGKILL);
-    assert_eq!(bench.wait().code, None);
+    assert_eq!(bench.wait().code(), None);
     until("the server has died with its parent", || !server.lives());
 }
 
 #[test]
 fn a_bench_that_is_killed_while_its_server_works_takes_it_with_it() {
-    let bench = Measuring::bench("-c 20 -d 60s");
+    let bench = Running::bench("-c 20 -d 60s");
     let server = server_of(&bench);
     server.wait_until_busy();
     bench.signal(Signal::SIGKILL);
-    assert_eq!(bench.wait().code, None);
+    assert_eq!(bench.wait().code(), None);
     until("the server has died with its parent", || !server.lives());
 }
 
 #[test]
 fn a_server_that_dies_is_named_with_its_signal() {
-    let bench = Measuring::bench("-c 20 -d 60s --warmup 0s");
+    let bench = Running::bench("-c 20 -d 60s --warmup 0s");
     let server = server_of(&bench);
     server.wait_until_busy();
     kill(Pid::from_raw(server.pid), Signal::SIGKILL).unwrap();
     let measured = bench.wait();
-    assert!(measured.code.is_some_and(|code| code != 0), "{measured}");
+    assert!(measured.code().is_some_and(|code| code != 0), "{measured}");
     assert_says(&measured.stderr, &["the server ", "signal: 9"]);
     assert!(!server.lives());
 }
@@ -93,7 +94,7 @@ struct Child {
 }
 
 /// Waits until the bench has started its server, and that is really it.
-fn server_of(bench: &Measuring) -> Child {
+fn server_of(bench: &Running) -> Child {
     let mut found = None;
     until("the bench has a child that serves", || {
         let stats = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {

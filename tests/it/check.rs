@@ -10,7 +10,8 @@ use urecho::check::decision::{self, Decision};
 use urecho::check::proof::{self, Outcome};
 use urecho::check::verdict::Verdict;
 
-use crate::support::reports::{self, Measuring};
+use crate::support::reports;
+use crate::support::runs::{Finished, Running};
 use crate::support::{self, assert_says};
 
 /// Tiny slices: far too few messages to say anything, but of an effect that nobody could miss.
@@ -21,12 +22,12 @@ fn serve(flags: &str) -> String {
     format!("{program} serve --workers 1 --listen 127.0.0.1:{{port}} {flags}")
 }
 
-fn check(base: &str, head: &str, flags: &str) -> reports::Measured {
-    Measuring::check(base, head, &format!("{TINY} {flags}")).wait()
+fn check(base: &str, head: &str, flags: &str) -> Finished {
+    Running::check(base, head, &format!("{TINY} {flags}")).wait()
 }
 
 /// `urecho check --replay` of what a run has reported.
-fn replay(report: &Value, flags: &[&str]) -> (support::Ended, String) {
+fn replay(report: &Value, flags: &[&str]) -> (support::Output, String) {
     let folder = TempDir::new().unwrap();
     let [old, new] = ["old.json", "new.json"].map(|name| folder.path().join(name));
     fs::write(&old, report.to_string()).unwrap();
@@ -46,9 +47,9 @@ fn a_planted_regression_fails_the_build() {
     let flags = "--restarts 8 --profile closed --gate throughput";
     let measured = check(&serve(""), &serve("--fault spin=200us"), flags);
     // On a machine so busy that most blocks are dropped nothing is known, and that is no pass either.
-    let report = measured.report(measured.code.unwrap());
+    let report = measured.report(measured.code().unwrap());
     let verdict = report["judgement"]["verdict"].as_str().unwrap();
-    match (measured.code, verdict) {
+    match (measured.code(), verdict) {
         (Some(1), "REGRESSED") => assert_says(&measured.stdout, &["REGRESSED: head is worse", "throughput"]),
         (Some(3), "INCONCLUSIVE") if measured.stdout.contains("too disturbed") => {
             println!("SKIPPED: needs a machine on which less else goes on: {measured}");
@@ -76,7 +77,7 @@ fn two_alike_do_not_fail_the_build_however_little_was_measured() {
 #[test]
 fn the_closed_loop_has_half_of_the_blocks_of_the_open_one() {
     let flags = "-c 4 --slice 20ms --guard 5ms --blocks 3 --restarts 1";
-    let measured = Measuring::check(&serve(""), &serve(""), flags).wait();
+    let measured = Running::check(&serve(""), &serve(""), flags).wait();
     let record = &measured.report(3)["record"];
     let blocks = |load: &str| record["restarts"][0][load].as_array().unwrap().len();
     assert_eq!((blocks("open"), blocks("closed")), (3, 2));
@@ -90,7 +91,7 @@ fn what_was_recorded_is_judged_again_byte_for_byte() {
     let measured = check(&serve(""), &serve(""), "--restarts 1 --inconclusive pass");
     let report = measured.report(0);
     let (ended, again) = replay(report, &[]);
-    assert_eq!(ended.status.code(), Some(0));
+    assert_eq!(ended.code(), Some(0));
     assert_eq!(ended.stdout, measured.stdout);
     assert_eq!(again, format!("{}\n", serde_json::to_string_pretty(report).unwrap()));
 }
@@ -101,7 +102,7 @@ fn a_verdict_that_was_written_into_a_record_is_not_believed() {
     let mut report = measured.report(3).clone();
     report["judgement"]["verdict"] = "PASSED".into();
     report["judgement"]["exit_code"] = 0.into();
-    assert_eq!(replay(&report, &[]).0.status.code(), Some(3));
+    assert_eq!(replay(&report, &[]).0.code(), Some(3));
 }
 
 #[test]
@@ -176,7 +177,7 @@ fn what_cannot_be_meant_is_refused_before_anything_starts() {
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
         let ended = support::run(command.arg("check").args(&flags));
-        assert_eq!(ended.status.code(), Some(2), "{flags:?}");
+        assert_eq!(ended.code(), Some(2), "{flags:?}");
         assert_says(&ended.stderr, &[words]);
     }
 }
@@ -210,7 +211,7 @@ fn build_servers_get_what_they_read() {
         .env("GITHUB_ACTIONS", "true")
         .env("GITHUB_STEP_SUMMARY", &summary);
     let ended = support::run(&mut command);
-    assert_eq!(ended.status.code(), Some(5), "{}", ended.stderr);
+    assert_eq!(ended.code(), Some(5), "{}", ended.stderr);
     let read = |path| fs::read_to_string(path).unwrap();
     assert_says(
         &read(&markdown),
@@ -230,11 +231,11 @@ fn build_servers_get_what_they_read() {
 }
 
 /// `urecho check` with these arguments and tiny slices, to its end with this exit code.
-fn run_tiny(arguments: &[&str], code: i32) -> support::Ended {
+fn run_tiny(arguments: &[&str], code: i32) -> support::Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
     command.arg("check").args(arguments).args(TINY.split_whitespace());
     let ended = support::run(&mut command);
-    assert_eq!(ended.status.code(), Some(code), "{}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.code(), Some(code), "{}{}", ended.stdout, ended.stderr);
     ended
 }
 

@@ -8,7 +8,7 @@ use snapbox::{assert_data_eq, file};
 use urecho::error::Error;
 
 use crate::support::peers::Peer;
-use crate::support::{Ended, assert_says, run};
+use crate::support::{Output, assert_says, run};
 
 #[test]
 fn help_is_as_reviewed() {
@@ -28,6 +28,11 @@ fn help_of_load_is_as_reviewed() {
 #[test]
 fn help_of_check_is_as_reviewed() {
     assert_data_eq!(help("check --help"), file!["snapshots/help_check.txt"]);
+}
+
+#[test]
+fn help_of_compare_is_as_reviewed() {
+    assert_data_eq!(help("compare --help"), file!["snapshots/help_compare.txt"]);
 }
 
 #[test]
@@ -260,7 +265,7 @@ fn a_wrong_command_line_opens_nothing() {
 fn a_cpu_that_is_not_there_is_refused_with_the_ones_that_are() {
     let peer = Peer::honest();
     let ended = urecho(&format!("load {} --pin 1000", peer.address));
-    assert_eq!(ended.status.code(), Some(4), "{}", ended.stderr);
+    assert_eq!(ended.code(), Some(4), "{}", ended.stderr);
     assert_says(
         &ended.stderr,
         &["cannot keep this thread to CPU 1000", "choose one of them"],
@@ -271,7 +276,7 @@ fn a_cpu_that_is_not_there_is_refused_with_the_ones_that_are() {
 fn an_unknown_congestion_control_is_refused() {
     let peer = Peer::honest();
     let ended = urecho(&format!("load {} --congestion wishful", peer.address));
-    assert_ne!(ended.status.code(), Some(0));
+    assert_ne!(ended.code(), Some(0));
     assert!(
         ended.stderr.starts_with("urecho: ") && ended.stdout.is_empty(),
         "{}",
@@ -282,7 +287,7 @@ fn an_unknown_congestion_control_is_refused() {
 /// Exit 2 before anything is opened, nothing on stdout, one error on stderr with all these words.
 fn assert_refused(line: &str, words: &[&str]) {
     let ended = urecho(line);
-    assert_eq!(ended.status.code(), Some(2), "urecho {line}: {}", ended.stderr);
+    assert_eq!(ended.code(), Some(2), "urecho {line}: {}", ended.stderr);
     assert_eq!(ended.stdout, "", "urecho {line}");
     let one_line = ended.stderr.starts_with("urecho: ") && ended.stderr.lines().count() == 1;
     let no_command = ended.stderr.contains("Commands:");
@@ -293,15 +298,11 @@ fn assert_refused(line: &str, words: &[&str]) {
 /// What goes to stdout, with nothing on stderr and exit 0.
 fn help(line: &str) -> String {
     let ended = urecho(line);
-    assert_eq!(
-        (ended.status.code(), ended.stderr.as_str()),
-        (Some(0), ""),
-        "urecho {line}"
-    );
+    assert_eq!((ended.code(), ended.stderr.as_str()), (Some(0), ""), "urecho {line}");
     ended.stdout
 }
 
-fn urecho(line: &str) -> Ended {
+fn urecho(line: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
     // As wide everywhere, and without colours.
     command

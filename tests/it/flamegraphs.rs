@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
+
+use crate::support::{Output, run};
 
 const FOLDER: &str = "flamegraphs";
 
@@ -40,17 +42,16 @@ fn what_are_no_folded_stacks_is_refused() {
     for (text, words) in [("", "no samples"), ("urecho;main\n", ":1: not")] {
         let output = shares_of(text);
         assert!(!output.status.success() && output.stdout.is_empty());
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert!(stderr.contains(words), "{stderr}");
+        assert!(output.stderr.contains(words), "{output}");
     }
 }
 
 #[test]
 fn a_scenario_that_is_none_is_refused_before_anything_is_built() {
     for arguments in [vec![], vec!["c51"], vec!["c50", "kqueue"]] {
-        let record = Command::new("flamegraphs/record").args(&arguments).output().unwrap();
-        assert_eq!(record.status.code(), Some(2), "{arguments:?}");
-        assert!(String::from_utf8_lossy(&record.stderr).starts_with("usage: "));
+        let record = run(Command::new("flamegraphs/record").args(&arguments));
+        assert_eq!(record.code(), Some(2), "{arguments:?}");
+        assert!(record.stderr.starts_with("usage: "));
     }
 }
 
@@ -109,10 +110,10 @@ fn shares_of(folded: &str) -> Output {
 }
 
 fn shares_at(file: &Path) -> Output {
-    Command::new("flamegraphs/shares").arg(file).output().unwrap()
+    run(Command::new("flamegraphs/shares").arg(file))
 }
 
 fn said_by(output: Output) -> String {
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
+    assert!(output.status.success(), "{output}");
+    output.stdout
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 use urecho::stats::signed_rank::{at_most, estimate};
 
-use crate::readers;
+use crate::support::readers;
 
 /// What tests/it/readers/judge_statistics.py prints.
 #[derive(Debug, Deserialize)]
@@ -56,7 +56,7 @@ fn answer(samples: &[Vec<f64>]) -> Option<Answer> {
     let file = directory.path().join("asked.json");
     let asked = json!({ "alpha": ALPHA, "distributions": DISTRIBUTIONS, "samples": samples });
     fs::write(&file, asked.to_string()).unwrap();
-    readers::asked("python: scipy", &readers::python(), "judge_statistics.py", &file)
+    readers::run_script("python: scipy", &readers::python(), "judge_statistics.py", &file)
 }
 
 /// Values without ties, skewed and with one far out.

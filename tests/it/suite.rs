@@ -59,7 +59,7 @@ fn the_small_suite_fills_a_folder_and_leaves_what_is_measured_alone() {
     assert!(folder.path().join("churn-fin.json").exists());
 
     let other = suite(folder.path(), &["--restarts", "3"]);
-    assert_eq!(other.status.code(), Some(2), "{}", other.stderr);
+    assert_eq!(other.code(), Some(2), "{}", other.stderr);
     assert!(other.stderr.contains("was begun otherwise"));
 }
 
@@ -71,7 +71,7 @@ fn wrong_flags_of_the_suite_are_refused_with_the_right_ones() {
         (["--slice", "250"], "write 250ms"),
     ] {
         let ended = suite(Path::new("/nowhere"), &flags);
-        assert_eq!(ended.status.code(), Some(2));
+        assert_eq!(ended.code(), Some(2));
         assert!(ended.stderr.contains(words), "{}", ended.stderr);
     }
 }
@@ -97,7 +97,7 @@ fn a_summary_names_the_first_and_whom_it_cannot_tell_from_it() {
     let Some((folder, ended)) = summarised(&[("a", level.to_vec()), ("b", alone.to_vec())]) else {
         return;
     };
-    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
     let summary = text(folder.path(), "README.md");
     let [first] = ["| first | "].map(|begin| {
         let mut rows = summary.lines().filter(|line| line.starts_with(begin));
@@ -119,7 +119,7 @@ fn a_summary_shows_who_failed_and_what_is_missing() {
     let Some((folder, ended)) = summarised(&cells) else {
         return;
     };
-    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
     let summary = text(folder.path(), "README.md");
     assert!(summary.contains("| uring | FAILED |"), "{summary}");
     assert!(summary.contains("out of luck"), "{summary}");
@@ -129,7 +129,7 @@ fn a_summary_shows_who_failed_and_what_is_missing() {
         .unwrap()
         .replace("\"partial\": false", "\"partial\": true");
     fs::write(&name, partial).unwrap();
-    assert_eq!(summarise(folder.path()).status.code(), Some(0));
+    assert_eq!(summarise(folder.path()).code(), Some(0));
     let summary = text(folder.path(), "README.md");
     assert!(summary.contains("1 of 1 cells are missing"), "{summary}");
     assert!(summary.contains("### a\n\nInterrupted."), "{summary}");
@@ -153,16 +153,16 @@ fn a_ratio_that_its_blocks_do_not_make_ends_the_summary() {
         *figure = json!(figure.as_f64().unwrap().next_up());
         fs::write(&name, serde_json::to_string(&report).unwrap()).unwrap();
         let ended = summarise(folder.path());
-        assert_eq!(ended.status.code(), Some(1), "{path}");
+        assert_eq!(ended.code(), Some(1), "{path}");
         assert!(ended.stderr.contains("rate_per_s"), "{}", ended.stderr);
         fs::write(&name, good).unwrap();
     }
 }
 
 /// It came to its end, and our engines with it. A peer may have failed: that is shown, and none of our doing.
-fn assert_well(ended: &support::Ended) {
+fn assert_well(ended: &support::Output) {
     let all = format!("{}{}", ended.stdout, ended.stderr);
-    assert!(matches!(ended.status.code(), Some(0 | 5)), "{all}");
+    assert!(matches!(ended.code(), Some(0 | 5)), "{all}");
     let failed = |engine: &&str| {
         let begins = |line: &str| line.trim_start().starts_with(&format!("{engine} "));
         let mut lines = all.lines();
@@ -195,7 +195,7 @@ fn standing(name: &str, share: impl Fn(usize) -> f64) -> ServerResult {
 }
 
 /// A folder as the suite leaves it, of cells that nobody has measured, and its summary. None: no python3.
-fn summarised(cells: &[(&str, Vec<ServerResult>)]) -> Option<(TempDir, support::Ended)> {
+fn summarised(cells: &[(&str, Vec<ServerResult>)]) -> Option<(TempDir, support::Output)> {
     if !has_python() {
         return None;
     }
@@ -224,12 +224,12 @@ fn summarised(cells: &[(&str, Vec<ServerResult>)]) -> Option<(TempDir, support::
     Some((folder, ended))
 }
 
-fn summarise(folder: &Path) -> support::Ended {
+fn summarise(folder: &Path) -> support::Output {
     support::run(Command::new("python3").arg("bench/summary.py").arg(folder))
 }
 
 /// `bench/suite --small` with the binary of this build.
-fn suite(folder: &Path, flags: &[&str]) -> support::Ended {
+fn suite(folder: &Path, flags: &[&str]) -> support::Output {
     let mut command = Command::new("bench/suite");
     command.env("URECHO", env!("CARGO_BIN_EXE_urecho"));
     support::run(command.args(["--small", "--into"]).arg(folder).args(flags))

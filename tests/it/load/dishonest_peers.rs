@@ -5,8 +5,9 @@ use std::sync::Mutex;
 
 use urecho::load::payload::PayloadStream;
 
-use crate::support::peers::{Answer, Peer, discard, echo, nobody};
-use crate::support::reports::{Measured, load, number};
+use crate::support::peers::{Peer, Reply, discard, echo, refusing};
+use crate::support::reports::number;
+use crate::support::runs::{Finished, load};
 use crate::support::{assert_says, reset};
 
 /// Bytes in a message here, unless said otherwise: the default.
@@ -14,7 +15,7 @@ const SIZE: usize = 64;
 
 #[test]
 fn a_flipped_bit_in_the_first_message_is_no_echo_server() {
-    let peer = Peer::answering(SIZE, |_, _, bytes| Answer::Say(flipped(bytes, 10)));
+    let peer = Peer::replying(SIZE, |_, _, bytes| Reply::Bytes(flipped(bytes, 10)));
     let (expected, found) = byte(0, 0, 10);
     let what = format!("byte 10 of the first message came back as 0x{found:02x} instead of 0x{expected:02x}");
     assert_no_echo_server(&peer, &[&what]);
@@ -22,7 +23,7 @@ fn a_flipped_bit_in_the_first_message_is_no_echo_server() {
 
 #[test]
 fn a_flipped_bit_in_a_later_message_is_wrong_data_and_named_exactly() {
-    let peer = honest_until(5, |_, bytes| Answer::Say(flipped(bytes, 7)));
+    let peer = honest_until(5, |_, bytes| Reply::Bytes(flipped(bytes, 7)));
     let (expected, found) = byte(0, 5, 7);
     let what = format!("connection 0, message 5, offset 7: expected 0x{expected:02x}, found 0x{found:02x}");
     assert_wrong_data(&peer, "-c 1", &[&what]);
@@ -31,8 +32,8 @@ fn a_flipped_bit_in_a_later_message_is_wrong_data_and_named_exactly() {
 #[test]
 fn the_connection_with_the_wrong_data_is_named() {
     let peer = honest_until(5, |connection, bytes| match connection {
-        1 => Answer::Say(flipped(bytes, 63)),
-        _ => Answer::Say(bytes),
+        1 => Reply::Bytes(flipped(bytes, 63)),
+        _ => Reply::Bytes(bytes),
     });
     assert_wrong_data(&peer, "-c 2", &["connection 1, message 5, offset 63: "]);
 }
@@ -40,17 +41,17 @@ fn the_connection_with_the_wrong_data_is_named() {
 #[test]
 fn wrong_data_on_one_thread_ends_the_run_of_all() {
     let peer = honest_until(5, |connection, bytes| match connection {
-        3 => Answer::Say(flipped(bytes, 0)),
-        _ => Answer::Say(bytes),
+        3 => Reply::Bytes(flipped(bytes, 0)),
+        _ => Reply::Bytes(bytes),
     });
     assert_wrong_data(&peer, "-c 8 -t 2 -d 60s", &["message 5, offset 0: "]);
 }
 
 #[test]
 fn a_bit_that_flips_far_into_a_large_message_is_named_exactly() {
-    let peer = Peer::answering(1 << 20, |_, number, bytes| match number {
-        2 => Answer::Say(flipped(bytes, 1_000_000)),
-        _ => Answer::Say(bytes),
+    let peer = Peer::replying(1 << 20, |_, number, bytes| match number {
+        2 => Reply::Bytes(flipped(bytes, 1_000_000)),
+        _ => Reply::Bytes(bytes),
     });
     assert_wrong_data(
         &peer,
@@ -65,9 +66,9 @@ fn messages_of_two_connections_in_exchange_are_wrong_data() {
     let peer = honest_until(4, move |_, bytes| {
         let other = std::mem::replace(&mut *held.lock().unwrap(), bytes);
         if other.is_empty() {
-            Answer::Nothing
+            Reply::Nothing
         } else {
-            Answer::Say(other)
+            Reply::Bytes(other)
         }
     });
     assert_wrong_data(&peer, "-c 2", &["message 4, offset 0: "]);
@@ -76,25 +77,25 @@ fn messages_of_two_connections_in_exchange_are_wrong_data() {
 #[test]
 fn an_old_message_in_place_of_the_new_one_is_wrong_data() {
     let last = Mutex::new(Vec::new());
-    let peer = Peer::answering(SIZE, move |_, number, bytes| {
+    let peer = Peer::replying(SIZE, move |_, number, bytes| {
         let mut last = last.lock().unwrap();
         if number != 6 {
             last.clone_from(&bytes);
         }
-        Answer::Say(last.clone())
+        Reply::Bytes(last.clone())
     });
     assert_wrong_data(&peer, "-c 1", &["connection 0, message 6, offset 0: "]);
 }
 
 #[test]
 fn a_message_that_comes_twice_is_wrong_data() {
-    let peer = honest_until(5, |_, bytes| Answer::Say([bytes.clone(), bytes].concat()));
+    let peer = honest_until(5, |_, bytes| Reply::Bytes([bytes.clone(), bytes].concat()));
     assert_wrong_data(&peer, "-c 1", &["connection 0, message 6, ", "found 64 bytes"]);
 }
 
 #[test]
 fn bytes_beyond_the_message_are_wrong_data() {
-    let peer = honest_until(5, |_, bytes| Answer::Say([&bytes[..], b"xyz"].concat()));
+    let peer = honest_until(5, |_, bytes| Reply::Bytes([&bytes[..], b"xyz"].concat()));
     assert_wrong_data(
         &peer,
         "-c 1",
@@ -104,7 +105,7 @@ fn bytes_beyond_the_message_are_wrong_data() {
 
 #[test]
 fn a_short_answer_and_an_end_is_no_echo_server() {
-    let peer = Peer::answering(SIZE, |_, _, bytes| Answer::Close(bytes[..10].to_vec()));
+    let peer = Peer::replying(SIZE, |_, _, bytes| Reply::Close(bytes[..10].to_vec()));
     assert_no_echo_server(
         &peer,
         &["only 10 of 64 bytes came back before it closed the connection"],
@@ -113,7 +114,7 @@ fn a_short_answer_and_an_end_is_no_echo_server() {
 
 #[test]
 fn silence_is_no_echo_server() {
-    let peer = Peer::answering(SIZE, |_, _, _| Answer::Nothing);
+    let peer = Peer::replying(SIZE, |_, _, _| Reply::Nothing);
     assert_no_echo_server(&peer, &["it accepted the connection, but nothing came back within 1 s"]);
 }
 
@@ -182,7 +183,7 @@ fn a_reset_on_accept_is_no_echo_server() {
 
 #[test]
 fn where_nobody_listens_the_message_says_so_and_what_to_do() {
-    let (_taken, address) = nobody();
+    let (_taken, address) = refusing();
     let refusal = load(address, "-c 50");
     let what = format!("cannot connect to {address}: Connection refused");
     assert_says(refusal.refusal(5), &[&what, "Nothing listens there", "urecho serve"]);
@@ -190,9 +191,9 @@ fn where_nobody_listens_the_message_says_so_and_what_to_do() {
 
 #[test]
 fn connections_that_fall_silent_leave_missing_messages() {
-    let peer = Peer::answering(SIZE, |connection, number, bytes| match (connection, number) {
-        (1 | 2, 5..) => Answer::Nothing,
-        _ => Answer::Say(bytes),
+    let peer = Peer::replying(SIZE, |connection, number, bytes| match (connection, number) {
+        (1 | 2, 5..) => Reply::Nothing,
+        _ => Reply::Bytes(bytes),
     });
     let measured = load(peer.address, "-c 4 --warmup 0s --drain 200ms");
     let report = measured.report(6);
@@ -211,14 +212,14 @@ fn connections_that_fall_silent_leave_missing_messages() {
 
 #[test]
 fn half_of_the_connections_closed_is_counted_and_the_rest_goes_on() {
-    let report = half_lost(|| Answer::Close(Vec::new()));
+    let report = half_lost(|| Reply::Close(Vec::new()));
     assert_eq!(report.report(6)["connections"]["lost"], serde_json::json!({ "eof": 5 }));
     assert_says(&report.stdout, &["10 opened, 0 failed, 5 lost (5 eof)"]);
 }
 
 #[test]
 fn half_of_the_connections_reset_is_counted_and_the_rest_goes_on() {
-    let report = half_lost(|| Answer::Reset);
+    let report = half_lost(|| Reply::Reset);
     assert_eq!(
         report.report(6)["connections"]["lost"],
         serde_json::json!({ "reset": 5 })
@@ -227,14 +228,14 @@ fn half_of_the_connections_reset_is_counted_and_the_rest_goes_on() {
 
 #[test]
 fn an_answer_that_breaks_off_is_a_failed_message() {
-    let peer = honest_until(5, |_, bytes| Answer::Close(bytes[..10].to_vec()));
+    let peer = honest_until(5, |_, bytes| Reply::Close(bytes[..10].to_vec()));
     let measured = load(peer.address, "-c 1 --warmup 0s");
     assert_eq!(number(measured.report(5), "/messages/failed"), 1);
 }
 
 #[test]
 fn a_server_that_closes_all_connections_is_an_unreachable_target() {
-    let peer = honest_until(20, |_, _| Answer::Close(Vec::new()));
+    let peer = honest_until(20, |_, _| Reply::Close(Vec::new()));
     let measured = load(peer.address, "-c 10 --warmup 0s -d 60s");
     assert_eq!(number(measured.report(5), "/connections/lost/eof"), 10);
     assert_says(&measured.stderr, &["closed every connection before the run was over"]);
@@ -243,8 +244,8 @@ fn a_server_that_closes_all_connections_is_an_unreachable_target() {
 #[test]
 fn connections_that_do_not_open_are_counted_and_the_run_goes_on() {
     let peer = honest_until(0, |connection, bytes| match connection {
-        7.. => Answer::Reset,
-        _ => Answer::Say(bytes),
+        7.. => Reply::Reset,
+        _ => Reply::Bytes(bytes),
     });
     let measured = load(peer.address, "-c 10");
     let report = measured.report(5);
@@ -257,8 +258,8 @@ fn connections_that_do_not_open_are_counted_and_the_run_goes_on() {
 #[test]
 fn a_connection_that_is_never_answered_times_out() {
     let peer = honest_until(0, |connection, bytes| match connection {
-        1 => Answer::Nothing,
-        _ => Answer::Say(bytes),
+        1 => Reply::Nothing,
+        _ => Reply::Bytes(bytes),
     });
     let measured = load(peer.address, "-c 3");
     assert_eq!(number(measured.report(5), "/connections/failures/timeout"), 1);
@@ -267,8 +268,8 @@ fn a_connection_that_is_never_answered_times_out() {
 #[test]
 fn a_thread_that_loses_all_its_connections_does_not_lengthen_what_was_measured() {
     let peer = honest_until(0, |connection, bytes| match connection {
-        0 => Answer::Say(bytes),
-        _ => Answer::Reset,
+        0 => Reply::Bytes(bytes),
+        _ => Reply::Reset,
     });
     let measured = load(peer.address, "-c 2 -t 2 --warmup 2s -d 100ms");
     // The warm-up is far longer than what is measured: it must not be part of it.
@@ -279,47 +280,50 @@ fn a_thread_that_loses_all_its_connections_does_not_lengthen_what_was_measured()
 fn whatever_connections_do_every_message_is_accounted_for() {
     // The sums are checked with every report that is read: see `reports`.
     for seed in 1..=12 {
-        let peer = Peer::answering(SIZE, move |connection, number, bytes| {
+        let peer = Peer::replying(SIZE, move |connection, number, bytes| {
             whim(seed, connection, number, bytes)
         });
         let measured = load(peer.address, "-c 12 -t 2 -d 60ms --warmup 10ms --drain 30ms");
-        let report = measured.report(measured.code.unwrap());
-        assert!(matches!(measured.code, Some(0 | 3 | 5 | 6)), "seed {seed}: {measured}");
+        let report = measured.report(measured.code().unwrap());
+        assert!(
+            matches!(measured.code(), Some(0 | 3 | 5 | 6)),
+            "seed {seed}: {measured}"
+        );
         assert_eq!(report["partial"], false, "seed {seed}");
     }
 }
 
 /// What a connection of a seed does with a message: nearly always it echoes; the first message of all it echoes.
-fn whim(seed: u64, connection: usize, number: usize, bytes: Vec<u8>) -> Answer {
+fn whim(seed: u64, connection: usize, number: usize, bytes: Vec<u8>) -> Reply {
     let mut dice = [0; 4];
     PayloadStream::new(seed, connection as u64).fill(number as u64, 0, &mut dice);
     let part = bytes[..dice[1] as usize % bytes.len()].to_vec();
     match dice[0] {
-        _ if connection == 0 && number == 0 => Answer::Say(bytes),
-        0 => Answer::Close(part),
-        1 => Answer::Close(bytes),
-        2 => Answer::Reset,
-        3 => Answer::Nothing,
-        4 => Answer::Say(part),
-        _ => Answer::Say(bytes),
+        _ if connection == 0 && number == 0 => Reply::Bytes(bytes),
+        0 => Reply::Close(part),
+        1 => Reply::Close(bytes),
+        2 => Reply::Reset,
+        3 => Reply::Nothing,
+        4 => Reply::Bytes(part),
+        _ => Reply::Bytes(bytes),
     }
 }
 
 /// Echoes, but for the message with this number on every connection.
-fn honest_until(last: usize, answer: impl Fn(usize, Vec<u8>) -> Answer + Send + Sync + 'static) -> Peer {
-    Peer::answering(SIZE, move |connection, number, bytes| {
+fn honest_until(last: usize, answer: impl Fn(usize, Vec<u8>) -> Reply + Send + Sync + 'static) -> Peer {
+    Peer::replying(SIZE, move |connection, number, bytes| {
         if number == last {
             answer(connection, bytes)
         } else {
-            Answer::Say(bytes)
+            Reply::Bytes(bytes)
         }
     })
 }
 
 /// Even connections live, odd ones end with message 20. The survivors are measured to the end.
-fn half_lost(end: impl Fn() -> Answer + Send + Sync + 'static) -> Measured {
+fn half_lost(end: impl Fn() -> Reply + Send + Sync + 'static) -> Finished {
     let peer = honest_until(20, move |connection, bytes| match connection % 2 {
-        0 => Answer::Say(bytes),
+        0 => Reply::Bytes(bytes),
         _ => end(),
     });
     let measured = load(peer.address, "-c 10 --warmup 0s -d 500ms");
@@ -339,7 +343,7 @@ fn assert_no_echo_server(peer: &Peer, words: &[&str]) {
     assert_eq!(peer.accepted(), 1, "one connection is enough to tell");
 }
 
-/// Ended with exit 6 and this message.
+/// Output with exit 6 and this message.
 fn assert_wrong_data(peer: &Peer, flags: &str, words: &[&str]) {
     let measured = load(peer.address, &format!("{flags} --seed 1"));
     let refusal = measured.refusal(6);

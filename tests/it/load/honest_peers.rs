@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::support::peers::{Answer, Peer};
-use crate::support::reports::{Measured, Measuring, load, number};
+use crate::support::peers::{Peer, Reply};
+use crate::support::reports::number;
+use crate::support::runs::{Finished, Running, load};
 use crate::support::{ServeProcess, assert_says, run, until};
 
 #[test]
@@ -67,7 +68,7 @@ fn a_tiny_accept_queue_and_slow_accepts_only_take_longer() {
 #[test]
 fn a_run_without_warm_up_and_drain_is_a_run() {
     let measured = load(Peer::honest().address, "-c 5 --warmup 0s --drain 0s");
-    let report = measured.report(measured.code.unwrap());
+    let report = measured.report(measured.code().unwrap());
     assert!(number(report, "/messages/ok") > 0);
 }
 
@@ -79,12 +80,12 @@ fn the_seed_that_was_given_is_the_seed_that_is_reported() {
 
 #[test]
 fn an_interrupt_ends_the_run_with_a_partial_report() {
-    assert_eq!(interrupted(Signal::SIGINT, "--warmup 0s").code, Some(130));
+    assert_eq!(interrupted(Signal::SIGINT, "--warmup 0s").code(), Some(130));
 }
 
 #[test]
 fn a_termination_ends_the_run_with_a_partial_report() {
-    assert_eq!(interrupted(Signal::SIGTERM, "--warmup 0s").code, Some(143));
+    assert_eq!(interrupted(Signal::SIGTERM, "--warmup 0s").code(), Some(143));
 }
 
 #[test]
@@ -98,14 +99,14 @@ fn a_run_that_is_interrupted_in_its_warm_up_has_measured_nothing_in_no_time() {
 #[test]
 fn a_run_that_is_interrupted_while_it_opens_connections_has_measured_nothing_in_no_time() {
     // The second connection is accepted, and never answered: opening does not end.
-    let peer = Peer::answering(64, |connection, _, bytes| match connection {
-        0 => Answer::Say(bytes),
-        _ => Answer::Nothing,
+    let peer = Peer::replying(64, |connection, _, bytes| match connection {
+        0 => Reply::Bytes(bytes),
+        _ => Reply::Nothing,
     });
-    let measuring = Measuring::load(peer.address, "-c 2 -d 60s");
+    let running = Running::load(peer.address, "-c 2 -d 60s");
     peer.wait_for_messages(2);
-    measuring.signal(Signal::SIGINT);
-    let measured = measuring.wait();
+    running.signal(Signal::SIGINT);
+    let measured = running.wait();
     assert_eq!(number(measured.report(130), "/elapsed_ns"), 0, "{measured}");
 }
 
@@ -114,7 +115,7 @@ fn more_connections_than_descriptors_are_refused_before_any_is_opened() {
     let peer = Peer::honest();
     let script = format!("ulimit -n 100; exec \"$0\" load {} -c 1000000", peer.address);
     let ended = run(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_urecho")]));
-    assert_eq!(ended.status.code(), Some(4), "{}", ended.stderr);
+    assert_eq!(ended.code(), Some(4), "{}", ended.stderr);
     assert_says(
         &ended.stderr,
         &["1,000,000 connections", "RLIMIT_NOFILE", "may have 100 ", "ulimit -n"],
@@ -135,19 +136,19 @@ fn the_most_connections_that_a_refusal_offers_do_fit() {
     let refusal = within("1000").stderr;
     let most = refusal.trim().rsplit(' ').next().unwrap();
     let ended = within(most);
-    assert_eq!(ended.status.code(), Some(0), "-c {most}: {}", ended.stderr);
+    assert_eq!(ended.code(), Some(0), "-c {most}: {}", ended.stderr);
 }
 
 #[test]
 fn a_server_that_dies_in_the_middle_ends_the_run_and_every_message_is_accounted_for() {
     let server = ServeProcess::start(&["--workers", "1"]);
     let before = server.cpu();
-    let measuring = Measuring::load(server.address, "-c 20 -d 60s --warmup 0s");
+    let running = Running::load(server.address, "-c 20 -d 60s --warmup 0s");
     until("the server is busy", || {
         server.cpu() > before + Duration::from_millis(100)
     });
     server.signal(Signal::SIGKILL);
-    let measured = measuring.wait();
+    let measured = running.wait();
     let report = measured.report(5);
     assert_eq!(number(report, "/connections/opened"), 20);
     assert!(
@@ -158,7 +159,7 @@ fn a_server_that_dies_in_the_middle_ends_the_run_and_every_message_is_accounted_
 }
 
 /// All connections opened, all messages came back, none of them changed.
-fn assert_all_echoed(connections: u64, measured: &Measured) {
+fn assert_all_echoed(connections: u64, measured: &Finished) {
     let report = measured.report(0);
     assert_eq!(number(report, "/connections/opened"), connections);
     assert_eq!(number(report, "/connect_ns/count"), connections);
@@ -168,12 +169,12 @@ fn assert_all_echoed(connections: u64, measured: &Measured) {
 }
 
 /// A long run against an honest peer, cut short by a signal once 1,000 messages have come.
-fn interrupted(signal: Signal, flags: &str) -> Measured {
-    let peer = Peer::answering(64, |_, _, bytes| Answer::Say(bytes));
-    let measuring = Measuring::load(peer.address, &format!("-c 10 -d 60s {flags}"));
+fn interrupted(signal: Signal, flags: &str) -> Finished {
+    let peer = Peer::replying(64, |_, _, bytes| Reply::Bytes(bytes));
+    let running = Running::load(peer.address, &format!("-c 10 -d 60s {flags}"));
     peer.wait_for_messages(1_000);
-    measuring.signal(signal);
-    let measured = measuring.wait();
+    running.signal(signal);
+    let measured = running.wait();
     let report = measured.report(128 + signal as i32);
     assert_eq!(report["partial"], true);
     assert_eq!(number(report, "/connections/opened"), 10);

@@ -7,8 +7,9 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::readers;
-use crate::support::reports::{Measuring, load, number};
+use crate::support::readers;
+use crate::support::reports::number;
+use crate::support::runs::{Running, load};
 use crate::support::{Server, assert_says};
 
 const OPEN: &str = "-c 10 --rate 2k/s -d 1200ms --drain 5s";
@@ -35,8 +36,8 @@ fn report_log_and_distribution_agree_as_independent_readers_read_them() {
         );
         fs::write(file(&folder, "r.json"), measured.report(0).to_string()).unwrap();
         let files = ["r.json", "r.hlog", "r.hgrm"].map(|name| file(&folder, name));
-        readers::agree(&files[0], &files[1], &files[2], latencies[0]);
-        readers::log_agrees(&files[0], &files[1], latencies[1]);
+        readers::assert_files_agree(&files[0], &files[1], &files[2], latencies[0]);
+        readers::assert_log_agrees(&files[0], &files[1], latencies[1]);
     }
 }
 
@@ -80,7 +81,7 @@ fn an_interrupted_run_marks_every_file_as_partial_and_leaves_no_scraps() {
     let flags = names
         .map(|name| format!("--{} {}", &name[2..], file(&folder, name).display()))
         .join(" ");
-    let measuring = Measuring::load(server.address, &format!("-c 5 --rate 1k/s -d 60s --drain 5s {flags}"));
+    let running = Running::load(server.address, &format!("-c 5 --rate 1k/s -d 60s --drain 5s {flags}"));
     // Written once the first second is over.
     crate::support::until("the first second is on its way", || {
         fs::read_dir(folder.path())
@@ -88,8 +89,8 @@ fn an_interrupted_run_marks_every_file_as_partial_and_leaves_no_scraps() {
             .flatten()
             .any(|entry| entry.file_name().to_string_lossy().contains("jsonl") && entry.metadata().unwrap().len() > 0)
     });
-    measuring.signal(Signal::SIGINT);
-    assert_eq!(measuring.wait().report(130)["partial"], true);
+    running.signal(Signal::SIGINT);
+    assert_eq!(running.wait().report(130)["partial"], true);
     for name in names {
         assert!(read(&folder, name).to_lowercase().contains("partial"), "{name}");
     }
@@ -103,7 +104,7 @@ fn an_interrupted_run_marks_every_file_as_partial_and_leaves_no_scraps() {
 #[test]
 fn a_failed_run_leaves_no_file_behind() {
     let folder = TempDir::new().unwrap();
-    let (_held, nobody) = crate::support::peers::nobody();
+    let (_held, nobody) = crate::support::peers::refusing();
     load(nobody, &format!("--hlog {}", file(&folder, "x.hlog").display())).refusal(5);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
@@ -151,7 +152,7 @@ fn find_max_prints_a_curve_and_the_highest_rate_that_held() {
         .args(flags.split(' '))
         .arg(&path);
     let ended = crate::support::run(&mut command);
-    assert_eq!(ended.status.code(), Some(0), "{}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.code(), Some(0), "{}{}", ended.stdout, ended.stderr);
     assert_says(
         &ended.stdout,
         &["planned", "p99.9", "is the highest rate with p50 < 100ms"],

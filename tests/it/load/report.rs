@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 
 use crate::support::peers::Peer;
-use crate::support::reports::{complaints, load};
+use crate::support::reports::complaints;
+use crate::support::runs::load;
 use crate::support::{ServeProcess, run};
 
 #[test]
@@ -27,7 +28,7 @@ fn what_goes_to_stdout_is_the_report_and_nothing_else() {
     let ended = run(&mut command);
     let report: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!(complaints(&report), [""; 0]);
-    assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(0), ""));
+    assert_eq!((ended.code(), ended.stderr.as_str()), (Some(0), ""));
 }
 
 #[test]
@@ -53,7 +54,7 @@ fn a_report_that_cannot_be_written_is_said_so() {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_urecho"));
     let flags = ["-d", "50ms", "--warmup", "0s", "--json", "/nowhere/report.json"];
     let ended = run(command.args(["load", &peer.address.to_string()]).args(flags));
-    assert_eq!(ended.status.code(), Some(4));
+    assert_eq!(ended.code(), Some(4));
     assert!(
         ended.stderr.contains("cannot write /nowhere/report.json: No such file"),
         "{}",

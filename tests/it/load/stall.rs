@@ -1,6 +1,6 @@
 //! The stall test: a server that stops for a while, and who notices.
 //!
-//! A server is stopped (SIGSTOP) for a stretch S in the middle of T seconds of measuring. In an open loop every message
+//! A server is stopped (SIGSTOP) for a stretch S in the middle of T seconds of running. In an open loop every message
 //! planned meanwhile waits for the rest of it, so the slowest hundredth of all messages waited at least S - T/100. A closed
 //! loop sends nothing meanwhile, and its percentiles know nothing of it: coordinated omission (Gil Tene).
 

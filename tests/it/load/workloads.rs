@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 
-use crate::support::peers::{Answer, Peer};
-use crate::support::reports::{Measured, load, number};
+use crate::support::peers::{Peer, Reply};
+use crate::support::reports::number;
+use crate::support::runs::{Finished, load};
 use crate::support::{Server, assert_says};
 
-fn measured(flags: &str) -> (Measured, Value) {
+fn measured(flags: &str) -> (Finished, Value) {
     let server = Server::start();
     let measured = load(server.address, flags);
     let report = measured.report(0).clone();
@@ -114,9 +115,9 @@ fn connections_take_sources_and_targets_in_turn() {
 #[test]
 fn without_verifying_a_liar_gets_away_and_the_report_says_so() {
     let liar = || {
-        Peer::answering(64, |_, number, mut bytes| {
+        Peer::replying(64, |_, number, mut bytes| {
             bytes[7] ^= u8::from(number > 0);
-            Answer::Say(bytes)
+            Reply::Bytes(bytes)
         })
     };
     assert_says(load(liar().address, "-c 2").refusal(6), &["offset 7"]);
@@ -127,9 +128,9 @@ fn without_verifying_a_liar_gets_away_and_the_report_says_so() {
 
 #[test]
 fn a_server_that_dies_in_an_open_loop_leaves_every_message_accounted_for() {
-    let peer = Peer::answering(64, |_, number, bytes| match number {
-        ..40 => Answer::Say(bytes),
-        _ => Answer::Close(Vec::new()),
+    let peer = Peer::replying(64, |_, number, bytes| match number {
+        ..40 => Reply::Bytes(bytes),
+        _ => Reply::Close(Vec::new()),
     });
     let measured = load(peer.address, "-c 8 --rate 2k/s -d 800ms");
     let report = measured.report(5);
@@ -141,9 +142,9 @@ fn a_server_that_dies_in_an_open_loop_leaves_every_message_accounted_for() {
 
 #[test]
 fn a_connection_that_falls_silent_in_the_warm_up_is_missed() {
-    let peer = Peer::answering(64, |connection, number, bytes| match (connection % 4, number) {
-        (3, 2..) => Answer::Nothing,
-        _ => Answer::Say(bytes),
+    let peer = Peer::replying(64, |connection, number, bytes| match (connection % 4, number) {
+        (3, 2..) => Reply::Nothing,
+        _ => Reply::Bytes(bytes),
     });
     let measured = load(peer.address, "-c 8 --warmup 200ms");
     assert_eq!(number(measured.report(6), "/messages/missing"), 2, "{measured}");

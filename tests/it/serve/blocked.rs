@@ -7,7 +7,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use urecho::serve::engine::Engine;
 
-use crate::support::{Ended, ServeProcess, assert_echo, assert_says, bytes, run};
+use crate::support::{Output, ServeProcess, assert_echo, assert_says, bytes, run};
 
 #[test]
 fn epoll_serves_where_io_uring_is_forbidden() {
@@ -61,8 +61,8 @@ fn a_hidden_io_uring_is_explained_as_podman_hides_it() {
     );
 }
 
-fn assert_one_message(ended: &Ended) {
-    assert_eq!(ended.status.code(), Some(4), "{}", ended.stderr);
+fn assert_one_message(ended: &Output) {
+    assert_eq!(ended.code(), Some(4), "{}", ended.stderr);
     assert_eq!(ended.stdout, "", "nobody listens");
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     assert!(ended.stderr.starts_with("urecho: "), "{}", ended.stderr);

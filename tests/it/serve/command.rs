@@ -5,7 +5,7 @@ use std::process::Command;
 
 use urecho::serve::engine::Engine;
 
-use crate::support::{Ended, ServeProcess, assert_echo, assert_says, on_every_engine, run};
+use crate::support::{Output, ServeProcess, assert_echo, assert_says, on_every_engine, run};
 
 on_every_engine! {
     port_0_announces_the_real_port_and_the_engine,
@@ -43,7 +43,7 @@ fn a_taken_address_is_refused_with_what_to_try() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let ended = serve(address, &[]);
-    assert_eq!(ended.status.code(), Some(4), "{}", ended.stderr);
+    assert_eq!(ended.code(), Some(4), "{}", ended.stderr);
     assert_says(
         &ended.stderr,
         &[
@@ -58,12 +58,12 @@ fn a_taken_address_is_refused_with_what_to_try() {
 #[test]
 fn an_unknown_congestion_control_is_refused_with_the_known_ones() {
     let ended = serve(SocketAddr::from(([127, 0, 0, 1], 0)), &["--congestion", "wishful"]);
-    assert_eq!(ended.status.code(), Some(4), "{}", ended.stderr);
+    assert_eq!(ended.code(), Some(4), "{}", ended.stderr);
     let available = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control").unwrap();
     assert_says(&ended.stderr, &["wishful", "No such file", available.trim()]);
 }
 
-fn serve(address: SocketAddr, flags: &[&str]) -> Ended {
+fn serve(address: SocketAddr, flags: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
     run(command.args(["serve", "--listen", &address.to_string()]).args(flags))
 }

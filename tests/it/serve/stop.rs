@@ -42,7 +42,7 @@ fn the_drain_timeout_cuts_a_stuck_peer_and_says_so(engine: Engine) {
     let _stuck = stuck_peer(&server);
     server.signal(Signal::SIGTERM);
     let ended = server.wait();
-    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
     assert_says(&ended.stderr, &["accepted=1", "cut=1"]);
 }
 
@@ -124,7 +124,7 @@ fn assert_signal_drains(engine: Engine, signal: Signal) {
     }
     drop((idle, busy, writer));
     let ended = server.wait();
-    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
     assert_says(
         &ended.stderr,
         &["accepted=4 closed=4", "bytes_in=4194328 bytes_out=4194328", "errors=0"],
@@ -140,7 +140,7 @@ fn assert_second_signal_ends(engine: Engine, signal: Signal, code: i32) {
     });
     server.signal(signal);
     let ended = server.wait();
-    assert_eq!(ended.status.code(), Some(code), "{}", ended.stderr);
+    assert_eq!(ended.code(), Some(code), "{}", ended.stderr);
 }
 
 /// It has written all it can and never reads.

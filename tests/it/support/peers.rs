@@ -1,7 +1,7 @@
-//! Honest and dishonest TCP peers to load: blocking sockets of the standard library, a thread a connection.
+//! Honest and dishonest TCP peers to put load on: blocking sockets of the standard library, one thread per connection.
 //!
-//! A peer numbers its connections in the order of accepting, and lies as its closure says. It stops accepting with
-//! its handle; a connection's thread ends with its connection.
+//! A peer numbers its connections in the order of accepting; a closure decides what it replies. It stops accepting when
+//! dropped; the thread of a connection ends with its connection.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
-use crate::support::{reset, until};
+use super::{reset, until};
 
-/// Something that accepts connections on a free port of the loopback interface.
+/// A listener on a loopback port.
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     seen: Arc<Seen>,
@@ -28,58 +28,69 @@ struct Seen {
     over: AtomicBool,
 }
 
-/// What is said to one message.
-pub(crate) enum Answer {
-    Say(Vec<u8>),
+/// The reply to one message.
+pub(crate) enum Reply {
+    Bytes(Vec<u8>),
     Nothing,
-    /// These last bytes, then FIN.
+    /// These bytes, then FIN.
     Close(Vec<u8>),
     /// RST.
     Reset,
 }
 
 impl Peer {
-    /// Echoes everything, whatever the messages are.
+    /// Echoes all bytes, whatever the message size.
     pub(crate) fn honest() -> Peer {
         Peer::start(|_, stream| echo(stream))
     }
 
-    /// Does this with every connection.
+    /// Calls `serve` with the number and the stream of every connection.
     pub(crate) fn start(serve: impl Fn(usize, TcpStream) + Send + Sync + 'static) -> Peer {
-        Peer::listening(128, Duration::ZERO, move |_, number, stream| serve(number, stream))
+        Peer::on(bound(0), 128, Duration::ZERO, move |_, number, stream| {
+            serve(number, stream)
+        })
     }
 
-    /// Echoes, but accepts nobody without a rest, and lets few wait.
-    pub(crate) fn slow_to_accept(backlog: i32, rest: Duration) -> Peer {
-        Peer::listening(backlog, rest, |_, _, stream| echo(stream))
+    /// Echoes, but pauses before every accept and has a short backlog.
+    pub(crate) fn slow_to_accept(backlog: i32, pause: Duration) -> Peer {
+        Peer::on(bound(0), backlog, pause, |_, _, stream| echo(stream))
     }
 
-    /// Reads messages of `size` bytes; `answer` makes something of connection, message (both from 0) and bytes.
-    pub(crate) fn answering(
+    /// Reads messages of `size` bytes. `reply` gets the connection's number, the message's (both from 0) and its bytes.
+    pub(crate) fn replying(
         size: usize,
-        answer: impl Fn(usize, usize, Vec<u8>) -> Answer + Send + Sync + 'static,
+        reply: impl Fn(usize, usize, Vec<u8>) -> Reply + Send + Sync + 'static,
     ) -> Peer {
-        Peer::listening(128, Duration::ZERO, move |seen, connection, stream| {
+        Peer::replying_on(0, size, reply)
+    }
+
+    /// Like [`replying`](Self::replying), on a given port.
+    pub(crate) fn replying_on(
+        port: u16,
+        size: usize,
+        reply: impl Fn(usize, usize, Vec<u8>) -> Reply + Send + Sync + 'static,
+    ) -> Peer {
+        Peer::on(bound(port), 128, Duration::ZERO, move |seen, connection, stream| {
             converse(size, stream, |number, bytes| {
                 seen.messages.fetch_add(1, Ordering::Relaxed);
-                answer(connection, number, bytes)
+                reply(connection, number, bytes)
             });
         })
     }
 
-    fn listening(
+    fn on(
+        socket: Socket,
         backlog: i32,
-        rest: Duration,
+        pause: Duration,
         serve: impl Fn(&Seen, usize, TcpStream) + Send + Sync + 'static,
     ) -> Peer {
-        let socket = bound();
         socket.listen(backlog).unwrap();
         let listener = TcpListener::from(socket);
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Seen::default());
         let (shared, serve) = (seen.clone(), Arc::new(serve));
         let body = move || loop {
-            thread::sleep(rest);
+            thread::sleep(pause);
             let (stream, _) = listener.accept().unwrap();
             if shared.over.load(Ordering::Acquire) {
                 return;
@@ -92,14 +103,14 @@ impl Peer {
         Peer { address, seen, thread }
     }
 
-    /// How many connections it was given.
+    /// The number of connections accepted so far.
     pub(crate) fn accepted(&self) -> usize {
         self.seen.accepted.load(Ordering::Relaxed)
     }
 
-    /// Waits until so many messages have come.
+    /// Waits until `count` messages have arrived.
     pub(crate) fn wait_for_messages(&self, count: usize) {
-        until("the peer has had its messages", || {
+        until("the peer has received its messages", || {
             self.seen.messages.load(Ordering::Relaxed) >= count
         });
     }
@@ -108,28 +119,31 @@ impl Peer {
 impl Drop for Peer {
     fn drop(&mut self) {
         self.seen.over.store(true, Ordering::Release);
-        let _ = TcpStream::connect(self.address); // Wakes the accept; refused is as good.
+        let _ = TcpStream::connect(self.address); // Wakes the accept. A refused connection will do.
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-/// An address that is taken, so that no other test gets it, and where nobody listens.
-pub(crate) fn nobody() -> (Socket, SocketAddr) {
-    let socket = bound();
+/// An address that refuses connections: bound, so that no other test gets it, but not listening.
+pub(crate) fn refusing() -> (Socket, SocketAddr) {
+    let socket = bound(0);
     let address = socket.local_addr().unwrap().as_socket().unwrap();
     (socket, address)
 }
 
-fn bound() -> Socket {
+/// A socket bound to a loopback port, 0 for any.
+fn bound(port: u16) -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-    socket.bind(&any_port.into()).unwrap();
+    // A port that was given was free a moment ago, and may have connections in TIME_WAIT.
+    socket.set_reuse_address(port != 0).unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    socket.bind(&address.into()).unwrap();
     socket
 }
 
-/// The honest peer: 64 KiB at a time until FIN.
+/// Echoes up to 64 KiB at a time until FIN.
 pub(crate) fn echo(mut stream: TcpStream) {
     let mut buffer = vec![0; 65_536];
     while let Ok(len @ 1..) = stream.read(&mut buffer) {
@@ -139,30 +153,30 @@ pub(crate) fn echo(mut stream: TcpStream) {
     }
 }
 
-/// Reads and drops everything until FIN.
+/// Reads and discards until FIN.
 pub(crate) fn discard(mut stream: &TcpStream) {
     let mut buffer = vec![0; 65_536];
     while let Ok(1..) = stream.read(&mut buffer) {}
 }
 
-fn converse(size: usize, mut stream: TcpStream, mut answer: impl FnMut(usize, Vec<u8>) -> Answer) {
+fn converse(size: usize, mut stream: TcpStream, mut reply: impl FnMut(usize, Vec<u8>) -> Reply) {
     stream.set_nodelay(true).unwrap();
     for number in 0.. {
         let mut bytes = vec![0; size];
         if stream.read_exact(&mut bytes).is_err() {
             return;
         }
-        let said = match answer(number, bytes) {
-            Answer::Say(bytes) => stream.write_all(&bytes),
-            Answer::Nothing => Ok(()),
-            Answer::Close(bytes) => {
-                let _ = stream.write_all(&bytes); // It may have gone already.
+        let written = match reply(number, bytes) {
+            Reply::Bytes(bytes) => stream.write_all(&bytes),
+            Reply::Nothing => Ok(()),
+            Reply::Close(bytes) => {
+                let _ = stream.write_all(&bytes); // The client may have closed already.
                 let _ = stream.shutdown(Shutdown::Write);
                 return discard(&stream);
             }
-            Answer::Reset => return reset(stream),
+            Reply::Reset => return reset(stream),
         };
-        if said.is_err() {
+        if written.is_err() {
             return;
         }
     }

@@ -1,164 +1,120 @@
-//! The real binary as a child process: started, watched through /proc, and never left behind.
+//! Child processes: started, signalled, waited for with a time limit, and never left running.
 
-use std::fs;
+use std::fmt;
 use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use urecho::serve::engine::Engine;
-use urecho::sys::limits;
 
-use super::{connect, until};
+/// Longer than any child of these tests takes on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The real binary, serving.
-pub(crate) struct ServeProcess {
-    pub(crate) address: SocketAddr,
-    /// The line that said so.
-    pub(crate) announced: String,
+/// A child process whose output is captured. Killed when dropped.
+pub(crate) struct Process {
     child: Child,
     stdout: BufReader<ChildStdout>,
 }
 
-/// How a process ended.
-pub(crate) struct Ended {
+/// Exit status and output of a process that has ended.
+#[derive(Debug)]
+pub(crate) struct Output {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-impl ServeProcess {
-    /// `urecho serve --listen 127.0.0.1:0` and more flags.
-    pub(crate) fn start(flags: &[&str]) -> ServeProcess {
-        ServeProcess::on(Engine::default(), flags)
-    }
+/// Runs a command until it exits.
+pub(crate) fn run(command: &mut Command) -> Output {
+    Process::spawn(command).wait()
+}
 
-    /// The same on another engine.
-    pub(crate) fn on(engine: Engine, flags: &[&str]) -> ServeProcess {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
-        command
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .args(["--engine", engine.name()])
-            .args(flags);
-        ServeProcess::spawn(command)
-    }
-
-    /// The same with at most this many descriptors.
-    pub(crate) fn with_descriptors(limit: usize, engine: Engine, flags: &[&str]) -> ServeProcess {
-        let mut command = Command::new("sh");
-        let script = format!("ulimit -n {limit}; exec \"$0\" serve --listen 127.0.0.1:0 \"$@\"");
-        command
-            .args(["-c", &script, env!("CARGO_BIN_EXE_urecho")])
-            .args(["--engine", engine.name()])
-            .args(flags);
-        ServeProcess::spawn(command)
-    }
-
-    pub(crate) fn spawn(mut command: Command) -> ServeProcess {
-        limits::raise_descriptors();
+impl Process {
+    pub(crate) fn spawn(command: &mut Command) -> Process {
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut announced = String::new();
-        stdout.read_line(&mut announced).unwrap();
-        let address = announced.split_whitespace().nth(2).and_then(|word| word.parse().ok());
-        let Some(address) = address else {
-            let _ = child.kill();
-            let output = child.wait_with_output().unwrap();
-            panic!(
-                "no address in {announced:?}: {}",
-                String::from_utf8_lossy(&output.stderr)
-            );
-        };
-        ServeProcess {
-            address,
-            announced,
-            child,
-            stdout,
-        }
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Process { child, stdout }
     }
 
-    pub(crate) fn connect(&self) -> TcpStream {
-        connect(self.address)
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+        kill(Pid::from_raw(self.pid()), signal).unwrap();
     }
 
-    /// Waits until it has ended by itself.
-    pub(crate) fn wait(mut self) -> Ended {
-        let mut status = None;
-        until("the server process has ended", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
-        let (mut stdout, mut stderr) = (String::new(), String::new());
-        self.stdout.read_to_string(&mut stdout).unwrap();
-        self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-        Ended {
-            status: status.unwrap(),
-            stdout,
-            stderr,
-        }
+    /// Reads the next line of stdout, or the empty string if the process has closed it.
+    pub(crate) fn read_line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line
     }
 
-    /// How many descriptors it has open.
-    pub(crate) fn descriptors(&self) -> usize {
-        fs::read_dir(self.proc("fd")).unwrap().count()
-    }
-
-    /// CPU time of all of its threads so far: nanoseconds where utime has ticks of 10 ms.
-    pub(crate) fn cpu(&self) -> Duration {
-        let nanos = self.tasks("schedstat").map(|text| {
-            let first = text.split_whitespace().next().and_then(|word| word.parse::<u64>().ok());
-            first.unwrap_or(0)
-        });
-        Duration::from_nanos(nanos.sum())
-    }
-
-    /// The share of one CPU that it uses within a second.
-    pub(crate) fn busy(&self) -> f64 {
-        let (before, start) = (self.cpu(), Instant::now());
-        thread::sleep(Duration::from_secs(1));
-        (self.cpu() - before).as_secs_f64() / start.elapsed().as_secs_f64()
-    }
-
-    /// The names of its threads.
-    pub(crate) fn threads(&self) -> Vec<String> {
-        self.tasks("comm").map(|name| name.trim().to_string()).collect()
-    }
-
-    fn tasks(&self, file: &'static str) -> impl Iterator<Item = String> {
-        let tasks = fs::read_dir(self.proc("task")).unwrap();
-        // A thread may end while we look.
-        tasks.filter_map(move |task| fs::read_to_string(task.ok()?.path().join(file)).ok())
-    }
-
-    fn proc(&self, what: &str) -> String {
-        format!("/proc/{}/{what}", self.child.id())
+    /// Waits until it has exited. Panics after [`TIMEOUT`]; the process is killed then.
+    pub(crate) fn wait(mut self) -> Output {
+        let mut stderr = self.child.stderr.take().unwrap();
+        let (child, pipe) = (&mut self.child, &mut self.stdout);
+        // Both pipes are read while it runs: one that is full would block it.
+        thread::scope(|scope| {
+            let stdout = scope.spawn(|| read_to_end(pipe));
+            let stderr = scope.spawn(|| read_to_end(&mut stderr));
+            let status = wait_or_kill(child);
+            let (stdout, stderr) = (stdout.join().unwrap(), stderr.join().unwrap());
+            match status {
+                Some(status) => Output { status, stdout, stderr },
+                None => panic!("still running after {TIMEOUT:?}: {stdout}\n{stderr}"),
+            }
+        })
     }
 }
 
-impl Drop for ServeProcess {
+/// None if it had to be killed.
+fn wait_or_kill(child: &mut Child) -> Option<ExitStatus> {
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        match child.try_wait().unwrap() {
+            Some(status) => return Some(status),
+            None if Instant::now() > deadline => {
+                let _ = child.kill(); // It may have exited this instant.
+                let _ = child.wait();
+                return None;
+            }
+            None => thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+fn read_to_end(pipe: &mut impl Read) -> String {
+    let mut bytes = Vec::new();
+    pipe.read_to_end(&mut bytes).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill(); // It may have ended by itself.
+        let _ = self.child.kill(); // It may have exited already.
         let _ = self.child.wait();
     }
 }
 
-/// Runs a command to its end.
-pub(crate) fn run(command: &mut Command) -> Ended {
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    Ended {
-        status: output.status,
-        stdout: String::from_utf8_lossy(&output.stdout).into(),
-        stderr: String::from_utf8_lossy(&output.stderr).into(),
+impl Output {
+    /// None if a signal ended it.
+    pub(crate) fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{}\n{}", self.status, self.stdout, self.stderr)
     }
 }
