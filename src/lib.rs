@@ -24,8 +24,8 @@
 //!    load       the load generator: pinger (pure), payload, sizes, schedule; worker with ramp and pacing; workers,
 //!               shared, monitor, interval, session, workload, result, phases, preflight, capacity
 //! 1  ring       io_uring: setup, token, chain (Chunk), pool of groups, scratch, wait, spin, completion, memory
-//!    sys        the rest of the kernel: socket, signal, waker, workers (threads), child, limits, affinity, timer, run_delay, usage,
-//!               machine, disturbance, netstat, tcp_info
+//!    sys        the rest of the kernel: socket, listener, signal, waker, workers (threads), child, limits, affinity,
+//!               prctl, run_delay, usage, disturbance, machine, netstat, tcp_info
 //!    histogram  latency histograms, block_series (intervals of dependent samples), hlog, hgrm
 //! 0  error      failures, by exit code
 //!    units      one grammar for counts, sizes, durations and rates

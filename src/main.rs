@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-/// For set-up and reports only: on the data path nothing is allocated, and a test counts. The client asked for this one.
-/// Its huge pages are kept off (`sys::limits::disable_thp`), or 10,000 connections would not fit the memory promised.
+/// For set-up and reports: the data path does not allocate, and a test counts allocations. The client chose this allocator.
+/// It asks for huge pages, which `sys::prctl::disable_huge_pages` disables to keep 10,000 connections within their memory.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

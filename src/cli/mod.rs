@@ -20,7 +20,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::error::Result;
-use crate::sys::limits;
+use crate::sys::prctl;
 
 /// Serve TCP echo on Linux with io_uring, load it, and measure it.
 #[derive(Debug, Parser)]
@@ -58,7 +58,7 @@ Exit codes:
 
 /// Runs what the command line asks for.
 pub fn main() -> ExitCode {
-    limits::disable_thp();
+    prctl::disable_huge_pages();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return answer(&error),

@@ -232,7 +232,7 @@ fn collect(mut from: impl Read + Send + 'static, to: mpsc::Sender<String>) {
 /// A free port of the loopback interface, from below those that the kernel gives to clients: thousands of connections
 /// are opened between this look and the moment when the server takes it.
 fn free_address() -> Result<SocketAddr> {
-    let (clients, _) = limits::ephemeral_ports();
+    let clients = *limits::ephemeral_ports().start();
     let range = u64::from(clients.saturating_sub(LOWEST)).max(1);
     let start = Random::seed_from_os();
     let below = (0..256).map(|step| LOWEST + ((start.wrapping_add(step)) % range) as u16);

@@ -27,11 +27,10 @@ impl Capacity {
     /// Raises the soft descriptor limit, then reads the limits.
     pub(super) fn of_this_process() -> Capacity {
         let descriptors = limits::raise_descriptors();
-        let (first, last) = limits::ephemeral_ports();
         Capacity {
             descriptors,
             open: limits::open_descriptors() as u64,
-            ports: u64::from(last.saturating_sub(first)) + 1,
+            ports: limits::ephemeral_ports().len() as u64,
         }
     }
 

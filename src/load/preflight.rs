@@ -35,7 +35,7 @@ pub(super) fn check(plan: &Plan) -> Result<FirstConnection> {
     let size = workload.traffic.sizes.of(payload.draw(0));
     let begin = clock::now();
     let deadline = begin + TIMEOUT;
-    let stream = socket::dial_within(target, source, &workload.options, Duration::from(TIMEOUT))
+    let stream = socket::connect(target, source, &workload.options, Duration::from(TIMEOUT))
         .map_err(|cause| Error::Target(format!("cannot connect to {target}: {cause}.{}", advice(&cause))))?;
     let connect = clock::now() - begin;
     let mut expected = vec![0; size as usize];

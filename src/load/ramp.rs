@@ -170,7 +170,7 @@ impl Worker<'_> {
     fn dial(&mut self, number: u64) {
         let plan = &self.shared.plan;
         let (target, source) = (plan.target_of(number), plan.source_of(number));
-        match socket::dial(target, source, &plan.workload.options) {
+        match socket::client(target, source, &plan.workload.options) {
             Ok(socket) => {
                 let key = self.insert(socket, number, 0, Stage::Connecting);
                 self.ramp.under_way += 1;

@@ -12,7 +12,7 @@ use crate::load::shared::{Shared, SliceControl};
 use crate::load::worker::Worker;
 use crate::load::{Plan, preflight};
 use crate::sys::signal::Stop;
-use crate::sys::{timer, usage, workers};
+use crate::sys::{listener, prctl, workers};
 
 /// Running workers, and the receiving end of their intervals.
 pub(super) struct Workers {
@@ -30,7 +30,7 @@ impl Workers {
         let workload = &plan.workload;
         Capacity::of_this_process().check(plan)?;
         let first = preflight::check(plan)?;
-        let server = usage::listener_of(plan.targets[0]);
+        let server = listener::pid_of(plan.targets[0]);
         let spin = workload.spin && capacity::has_spare_cpu(workload, server, 1);
         let (intervals, writers) = IntervalMerger::new(workload.threads as usize);
         let mut workers = Workers {
@@ -49,7 +49,7 @@ impl Workers {
     fn spawn(&mut self, index: usize, writer: IntervalWriter, first: Option<(OwnedFd, Nanos)>) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         self.threads.spawn(move || {
-            timer::minimise_timer_slack();
+            prctl::minimise_timer_slack();
             Worker::new(index, &shared, writer, first)?.run()
         })
     }

@@ -74,7 +74,7 @@ fn runtime() -> Result<Runtime> {
         large: None,
     };
     drop(Ring::new(queues, buffers)?);
-    let completions = limits::descriptors().0.clamp(4096, 65_536) as u32;
+    let completions = limits::descriptors().soft.clamp(4096, 65_536) as u32;
     let mut ring = ::tokio_uring::uring_builder();
     ring.dontfork().setup_clamp().setup_cqsize(completions);
     let mut builder = ::tokio_uring::builder();

@@ -1,4 +1,4 @@
-//! Child processes that cannot outlive us.
+//! Child processes that cannot outlive this one.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -10,10 +10,10 @@ use nix::sys::signal::{self, SigSet, Signal};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getppid};
 
-/// Process groups of tied children that were not ended yet: for an end that leaves no time for destructors.
+/// Process groups of tied children that have not been killed yet, for an exit without destructors.
 static GROUPS: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
-/// Spawns a child that is [tied](tie), in a process group of its own. End that with [`kill_group`].
+/// Spawns a child that is [tied](tie) to this process, in a process group of its own. End it with [`kill_group`].
 pub fn spawn(command: &mut Command) -> io::Result<Child> {
     let mut groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
     let child = tie(command).spawn()?;
@@ -21,18 +21,19 @@ pub fn spawn(command: &mut Command) -> io::Result<Child> {
     Ok(child)
 }
 
-/// Makes the command's process die with the thread that spawns it, however that ends (PR_SET_PDEATHSIG, prctl(2)),
-/// and keeps the terminal's Ctrl-C from it: we end it ourselves, after our report.
+/// Makes the command's process die with the thread that spawns it, however that ends (PR_SET_PDEATHSIG, prctl(2)), and
+/// shields it from the terminal's Ctrl-C: this process ends it after its report.
 ///
-/// Spawn from the main thread: its end is the process's end.
+/// Spawn from the main thread, which ends only with the process.
 fn tie(command: &mut Command) -> &mut Command {
     let parent = Pid::this();
     let before_exec = move || {
         prctl::set_pdeathsig(Signal::SIGKILL)?;
-        prctl::set_thp_disable(false)?; // Ours, not theirs: see `limits::disable_thp`.
-        // So are the signals that we block to take them: a server that inherits that never sees our SIGTERM.
+        // Settings of this process that a child must not inherit: see `super::prctl`, and the blocked signals in `signal`. A
+        // server with SIGTERM blocked would never stop.
+        prctl::set_thp_disable(false)?;
         SigSet::empty().thread_set_mask()?;
-        // The parent may have died before the line above; then nobody would ever send the signal.
+        // If the parent died before PR_SET_PDEATHSIG, no signal would ever come.
         if getppid() == parent {
             Ok(())
         } else {
@@ -40,34 +41,34 @@ fn tie(command: &mut Command) -> &mut Command {
         }
     };
     command.process_group(0);
-    // SAFETY: between fork and exec it makes system calls only, and allocates nothing.
+    // SAFETY: between fork and exec it only makes system calls, and allocates nothing.
     unsafe { command.pre_exec(before_exec) }
 }
 
-/// Asks a child of ours to end (SIGTERM). Must not have been waited for yet, or the id may be another's.
+/// Asks a child to end (SIGTERM). It must not have been waited for yet, or its id may belong to another process.
 pub fn terminate(child: u32) {
-    // ESRCH: it has ended by itself.
+    // ESRCH: it has already ended.
     let _ = signal::kill(Pid::from_raw(child as i32), Signal::SIGTERM);
 }
 
-/// Ends a tied child and all that it has started (SIGKILL to its process group). Must not have been waited for yet.
+/// Kills a tied child and everything it has started (SIGKILL to its process group). It must not have been waited for yet.
 pub fn kill_group(child: u32) {
     kill(child);
     let mut groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
     groups.retain(|&group| group != child);
 }
 
-/// Ends all groups that are left, because we end now.
+/// Kills all groups that are left, before this process exits.
 pub(super) fn kill_groups() {
     let groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
     groups.iter().copied().for_each(kill);
 }
 
 fn kill(group: u32) {
-    let _ = signal::killpg(Pid::from_raw(group as i32), Signal::SIGKILL); // ESRCH: all have ended.
+    let _ = signal::killpg(Pid::from_raw(group as i32), Signal::SIGKILL); // ESRCH: all have already ended.
 }
 
-/// True if a child of ours has ended. Does not wait for it: its id stays its own, and its group's.
+/// True if a child has ended. Does not reap it: its id, and that of its group, remain valid.
 pub fn has_ended(child: u32) -> bool {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     let status = waitid(Id::Pid(Pid::from_raw(child as i32)), flags);

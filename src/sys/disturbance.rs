@@ -1,7 +1,7 @@
-//! How much CPU time others took from this machine while something was measured.
+//! How much CPU time a measurement lost to other guests and other tasks.
 //!
-//! Steal from /proc/stat (proc(5)), waiting from /proc/pressure/cpu (PSI, Documentation/accounting/psi.rst). What is
-//! hidden from us, as in many containers, is `None`.
+//! Steal is from /proc/stat (proc(5)), pressure from /proc/pressure/cpu (PSI, Documentation/accounting/psi.rst). What is
+//! hidden, as in many containers, is `None`.
 
 use std::fs;
 
@@ -17,18 +17,18 @@ pub struct Snapshot {
     pressure: Option<Nanos>,
 }
 
-/// What happened between two snapshots.
+/// The disturbance between two snapshots.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Disturbance {
-    /// Time between the two.
+    /// Time between the snapshots.
     #[serde(rename = "span_ns")]
     pub span: Nanos,
-    /// Time that the hypervisor gave to other guests while our CPUs wanted to run, summed over CPUs, in steps of
-    /// 10 ms. Zero on hypervisors that do not report it.
+    /// Steal: time in which the hypervisor ran other guests although a CPU of this machine was runnable, summed over CPUs,
+    /// in steps of 10 ms. Zero on hypervisors that do not report it.
     #[serde(rename = "steal_ns")]
     pub steal: Option<Nanos>,
-    /// Time in which at least one task of this machine waited for a CPU. None without CONFIG_PSI or with psi=0.
+    /// Pressure: time in which at least one task of this machine waited for a CPU. None without CONFIG_PSI or with psi=0.
     #[serde(rename = "pressure_ns")]
     pub pressure: Option<Nanos>,
 }
@@ -45,7 +45,7 @@ impl Snapshot {
         }
     }
 
-    /// What happened from `before` to this one.
+    /// The disturbance from `before` to this snapshot.
     pub fn since(&self, before: &Snapshot) -> Disturbance {
         let difference = |(after, before): (Nanos, Nanos)| after - before;
         Disturbance {
@@ -57,7 +57,7 @@ impl Snapshot {
 }
 
 fn steal(stat: &str) -> Option<Nanos> {
-    // USER_HZ is 100 everywhere but on Alpha: part of the ABI, whatever CONFIG_HZ is.
+    // USER_HZ is 100 on all architectures but Alpha, whatever CONFIG_HZ is: it is part of the ABI.
     const TICK: u64 = 1_000_000_000 / 100;
     let all_cpus = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
     // user nice system idle iowait irq softirq steal
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_counters_never_run_backwards() {
+    fn the_counters_never_decrease() {
         let before = Snapshot::read();
         let after = Snapshot::read();
         assert!(after.steal >= before.steal && after.pressure >= before.pressure && after.at >= before.at);
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_files_read_as_the_kernel_writes_them() {
+    fn the_files_are_parsed_as_the_kernel_writes_them() {
         let stat = "cpu  9186 0 2254 140297 268 0 26 8 0 0\ncpu0 4500 0 849 70655 35 0 3 2 0 0\n";
         assert_eq!(steal(stat), Some(Nanos(80_000_000)));
         let text = "some avg10=0.57 avg60=0.84 avg300=0.71 total=5714000\nfull avg10=0.00 total=3\n";

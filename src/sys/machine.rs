@@ -1,7 +1,7 @@
-//! The machine a result belongs to.
+//! Description of the machine that a result belongs to.
 //!
-//! What a reader needs to repeat a measurement, and nothing that names the machine or its owner: no host name, no
-//! address. What is hidden from us (containers hide much) is `None`, never a failure. Files of /proc: proc(5).
+//! It has what a reader needs to repeat a measurement, and nothing that identifies the machine or its owner: no host name,
+//! no address. What is hidden, as in many containers, is `None`, never an error. Files of /proc: proc(5).
 
 use std::fs;
 
@@ -9,26 +9,26 @@ use serde::Serialize;
 
 use crate::sys::affinity;
 
-/// What the numbers of a run depend on, besides the program.
+/// What the results of a run depend on apart from the program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Machine {
-    /// As the processor calls itself, `AMD EPYC 9755 128-Core Processor`. ARM processors do not say.
+    /// The processor's own name, `AMD EPYC 9755 128-Core Processor`. None on ARM.
     pub cpu_model: Option<String>,
-    /// CPUs the kernel has online, whoever may use them.
+    /// CPUs that are online, whether or not this process may use them.
     pub cpus: Option<u64>,
-    /// The CPUs this process may use, ascending.
+    /// CPUs that this process may use, ascending.
     pub cpus_allowed: Vec<usize>,
     /// Kernel release, as `uname -r` prints it.
     pub kernel: Option<String>,
     /// Physical memory in bytes.
     pub memory_bytes: Option<u64>,
-    /// True when a hypervisor shows itself in the CPU's flags (x86 only), so that steal and noisy neighbours are possible.
+    /// True if the CPU flags show a hypervisor (x86 only): then steal and noisy neighbours are possible.
     pub virtualised: Option<bool>,
     /// The default congestion control of new TCP sockets, `cubic`.
     pub congestion_control: Option<String>,
 }
 
-/// Looks at this machine, from the calling thread: call it before that thread is pinned.
+/// Describes this machine. Call it before the calling thread is pinned: `cpus_allowed` are those of the thread.
 pub fn describe() -> Machine {
     let cpuinfo = read("/proc/cpuinfo").unwrap_or_default();
     Machine {
@@ -42,7 +42,7 @@ pub fn describe() -> Machine {
     }
 }
 
-/// The file's text without white space at its ends, if it can be read.
+/// The text of a file without surrounding white space; none if it cannot be read.
 fn read(path: &str) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
@@ -56,7 +56,7 @@ fn value<'a>(text: &'a str, name: &str) -> Option<&'a str> {
         .map(|(_, value)| value)
 }
 
-/// How many CPUs a list like `0-3,8` has. cpuset(7), list format.
+/// Number of CPUs in a list like `0-3,8` (cpuset(7), list format).
 fn cpus_in(list: &str) -> Option<u64> {
     let ranges = list.split(',').map(|range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_description_does_not_name_the_machine() {
+    fn the_description_does_not_identify_the_machine() {
         let json = serde_json::to_value(describe()).unwrap();
         let keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
         let expected = [
@@ -97,11 +97,11 @@ mod tests {
             "virtualised",
             "congestion_control",
         ];
-        assert_eq!(keys, expected, "a new field is looked at for what it gives away");
+        assert_eq!(keys, expected, "a new field must not identify the machine");
     }
 
     #[test]
-    fn the_files_read_as_the_kernel_writes_them() {
+    fn the_files_are_parsed_as_the_kernel_writes_them() {
         assert_eq!(
             memory_bytes("MemTotal:       24684092 kB\nMemFree: 1 kB\n"),
             Some(24_684_092 * 1_024)
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_strange_is_none() {
+    fn missing_and_malformed_values_are_none() {
         for text in ["", "MemTotal: 1", "MemTotal: -1 kB", "3-1", "a-b"] {
             assert_eq!((memory_bytes(text), cpus_in(text)), (None, None), "{text}");
         }

@@ -1,20 +1,23 @@
-//! What the kernel offers besides the ring: sockets, signals, limits, CPUs, and the usage of processes.
+//! The kernel apart from io_uring: sockets, signals, child processes, limits, CPUs, and what processes use.
 //!
-//! With `ring/` the only user of libc, socket2 and nix, so that the rooms above stay free of `unsafe`.
+//! With `ring/` the only user of libc, socket2 and nix, so that the rooms above need no `unsafe`. Files of /proc are parsed
+//! here: the crate procfs has no /proc/net/netstat, and for the rest (socket tables, a few lines of meminfo, cpuinfo and
+//! status) it would save about 80 lines for three more crates.
 
-#![allow(unsafe_code)] // this room and ring/ are where unsafe lives; tests/it/tidy.rs watches
+#![allow(unsafe_code)] // `unsafe` is allowed in this room and in ring/ only; tests/it/tidy.rs checks
 
 pub mod affinity;
 pub mod child;
 pub mod disturbance;
 pub mod limits;
+pub mod listener;
 pub mod machine;
 pub mod netstat;
+pub mod prctl;
 pub mod run_delay;
 pub mod signal;
 pub mod socket;
 pub mod tcp_info;
-pub mod timer;
 pub mod usage;
 pub mod waker;
 pub mod workers;

@@ -1,39 +1,39 @@
-//! What the kernel's TCP has counted that explains a long tail: overflowing accept queues, segments sent again.
+//! TCP counters of the kernel that explain a long tail: overflows of accept queues, retransmits.
 //!
-//! The counters belong to the network namespace, not to a process or a connection: on a machine that does other
-//! things over TCP, they count those too. Differences over a run count. Whether they matter is for `report`.
-//! /proc/net/netstat and /proc/net/snmp: proc_pid_net(5), names in the kernel's net/ipv4/proc.c.
+//! They belong to the network namespace, not to a process or a connection: on a machine with other TCP traffic they count
+//! that as well. Only differences over a run are meaningful; `report` judges them. /proc/net/netstat and /proc/net/snmp:
+//! proc_pid_net(5), names in the kernel's net/ipv4/proc.c.
 
 use std::fs;
 
 use serde::Serialize;
 
-/// Counters of this network namespace since it was made, or their differences.
+/// Counters of this network namespace since its creation, or their differences.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Netstat {
-    /// Connections that found the accept queue full (ListenOverflows). Their client tries again after a second, or
-    /// thinks it is connected and sends its first message again.
+    /// Connections that found the accept queue full (ListenOverflows). The client retries after a second, or considers itself
+    /// connected and retransmits its first message.
     pub listen_overflows: u64,
-    /// Connections a listener dropped for any reason, the overflows included (ListenDrops).
+    /// Connections dropped by a listener for any reason, including overflows (ListenDrops).
     pub listen_drops: u64,
-    /// Segments sent again for any reason (RetransSegs), the next two included.
+    /// Retransmitted segments for any reason (RetransSegs), including those of the next two counters.
     pub retransmits: u64,
-    /// Retransmission timers that ran out (TCPTimeouts): each cost its connection 200 ms or more.
+    /// Expired retransmission timers (TCPTimeouts): each delayed its connection by 200 ms or more.
     pub timeouts: u64,
-    /// SYN and SYN-ACK segments sent again (TCPSynRetrans): each made a connect a second longer, or more.
+    /// Retransmitted SYN and SYN-ACK segments (TCPSynRetrans): each delayed a connect by a second or more.
     pub syn_retransmits: u64,
-    /// Segments that arrived damaged or made no sense (InErrs).
+    /// Segments received damaged or malformed (InErrs).
     pub bad_segments: u64,
 }
 
-/// Looks at the counters now. None where /proc/net is hidden, or the kernel counts less than we ask for.
+/// The counters now. None if /proc/net is hidden, or if the kernel lacks one of them.
 pub fn read() -> Option<Netstat> {
     let read = |path| fs::read_to_string(path).ok();
     parse(&read("/proc/net/netstat")?, &read("/proc/net/snmp")?)
 }
 
 impl Netstat {
-    /// What was counted since `before`. A counter that went back (another namespace) counts as zero.
+    /// The counts since `before`. A counter that decreased (in another namespace) is zero.
     pub fn since(&self, before: &Netstat) -> Netstat {
         Netstat {
             listen_overflows: self.listen_overflows.saturating_sub(before.listen_overflows),
@@ -57,7 +57,7 @@ fn parse(netstat: &str, snmp: &str) -> Option<Netstat> {
     })
 }
 
-/// The counter of this name. A group is two lines that begin alike: the names, and the values under them.
+/// The counter of this name. A group is two lines with the same prefix: the names, then the values.
 fn counter(text: &str, group: &str, name: &str) -> Option<u64> {
     let mut lines = text
         .lines()
@@ -86,7 +86,7 @@ Tcp: 1 200 120000 -1 25399441 25399014 13803 2 3162
 ";
 
     #[test]
-    fn this_kernel_counts_all_we_ask_for_and_never_backwards() {
+    fn this_kernel_has_all_counters_and_they_never_decrease() {
         let Some(before) = read() else {
             println!("SKIPPED: needs /proc/net");
             return;
@@ -96,7 +96,7 @@ Tcp: 1 200 120000 -1 25399441 25399014 13803 2 3162
     }
 
     #[test]
-    fn the_files_read_as_the_kernel_writes_them() {
+    fn the_files_are_parsed_as_the_kernel_writes_them() {
         let expected = Netstat {
             listen_overflows: 847,
             listen_drops: 8_890,
@@ -109,11 +109,11 @@ Tcp: 1 200 120000 -1 25399441 25399014 13803 2 3162
     }
 
     #[test]
-    fn a_run_counts_from_where_it_began() {
+    fn a_difference_is_never_negative() {
         let before = parse(NETSTAT, SNMP).unwrap();
         let after = Netstat {
             listen_overflows: 850,
-            timeouts: 0, // as if somebody had moved us to another namespace
+            timeouts: 0, // As in another namespace.
             ..before
         };
         let expected = Netstat {
@@ -131,7 +131,7 @@ Tcp: 1 200 120000 -1 25399441 25399014 13803 2 3162
     }
 
     #[test]
-    fn what_is_missing_or_strange_is_none() {
+    fn missing_and_malformed_counters_are_none() {
         for text in [
             "",
             "TcpExt: ListenDrops",

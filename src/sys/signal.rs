@@ -1,8 +1,7 @@
-//! Stopping: SIGINT and SIGTERM turned into something that a ring can wait for.
+//! Stopping on SIGINT and SIGTERM, as a descriptor that rings and pollers can wait for.
 //!
-//! The signals are blocked in all threads and taken by one that does nothing else, so nothing is ever
-//! interrupted half-way. A [`Stop`] stays readable once fired: any number of rings can watch it, and late
-//! ones see it too.
+//! The signals are blocked in all threads and taken by a thread that does nothing else, so no system call is interrupted.
+//! A [`Stop`] stays readable once fired: any number of rings can watch it, and late ones see it too.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,14 +14,14 @@ use nix::sys::signal::{SigSet, Signal};
 use crate::error::{Error, Result};
 use crate::sys::waker::Waker;
 
-/// A request to come to an end, shared by everybody who must hear it.
+/// A request to stop, shared by all threads that must react to it.
 #[derive(Debug, Clone)]
 pub struct Stop(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     waker: Waker,
-    /// The signal that asked, or zero.
+    /// The signal that fired it, or zero.
     signal: AtomicI32,
     fired: AtomicBool,
 }
@@ -37,7 +36,7 @@ impl Stop {
         })))
     }
 
-    /// Asks everybody to stop. Again does no harm.
+    /// Fires it. Repeating that has no effect.
     pub fn fire(&self) {
         self.0.fired.store(true, Ordering::Release);
         self.0.waker.wake();
@@ -45,14 +44,14 @@ impl Stop {
 
     /// Fires at the first SIGINT or SIGTERM; the second ends the process at once with [`exit_code`].
     ///
-    /// Call before any other thread exists: they inherit the blocked mask. Errors: [`Error::Machine`].
+    /// Call it before other threads are started: they inherit the blocked signals. Errors: [`Error::Machine`].
     pub fn on_signals() -> Result<Stop> {
         let stop = Stop::new()?;
         stop.watch_signals()?;
         Ok(stop)
     }
 
-    /// True once fired.
+    /// True once it has fired.
     pub fn has_fired(&self) -> bool {
         self.0.fired.load(Ordering::Acquire)
     }
@@ -64,13 +63,13 @@ impl Stop {
 }
 
 impl AsFd for Stop {
-    /// Readable once fired, and ever after.
+    /// Readable once it has fired, for ever.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.waker.as_fd()
     }
 }
 
-/// The exit code of a program that a signal ended, as shells have it.
+/// The exit code of a program that a signal ended, by the convention of shells.
 pub fn exit_code(signal: i32) -> u8 {
     128 + signal as u8
 }
@@ -80,7 +79,11 @@ impl Stop {
         let mut signals = SigSet::empty();
         signals.add(Signal::SIGINT);
         signals.add(Signal::SIGTERM);
-        let failed = |cause: io::Error| Error::Machine(format!("cannot take signals: {cause}"));
+        let failed = |cause: io::Error| {
+            Error::Machine(format!(
+                "cannot set up signal handling: {cause}. Raise the limits with `ulimit -u` and `ulimit -n`"
+            ))
+        };
         signals.thread_block().map_err(|errno| failed(errno.into()))?;
         let stop = self.clone();
         let waiter = move || {
@@ -89,9 +92,9 @@ impl Stop {
                 stop.fire();
             }
             if let Ok(signal) = signals.wait() {
-                // No destructors: somebody has asked twice. The kernel cleans up behind us, but for what our children started.
+                // The user has asked twice: no destructors. The kernel cleans up, except for what our children started.
                 super::child::kill_groups();
-                // SAFETY: _exit(2) only ends the process.
+                // SAFETY: _exit(2) ends the process and touches no memory.
                 unsafe { libc::_exit(exit_code(signal as i32).into()) }
             }
         };

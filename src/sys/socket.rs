@@ -1,6 +1,6 @@
-//! Listeners and dialled sockets, with the options that echo wants. Accepted sockets inherit the listener's.
+//! TCP sockets of servers and clients, with their options. Accepted sockets inherit those of the listener.
 //!
-//! Options: tcp(7), socket(7). All sockets are made blocking: io_uring answers EAGAIN on a non-blocking one.
+//! Options: tcp(7), socket(7). All sockets are blocking: on a non-blocking one io_uring completes with EAGAIN.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -11,12 +11,12 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::error::{Error, Result};
 
-/// What listener and dialler may set on a TCP socket.
+/// Options of TCP sockets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Small writes wait for nothing (TCP_NODELAY).
+    /// Disables Nagle's algorithm (TCP_NODELAY).
     pub nodelay: bool,
-    /// Congestion control by name (TCP_CONGESTION); the system's default where none.
+    /// Congestion control by name (TCP_CONGESTION); none for the system's default.
     pub congestion: Option<String>,
 }
 
@@ -30,7 +30,7 @@ pub fn listen(address: SocketAddr, backlog: u32, options: &Options) -> Result<Ow
     };
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
         .map_err(|cause| failed("open a socket for", cause))?;
-    // A restart must not wait for the last run's connections in TIME_WAIT.
+    // A restart must not wait for connections of the last run in TIME_WAIT.
     socket
         .set_reuse_address(true)
         .map_err(|cause| failed("prepare", cause))?;
@@ -44,27 +44,27 @@ pub fn listen(address: SocketAddr, backlog: u32, options: &Options) -> Result<Ow
     Ok(socket.into())
 }
 
-/// A socket ready to connect, from `source` where one is given.
-pub fn dial(target: SocketAddr, source: Option<IpAddr>, options: &Options) -> io::Result<OwnedFd> {
+/// A socket to connect to `target` with, bound to `source` if there is one.
+pub fn client(target: SocketAddr, source: Option<IpAddr>, options: &Options) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
     apply(&socket, options)?;
     if let Some(source) = source {
-        // The port is chosen at connect, when the kernel knows both ends: more of them fit.
+        // The port is chosen at connect(2), when the kernel knows both addresses: that allows more connections.
         choose_port_late(&socket)?;
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
     Ok(socket.into())
 }
 
-/// Dials and waits for the connection, at most `patience`.
-pub fn dial_within(
+/// Connects, and waits for that at most `timeout`.
+pub fn connect(
     target: SocketAddr,
     source: Option<IpAddr>,
     options: &Options,
-    patience: Duration,
+    timeout: Duration,
 ) -> io::Result<TcpStream> {
-    let socket = Socket::from(dial(target, source, options)?);
-    socket.connect_timeout(&target.into(), patience)?;
+    let socket = Socket::from(client(target, source, options)?);
+    socket.connect_timeout(&target.into(), timeout)?;
     Ok(socket.into())
 }
 
@@ -74,42 +74,42 @@ pub fn local_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     address.as_socket().ok_or_else(|| io::Error::other("not an IP socket"))
 }
 
-/// Ends a connection in both directions at once, or makes a listener refuse newcomers: what waits on it completes.
+/// Shuts a connection down in both directions, or makes a listener refuse connections. Pending operations complete.
 pub fn shutdown_both(socket: BorrowedFd<'_>) {
-    // Fails only when it is down already.
+    // Fails only if it is down already.
     let _ = SockRef::from(&socket).shutdown(std::net::Shutdown::Both);
 }
 
 /// Makes the close of a socket abort its connection with RST (SO_LINGER of zero, socket(7)).
 pub fn reset_on_close(socket: BorrowedFd<'_>) {
-    // Fails only on what is not a socket.
+    // Fails only if the descriptor is not a socket.
     let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
 }
 
-/// A second descriptor of the same socket, for who cannot let go of the first. Errors: EMFILE; EBADF.
+/// A second descriptor of the same socket. Errors: EMFILE, EBADF.
 pub fn duplicate(socket: &impl AsRawFd) -> io::Result<OwnedFd> {
     let number = socket.as_raw_fd();
-    // SAFETY: it reads the table of descriptors and adds to it; a number that is not open is refused.
+    // SAFETY: only changes the table of descriptors; a number that is not open is refused.
     let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) };
     if copy < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just made it, for us alone.
+    // SAFETY: the kernel has just created it, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
-/// Makes calls on a socket answer at once, with EAGAIN where they would wait. Not for io_uring.
+/// Makes a socket non-blocking, for engines without io_uring.
 pub fn set_nonblocking(socket: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&socket).set_nonblocking(true)
 }
 
-/// Sends FIN once everything queued has gone; receiving goes on. shutdown(2), not the ring's operation: that
-/// one always takes a worker thread of the kernel.
+/// Sends FIN after all queued bytes; receiving continues. shutdown(2), because io_uring's operation always runs on a worker
+/// thread of the kernel.
 pub fn shutdown_write(socket: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&socket).shutdown(std::net::Shutdown::Write)
 }
 
-/// Bytes that have arrived and nobody has read (SIOCINQ, tcp(7)); zero where that cannot be told.
+/// Bytes that have arrived and have not been read (SIOCINQ, tcp(7)); zero if that is unknown.
 pub fn readable_bytes(socket: BorrowedFd<'_>) -> usize {
     let mut bytes: libc::c_int = 0;
     let number = socket.as_raw_fd();
@@ -127,7 +127,7 @@ fn choose_port_late(socket: &Socket) -> io::Result<()> {
     let on: libc::c_int = 1;
     let size = size_of_val(&on) as libc::socklen_t;
     let (level, name) = (libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT);
-    // SAFETY: the option takes one int, and `on` is one.
+    // SAFETY: the option is one int, and `on` is one.
     let failed = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const on).cast(), size) };
     if failed == 0 {
         Ok(())

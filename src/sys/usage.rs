@@ -1,12 +1,11 @@
-//! What threads and processes have used: CPU time, memory, context switches. And which process listens where.
+//! What threads and processes have used: CPU time, memory, context switches.
 //!
-//! Everything about another process is an `Option`: it may be gone, or not ours to see. clock_getcpuclockid(3), proc(5).
+//! Everything about another process is an `Option`: it may have ended, or belong to another user. clock_getcpuclockid(3),
+//! proc(5).
 
 mod cpus;
-mod listener;
 
 pub use cpus::{cpus_of, parallelism_of};
-pub use listener::listener_of;
 
 use std::fs;
 use std::time::Duration;
@@ -22,16 +21,16 @@ pub fn thread_cpu() -> Nanos {
     read_clock(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("every thread has a CPU clock")
 }
 
-/// CPU time of all threads of a process, user and system, those that have exited included. None if there is no such
-/// process; a child that has exited can be asked until it is waited for.
+/// CPU time of all threads of a process, user and system, including those that have exited. None if there is no such
+/// process; a child that has exited still has one until it is waited for.
 ///
-/// Read from the process's CPU clock: the same nanoseconds as in /proc/PID/task/*/schedstat, but a thread that exits
-/// does not take its time with it, and one system call does for all threads. /proc/PID/stat would round to 10 ms.
-/// A thread that is running at this moment on another CPU was last counted at its scheduler tick: up to one tick
-/// (1 to 10 ms, CONFIG_HZ) per CPU is missing, which evens out over differences.
+/// From the process's CPU clock: the same nanoseconds as in /proc/PID/task/*/schedstat, but the time of threads that have
+/// exited is kept, and one system call suffices. /proc/PID/stat would round to 10 ms. A thread that is running on another
+/// CPU was last accounted at its scheduler tick: up to one tick (1 to 10 ms, CONFIG_HZ) per CPU is missing, which averages
+/// out in differences.
 pub fn process_cpu(pid: i32) -> Option<Nanos> {
-    // PID_MAX_LIMIT, proc_sys_kernel(5). Zero means ourselves to the kernel, and so do numbers of more than 29 bits,
-    // which are cut when they are packed into a clock's id.
+    // PID_MAX_LIMIT, proc_sys_kernel(5). To the kernel zero is the calling process, and so are numbers of more than 29 bits,
+    // which are truncated in the id of a clock.
     const HIGHEST: i32 = 1 << 22;
     if !(1..=HIGHEST).contains(&pid) {
         return None;
@@ -39,23 +38,23 @@ pub fn process_cpu(pid: i32) -> Option<Nanos> {
     read_clock(ClockId::pid_cpu_clock_id(Pid::from_raw(pid)).ok()?)
 }
 
-/// Physical memory a process has mapped, in bytes (VmRSS, which counts shared pages in full). None for kernel threads.
+/// Resident memory of a process in bytes (VmRSS, which counts shared pages in full). None for kernel threads.
 pub fn resident(pid: i32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     Some(field(&status, "VmRSS")? * 1024)
 }
 
-/// Context switches.
+/// Numbers of context switches.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Switches {
-    /// Times a thread gave up its CPU: it slept.
+    /// A thread went to sleep.
     pub voluntary: u64,
-    /// Times a thread was preempted.
+    /// A thread was preempted.
     pub involuntary: u64,
 }
 
 impl Switches {
-    /// Those since `before`. A thread that has exited meanwhile counts as zero.
+    /// Those since `before`. If threads have exited meanwhile, the difference may be too small; it is never negative.
     pub fn since(self, before: Switches) -> Switches {
         Switches {
             voluntary: self.voluntary.saturating_sub(before.voluntary),
@@ -64,33 +63,32 @@ impl Switches {
     }
 }
 
-/// Context switches of all threads of a process so far.
-/// Threads that have exited are not counted, so differences can be too small, never too large.
+/// Context switches of all threads that a process has now. Those of threads that have exited are not included.
 pub fn context_switches(pid: i32) -> Option<Switches> {
     let mut sum = None;
     for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
-        // A thread may exit between the listing and the look.
+        // A thread may exit between the listing and the read.
         let Ok(status) = fs::read_to_string(task.path().join("status")) else {
             continue;
         };
-        let others: Switches = sum.unwrap_or_default();
+        let so_far: Switches = sum.unwrap_or_default();
         sum = Some(Switches {
-            voluntary: others.voluntary + field(&status, "voluntary_ctxt_switches")?,
-            involuntary: others.involuntary + field(&status, "nonvoluntary_ctxt_switches")?,
+            voluntary: so_far.voluntary + field(&status, "voluntary_ctxt_switches")?,
+            involuntary: so_far.involuntary + field(&status, "nonvoluntary_ctxt_switches")?,
         });
     }
     sum
 }
 
-/// The processes of a process group: a child that was [spawned](crate::sys::child::spawn), and all that it has started and
-/// that did not leave. proc_pid_stat(5).
+/// The processes of a process group: a [spawned](crate::sys::child::spawn) child and everything it has started that stayed in
+/// the group. proc_pid_stat(5).
 pub fn group(leader: i32) -> Vec<i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     ids.filter(|&id| group_of(id) == Some(leader)).collect()
 }
 
-/// The fifth field; the second is in parentheses and may hold anything.
+/// The fifth field; the second is in parentheses and may contain anything.
 fn group_of(pid: i32) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = stat.rsplit_once(')')?;
@@ -131,7 +129,7 @@ mod tests {
             .unwrap()
     }
 
-    /// Computes until this thread has used so much CPU.
+    /// Computes until this thread has used `span` of CPU time.
     fn burn(span: Nanos) {
         let start = thread_cpu();
         while thread_cpu() - start < span {
@@ -140,21 +138,21 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_a_thread_that_has_exited_stays_with_its_process() {
+    fn a_process_keeps_the_time_of_threads_that_have_exited() {
         let before = process_cpu(me()).unwrap();
         std::thread::spawn(|| burn(Nanos(50_000_000))).join().unwrap();
         assert!(process_cpu(me()).unwrap() - before >= Nanos(50_000_000));
     }
 
     #[test]
-    fn a_thread_is_not_charged_for_its_neighbours() {
+    fn a_thread_is_not_charged_for_other_threads() {
         let before = thread_cpu();
         std::thread::spawn(|| burn(Nanos(100_000_000))).join().unwrap();
         assert!(thread_cpu() - before < Nanos(50_000_000));
     }
 
     #[test]
-    fn a_child_can_be_asked_until_it_is_waited_for() {
+    fn a_child_has_cpu_time_until_it_is_waited_for() {
         let mut child = cat();
         let pid = child.id().cast_signed();
         assert!(process_cpu(pid).is_some());
@@ -167,20 +165,20 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_is_touched_becomes_resident() {
+    fn touched_memory_becomes_resident() {
         let before = resident(me()).unwrap();
         let touched = black_box(vec![1_u8; 64 << 20]);
-        // Other tests free memory meanwhile: half of it is proof enough.
+        // Other tests may free memory meanwhile: half of it is enough.
         assert!(resident(me()).unwrap() > before + touched.len() as u64 / 2);
     }
 
     #[test]
-    fn a_process_that_waits_for_input_switches_of_its_own_will() {
+    fn a_process_that_waits_for_input_switches_voluntarily() {
         let mut child = cat();
         let pid = child.id().cast_signed();
         let before = context_switches(pid).unwrap().voluntary;
         child.stdin.as_mut().unwrap().write_all(b"a line\n").unwrap();
-        // It copies the line, and then waits for the next: that switch must come, though we cannot know when.
+        // It copies the line and then waits for the next one: that switch must come, at an unknown time.
         let deadline = Instant::now() + Duration::from_secs(20);
         while context_switches(pid).is_some_and(|switches| switches.voluntary <= before) {
             assert!(Instant::now() < deadline, "still {before} voluntary switches");
@@ -192,8 +190,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_known_of_a_process_that_is_not_there() {
-        // The kernel gives no id above 2^22, proc_sys_kernel(5).
+    fn nothing_is_known_about_a_process_that_does_not_exist() {
+        // No process id exceeds 2^22, proc_sys_kernel(5).
         for pid in [(1 << 22) + 1, i32::MAX, 0, -1, i32::MIN] {
             assert_eq!(process_cpu(pid), None, "{pid}");
             assert_eq!(resident(pid), None, "{pid}");

@@ -1,6 +1,4 @@
-//! Waking threads that wait for descriptors: an eventfd(2), for rings and pollers that see edges, as mio's and tokio's.
-//!
-//! Every ring is an edge of its own, also while the last one has not been looked at, so nobody ever reads it.
+//! Wakes threads that wait for descriptors: an eventfd(2).
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -8,27 +6,32 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::error::{Error, Result};
 
-/// Something that can be rung again and again. Whoever watches it wakes up at every ring.
+/// Wakes every thread that watches its descriptor, for rings and edge-triggered pollers such as those of mio and tokio.
+///
+/// Every [`wake`](Waker::wake) is an edge of its own, even if the last one has not been handled, so nothing ever reads it.
 #[derive(Debug)]
 pub struct Waker(EventFd);
 
 impl Waker {
-    /// Silent. Errors: [`Error::Machine`] when descriptors have run out.
+    /// A waker that has not been used. Errors: [`Error::Machine`] when descriptors have run out.
     pub fn new() -> Result<Waker> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let event = EventFd::from_value_and_flags(0, flags)
-            .map_err(|errno| Error::Machine(format!("cannot make an eventfd: {errno}. Raise `ulimit -n`")))?;
+        let event = EventFd::from_value_and_flags(0, flags).map_err(|errno| {
+            Error::Machine(format!(
+                "cannot create an eventfd: {errno}. Raise the limit with `ulimit -n`"
+            ))
+        })?;
         Ok(Waker(event))
     }
 
-    /// Wakes everybody who watches.
+    /// Wakes all threads that watch.
     pub fn wake(&self) {
-        let _ = self.0.write(1); // Full means rung 2^64 times: they are awake.
+        let _ = self.0.write(1); // Fails only if the counter of 2^64 is full: it is readable then.
     }
 }
 
 impl AsFd for Waker {
-    /// Readable since the first ring.
+    /// Readable from the first wake on.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::sys::affinity;
 use crate::sys::signal::Stop;
 
-/// Threads that do the same work, each returning a `T`. Dropping it stops and joins them.
+/// Threads with the same task, each returning a `T`. Dropping this stops and joins them.
 #[derive(Debug)]
 pub struct Workers<T> {
     role: &'static str,
@@ -16,8 +16,8 @@ pub struct Workers<T> {
 }
 
 impl<T: Send + 'static> Workers<T> {
-    /// No thread yet. They are called `role-0`, `role-1`, …, and run on `cpus` in turn (anywhere if it is empty).
-    /// `stop` is fired when a worker returns an error or panics: a program that lost one silently is worse than none.
+    /// No threads yet. They will be named `role-0`, `role-1`, …, and pinned to `cpus` in turn (not pinned if it is empty).
+    /// `stop` fires when a worker returns an error or panics, so that a lost worker never goes unnoticed.
     pub fn new(role: &'static str, cpus: &[usize], stop: &Stop) -> Workers<T> {
         Workers {
             role,
@@ -27,8 +27,8 @@ impl<T: Send + 'static> Workers<T> {
         }
     }
 
-    /// Starts the next worker. Errors: [`Error::Machine`] when a thread cannot be had. That its CPU cannot be had is
-    /// an error of the worker.
+    /// Starts the next worker. Errors: [`Error::Machine`] when no thread can be created. If its CPU is not available, the
+    /// worker returns the error.
     pub fn spawn(&mut self, body: impl FnOnce() -> Result<T> + Send + 'static) -> Result<()> {
         let index = self.handles.len();
         let cpu = (!self.cpus.is_empty()).then(|| self.cpus[index % self.cpus.len()]);
@@ -45,18 +45,22 @@ impl<T: Send + 'static> Workers<T> {
         let handle = thread::Builder::new()
             .name(format!("{}-{index}", self.role))
             .spawn(work)
-            .map_err(|cause| Error::Machine(format!("cannot start a thread: {cause}")))?;
+            .map_err(|cause| {
+                Error::Machine(format!(
+                    "cannot start a thread: {cause}. Raise the limit with `ulimit -u`"
+                ))
+            })?;
         self.handles.push(handle);
         Ok(())
     }
 
-    /// True while no worker has returned.
+    /// True as long as no worker has ended.
     pub fn all_running(&self) -> bool {
         !self.handles.iter().any(JoinHandle::is_finished)
     }
 
-    /// Waits for all workers and returns what they returned, in order. Errors: the first of theirs, in that order;
-    /// [`Error::Bug`] for a panic.
+    /// Waits for all workers and returns their results in order. Errors: the first error in that order; [`Error::Bug`] for a
+    /// panic.
     pub fn join(&mut self) -> Result<Vec<T>> {
         let role = self.role;
         let panicked = |_| Error::Bug(format!("a {role} thread panicked"));
@@ -75,12 +79,12 @@ impl<T> Drop for Workers<T> {
             self.stop.fire();
         }
         for handle in self.handles.drain(..) {
-            let _ = handle.join(); // The caller is returning an error of its own.
+            let _ = handle.join(); // The caller already returns another error.
         }
     }
 }
 
-/// Fires `stop` when it is dropped by an error or a panic.
+/// Fires `stop` when a worker ends with an error or a panic.
 struct StopOnFailure {
     stop: Stop,
     failed: bool,
@@ -101,7 +105,7 @@ mod tests {
 
     use super::*;
 
-    /// A body that returns when `stop` fires, as every worker's must.
+    /// A task that returns when `stop` fires, as every worker's must.
     fn until(stop: &Stop) -> impl FnOnce() -> Result<u32> + Send + 'static {
         let stop = stop.clone();
         move || {
@@ -113,14 +117,14 @@ mod tests {
     }
 
     #[test]
-    fn results_come_back_in_order() {
+    fn results_are_returned_in_order() {
         let mut workers = Workers::new("worker", &[], &Stop::new().unwrap());
         (0..4).for_each(|number| workers.spawn(move || Ok(number)).unwrap());
         assert_eq!(workers.join().unwrap(), [0, 1, 2, 3]);
     }
 
     #[test]
-    fn a_worker_that_fails_stops_the_others_and_its_error_is_returned() {
+    fn a_failed_worker_stops_the_others_and_its_error_is_returned() {
         let stop = Stop::new().unwrap();
         let mut workers = Workers::new("worker", &[], &stop);
         workers.spawn(until(&stop)).unwrap();
@@ -129,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_stops_the_others_and_is_a_bug() {
+    fn a_panic_stops_the_others_and_is_reported_as_a_bug() {
         let stop = Stop::new().unwrap();
         let mut workers = Workers::new("worker", &[], &stop);
         workers.spawn(until(&stop)).unwrap();
@@ -138,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn dropping_workers_stops_and_joins_them() {
+    fn dropped_workers_are_stopped_and_joined() {
         let stop = Stop::new().unwrap();
         let (sender, ended) = mpsc::channel();
         let mut workers = Workers::new("worker", &[], &stop);

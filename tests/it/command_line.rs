@@ -268,7 +268,10 @@ fn a_cpu_that_is_not_there_is_refused_with_the_ones_that_are() {
     assert_eq!(ended.code(), Some(4), "{}", ended.stderr);
     assert_says(
         &ended.stderr,
-        &["cannot keep this thread to CPU 1000", "choose one of them"],
+        &[
+            "cannot pin a thread to CPU 1000",
+            "Choose from the CPUs that it may use: ",
+        ],
     );
 }
 

@@ -1,4 +1,4 @@
-//! On which CPUs a process does its work, and on how many at once. sched_getaffinity(2), proc_pid_schedstat(5).
+//! The CPUs that a process works on, and how many of them at once. sched_getaffinity(2), proc_pid_schedstat(5).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,66 +6,66 @@ use std::fs;
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 
-/// A thread that has done less than this share of the busiest one's work is passed over. A server whose workers are
-/// pinned has other threads that are not: one that starts them and joins them, one that waits for signals, io_uring's
-/// helpers. They sleep, disturb nobody, and would make every such server look as if it ran everywhere.
+/// A thread with less than this share of the busiest thread's CPU time is ignored. A server with pinned workers has other
+/// threads that are not pinned: one that starts and joins the workers, one that waits for signals, io_uring's helpers. They
+/// sleep, and would make every such server look as if it ran everywhere.
 const IDLE: f64 = 0.1;
 
-/// The CPU time in nanoseconds from which work tells a busy thread from an idle one. Before that, what was used was
-/// used for starting: 2 ms by the first thread of `urecho serve`, less by its worker.
-const SETTLED: u64 = 50_000_000;
+/// CPU time in nanoseconds from which a busy thread can be distinguished from an idle one. Up to that, it may have been used
+/// for start-up: 2 ms by the first thread of `urecho serve`, less by its worker.
+const STARTED: u64 = 50_000_000;
 
-/// The CPUs that the working threads of a process may run on, ascending: what taskset, a cpuset or the process itself
-/// left them. Working is who has used a tenth of the busiest thread's CPU time. A process that has just started has no
-/// such record: then it is the threads that were given fewer CPUs than others, or all where none were.
-/// None if there is no such process, or it is not ours to see.
+/// The CPUs that the working threads of a process may run on, ascending: what taskset, a cpuset or the process itself allow.
+/// A thread works if it has used a tenth of the busiest thread's CPU time. If the process has just started, its working
+/// threads are those that are restricted to fewer CPUs than others, or all if none is.
+/// None if there is no such process, or if it belongs to another user.
 pub fn cpus_of(pid: i32) -> Option<Vec<usize>> {
     Some(union(&working(threads(pid)?)))
 }
 
-/// How many CPUs a process can keep busy at once: one for each working thread, and no more than [`cpus_of`] has.
-/// One with a single thread that may run anywhere is saturated at 1, however many CPUs there are.
+/// How many CPUs a process can keep busy at once: one for each working thread, and no more than [`cpus_of`] has. A process
+/// with a single thread is saturated at 1, however many CPUs there are.
 pub fn parallelism_of(pid: i32) -> Option<usize> {
     let workers = working(threads(pid)?);
     Some(workers.len().min(union(&workers).len()))
 }
 
-/// A thread, as it was when we looked.
+/// A thread at the time of the call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Thread {
-    /// CPU time it has used, in nanoseconds. Zero where the kernel does not say (CONFIG_SCHED_INFO).
+    /// CPU time that it has used, in nanoseconds. Zero if the kernel does not report it (CONFIG_SCHED_INFO).
     used: u64,
     cpus: Vec<usize>,
 }
 
-/// The threads of a process; none of them is no process.
+/// The threads of a process. None if there is no such process.
 fn threads(pid: i32) -> Option<Vec<Thread>> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
     let ids = tasks
         .flatten()
         .filter_map(|task| task.file_name().to_str()?.parse().ok());
-    // A thread may exit between the listing and the look.
+    // A thread may exit between the listing and the read.
     let threads: Vec<_> = ids.filter_map(|id| thread(pid, id)).collect();
     (!threads.is_empty()).then_some(threads)
 }
 
 fn thread(pid: i32, id: i32) -> Option<Thread> {
-    // Only a kernel built for more CPUs than a `CpuSet` holds (1024) refuses.
+    // Fails only on a kernel built for more CPUs than a `CpuSet` holds (1024).
     let set = sched_getaffinity(Pid::from_raw(id)).ok()?;
     let cpus = (0..CpuSet::count())
         .filter(|&cpu| set.is_set(cpu).unwrap_or(false))
         .collect();
     let schedstat = fs::read_to_string(format!("/proc/{pid}/task/{id}/schedstat"));
-    let used = schedstat.map_or(0, |text| time_on_cpu(&text));
+    let used = schedstat.map_or(0, |text| cpu_time(&text));
     Some(Thread { used, cpus })
 }
 
-/// Those that do the process's work, or will: at least one of any.
+/// The threads that do the process's work, or will do it: at least one.
 fn working(mut threads: Vec<Thread>) -> Vec<Thread> {
     let most = threads.iter().map(|thread| thread.used).max().unwrap_or(0);
-    if most >= SETTLED {
-        let enough = IDLE * most as f64;
-        threads.retain(|thread| thread.used as f64 >= enough);
+    if most >= STARTED {
+        let least = IDLE * most as f64;
+        threads.retain(|thread| thread.used as f64 >= least);
         return threads;
     }
     let widths = threads.iter().map(|thread| thread.cpus.len());
@@ -79,8 +79,8 @@ fn union(threads: &[Thread]) -> Vec<usize> {
     cpus.into_iter().copied().collect()
 }
 
-/// The first of the file's three numbers; zero for what is no number.
-fn time_on_cpu(schedstat: &str) -> u64 {
+/// The first of the file's three numbers; zero if it is malformed.
+fn cpu_time(schedstat: &str) -> u64 {
     let first = schedstat.split_whitespace().next();
     first.and_then(|field| field.parse().ok()).unwrap_or(0)
 }
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
     use crate::sys::affinity;
 
-    /// A child that waits for input and inherits the CPUs of the thread that starts it.
+    /// A child that waits for input, restricted to these CPUs.
     fn cat(cpus: &[usize]) -> Child {
         let cpus = cpus.to_vec();
         let start = move || {
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_kept_to_one_cpu_is_seen_there() {
+    fn a_child_pinned_to_one_cpu_is_found_there() {
         let ours = affinity::allowed();
         let last = ours[ours.len() - 1];
         let child = cat(&[last]);
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_with_one_thread_uses_one_cpu_however_many_it_may() {
+    fn a_child_with_one_thread_uses_one_cpu_at_once() {
         let ours = affinity::allowed();
         let child = cat(&ours);
         let pid = child.id().cast_signed();
@@ -134,35 +134,35 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_sleeps_does_not_count_beside_one_that_works() {
-        let worker = thread_with(SETTLED, &[1]);
-        let helper = thread_with(SETTLED / 10, &[0]);
-        let waiter = thread_with(SETTLED / 10 - 1, &[0, 1]);
+    fn a_thread_that_sleeps_is_ignored_if_another_one_works() {
+        let worker = thread_with(STARTED, &[1]);
+        let helper = thread_with(STARTED / 10, &[0]);
+        let waiter = thread_with(STARTED / 10 - 1, &[0, 1]);
         let workers = working(vec![waiter.clone(), worker.clone(), waiter]);
         assert_eq!(union(&workers), [1]);
         let workers = working(vec![worker, helper]);
-        assert_eq!(union(&workers), [0, 1], "a tenth is enough");
+        assert_eq!(union(&workers), [0, 1], "a tenth of the busiest is enough");
     }
 
     #[test]
-    fn before_any_traffic_the_pinned_threads_are_the_ones_that_will_work() {
+    fn before_any_traffic_the_pinned_threads_are_those_that_will_work() {
         let first = thread_with(2_000_000, &[0, 1]);
         let worker = thread_with(100_000, &[1]);
         let workers = working(vec![first.clone(), worker]);
         assert_eq!(union(&workers), [1]);
         let workers = working(vec![first.clone(), first]);
-        assert_eq!((workers.len(), union(&workers)), (2, vec![0, 1]), "nobody is pinned");
+        assert_eq!((workers.len(), union(&workers)), (2, vec![0, 1]), "none is pinned");
     }
 
     #[test]
-    fn a_pinned_thread_that_sleeps_is_passed_over_once_others_have_worked() {
-        let worker = thread_with(10 * SETTLED, &[0, 1]);
+    fn a_pinned_thread_that_sleeps_is_ignored_once_others_have_worked() {
+        let worker = thread_with(10 * STARTED, &[0, 1]);
         let helper = thread_with(0, &[1]);
         assert_eq!(union(&working(vec![worker, helper])), [0, 1]);
     }
 
     #[test]
-    fn nothing_is_known_of_a_process_that_is_not_there() {
+    fn nothing_is_known_about_a_process_that_does_not_exist() {
         for pid in [(1 << 22) + 1, i32::MAX, 0, -1, i32::MIN] {
             assert_eq!(cpus_of(pid), None, "{pid}");
             assert_eq!(parallelism_of(pid), None, "{pid}");
@@ -170,10 +170,10 @@ mod tests {
     }
 
     #[test]
-    fn the_first_number_of_schedstat_is_the_time_on_the_cpu() {
-        assert_eq!(time_on_cpu("1234567 89 10\n"), 1_234_567);
+    fn the_first_number_of_schedstat_is_the_cpu_time() {
+        assert_eq!(cpu_time("1234567 89 10\n"), 1_234_567);
         for text in ["", "x 1 2", "-1 0 0"] {
-            assert_eq!(time_on_cpu(text), 0, "{text}");
+            assert_eq!(cpu_time(text), 0, "{text}");
         }
     }
 }
