@@ -4,7 +4,7 @@
 //! compile. A chain links chunks through one shared table (`Links`), so that queueing allocates nothing
 //! and a connection with an empty queue costs 16 bytes.
 
-use super::pool::SizeClass;
+use super::group::SizeClass;
 
 /// The right to one buffer of a ring's pool, and how many bytes in it count.
 #[derive(Debug, PartialEq, Eq)]

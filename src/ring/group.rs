@@ -13,6 +13,25 @@ use io_uring::types::BufRingEntry;
 
 use super::memory::Memory;
 
+/// From which buffers a receive takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SizeClass {
+    /// For messages.
+    Small,
+    /// For streams.
+    Large,
+}
+
+impl SizeClass {
+    /// The buffer group of this number in the kernel.
+    pub(super) fn group(self) -> u16 {
+        match self {
+            SizeClass::Small => 0,
+            SizeClass::Large => 1,
+        }
+    }
+}
+
 /// How a group is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct GroupLayout {

@@ -32,7 +32,8 @@ use io_uring::{IoUring, cqueue, opcode};
 pub(crate) use chain::fake;
 pub use chain::{Chain, Chunk, Links};
 pub use completion::{Completion, Event, Received};
-pub use pool::{Buffers, Large, SizeClass};
+pub use group::SizeClass;
+pub use pool::{Buffers, Large};
 pub use setup::{Mode, Queues};
 pub use spin::{Spin, SpinLimits, SpinPolicy};
 

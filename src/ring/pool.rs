@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::Submitter;
 
 use super::chain::{Chunk, Links};
-use super::group::{Group, GroupLayout};
+use super::group::{Group, GroupLayout, SizeClass};
 
 /// How a pool is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,25 +32,6 @@ pub struct Large {
     pub count: u16,
     /// Bytes in each.
     pub size: u32,
-}
-
-/// From which buffers a receive takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SizeClass {
-    /// For messages.
-    Small,
-    /// For streams.
-    Large,
-}
-
-impl SizeClass {
-    /// The buffer group of this number in the kernel.
-    pub(super) fn group(self) -> u16 {
-        match self {
-            SizeClass::Small => 0,
-            SizeClass::Large => 1,
-        }
-    }
 }
 
 #[derive(Debug)]

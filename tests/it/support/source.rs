@@ -1,9 +1,9 @@
-//! Rust as text: a file without its comments and texts, its modules, its functions, the rooms it uses.
+//! Rust as text: a file without its comments and strings, its modules and its functions.
 
 use std::fs;
 use std::path::Path;
 
-/// One file of ours.
+/// One file of this repository.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
     /// From the folder of Cargo.toml: `src/ring/pool.rs`.
@@ -36,30 +36,19 @@ impl Source {
     }
 
     /// True for files of tests, by their name: `tests.rs`, `model.rs`.
-    fn is_test(&self) -> bool {
+    pub(crate) fn is_test(&self) -> bool {
         ["tests.rs", "model.rs"]
             .iter()
             .any(|name| self.path.ends_with(&format!("/{name}")))
     }
 
-    /// Rooms named from here, outside of tests: through `crate::`, or by as many `super` as lead out of the room.
-    pub(crate) fn rooms_used(&self) -> Vec<String> {
-        if self.is_test() {
-            return Vec::new();
-        }
-        let code = without_tests(&self.code);
-        let depth = self.module_path().len();
-        let mut rooms = targets(&code, "crate::");
-        rooms.extend(targets(&code, &"super::".repeat(depth.max(1))));
-        rooms.sort();
-        rooms.dedup();
-        // The library by its own name, as the binary knows it.
-        rooms.extend(targets(&code, "urecho::"));
-        rooms
+    /// The code without the items that are compiled for tests only.
+    pub(crate) fn code_without_tests(&self) -> String {
+        without_tests(&self.code)
     }
 
     /// `["ring", "pool"]` for `src/ring/pool.rs`, `["ring"]` for `src/ring/mod.rs`.
-    fn module_path(&self) -> Vec<&str> {
+    pub(crate) fn module_path(&self) -> Vec<&str> {
         let inner = self.path.split_once('/').map_or("", |(_, inner)| inner);
         let parts = inner.trim_end_matches(".rs").split('/');
         parts.filter(|part| !["mod", "lib", "main"].contains(part)).collect()
@@ -99,45 +88,6 @@ pub(crate) fn words(code: &str) -> impl Iterator<Item = &str> {
 
 pub(crate) fn has_word(code: &str, word: &str) -> bool {
     words(code).any(|other| other == word)
-}
-
-/// The first names of all paths that begin with `prefix`, groups in braces taken apart.
-fn targets(code: &str, prefix: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for (at, _) in code.match_indices(prefix) {
-        let before = code[..at].chars().next_back();
-        if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
-            continue;
-        }
-        let path = code[at + prefix.len()..].trim_start();
-        let paths = match path.strip_prefix('{') {
-            Some(group) => split_group(group),
-            None => vec![path],
-        };
-        found.extend(paths.iter().filter_map(|path| words(path).next()).map(str::to_owned));
-    }
-    found
-}
-
-/// The members of a group, up to its closing brace.
-fn split_group(group: &str) -> Vec<&str> {
-    let (mut depth, mut start, mut members) = (0, 0, Vec::new());
-    for (at, c) in group.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' if depth > 0 => depth -= 1,
-            '}' => {
-                members.push(&group[start..at]);
-                break;
-            }
-            ',' if depth == 0 => {
-                members.push(&group[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    members
 }
 
 /// Functions with a body, and how many lines they take.
