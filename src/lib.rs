@@ -8,7 +8,7 @@
 //!
 //! # The map
 //!
-//! A file may use its own room and any floor below it; never a floor above, never a sibling on floor 2.
+//! A file may use its own room and any floor below it; never a floor above, never a sibling on floors 2 and 4.
 //!
 //! ```text
 //! 6  cli        the only user of clap: one file per command; workload, outputs, cpu_split and progress are shared
@@ -35,7 +35,7 @@
 //!    stats      signed_rank, order_statistics, change_points, proportion, quantiles, median
 //! ```
 //!
-//! `unsafe` lives in `ring` and `sys` only. `tests/it/tidy.rs` checks this map, the floors and the rooms.
+//! `unsafe` lives in `ring` and `sys` only. `tests/it/tidy` checks this map, the floors and the vocabulary.
 //!
 //! Start reading at [`serve::engine`] (what a server promises) and [`serve::uring::echo`] (what a connection does), then [`ring`]
 //! (how bytes move), then `serve::uring` (one worker). For the load: [`load::pinger`], then `load::worker`.

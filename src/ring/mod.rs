@@ -4,7 +4,7 @@
 //! and a send takes its chain in and its completion hands the rest out. So `serve/` and `load/` are safe Rust.
 //! What to do with bytes is their affair; when to submit, when to sleep, and full queues are ours.
 
-#![allow(unsafe_code)] // this room and sys/ are where unsafe lives; tests/it/tidy.rs watches
+#![allow(unsafe_code)] // this room and sys/ are where unsafe lives; tests/it/tidy watches
 
 mod chain;
 mod completion;

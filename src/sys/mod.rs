@@ -4,7 +4,7 @@
 //! here: the crate procfs has no /proc/net/netstat, and for the rest (socket tables, a few lines of meminfo, cpuinfo and
 //! status) it would save about 80 lines for three more crates.
 
-#![allow(unsafe_code)] // `unsafe` is allowed in this room and in ring/ only; tests/it/tidy.rs checks
+#![allow(unsafe_code)] // `unsafe` is allowed in this room and in ring/ only; tests/it/tidy checks
 
 pub mod affinity;
 pub mod child;

@@ -74,7 +74,6 @@ const REMAINING: &[&str] = &[
     "src/find_max/",
     "src/histogram/",
     "src/load/",
-    "src/main.rs",
     "src/report/",
     "src/ring/",
     "src/serve/",
