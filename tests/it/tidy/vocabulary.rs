@@ -82,7 +82,6 @@ const REMAINING: &[&str] = &[
     "tests/it/",
     "bench/",
     "flamegraphs/",
-    ".ci/run",
     "Cargo.toml",
     "README.md",
 ];
