@@ -1,4 +1,4 @@
-//! The flamegraphs that are committed: each has its folded stacks and its line, and the line says what the stacks say.
+//! The committed flamegraphs: each has its folded stacks and a row in the README whose figures are those of the stacks.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ use crate::support::{Output, run};
 const FOLDER: &str = "flamegraphs";
 
 #[test]
-fn a_sample_counts_once_and_the_rest_is_named_by_its_innermost_function() {
+fn every_sample_counts_once_and_the_rest_is_listed_by_innermost_function() {
     let folded = "\
         urecho;main;syscall_[k];tcp_sendmsg_[k];tcp_sendmsg_locked_[k];tcp_rcv_established_[k] 300\n\
         urecho;main;syscall_[k];tcp_sendmsg_locked_[k] 100\n\
@@ -30,7 +30,7 @@ fn a_sample_counts_once_and_the_rest_is_named_by_its_innermost_function() {
 }
 
 #[test]
-fn a_rest_of_nothing_has_no_names() {
+fn an_empty_rest_has_no_functions() {
     assert_eq!(
         shares("urecho;tcp_sendmsg 3\nurecho;tcp_recvmsg 1\n"),
         "send 75.0 %, receive 25.0 %, rest 0.0 % of 4 samples\n"
@@ -38,7 +38,7 @@ fn a_rest_of_nothing_has_no_names() {
 }
 
 #[test]
-fn what_are_no_folded_stacks_is_refused() {
+fn input_other_than_folded_stacks_is_refused() {
     for (text, words) in [("", "no samples"), ("urecho;main\n", ":1: not")] {
         let output = shares_of(text);
         assert!(!output.status.success() && output.stdout.is_empty());
@@ -47,7 +47,7 @@ fn what_are_no_folded_stacks_is_refused() {
 }
 
 #[test]
-fn a_scenario_that_is_none_is_refused_before_anything_is_built() {
+fn an_unknown_scenario_is_refused_before_anything_is_built() {
     for arguments in [vec![], vec!["c51"], vec!["c50", "kqueue"]] {
         let record = run(Command::new("flamegraphs/record").args(&arguments));
         assert_eq!(record.code(), Some(2), "{arguments:?}");
@@ -56,27 +56,27 @@ fn a_scenario_that_is_none_is_refused_before_anything_is_built() {
 }
 
 #[test]
-fn every_picture_has_its_stacks_and_a_line_that_says_what_they_say() {
+fn every_picture_has_its_stacks_and_a_row_with_their_figures() {
     let readme = fs::read_to_string("flamegraphs/README.md").unwrap();
     let (pictures, stacks) = (names("svg"), names("folded"));
-    assert_eq!(pictures, stacks, "pictures, and folded stacks");
+    assert_eq!(pictures, stacks, "pictures and folded stacks");
     for name in pictures {
         let link = format!("]({name}.svg)");
         let line = readme.lines().find(|line| line.contains(&link));
-        let line = line.unwrap_or_else(|| panic!("{name} has no line in {FOLDER}/README.md"));
+        let line = line.unwrap_or_else(|| panic!("{name} has no row in {FOLDER}/README.md"));
         let path = format!("{FOLDER}/{name}.folded");
-        let said = said_by(shares_at(Path::new(&path)));
+        let figures = stdout(shares_at(Path::new(&path)));
         // `send 50.0 %, receive 10.0 %, rest 40.0 % of …`
-        let figures = said.split(" of ").next().unwrap().split(", ");
-        for figure in figures.filter_map(|figure| figure.split_once(' ')) {
+        let shares = figures.split(" of ").next().unwrap().split(", ");
+        for figure in shares.filter_map(|figure| figure.split_once(' ')) {
             let cell = format!("| {} |", figure.1);
-            assert!(line.contains(&cell), "{said} is not what is said: {line}");
+            assert!(line.contains(&cell), "the stacks have {figures}, the README: {line}");
         }
     }
 }
 
 #[test]
-fn no_picture_shows_unfinished_code_or_somebodys_folders() {
+fn no_picture_shows_uncommitted_code_or_local_paths() {
     for name in names("folded") {
         assert!(!name.contains("-dirty"), "{name}: commit the code first");
         for kind in ["folded", "svg"] {
@@ -88,7 +88,7 @@ fn no_picture_shows_unfinished_code_or_somebodys_folders() {
     }
 }
 
-/// The names of all files of a kind, without their ending.
+/// The names of all files with this extension, without it.
 fn names(kind: &str) -> BTreeSet<String> {
     let files = fs::read_dir(FOLDER).unwrap().flatten();
     let ours = files
@@ -99,7 +99,7 @@ fn names(kind: &str) -> BTreeSet<String> {
 }
 
 fn shares(folded: &str) -> String {
-    said_by(shares_of(folded))
+    stdout(shares_of(folded))
 }
 
 fn shares_of(folded: &str) -> Output {
@@ -113,7 +113,7 @@ fn shares_at(file: &Path) -> Output {
     run(Command::new("flamegraphs/shares").arg(file))
 }
 
-fn said_by(output: Output) -> String {
+fn stdout(output: Output) -> String {
     assert!(output.status.success(), "{output}");
     output.stdout
 }

@@ -1,5 +1,5 @@
-//! What all peers share, so that they differ in nothing but the runtime: the command line, the listener with its
-//! socket options, the descriptor limit, the ready line, and the allocator. Echoing is the affair of `src/bin`.
+//! What all peers share, so that they differ in the runtime only: the command line, the listener with its socket options,
+//! the descriptor limit, the ready line, and the allocator. Each file in `src/bin` echoes in its own way.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -11,25 +11,25 @@ use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// The allocator of the urecho binary, so that a comparison is not one of allocators.
+/// The allocator of the urecho binary, so that allocators are not compared.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How long a peer lets accept rest after an error. Out of descriptors, accept fails at once for as long as it lasts:
-/// without a pause that is a loop that burns the CPU of the connections being served.
+/// Pause after accept has failed. Out of descriptors it fails at once, every time: without a pause it would be retried in
+/// a loop that takes CPU time from the connections being served.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections that may wait to be accepted. The kernel cuts it to net.core.somaxconn, 4096 unless it was changed.
+/// Connections that may wait to be accepted. The kernel limits it to net.core.somaxconn, 4096 unless it was changed.
 const BACKLOG: i32 = 4096;
 
-/// This machine cannot do it: the exit code that urecho has for it, too.
+/// Exit code for what this machine cannot do, as in urecho.
 const CANNOT: u8 = 4;
 
 /// An echo server to compare urecho with.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Options {
-    /// Where to listen; port 0 takes a free one
+    /// Address to listen on; port 0 selects a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
 
@@ -37,7 +37,7 @@ pub struct Options {
     #[arg(long, value_name = "NAME")]
     pub congestion: Option<String>,
 
-    /// Bytes that one read may bring; every connection has a buffer of this size
+    /// Size of each connection's buffer, in bytes
     #[arg(long, value_name = "BYTES", default_value = "16384", value_parser = clap::value_parser!(u32).range(1..))]
     buffer_size: u32,
 
@@ -52,7 +52,7 @@ impl Options {
         self.buffer_size as usize
     }
 
-    /// The listener, in blocking mode, already announced on stdout: call it when the runtime is up.
+    /// Binds the listener, in blocking mode, and announces it on stdout. Call it when the runtime is up.
     pub fn listen(&self) -> io::Result<TcpListener> {
         let listener = bind(self)?;
         let mut stdout = io::stdout().lock();
@@ -61,20 +61,20 @@ impl Options {
         Ok(listener)
     }
 
-    /// Reports that accepting failed. The caller goes on after [`ACCEPT_PAUSE`]: the connections it has are served.
+    /// Reports that accept failed. The caller retries after [`ACCEPT_PAUSE`] and serves its connections meanwhile.
     pub fn not_accepted(&self, error: impl Display) {
         eprintln!("{}: cannot accept a connection: {error}", self.name);
     }
 }
 
-/// A peer from command line to exit code. `serve` returns only if it cannot start.
+/// Runs a peer from command line to exit code. `serve` returns only if it cannot start.
 pub fn run<E: Display>(name: &'static str, serve: impl FnOnce(Options) -> Result<(), E>) -> ExitCode {
     let options = Options {
         name,
         ..Options::parse()
     };
     raise_descriptors();
-    small_pages();
+    disable_huge_pages();
     match serve(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -84,13 +84,12 @@ pub fn run<E: Display>(name: &'static str, serve: impl FnOnce(Options) -> Result
     }
 }
 
-/// What a peer says that cannot have a ring. None of them falls back to something else: the name on the ready line is
-/// what was measured.
+/// The error of a peer that cannot create a ring. None has a fallback: what the ready line names is what is measured.
 pub fn no_ring(error: io::Error) -> io::Error {
     io::Error::other(format!("no io_uring: {error}"))
 }
 
-/// Options stand on the listener; what it accepts inherits them. So no peer pays system calls per connection for them.
+/// Sets all options on the listener: accepted sockets inherit them, so that no peer pays system calls per connection.
 fn bind(options: &Options) -> io::Result<TcpListener> {
     let address = options.listen;
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
@@ -109,19 +108,19 @@ fn bind(options: &Options) -> io::Result<TcpListener> {
 /// One connection is one descriptor, and the soft limit is often 1024.
 fn raise_descriptors() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        // Refused means that the old limit stays: accept will report the first connection that does not fit.
+        // If it is refused the old limit stays, and accept reports the first connection that does not fit.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 
-/// What urecho does to itself, for the same reason: the allocator asks for huge pages, and a server of many small
-/// buffers then has 2 MiB resident for every few kilobytes in use. A comparison of memory is to show the runtimes.
-fn small_pages() {
+/// As urecho does for itself: the allocator requests huge pages, and a server with many small buffers then has 2 MiB
+/// resident for every few kilobytes in use. A comparison of memory should show the runtimes.
+fn disable_huge_pages() {
     let _ = nix::sys::prctl::set_thp_disable(true); // A kernel without huge pages has nothing to disable.
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)] // A test that cannot set itself up has failed.
+#[allow(clippy::unwrap_used)] // In a test, a panic is the report.
 mod tests {
     use std::net::TcpStream;
 

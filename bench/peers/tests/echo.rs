@@ -1,42 +1,42 @@
-//! Every peer is an echo server: what goes in comes out, and the end comes after the last byte.
+//! Every peer is an echo server: all bytes come back in order, then the end.
 
-#![allow(clippy::unwrap_used)] // A test that cannot set itself up has failed.
+#![allow(clippy::unwrap_used)] // In a test, a panic is the report.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-/// More than a peer's buffer several times over.
+/// Several times a peer's buffer.
 const BYTES: usize = 100 * 1024;
 
 #[test]
-fn tokio_echoes_odd_pieces_and_ends_with_its_client() {
+fn tokio_echoes_odd_pieces_until_its_client_ends() {
     echoes("tokio", env!("CARGO_BIN_EXE_tokio"));
 }
 
 #[test]
-fn monoio_echoes_odd_pieces_and_ends_with_its_client() {
+fn monoio_echoes_odd_pieces_until_its_client_ends() {
     echoes("monoio", env!("CARGO_BIN_EXE_monoio"));
 }
 
 #[test]
-fn compio_echoes_odd_pieces_and_ends_with_its_client() {
+fn compio_echoes_odd_pieces_until_its_client_ends() {
     echoes("compio", env!("CARGO_BIN_EXE_compio"));
 }
 
 #[test]
-fn glommio_echoes_odd_pieces_and_ends_with_its_client() {
+fn glommio_echoes_odd_pieces_until_its_client_ends() {
     echoes("glommio", env!("CARGO_BIN_EXE_glommio"));
 }
 
 #[test]
-fn threads_echoes_odd_pieces_and_ends_with_its_client() {
+fn threads_echoes_odd_pieces_until_its_client_ends() {
     echoes("threads", env!("CARGO_BIN_EXE_threads"));
 }
 
 #[test]
-fn a_peer_that_cannot_serve_says_why_in_a_sentence() {
+fn a_peer_that_cannot_serve_prints_one_line_with_the_reason() {
     for program in [
         env!("CARGO_BIN_EXE_tokio"),
         env!("CARGO_BIN_EXE_monoio"),
@@ -53,7 +53,7 @@ fn a_peer_that_cannot_serve_says_why_in_a_sentence() {
     }
 }
 
-/// A peer that dies with the test.
+/// A running peer. Killed when dropped.
 struct Peer {
     child: Child,
     address: String,
@@ -78,17 +78,16 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // Gone already is as good.
-        let _ = self.child.kill();
+        let _ = self.child.kill(); // It may have exited already.
         let _ = self.child.wait();
     }
 }
 
 fn echoes(name: &str, program: &str) {
     let peer = Peer::start(name, program);
-    // A client that goes away without a word must not take the others with it.
+    // A client that disconnects without a message must not affect the others.
     drop(TcpStream::connect(&peer.address).unwrap());
-    // All open before the first byte, so that the peer has them at once.
+    // All are open before the first byte: the peer serves them concurrently.
     let streams: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(&peer.address).unwrap()).collect();
     thread::scope(|scope| {
         for (index, stream) in streams.iter().enumerate() {
@@ -97,7 +96,7 @@ fn echoes(name: &str, program: &str) {
     });
 }
 
-/// Sends everything in odd pieces while reading, then nothing more, and compares what comes until the end.
+/// Sends everything in odd pieces, then FIN, while it reads; compares what came until the end.
 fn round_trip(stream: &TcpStream, index: usize) {
     let sent: Vec<u8> = (0..BYTES)
         .map(|place| (place * 31 + place / 251 + index) as u8)
@@ -110,7 +109,7 @@ fn round_trip(stream: &TcpStream, index: usize) {
     });
     assert!(
         received == sent,
-        "connection {index}: {} bytes of {BYTES} came back, or others",
+        "connection {index}: {} bytes came back, of {BYTES}, or wrong ones",
         received.len()
     );
 }

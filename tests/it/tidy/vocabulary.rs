@@ -81,7 +81,6 @@ const REMAINING: &[&str] = &[
     "src/units",
     "tests/it/",
     "bench/",
-    "flamegraphs/",
     "Cargo.toml",
     "README.md",
 ];

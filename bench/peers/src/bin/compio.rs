@@ -1,6 +1,6 @@
-//! Echo on compio: io_uring, one thread, one task for each connection, buffers lent to the kernel.
+//! Echo on compio: io_uring, one thread, one task per connection, buffers lent to the kernel.
 //!
-//! Its epoll driver is not compiled in, so there is nothing to fall back to.
+//! Its epoll driver is not compiled in, so it has no fallback.
 
 use std::io;
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
 
 fn serve(options: Options) -> io::Result<()> {
     let mut proactor = ProactorBuilder::new();
-    // What compio is, a runtime of one thread, said to the kernel. It costs less than the default (see the README).
+    // Announces to the kernel what compio is: a runtime of one thread. It costs less than the default (see the README).
     proactor.single_issuer(true).defer_taskrun(true);
     let runtime = Runtime::builder().with_proactor(proactor).build();
     runtime.map_err(no_ring)?.block_on(async {
@@ -30,7 +30,7 @@ fn serve(options: Options) -> io::Result<()> {
 async fn accept(listener: TcpListener, options: &Options) -> io::Result<()> {
     loop {
         match listener.accept().await {
-            // How a connection ends concerns its peer only, who knows.
+            // The error of a connection concerns its client only, which sees it.
             Ok((stream, _)) => compio::runtime::spawn(echo(stream, options.buffer_size())).detach(),
             Err(error) => {
                 options.not_accepted(error);

@@ -1,4 +1,4 @@
-//! Echo on glommio: readiness through io_uring, one thread, one task for each connection.
+//! Echo on glommio: readiness through io_uring, one thread, one task per connection.
 
 use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd};
@@ -10,7 +10,7 @@ use glommio::{GlommioError, LocalExecutorBuilder, Placement};
 use io_uring::IoUring;
 use urecho_peers::{ACCEPT_PAUSE, Options, no_ring};
 
-/// What monoio and compio have by default, so that glommio (128) can hand the kernel as much at once as they can.
+/// The default of monoio and compio. With glommio's own default of 128 it could submit less at once than they do.
 const RING_ENTRIES: usize = 1024;
 
 fn main() -> ExitCode {
@@ -18,9 +18,9 @@ fn main() -> ExitCode {
 }
 
 fn serve(options: Options) -> io::Result<()> {
-    // Looked for before glommio does, because glommio panics where there is none.
+    // Checked first, because glommio panics where there is no io_uring.
     IoUring::new(1).map_err(no_ring)?;
-    // Unbound: whoever starts the peer chooses its CPU, as for all the others.
+    // Unbound: the caller chooses the CPU, as for all peers.
     let builder = LocalExecutorBuilder::new(Placement::Unbound).ring_depth(RING_ENTRIES);
     let executor = builder.make().map_err(explain)?;
     executor.run(async { accept(listen(&options)?, &options).await })
@@ -32,8 +32,8 @@ fn explain(error: GlommioError<()>) -> io::Error {
 
 fn listen(options: &Options) -> io::Result<TcpListener> {
     let descriptor = options.listen()?.into_raw_fd();
-    // Its own bind() offers neither a backlog nor options, and from_raw_fd is the only other way in.
-    // SAFETY: the descriptor is a listening TCP socket, and `into_raw_fd` has just given up the ownership of it.
+    // Its own bind() offers neither a backlog nor options, and from_raw_fd is the only other constructor.
+    // SAFETY: the descriptor is a listening TCP socket, and `into_raw_fd` has just given up its ownership.
     #[allow(unsafe_code)]
     Ok(unsafe { TcpListener::from_raw_fd(descriptor) })
 }
@@ -41,7 +41,7 @@ fn listen(options: &Options) -> io::Result<TcpListener> {
 async fn accept(listener: TcpListener, options: &Options) -> io::Result<()> {
     loop {
         match listener.accept().await {
-            // How a connection ends concerns its peer only, who knows.
+            // The error of a connection concerns its client only, which sees it.
             Ok(stream) => drop(glommio::spawn_local(echo(stream, options.buffer_size())).detach()),
             Err(error) => {
                 options.not_accepted(error);

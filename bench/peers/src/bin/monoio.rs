@@ -1,6 +1,6 @@
-//! Echo on monoio: io_uring, one thread, one task for each connection, buffers lent to the kernel.
+//! Echo on monoio: io_uring, one thread, one task per connection, buffers lent to the kernel.
 //!
-//! After monoio's own examples/echo.rs. Its epoll driver is not compiled in, so there is nothing to fall back to.
+//! After monoio's own examples/echo.rs. Its epoll driver is not compiled in, so it has no fallback.
 
 use std::io;
 use std::process::ExitCode;
@@ -26,7 +26,7 @@ fn serve(options: Options) -> io::Result<()> {
 async fn accept(listener: TcpListener, options: &Options) -> io::Result<()> {
     loop {
         match listener.accept().await {
-            // How a connection ends concerns its peer only, who knows.
+            // The error of a connection concerns its client only, which sees it.
             Ok((stream, _)) => drop(monoio::spawn(echo(stream, options.buffer_size()))),
             Err(error) => {
                 options.not_accepted(error);

@@ -1,4 +1,4 @@
-//! Echo on blocking system calls: one thread for each connection, the standard library only.
+//! Echo on blocking system calls: one thread per connection, the standard library only.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -16,10 +16,10 @@ fn serve(options: Options) -> io::Result<()> {
     let buffer_size = options.buffer_size();
     loop {
         let accepted = listener.accept().and_then(|(stream, _)| {
-            // Builder, because thread::spawn panics where there are too many threads.
+            // Builder, because thread::spawn panics at the limit on threads.
             thread::Builder::new().spawn(move || echo(stream, buffer_size))
         });
-        // How a connection ends concerns its peer only, who knows: nobody joins its thread.
+        // The error of a connection concerns its client only, which sees it: its thread is not joined.
         if let Err(error) = accepted {
             options.not_accepted(error);
             thread::sleep(ACCEPT_PAUSE);

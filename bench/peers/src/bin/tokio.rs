@@ -1,4 +1,4 @@
-//! Echo on tokio: epoll, one thread, one task for each connection.
+//! Echo on tokio: epoll, one thread, one task per connection.
 //!
 //! After the echo server on the front page of tokio's documentation.
 
@@ -17,7 +17,7 @@ fn serve(options: Options) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = options.listen()?;
-        listener.set_nonblocking(true)?; // Asked for by from_std.
+        listener.set_nonblocking(true)?; // from_std requires it.
         accept(TcpListener::from_std(listener)?, &options).await
     })
 }
@@ -25,7 +25,7 @@ fn serve(options: Options) -> io::Result<()> {
 async fn accept(listener: TcpListener, options: &Options) -> io::Result<()> {
     loop {
         match listener.accept().await {
-            // How a connection ends concerns its peer only, who knows.
+            // The error of a connection concerns its client only, which sees it.
             Ok((stream, _)) => drop(tokio::spawn(echo(stream, options.buffer_size()))),
             Err(error) => {
                 options.not_accepted(error);
