@@ -1,6 +1,6 @@
-//! The one clock: monotonic nanoseconds since this process first looked.
+//! The one clock: monotonic nanoseconds since its first use in this process.
 //!
-//! CLOCK_MONOTONIC through the vDSO (clock_gettime(2)), about 20 ns a look on the reference machine.
+//! CLOCK_MONOTONIC through the vDSO (clock_gettime(2)): about 20 ns per call on the reference machine.
 
 use std::ops::{Add, Sub};
 use std::sync::OnceLock;
@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// A point in time, or a span, in nanoseconds. Spans saturate: time that ran backwards reads as zero.
-/// In JSON an integer.
+/// A point in time, or a duration, in nanoseconds. Arithmetic saturates: a negative duration is zero. In JSON an integer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Nanos(pub u64);
@@ -17,10 +16,10 @@ pub struct Nanos(pub u64);
 impl Nanos {
     /// One second.
     pub const SECOND: Nanos = Nanos(1_000_000_000);
-    /// Later than any run.
+    /// Later than the end of any run.
     pub const NEVER: Nanos = Nanos(u64::MAX);
 
-    /// Whole and fractional seconds, for rates and reports.
+    /// In seconds, for rates and reports.
     pub fn as_secs(self) -> f64 {
         self.0 as f64 / 1e9
     }
@@ -28,8 +27,8 @@ impl Nanos {
 
 impl Add for Nanos {
     type Output = Nanos;
-    fn add(self, span: Nanos) -> Nanos {
-        Nanos(self.0.saturating_add(span.0))
+    fn add(self, duration: Nanos) -> Nanos {
+        Nanos(self.0.saturating_add(duration.0))
     }
 }
 
@@ -41,18 +40,18 @@ impl Sub for Nanos {
 }
 
 impl From<Duration> for Nanos {
-    fn from(span: Duration) -> Nanos {
-        Nanos(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))
+    fn from(duration: Duration) -> Nanos {
+        Nanos(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
     }
 }
 
 impl From<Nanos> for Duration {
-    fn from(span: Nanos) -> Duration {
-        Duration::from_nanos(span.0)
+    fn from(duration: Nanos) -> Duration {
+        Duration::from_nanos(duration.0)
     }
 }
 
-/// Now. Never runs backwards; zero is the first look in this process.
+/// The current time. Never decreases; zero at the first call in this process.
 pub fn now() -> Nanos {
     static START: OnceLock<Instant> = OnceLock::new();
     Nanos::from(START.get_or_init(Instant::now).elapsed())
@@ -63,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_never_runs_backwards() {
+    fn time_never_decreases() {
         let mut last = now();
         for _ in 0..1000 {
             let next = now();
@@ -73,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_saturate_instead_of_wrapping() {
+    fn arithmetic_saturates() {
         assert_eq!(Nanos(1) - Nanos(2), Nanos(0));
         assert_eq!(Nanos::NEVER + Nanos::SECOND, Nanos::NEVER);
     }

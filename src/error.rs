@@ -1,30 +1,30 @@
-//! What can go wrong, sorted by what the user must do about it: one arm per exit code.
+//! Errors by what the user must do about them: one variant per exit code.
 //!
-//! Every message says what we were doing, to what, the cause, and what to try.
-//! Codes are the contract of all commands, so that scripts can tell a broken machine from a broken server.
+//! Every message says what failed, on what, the cause, and what to try. Exit codes are the same for all commands, so that
+//! scripts can distinguish a machine that needs a change from a broken server.
 
 use std::fmt;
 
-/// The result of everything that can fail because of the world.
+/// The result of an operation that can fail for an external reason.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A failure of the world (ours are panics), by the action it asks for.
+/// A failure with an external cause. Bugs are panics where they are found, and [`Error::Bug`] where they are found later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
-    /// The command line was wrong; nothing was opened.
+    /// The command line is wrong; nothing was started.
     Usage(String),
-    /// This machine cannot do it: a limit, a blocked io_uring, a taken address.
+    /// This machine does not allow it: a limit, a blocked io_uring, an address in use.
     Machine(String),
     /// The target cannot be reached, or is not an echo server.
     Target(String),
-    /// Data came back wrong.
+    /// The target returned wrong data.
     Data(String),
-    /// Our own mistake, noticed late: a worker that panicked, an answer that cannot be.
+    /// A bug in urecho: a worker panicked, or a result is impossible.
     Bug(String),
 }
 
 impl Error {
-    /// The process's exit code for this failure.
+    /// The exit code of the process for this error.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) => 2,
@@ -48,7 +48,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// An error number of the kernel, as errno(3).
+/// An error number of the kernel, errno(3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Errno(pub i32);
 
@@ -59,7 +59,7 @@ impl fmt::Display for Errno {
 }
 
 impl From<std::io::Error> for Errno {
-    /// Zero where the error did not come from the kernel.
+    /// Zero if the error did not come from the kernel.
     fn from(error: std::io::Error) -> Errno {
         Errno(error.raw_os_error().unwrap_or(0))
     }

@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use crate::check::summary::Summary;
 use crate::check::verdict::{Judged, Verdict};
+use crate::units::show_percent;
 
 impl Display for Summary {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -154,7 +155,7 @@ fn percent(share: f64) -> String {
     if share >= FACTOR {
         return format!("x{:.0}", 1.0 + share);
     }
-    format!("{:.1} %", share * 100.0)
+    show_percent(share, 1)
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ impl<W: Write> Hlog<W> {
 
     /// Writes one interval; its times count from the start and are rounded to milliseconds.
     ///
-    /// Some readers stop at the first interval outside of the range they were asked for: write them in order of `from`. A
+    /// Some readers stop at the first interval outside of the range they were given: write them in order of `from`. A
     /// histogram cannot express missing replies, so a comment above it does. Panics if the tag contains a comma, a space or a
     /// line end: tags are constants in this program.
     pub fn interval(&mut self, tag: &str, from: Nanos, to: Nanos, recorder: &Recorder) -> io::Result<()> {

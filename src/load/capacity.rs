@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::load::{Plan, Workload};
 use crate::sys::{affinity, limits, usage};
-use crate::units::show_count;
+use crate::units::{plural, show_count};
 
 /// Descriptors that a run needs besides its connections: standard streams, the stop, files the standard library opens
 /// briefly.
@@ -58,8 +58,8 @@ impl Capacity {
                  {}): connect from more addresses with --source (on loopback, --source 127.0.1.0/24), give more \
                  targets, widen the range, or use at most -c {most}",
                 show_count(connections),
-                plural(sources, "source address"),
-                plural(plan.targets.len(), "target"),
+                plural(sources as u64, "source address"),
+                plural(plan.targets.len() as u64, "target"),
                 show_count(most),
                 show_count(self.ports),
             )));
@@ -89,17 +89,6 @@ pub(super) fn has_spare_cpu(workload: &Workload, server: Option<i32>, needed: us
     cpus.sort_unstable();
     cpus.dedup();
     cpus.len() >= threads + others
-}
-
-fn plural(count: usize, what: &str) -> String {
-    let ending = if count == 1 {
-        ""
-    } else if what.ends_with('s') {
-        "es"
-    } else {
-        "s"
-    };
-    format!("{count} {what}{ending}")
 }
 
 #[cfg(test)]

@@ -162,7 +162,7 @@ impl<'a> Worker<'a> {
             Event::Received(Received::Failed(errno)) => self.lost(key, Loss::from(errno)),
             Event::Sent { sent, rest } => self.sent(key, sent, rest),
             Event::Received(Received::Cancelled) | Event::Cancelled | Event::Woken => {}
-            Event::Accepted(_) | Event::Adopted(_) | Event::Undelivered(..) => {
+            Event::Accepted(_) | Event::Delivered(_) | Event::Undelivered(..) => {
                 unreachable!("a load generator accepts nobody")
             }
         }

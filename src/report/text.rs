@@ -6,7 +6,7 @@ use super::distribution::{Distribution, Row};
 use super::facts::{Connections, Fairness, PlanSummary};
 use super::{Bounds, Report};
 use crate::clock::Nanos;
-use crate::units::{show_count, show_duration, show_rate, show_size};
+use crate::units::{plural, show_count, show_duration, show_percent, show_rate, show_size};
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -112,7 +112,7 @@ impl Report {
                 f,
                 "server       {} CPU per message, {} of a CPU, {} resident ({} per connection), {} context switches",
                 show_duration(Nanos(server.cpu_ns_per_message)),
-                percent(server.cpu_ratio),
+                show_percent(server.cpu_ratio, 0),
                 show_size(server.resident_bytes),
                 show_size(server.resident_bytes_per_connection),
                 show_count(server.context_switches_voluntary + server.context_switches_involuntary),
@@ -124,8 +124,8 @@ impl Report {
             f,
             "generator    {} CPU per message, busiest thread {} of a CPU, {} without spinning",
             show_duration(Nanos(generator.cpu_ns_per_message)),
-            percent(generator.cpu_ratio),
-            percent(generator.busy_ratio),
+            show_percent(generator.cpu_ratio, 0),
+            show_percent(generator.busy_ratio, 0),
         )?;
         if generator.cq_overflows > 0 {
             write!(
@@ -246,16 +246,16 @@ fn interval(bounds: Option<Bounds>) -> String {
 /// What a load is like, however long it lasts: `50 connections, 64 B, closed loop, 1 thread`.
 pub(crate) fn what_load(connections: u64, plan: &PlanSummary) -> String {
     let mut parts = vec![
-        many(connections, "connection"),
+        plural(connections, "connection"),
         sizes(plan),
         pace(plan),
-        many(plan.threads.into(), "thread"),
+        plural(plan.threads.into(), "thread"),
     ];
     if plan.pipeline > 1 {
         parts.push(format!("pipeline {}", plan.pipeline));
     }
     if let (Some(messages), Some(close)) = (plan.churn, plan.close) {
-        let messages = many(messages, "message");
+        let messages = plural(messages, "message");
         parts.push(format!("each closed by {} after {messages}", close.to_uppercase()));
     }
     parts.join(", ")
@@ -285,13 +285,4 @@ fn pace(plan: &PlanSummary) -> String {
         None if plan.think_ns > 0 => format!("closed loop, {} think time", show_duration(Nanos(plan.think_ns))),
         None => "closed loop".to_owned(),
     }
-}
-
-fn many(count: u64, what: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{} {what}{plural}", show_count(count))
-}
-
-fn percent(ratio: f64) -> String {
-    format!("{:.0} %", ratio * 100.0)
 }

@@ -1,17 +1,16 @@
-//! Received bytes on their way through us: `Chunk`, a ticket for one buffer, and `Chain`, a queue of them.
+//! Received bytes on their way back: `Chunk`, which owns one buffer, and `Chain`, a queue of chunks.
 //!
-//! A chunk is moved, never copied: who has it may read the buffer, and giving it back twice does not
-//! compile. A chain links chunks through one shared table (`Links`), so that queueing allocates nothing
-//! and a connection with an empty queue costs 16 bytes.
+//! A chunk is moved, never copied: its owner may read the buffer, and giving it back twice does not compile. A chain links
+//! chunks through one shared table (`Links`), so that queueing does not allocate and an empty queue takes 16 bytes.
 
 use super::group::SizeClass;
 
-/// The right to one buffer of a ring's pool, and how many bytes in it count.
+/// Ownership of one buffer of a ring's pool, and the number of bytes in it.
 #[derive(Debug, PartialEq, Eq)]
-#[must_use = "a chunk that is dropped is a buffer lost: send it or give it back"]
+#[must_use = "dropping a chunk loses its buffer: send it or give it back"]
 pub struct Chunk {
     pub(super) buffer: u16,
-    /// Which ring's pool. Checked at every use: a ticket opens no other ring's memory.
+    /// The ring that it belongs to; checked at every use.
     pub(super) ring: u16,
     pub(super) len: u32,
 }
@@ -19,12 +18,12 @@ pub struct Chunk {
 const _: () = assert!(size_of::<Chunk>() == 8);
 
 impl Chunk {
-    /// How many bytes it holds.
+    /// Number of bytes in it.
     pub fn len(&self) -> usize {
         self.len as usize
     }
 
-    /// True when no byte counts: a fresh lease before it is filled.
+    /// True for a leased chunk that has not been filled.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -32,7 +31,7 @@ impl Chunk {
 
 /// A first-in first-out queue of chunks of one ring.
 #[derive(Debug, Default, PartialEq, Eq)]
-#[must_use = "a chain that is dropped loses its buffers: send it or give it back"]
+#[must_use = "dropping a chain loses its buffers: send it or give it back"]
 pub struct Chain {
     head: u16,
     tail: u16,
@@ -54,17 +53,17 @@ impl Chain {
         chain
     }
 
-    /// True when there is nothing to send or give back.
+    /// True if it holds no chunks.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// How many buffers it holds.
+    /// Number of chunks.
     pub fn count(&self) -> usize {
         self.count as usize
     }
 
-    /// How many unsent bytes it holds.
+    /// Number of unsent bytes.
     pub fn bytes(&self) -> usize {
         self.bytes as usize
     }
@@ -86,7 +85,7 @@ impl Chain {
         );
     }
 
-    /// Appends all of `more`. Panics if its first chunk is already partly sent: bytes would go out of order.
+    /// Appends all chunks of `more`. Panics if its first chunk is partly sent: bytes would be out of order.
     pub fn append(&mut self, more: Chain, links: &mut Links) {
         if more.is_empty() {
             return;
@@ -96,14 +95,14 @@ impl Chain {
             *self = more;
             return;
         }
-        assert_eq!(more.skip, 0, "a partly sent chunk stands at the front of its queue");
+        assert_eq!(more.skip, 0, "a partly sent chunk must be the first of its queue");
         links.table[self.tail as usize].next = more.head;
         self.tail = more.tail;
         self.count += more.count;
         self.bytes += more.bytes;
     }
 
-    /// Takes the first chunk off.
+    /// Removes the first chunk.
     pub fn pop(&mut self, links: &Links) -> Option<Chunk> {
         if self.is_empty() {
             return None;
@@ -122,8 +121,8 @@ impl Chain {
         Some(chunk)
     }
 
-    /// Takes the first chunk off if it ends within the `sent` bytes that have gone, and counts it off them.
-    /// Else marks them as gone. Call until none comes.
+    /// Removes the first chunk if it ends within the `sent` bytes that have been sent, and subtracts it from them. Otherwise
+    /// marks the bytes as sent. To be called until it returns none.
     pub(super) fn take_sent(&mut self, sent: &mut u32, links: &Links) -> Option<Chunk> {
         if self.is_empty() {
             return None;
@@ -194,7 +193,7 @@ impl Links {
         self.ring
     }
 
-    /// Panics on a chunk or chain of another ring: that is a mistake in our code, never in the world.
+    /// Panics on a chunk or chain of another ring, which is a bug in this program.
     pub(super) fn check(&self, ring: u16) {
         assert_eq!(ring, self.ring, "a chunk of another ring");
     }
@@ -222,11 +221,11 @@ pub(crate) mod fake {
         links.class_of(buffer)
     }
 
-    /// What the ring does when `sent` bytes of a chain have gone: the chunks it gives back.
+    /// What the ring does when `sent` bytes of a chain have been sent: returns the chunks that it would give back.
     pub(crate) fn advance(chain: &mut super::Chain, sent: u32, links: &Links) -> Vec<Chunk> {
         let mut left = sent;
         let done = std::iter::from_fn(|| chain.take_sent(&mut left, links)).collect();
-        assert_eq!(left, 0, "nobody sends more than there is");
+        assert_eq!(left, 0, "more bytes were sent than the chain holds");
         done
     }
 }
@@ -244,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_leave_in_the_order_they_came() {
+    fn chunks_are_removed_in_the_order_they_were_added() {
         let mut links = fake::links(4, 0);
         let mut chain = chain_of(&[10, 20, 30], &mut links);
         let order: Vec<u16> = std::iter::from_fn(|| chain.pop(&links))
@@ -255,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_send_leaves_the_exact_tail() {
+    fn a_short_send_leaves_exactly_the_unsent_bytes() {
         let mut links = fake::links(4, 0);
         let mut chain = chain_of(&[10, 20, 30], &mut links);
         let done = fake::advance(&mut chain, 17, &links);
@@ -268,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_arrived_meanwhile_goes_behind_the_tail_of_a_short_send() {
+    fn later_bytes_are_queued_after_the_rest_of_a_short_send() {
         let mut links = fake::links(4, 0);
         let mut rest = chain_of(&[10], &mut links);
         fake::advance(&mut rest, 4, &links);
@@ -279,7 +278,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "a chunk of another ring")]
-    fn a_ticket_opens_no_other_rings_memory() {
+    fn a_chunk_of_another_ring_panics() {
         let mut links = fake::links(4, 0);
         let foreign = Chunk {
             buffer: 0,
@@ -290,8 +289,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "nobody sends more than there is")]
-    fn nobody_sends_more_than_there_is() {
+    #[should_panic(expected = "more bytes were sent than the chain holds")]
+    fn sending_more_than_a_chain_holds_panics() {
         let mut links = fake::links(1, 0);
         let mut chain = chain_of(&[10], &mut links);
         fake::advance(&mut chain, 11, &links);

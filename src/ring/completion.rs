@@ -1,4 +1,4 @@
-//! What the kernel said, in our words. The only reader of completion entries.
+//! Completions of the kernel as events. The only reader of completion entries.
 
 use std::os::fd::OwnedFd;
 
@@ -9,12 +9,12 @@ use super::token::Op;
 use crate::error::Errno;
 use crate::slab::Key;
 
-/// One answer of the kernel to the operation that was submitted under `key`.
+/// One completion of an operation.
 #[derive(Debug)]
 pub struct Completion {
     /// The key that the operation was submitted with.
     pub key: Key,
-    /// True while the same operation will answer again; false when it has left the kernel.
+    /// True if the operation will complete again; false if it has left the kernel.
     pub more: bool,
     /// What happened.
     pub event: Event,
@@ -23,45 +23,45 @@ pub struct Completion {
 /// What happened, by operation.
 #[derive(Debug)]
 pub enum Event {
-    /// A connection arrived, or none could.
+    /// A connection was accepted, or could not be.
     Accepted(Result<OwnedFd, Errno>),
-    /// Another ring handed us a connection.
-    Adopted(OwnedFd),
-    /// The ring we handed this connection to is gone.
+    /// Another ring has posted a connection to this one.
+    Delivered(OwnedFd),
+    /// A posted connection could not be delivered: the other ring is gone.
     Undelivered(OwnedFd, Errno),
-    /// A receive has something.
+    /// A receive has completed.
     Received(Received),
-    /// A send has ended: how much of the chain went out, and the rest of it.
+    /// A send has completed.
     Sent {
-        /// Bytes taken by the socket; fewer than given after a short send.
+        /// Bytes that the socket took; fewer than the chain holds after a short send.
         sent: Result<u32, Errno>,
-        /// What is still ours to send again or give back.
+        /// The unsent rest of the chain, to send again or to give back.
         rest: Chain,
     },
-    /// A connect has ended.
+    /// A connect has completed.
     Connected(Result<(), Errno>),
-    /// A cancel has been polled at; what it aimed at completes on its own.
+    /// A cancel has completed; the cancelled operation completes on its own.
     Cancelled,
     /// A watched descriptor became readable.
     Woken,
 }
 
-/// What a receive brought.
+/// The result of a receive.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received {
     /// Bytes, in order.
     Data(Chunk),
     /// The peer has finished sending (FIN).
     End,
-    /// The pool was empty (ENOBUFS); the bytes wait in the socket.
+    /// The pool was empty (ENOBUFS); the bytes remain in the socket.
     Starved,
-    /// We cancelled it.
+    /// It was cancelled.
     Cancelled,
     /// The connection is broken.
     Failed(Errno),
 }
 
-/// A completion entry, taken apart but not yet understood.
+/// The fields of a completion entry.
 pub(super) struct Raw {
     pub(super) result: Result<u32, Errno>,
     pub(super) more: bool,
@@ -78,9 +78,9 @@ impl Raw {
         }
     }
 
-    /// True when an operation of this ring has left the kernel with this entry.
+    /// True if an operation of this ring has left the kernel with this entry.
     pub(super) fn ends(&self, op: Op) -> bool {
-        // Adopt is another ring's operation; Post completes only when it failed, and is not counted.
-        !self.more && !matches!(op, Op::Adopt | Op::Post)
+        // Deliver is another ring's operation; Post only completes on failure and is not counted.
+        !self.more && !matches!(op, Op::Deliver | Op::Post)
     }
 }

@@ -1,8 +1,8 @@
-//! Buffers of one size: which the kernel may fill, which somebody holds, and how many circulate.
+//! Buffers of one size: which ones the kernel may fill, which ones are in use, and how many circulate.
 //!
-//! Every buffer is *offered* (the kernel may fill it), *lent* (a chunk exists) or *spare*:
-//! `offered + lent + spare == total`. The kernel takes offered buffers first-in first-out, so what circulates
-//! *is* the cache footprint: only `hot` buffers do, beside those that slow peers keep for longer than a turn.
+//! Every buffer is *offered* (the kernel may fill it), *lent* (a chunk exists) or *spare*: `offered + lent + spare == total`.
+//! The kernel takes offered buffers first-in first-out, so the buffers in circulation *are* the cache footprint. `hot` of
+//! them circulate; those that slow peers hold for longer than a turn are replaced from the spare ones.
 //! Layout of the shared ring: io_uring_register_buf_ring(3).
 
 use std::io;
@@ -13,7 +13,7 @@ use io_uring::types::BufRingEntry;
 
 use super::memory::Memory;
 
-/// From which buffers a receive takes.
+/// The class of buffers that a receive uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SizeClass {
     /// For messages.
@@ -23,7 +23,7 @@ pub enum SizeClass {
 }
 
 impl SizeClass {
-    /// The buffer group of this number in the kernel.
+    /// The id of its buffer group in the kernel.
     pub(super) fn group(self) -> u16 {
         match self {
             SizeClass::Small => 0,
@@ -32,12 +32,12 @@ impl SizeClass {
     }
 }
 
-/// How a group is cut.
+/// Numbers and size of the buffers of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct GroupLayout {
-    /// The number of its first buffer. Numbers are of the whole pool.
+    /// Number of its first buffer within the pool.
     pub(super) first: u16,
-    /// Buffers that circulate while no peer is slow. 1 to `total`.
+    /// Buffers in circulation while no peer is slow. 1 to `total`.
     pub(super) hot: u16,
     /// All buffers. At most 32,768.
     pub(super) total: u16,
@@ -51,19 +51,19 @@ pub(super) struct Group {
     bytes: Memory,
     entries: Memory,
     mask: u16,
-    /// Entries ever offered, modulo 2^16: the tail that the kernel sees.
+    /// Number of buffers ever offered, modulo 2^16: the tail that the kernel sees.
     tail: u16,
     size: u32,
     hot: usize,
     offered: usize,
     lent: usize,
-    /// Lent for longer than a turn, by the last count: peers that do not read.
+    /// Buffers lent for longer than a turn at the last count: peers that do not read hold them.
     stuck: usize,
     spare: Vec<u16>,
 }
 
 impl Group {
-    /// Maps the buffers and lets the kernel know them as group `id`.
+    /// Maps the buffers and registers them with the kernel as group `id`.
     /// Errors: as io_uring_register_buf_ring(3), mmap(2).
     pub(super) fn register(submitter: &Submitter<'_>, id: u16, plan: GroupLayout) -> io::Result<Group> {
         assert!((1..=plan.total).contains(&plan.hot) && plan.total <= 1 << 15 && plan.size > 0);
@@ -79,27 +79,27 @@ impl Group {
             offered: 0,
             lent: 0,
             stuck: 0,
-            // Reversed, so that the low buffers are the ones in use.
+            // Reversed, so that buffers with low numbers are used first.
             spare: (plan.first..plan.first + plan.total).rev().collect(),
         };
         let address = group.entries.at(0) as u64;
         // SAFETY: the entries live in `group.entries`, which is unmapped only after the ring is closed.
         unsafe { submitter.register_buf_ring_with_flags(address, slots, id, 0) }?;
-        group.settle(0);
+        group.replenish(0);
         Ok(group)
     }
 
-    /// The kernel has put `len` bytes into a buffer that it was offered: it is lent now.
+    /// The kernel has filled an offered buffer with `len` bytes: it is lent now.
     pub(super) fn filled(&mut self, len: u32) {
         assert!(
             len <= self.size && self.offered > 0,
-            "the kernel fills what it was offered"
+            "the kernel filled a buffer that was not offered"
         );
         self.offered -= 1;
         self.lent += 1;
     }
 
-    /// Lends an empty buffer to fill and send; none when all are lent or offered.
+    /// Lends an empty buffer to fill and send; none if all are lent or offered.
     pub(super) fn lease(&mut self) -> Option<u16> {
         let buffer = self.spare.pop()?;
         self.lent += 1;
@@ -115,9 +115,9 @@ impl Group {
         }
     }
 
-    /// Counts anew what slow peers hold, and makes up for it from the spare ones.
-    /// Called once a turn, when `fresh` of the lent chunks came with this very turn.
-    pub(super) fn settle(&mut self, fresh: usize) {
+    /// Counts the buffers that slow peers hold, and replaces them by spare ones. To be called once per turn, with the number
+    /// of buffers that were lent in this turn.
+    pub(super) fn replenish(&mut self, fresh: usize) {
         self.stuck = self.lent - fresh;
         while self.circulating() < self.hot {
             let Some(buffer) = self.spare.pop() else {
@@ -127,29 +127,29 @@ impl Group {
         }
     }
 
-    /// Where byte `offset` of a buffer is, for entries that the kernel reads.
+    /// The address of byte `offset` of a buffer, for entries that the kernel reads.
     pub(super) fn address(&self, buffer: u16, offset: u32) -> *mut u8 {
         assert!(offset < self.size);
         let index = (buffer - self.first) as usize;
         self.bytes.at(index * self.size as usize + offset as usize)
     }
 
-    /// Leaves the buffers mapped for good: operations that never completed may still reach them.
+    /// Leaves the buffers mapped for ever: operations that never completed may still write to them.
     pub(super) fn leak(&mut self) {
         self.bytes.leak();
     }
 
-    /// True while there are buffers that neither the kernel nor anybody else has.
+    /// True if there are buffers that are neither offered nor lent.
     pub(super) fn has_spare(&self) -> bool {
         !self.spare.is_empty()
     }
 
-    /// How many buffers the kernel may still fill.
+    /// Number of buffers that the kernel may fill.
     pub(super) fn offered(&self) -> usize {
         self.offered
     }
 
-    /// How many chunks exist.
+    /// Number of chunks that exist.
     pub(super) fn lent(&self) -> usize {
         self.lent
     }
@@ -160,7 +160,7 @@ impl Group {
     }
 
     fn circulating(&self) -> usize {
-        // Chunks move from stuck to given back between two counts; a moment's surplus does no harm.
+        // Stuck buffers may be given back between two counts; a temporary surplus is harmless.
         self.offered + self.lent.saturating_sub(self.stuck)
     }
 
@@ -171,7 +171,7 @@ impl Group {
             .at(index * size_of::<BufRingEntry>())
             .cast::<BufRingEntry>();
         let address = self.address(buffer, 0) as u64;
-        // SAFETY: inside the mapping, aligned to 16 by its page; the kernel reads entries only below the tail.
+        // SAFETY: within the mapping, aligned to 16 by its page; the kernel reads only entries below the tail.
         let entry = unsafe { &mut *entry };
         entry.set_addr(address);
         entry.set_len(self.size);
@@ -183,9 +183,9 @@ impl Group {
 
     fn publish(&self) {
         let first = self.entries.at(0).cast::<BufRingEntry>().cast_const();
-        // SAFETY: the first entry of the registered ring; the tail overlays its reserved field.
+        // SAFETY: points to the first entry of the registered ring, whose reserved field is the tail.
         let tail = unsafe { BufRingEntry::tail(first) };
-        // SAFETY: aligned for u16 and mapped as long as `self`; we and the kernel touch it atomically only.
+        // SAFETY: aligned for u16 and mapped as long as `self`; this process and the kernel only access it atomically.
         let tail = unsafe { AtomicU16::from_ptr(tail.cast_mut()) };
         tail.store(self.tail, Ordering::Release);
     }

@@ -1,10 +1,10 @@
-//! io_uring for echo: every byte the kernel may touch is owned in this room.
+//! io_uring for echo: this room owns every byte that the kernel may read or write.
 //!
-//! No pointer from outside enters a submission. Received bytes leave as [`Chunk`]s, are queued as [`Chain`]s,
-//! and a send takes its chain in and its completion hands the rest out. So `serve/` and `load/` are safe Rust.
-//! What to do with bytes is their affair; when to submit, when to sleep, and full queues are ours.
+//! No pointer from outside enters a submission. Received bytes leave as [`Chunk`]s and are queued as [`Chain`]s; a send takes
+//! a chain, and its completion returns the rest. So `serve/` and `load/` are safe Rust. They decide what to do with bytes;
+//! this room decides when to submit and when to sleep, and copes with full queues.
 
-#![allow(unsafe_code)] // this room and sys/ are where unsafe lives; tests/it/tidy watches
+#![allow(unsafe_code)] // `unsafe` is allowed in this room and in sys/ only; tests/it/tidy checks
 
 mod chain;
 mod completion;
@@ -46,10 +46,10 @@ use scratch::Scratch;
 use spin::SpinHistory;
 use token::{Op, Token};
 
-/// How long the first completion of a ring may take, and its last ones when it is dropped.
-const PATIENCE: Nanos = Nanos::SECOND;
+/// How long the probe of a new ring may take, and the last completions of one that is dropped.
+const TIMEOUT: Nanos = Nanos::SECOND;
 
-/// One ring, its buffers and everything of ours that is in the kernel. For one thread.
+/// One ring with its buffers and its operations in flight. For one thread.
 pub struct Ring {
     // Dropped in this order: the ring is closed before the memory it may write to is unmapped.
     uring: IoUring,
@@ -57,40 +57,40 @@ pub struct Ring {
     /// What is being sent, by slot: one send in flight per connection.
     outgoing: Vec<Chain>,
     scratch: Scratch,
-    /// Completion entries taken out of the shared queue but not yet handed out.
+    /// Completion entries taken out of the shared queue and not yet returned by [`Ring::turn`].
     ready: Vec<cqueue::Entry>,
-    /// Operations whose last completion is still to come.
+    /// Operations that have not completed for the last time.
     in_flight: usize,
-    /// The first error of the ring itself; the next turn reports it.
+    /// The first error of the ring itself; the next turn returns it.
     broken: Option<Errno>,
     mode: Mode,
     spin: Spin,
     history: SpinHistory,
-    /// True while the kernel takes deadlines instead of spans; found out at the first wait.
+    /// True unless the kernel has refused absolute deadlines, which the first wait shows.
     absolute: bool,
-    /// CLOCK_MONOTONIC at zero of our clock.
+    /// CLOCK_MONOTONIC at zero of [`crate::clock`].
     epoch: Nanos,
     counts: Counts,
     not_send: PhantomData<*mut ()>,
 }
 
-/// What a ring has been through, for summaries and tests.
+/// Statistics of a ring.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// System calls made.
+    /// Calls of io_uring_enter(2).
     pub enters: u64,
-    /// Times the completion queue was found overflown. The kernel keeps the entries, slowly.
+    /// Times the completion queue had overflowed. The kernel keeps the entries, but slowly.
     pub overflows: u64,
-    /// Time spent looking for completions that had not come yet.
+    /// Time spent busy-polling.
     pub spun: Nanos,
 }
 
-/// Another thread's way to hand this ring a connection.
+/// Where other threads post connections to a ring.
 #[derive(Debug, Clone)]
 pub struct Mailbox(Arc<OwnedFd>);
 
 impl Ring {
-    /// Makes a ring on the thread that will use it. Errors: [`Error::Machine`] with advice.
+    /// Creates a ring on the thread that will use it. Errors: [`Error::Machine`] with advice.
     pub fn new(queues: Queues, buffers: Buffers) -> Result<Ring> {
         let (uring, mode) = setup::build(queues)?;
         let pool = Pool::register(&uring.submitter(), buffers)
@@ -116,35 +116,35 @@ impl Ring {
         Ok(ring)
     }
 
-    /// How completions reach us on this kernel.
+    /// How the kernel delivers completions.
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// What this ring has been through.
+    /// Statistics so far.
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// From now on looks for completions before going to sleep, or does not.
+    /// Sets whether to busy-poll before sleeping.
     pub fn set_spin(&mut self, spin: Spin) {
         self.spin = spin;
     }
 
-    /// Where other threads hand connections to this ring. Errors: EMFILE.
+    /// Where other threads post connections to this ring. Errors: EMFILE.
     pub fn mailbox(&self) -> io::Result<Mailbox> {
-        // SAFETY: the descriptor is open as long as `self.uring`, which outlives this borrow.
+        // SAFETY: `self.uring` keeps the descriptor open and outlives this borrow.
         let fd = unsafe { BorrowedFd::borrow_raw(self.uring.as_raw_fd()) };
         Ok(Mailbox(Arc::new(fd.try_clone_to_owned()?)))
     }
 
-    /// Accepts connections until it fails or is cancelled ([`Event::Accepted`]).
+    /// Accepts connections until that fails or is cancelled ([`Event::Accepted`]).
     pub fn accept(&mut self, key: Key, listener: BorrowedFd<'_>) {
         let entry = opcode::AcceptMulti::new(fd(listener)).flags(libc::SOCK_CLOEXEC);
         self.push(entry.build(), Op::Accept, key);
     }
 
-    /// Receives into small pool buffers until the end, an error, or a cancel ([`Event::Received`]).
+    /// Receives into pool buffers until FIN, an error or a cancel ([`Event::Received`]).
     pub fn receive(&mut self, key: Key, socket: BorrowedFd<'_>, class: SizeClass) {
         let entry = opcode::RecvMulti::new(fd(socket), class.group());
         self.push(entry.build(), Op::Receive, key);
@@ -170,7 +170,7 @@ impl Ring {
         );
         self.outgoing[slot] = chain;
         if !self.make_room() {
-            return; // Broken; the next turn says so.
+            return; // It is broken; the next turn returns the error.
         }
         let entry = self.scratch.send(fd(socket), &self.outgoing[slot], &self.pool);
         self.push(entry, Op::Send, key);
@@ -179,7 +179,7 @@ impl Ring {
     /// Connects a socket ([`Event::Connected`]).
     pub fn connect(&mut self, key: Key, socket: BorrowedFd<'_>, target: SocketAddr) {
         if !self.make_room() {
-            return; // Broken; the next turn says so.
+            return; // It is broken; the next turn returns the error.
         }
         let entry = self.scratch.connect(fd(socket), target);
         self.push(entry, Op::Connect, key);
@@ -191,17 +191,17 @@ impl Ring {
         self.push(entry.build(), Op::Watch, key);
     }
 
-    /// Cancels the receive under this key; it completes on its own.
+    /// Cancels the receive of this key, which completes on its own ([`Event::Cancelled`] for the cancel).
     pub fn cancel_receive(&mut self, key: Key) {
         self.cancel(Op::Receive, key);
     }
 
-    /// Cancels the connect under this key; it completes on its own.
+    /// Cancels the connect of this key, which completes on its own ([`Event::Cancelled`] for the cancel).
     pub fn cancel_connect(&mut self, key: Key) {
         self.cancel(Op::Connect, key);
     }
 
-    /// Hands a connection to another ring ([`Event::Adopted`] there, [`Event::Undelivered`] here).
+    /// Posts a connection to another ring ([`Event::Delivered`] there, or [`Event::Undelivered`] here).
     pub fn post(&mut self, to: &Mailbox, connection: OwnedFd) {
         let number = connection.into_raw_fd();
         let key = Key {
@@ -209,7 +209,7 @@ impl Ring {
             generation: 0,
         };
         let delivered = Token {
-            op: Op::Adopt,
+            op: Op::Deliver,
             key: Key { slot: 0, generation: 0 },
         };
         let entry = opcode::MsgRingData::new(Fd(to.0.as_raw_fd()), number, delivered.pack(), None);
@@ -227,7 +227,7 @@ impl Ring {
         self.pool.lease()
     }
 
-    /// Fills a leased chunk: `fill` writes from the start of the buffer and says how many bytes count.
+    /// Fills a leased chunk: `fill` writes from the start of the buffer and returns the number of bytes.
     pub fn fill(&mut self, chunk: &mut Chunk, fill: impl FnOnce(&mut [u8]) -> usize) {
         self.pool.write(chunk, fill);
     }
@@ -244,45 +244,41 @@ impl Ring {
         }
     }
 
-    /// Submits everything pushed so far, without waiting.
-    pub fn submit(&mut self) {
-        self.flush();
-    }
-
-    /// The table that chains of this ring are linked through.
+    /// The table that links the chains of this ring.
     pub fn links(&mut self) -> &mut Links {
         &mut self.pool.links
     }
 
-    /// True while the next turn may offer more small buffers than there are now: it takes those for stuck that are not
-    /// back by then.
+    /// True if the next turn may offer more small buffers: it replaces those that have not been given back by then.
     pub fn has_spare(&self) -> bool {
         self.pool.has_spare()
     }
 
-    /// How many buffers the kernel may still fill.
+    /// Number of buffers that the kernel may fill.
     pub fn offered(&self, class: SizeClass) -> usize {
         self.pool.offered(class)
     }
 
-    /// How many chunks exist: zero when every buffer has come home.
+    /// Number of chunks that exist: zero if every buffer has been given back.
     pub fn lent(&self, class: SizeClass) -> usize {
         self.pool.lent(class)
     }
 
-    /// Submits what was pushed, waits for at least one completion (not beyond `until`), and moves all that
-    /// have come into `out`. Comes back empty at the deadline, and now and then without a reason.
+    /// Submits everything pushed so far, waits for a completion until `until`, and moves all completions into `out`. May
+    /// return without one at the deadline, and sometimes before it.
     ///
-    /// Errors: the ring itself is broken; nothing more will come of it.
+    /// Errors: [`Error::Bug`] if the ring itself is broken; it cannot be used any more.
     pub fn turn(&mut self, until: Nanos, out: &mut Vec<Completion>) -> Result<()> {
         if self.ready.is_empty() {
             self.wait(until);
         } else {
-            self.flush();
+            self.submit();
         }
         self.collect();
         if let Some(errno) = self.broken {
-            return Err(Error::Bug(format!("the io_uring of this worker broke: {errno}")));
+            return Err(Error::Bug(format!(
+                "the io_uring of a worker failed: {errno}. Please report it"
+            )));
         }
         self.history.turned(self.ready.len());
         let mut ready = std::mem::take(&mut self.ready);
@@ -295,7 +291,7 @@ impl Ring {
             out.push(completion);
         }
         self.ready = ready;
-        self.pool.settle(fresh);
+        self.pool.replenish(fresh);
         Ok(())
     }
 }
@@ -310,7 +306,7 @@ impl Ring {
         }
         let event = match op {
             Op::Accept => Event::Accepted(raw.result.map(owned)),
-            Op::Adopt => Event::Adopted(owned(raw.result.expect("a posted descriptor is never negative"))),
+            Op::Deliver => Event::Delivered(owned(raw.result.expect("a posted descriptor is not negative"))),
             Op::Post => {
                 let errno = raw.result.err().unwrap_or(Errno(0));
                 Event::Undelivered(owned(key.slot), errno)
@@ -335,7 +331,7 @@ impl Ring {
                 if len > 0 {
                     return Received::Data(chunk);
                 }
-                // Some kernels pick a buffer before they find the end.
+                // Some kernels take a buffer before they find FIN.
                 self.give_back(chunk);
                 Received::End
             }
@@ -352,17 +348,17 @@ impl Ring {
         while let Some(chunk) = rest.take_sent(&mut left, &self.pool.links) {
             self.pool.give_back(chunk);
         }
-        debug_assert_eq!(left, 0, "the kernel sends no more than it was given");
+        debug_assert_eq!(left, 0, "the kernel sent more than the chain holds");
         Event::Sent { sent, rest }
     }
 
-    /// Sends one byte through a socket pair: what no version number tells.
+    /// Receives one byte from a socket pair, which proves what no version number does.
     fn probe(&mut self) -> io::Result<()> {
         let (ours, mut theirs) = UnixStream::pair()?;
         theirs.write_all(b"?")?;
         drop(theirs);
         self.receive(Key { slot: 0, generation: 0 }, ours.as_fd(), SizeClass::Small);
-        let deadline = clock::now() + PATIENCE;
+        let deadline = clock::now() + TIMEOUT;
         let (mut bytes, mut completions) = (0, Vec::new());
         while clock::now() < deadline {
             self.turn(deadline, &mut completions).map_err(io::Error::other)?;
@@ -379,7 +375,7 @@ impl Ring {
                     Event::Received(Received::Failed(errno)) => {
                         return Err(io::Error::from_raw_os_error(errno.0));
                     }
-                    other => return Err(io::Error::other(format!("a strange answer: {other:?}"))),
+                    other => return Err(io::Error::other(format!("unexpected completion: {other:?}"))),
                 }
             }
         }
@@ -389,7 +385,7 @@ impl Ring {
 
 fn monotonic() -> Nanos {
     let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
-    let time = time.expect("every Linux has CLOCK_MONOTONIC");
+    let time = time.expect("Linux always has CLOCK_MONOTONIC");
     Nanos(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }
 
@@ -397,9 +393,9 @@ fn fd(of: BorrowedFd<'_>) -> Fd {
     Fd(of.as_raw_fd())
 }
 
-/// A descriptor that the kernel has just made for us, or that we gave away and got back.
+/// Takes ownership of a descriptor: the kernel has just created it, or a post has moved it here or failed to move it.
 fn owned(number: u32) -> OwnedFd {
-    // SAFETY: it comes from the completion of an accept, or from a post that moved it here: nobody else owns it.
+    // SAFETY: it comes from the completion of an accept or of a post, so nothing else owns it.
     unsafe { OwnedFd::from_raw_fd(number as i32) }
 }
 

@@ -1,8 +1,8 @@
 //! All buffers of a ring: many small ones, and a few large ones for peers that stream.
 //!
-//! A small buffer holds a message; many of them serve many connections at once. A stream in small buffers costs an
-//! operation for every few KiB, and large ones in the same number would not fit into the cache. So there are two
-//! groups, and every receive says from which it takes. Numbers of buffers are of the whole pool: small ones first.
+//! A small buffer holds a message; many of them serve many connections at once. A stream would need an operation for every
+//! few KiB in small buffers, and as many large ones would not fit into the cache. So there are two groups, and every receive
+//! names the one it uses. Buffers are numbered across the pool: small ones first.
 
 use std::io;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -12,23 +12,23 @@ use io_uring::Submitter;
 use super::chain::{Chunk, Links};
 use super::group::{Group, GroupLayout, SizeClass};
 
-/// How a pool is cut.
+/// Numbers and sizes of the buffers of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Buffers {
-    /// Buffers that circulate between kernel and us when no peer is slow. 1 to `total`.
+    /// Small buffers in circulation while no peer is slow. 1 to `total`.
     pub hot: u16,
-    /// All buffers, those included that come into use when slow peers hold others. At most 32,768.
+    /// All small buffers, including those that replace buffers held by slow peers. At most 32,768.
     pub total: u16,
-    /// Bytes in each.
+    /// Bytes in each small buffer.
     pub size: u32,
-    /// Buffers for peers that stream. All of them circulate.
+    /// Buffers for peers that stream. All of them are in circulation.
     pub large: Option<Large>,
 }
 
 /// Large buffers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Large {
-    /// How many. 1 to 32,768.
+    /// Their number. 1 to 32,768.
     pub count: u16,
     /// Bytes in each.
     pub size: u32,
@@ -42,7 +42,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Maps the buffers and lets the kernel know them. Errors: as io_uring_register_buf_ring(3), mmap(2).
+    /// Maps the buffers and registers them with the kernel. Errors: as io_uring_register_buf_ring(3), mmap(2).
     pub(super) fn register(submitter: &Submitter<'_>, plan: Buffers) -> io::Result<Pool> {
         static RINGS: AtomicU16 = AtomicU16::new(0);
         let small = GroupLayout {
@@ -57,18 +57,18 @@ impl Pool {
             total: large.count,
             size: large.size,
         });
-        let buffers = plan.total as usize + large.map_or(0, |cut| cut.total as usize);
-        let register = |class: SizeClass, cut| Group::register(submitter, class.group(), cut);
+        let buffers = plan.total as usize + large.map_or(0, |layout| layout.total as usize);
+        let register = |class: SizeClass, layout| Group::register(submitter, class.group(), layout);
         Ok(Pool {
             small: register(SizeClass::Small, small)?,
-            large: large.map(|cut| register(SizeClass::Large, cut)).transpose()?,
+            large: large.map(|layout| register(SizeClass::Large, layout)).transpose()?,
             links: Links::new(buffers, plan.total, RINGS.fetch_add(1, Ordering::Relaxed)),
         })
     }
 
     /// The chunk for a buffer that the kernel has filled with `len` bytes.
     pub(super) fn filled(&mut self, buffer: u16, len: u32) -> Chunk {
-        self.home_mut(buffer).filled(len);
+        self.group_of_mut(buffer).filled(len);
         Chunk {
             buffer,
             ring: self.links.ring(),
@@ -76,7 +76,7 @@ impl Pool {
         }
     }
 
-    /// An empty small buffer to fill and send; none when all are lent or offered.
+    /// Lends an empty small buffer to fill and send; none if all are lent or offered.
     pub(super) fn lease(&mut self) -> Option<Chunk> {
         Some(Chunk {
             buffer: self.small.lease()?,
@@ -87,38 +87,38 @@ impl Pool {
 
     pub(super) fn give_back(&mut self, chunk: Chunk) {
         self.links.check(chunk.ring);
-        self.home_mut(chunk.buffer).give_back(chunk.buffer);
+        self.group_of_mut(chunk.buffer).give_back(chunk.buffer);
     }
 
-    /// Makes up for what slow peers hold. Called once a turn, when `fresh` of the lent small buffers came with this very
-    /// turn.
-    pub(super) fn settle(&mut self, fresh: usize) {
-        self.small.settle(fresh);
+    /// Replaces the small buffers that slow peers hold. To be called once per turn, with the number of buffers that were lent
+    /// in this turn.
+    pub(super) fn replenish(&mut self, fresh: usize) {
+        self.small.replenish(fresh);
     }
 
     pub(super) fn bytes(&self, chunk: &Chunk) -> &[u8] {
         self.links.check(chunk.ring);
-        // SAFETY: the chunk proves that its buffer is lent, so nobody writes to it while we borrow both.
+        // SAFETY: the chunk proves that its buffer is lent, so nothing writes to it while both are borrowed.
         unsafe { std::slice::from_raw_parts(self.address(chunk.buffer, 0), chunk.len as usize) }
     }
 
-    /// The whole buffer behind a lease; `fill` says how many bytes it wrote.
+    /// Fills the buffer of a leased chunk; `fill` returns how many bytes it wrote.
     pub(super) fn write(&mut self, chunk: &mut Chunk, fill: impl FnOnce(&mut [u8]) -> usize) {
         self.links.check(chunk.ring);
-        let size = self.home(chunk.buffer).size() as usize;
+        let size = self.group_of(chunk.buffer).size() as usize;
         let start = self.address(chunk.buffer, 0);
-        // SAFETY: the chunk proves that its buffer is lent, and `&mut self` that nobody else reads it.
+        // SAFETY: the chunk proves that its buffer is lent, and `&mut self` that nothing else reads it.
         let written = fill(unsafe { std::slice::from_raw_parts_mut(start, size) });
         assert!(written <= size);
         chunk.len = written as u32;
     }
 
-    /// Where byte `offset` of a buffer is, for entries that the kernel reads.
+    /// The address of byte `offset` of a buffer, for entries that the kernel reads.
     pub(super) fn address(&self, buffer: u16, offset: u32) -> *mut u8 {
-        self.home(buffer).address(buffer, offset)
+        self.group_of(buffer).address(buffer, offset)
     }
 
-    /// Leaves the buffers mapped for good: operations that never completed may still reach them.
+    /// Leaves the buffers mapped for ever: operations that never completed may still write to them.
     pub(super) fn leak(&mut self) {
         self.small.leak();
         if let Some(large) = &mut self.large {
@@ -126,12 +126,12 @@ impl Pool {
         }
     }
 
-    /// True while the next turn may offer more small buffers than there are now.
+    /// True if the next turn may offer more small buffers.
     pub(super) fn has_spare(&self) -> bool {
         self.small.has_spare()
     }
 
-    /// How many buffers the kernel may still fill.
+    /// Number of buffers that the kernel may fill.
     pub(super) fn offered(&self, class: SizeClass) -> usize {
         match class {
             SizeClass::Small => self.small.offered(),
@@ -139,7 +139,7 @@ impl Pool {
         }
     }
 
-    /// How many chunks exist.
+    /// Number of chunks that exist.
     pub(super) fn lent(&self, class: SizeClass) -> usize {
         match class {
             SizeClass::Small => self.small.lent(),
@@ -147,14 +147,14 @@ impl Pool {
         }
     }
 
-    fn home(&self, buffer: u16) -> &Group {
+    fn group_of(&self, buffer: u16) -> &Group {
         match (&self.large, self.links.class_of(buffer)) {
             (Some(large), SizeClass::Large) => large,
             _ => &self.small,
         }
     }
 
-    fn home_mut(&mut self, buffer: u16) -> &mut Group {
+    fn group_of_mut(&mut self, buffer: u16) -> &mut Group {
         match (self.links.class_of(buffer), &mut self.large) {
             (SizeClass::Large, Some(large)) => large,
             _ => &mut self.small,

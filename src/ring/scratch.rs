@@ -1,7 +1,7 @@
-//! What entries point to besides buffers: message headers, vectors and addresses.
+//! Message headers, vectors and addresses that submission entries point to.
 //!
-//! It must stay put only until the entry is submitted: the kernel copies it then (IORING_FEAT_SUBMIT_STABLE,
-//! Linux 5.5). So a few places are enough, and a ring submits when they are used up.
+//! They must stay in place until the entry is submitted: the kernel copies them then (IORING_FEAT_SUBMIT_STABLE, Linux 5.5).
+//! So a few slots suffice, and a ring submits when they are used up.
 
 use std::mem;
 use std::net::SocketAddr;
@@ -15,14 +15,14 @@ use socket2::SockAddr;
 use super::chain::Chain;
 use super::pool::Pool;
 
-/// Chunks that one send takes at most. What a longer chain holds behind them goes with the next send.
+/// Most chunks in one send. The rest of a longer chain goes out with the next send.
 const VECTORS: usize = 16;
 
-/// 64 message headers with their vectors are 20 KB.
-const PLACES: usize = 64;
+/// Message headers, and addresses. 64 headers with their vectors are 20 KB.
+const SLOTS: usize = 64;
 
 pub(super) struct Scratch {
-    // Room for all places from the start: entries hold addresses into these lists, so they never grow.
+    // Allocated in full at the start and never reallocated: entries hold addresses into these lists.
     messages: Vec<Message>,
     addresses: Vec<SockAddr>,
     messages_used: usize,
@@ -37,19 +37,19 @@ struct Message {
 impl Scratch {
     pub(super) fn new() -> Scratch {
         Scratch {
-            messages: Vec::with_capacity(PLACES),
-            addresses: Vec::with_capacity(PLACES),
+            messages: Vec::with_capacity(SLOTS),
+            addresses: Vec::with_capacity(SLOTS),
             messages_used: 0,
             addresses_used: 0,
         }
     }
 
-    /// True when everything pushed must be submitted before more is.
+    /// True if everything pushed must be submitted before the next entry.
     pub(super) fn is_full(&self) -> bool {
-        self.messages_used == PLACES || self.addresses_used == PLACES
+        self.messages_used == SLOTS || self.addresses_used == SLOTS
     }
 
-    /// Everything has been submitted.
+    /// Frees all slots: everything has been submitted.
     pub(super) fn clear(&mut self) {
         self.messages_used = 0;
         self.addresses_used = 0;
@@ -57,12 +57,12 @@ impl Scratch {
 
     /// An entry that sends the first chunks of a chain.
     pub(super) fn send(&mut self, socket: Fd, chain: &Chain, pool: &Pool) -> Entry {
-        assert!(!self.is_full(), "submit first: these places are in use");
+        assert!(!self.is_full(), "all slots are in use until the next submission");
         let mut parts = chain.parts(&pool.links);
         if chain.count() == 1 {
             let (buffer, skip, len) = parts.next().expect("a chain of one");
             let entry = opcode::Send::new(socket, pool.address(buffer, skip), len);
-            // The kernel itself goes on after a short send (5.19); what it cannot finish comes back to us.
+            // The kernel itself retries a short send (since 5.19) and reports what it could not finish.
             return entry.flags(libc::MSG_WAITALL).build();
         }
         let message = self.message();
@@ -82,7 +82,7 @@ impl Scratch {
 
     /// An entry that connects.
     pub(super) fn connect(&mut self, socket: Fd, target: SocketAddr) -> Entry {
-        assert!(!self.is_full(), "submit first: these places are in use");
+        assert!(!self.is_full(), "all slots are in use until the next submission");
         if self.addresses_used == self.addresses.len() {
             self.addresses.push(target.into());
         } else {
@@ -95,7 +95,7 @@ impl Scratch {
 
     fn message(&mut self) -> &mut Message {
         if self.messages_used == self.messages.len() {
-            // SAFETY: all zeros is a valid msghdr: no name, no vectors, no control data.
+            // SAFETY: all zeros is a valid msghdr without name, vectors and control data.
             let header = unsafe { mem::zeroed::<libc::msghdr>() };
             let vectors = [libc::iovec {
                 iov_base: ptr::null_mut(),

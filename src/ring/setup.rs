@@ -1,7 +1,7 @@
-//! Making a ring: the ladder of flags, a probe by doing, and refusals turned into advice.
+//! Setting up a ring: the best mode that the kernel supports, and advice when it refuses.
 //!
-//! Kernel versions lie (backports, seccomp, gVisor), so nothing here asks for one: the ring is made with the
-//! best flags that the kernel takes, and then a byte goes through it.
+//! Kernel versions are misleading (backports, seccomp, gVisor), so none is checked: modes are tried from best to worst, and
+//! `Ring::new` then receives a byte through the ring.
 
 use std::fs;
 use std::io;
@@ -10,30 +10,30 @@ use io_uring::IoUring;
 
 use crate::error::Error;
 
-/// How large the queues are.
+/// Sizes of the queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Queues {
-    /// Entries of the submission queue; a full one is submitted early, nothing is lost.
+    /// Entries of the submission queue. A full one is submitted early.
     pub submissions: u32,
-    /// Entries of the completion queue. Overflow is kept by the kernel, counted by us, and slow.
+    /// Entries of the completion queue. The kernel keeps an overflow, but slowly; it is counted.
     pub completions: u32,
 }
 
-/// How completions reach us, best first.
+/// How the kernel delivers completions, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Completions run when we wait, without the indirection array (6.6).
+    /// When the ring waits, and without the indirection array (Linux 6.6).
     DeferredDirect,
-    /// Completions run when we wait (6.1).
+    /// When the ring waits (Linux 6.1).
     Deferred,
-    /// Completions run at our next system call (6.0).
+    /// At the next system call of the thread (Linux 6.0).
     Cooperative,
 }
 
 impl Mode {
-    const LADDER: [Mode; 3] = [Mode::DeferredDirect, Mode::Deferred, Mode::Cooperative];
+    const BEST_FIRST: [Mode; 3] = [Mode::DeferredDirect, Mode::Deferred, Mode::Cooperative];
 
-    /// As printed beside the engine.
+    /// As printed after the engine.
     pub fn name(self) -> &'static str {
         match self {
             Mode::DeferredDirect => "defer-taskrun, no-sqarray",
@@ -60,11 +60,11 @@ impl Mode {
     }
 }
 
-/// Makes the ring. Steps down the ladder on EINVAL, and halves the queues on ENOMEM (memlock).
+/// Creates a ring. Tries the next mode on EINVAL, and halves the queues on ENOMEM (memlock).
 pub(super) fn build(mut queues: Queues) -> Result<(IoUring, Mode), Error> {
     loop {
-        let failure = match climb_down(queues) {
-            Ok(made) => return Ok(made),
+        let failure = match build_best(queues) {
+            Ok(ring) => return Ok(ring),
             Err(failure) => failure,
         };
         let smaller = Queues {
@@ -78,9 +78,9 @@ pub(super) fn build(mut queues: Queues) -> Result<(IoUring, Mode), Error> {
     }
 }
 
-fn climb_down(queues: Queues) -> io::Result<(IoUring, Mode)> {
+fn build_best(queues: Queues) -> io::Result<(IoUring, Mode)> {
     let mut refused = io::Error::from_raw_os_error(libc::EINVAL);
-    for mode in Mode::LADDER {
+    for mode in Mode::BEST_FIRST {
         match mode.build(queues) {
             Ok(ring) => return Ok((ring, mode)),
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refused = error,
@@ -90,7 +90,7 @@ fn climb_down(queues: Queues) -> io::Result<(IoUring, Mode)> {
     Err(refused)
 }
 
-/// What failed, why on this machine, and what to do about it. Never silent, never another engine.
+/// The error for a refused system call: what failed, the cause, and what to do about it on this machine.
 pub(super) fn refusal(doing: &str, cause: io::Error) -> Error {
     let advice = advice(cause.raw_os_error().unwrap_or(0));
     Error::Machine(format!("cannot {doing}: {cause}. {advice}"))
@@ -100,35 +100,35 @@ fn advice(errno: i32) -> String {
     match errno {
         libc::EPERM | libc::EACCES => blocked(),
         libc::ENOSYS => "This kernel has no io_uring (CONFIG_IO_URING, Linux 6.0 or newer), or a container's \
-             seccomp profile hides it (Podman): allow io_uring_setup, io_uring_enter and io_uring_register there"
+             seccomp profile hides it (Podman): allow io_uring_setup, io_uring_enter and io_uring_register in that profile"
             .into(),
-        libc::EOPNOTSUPP => "The host forbids io_uring (some managed platforms do): run where it is allowed".into(),
-        libc::EINVAL => "The kernel is too old: Linux 6.0 or newer is needed (multishot receive into a registered \
-             buffer ring)"
+        libc::EOPNOTSUPP => "The host forbids io_uring, as some managed platforms do: run this on another host".into(),
+        libc::EINVAL => "The kernel is too old: io_uring needs Linux 6.0 or newer here (multishot receive into a \
+             registered buffer ring)"
             .into(),
         libc::ENOMEM => format!(
-            "Ring memory counts against the locked-memory limit, now {}: raise it with `ulimit -l unlimited` or \
+            "Ring memory counts towards the locked-memory limit of {}: raise it with `ulimit -l unlimited` or \
              LimitMEMLOCK=infinity",
             limit("Max locked memory")
         ),
         libc::EMFILE => format!(
-            "This process has used up its descriptors, now {}: raise the limit with `ulimit -n`",
+            "This process has no descriptors left (limit {}): raise the limit with `ulimit -n`",
             limit("Max open files")
         ),
-        libc::ENFILE => "The machine has used up its file table: raise fs.file-max".into(),
-        _ => "Linux 6.0 or newer with io_uring is needed".into(),
+        libc::ENFILE => "The file table of this machine is full: raise fs.file-max".into(),
+        _ => "Linux 6.0 or newer with io_uring is required".into(),
     }
 }
 
-/// Who forbids it: the sysctl, a seccomp filter, or neither that we can see.
+/// What blocks io_uring: the sysctl, a seccomp filter, or neither as far as this process can see.
 fn blocked() -> String {
     let sysctl = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
     match sysctl.trim() {
         "2" => {
-            return "kernel.io_uring_disabled is 2 (off for everybody): `sysctl -w kernel.io_uring_disabled=0`".into();
+            return "kernel.io_uring_disabled is 2 (disabled for all processes): `sysctl -w kernel.io_uring_disabled=0`".into();
         }
         "1" => {
-            return "kernel.io_uring_disabled is 1 (only for CAP_SYS_ADMIN and the group kernel.io_uring_group): \
+            return "kernel.io_uring_disabled is 1 (only CAP_SYS_ADMIN and the group kernel.io_uring_group may use it): \
                  `sysctl -w kernel.io_uring_disabled=0`, or join that group"
                 .into();
         }
@@ -139,15 +139,15 @@ fn blocked() -> String {
         .lines()
         .any(|line| line.starts_with("Seccomp:") && line.trim_end().ends_with('2'))
     {
-        return "A seccomp filter is on this process (Docker's default profile forbids io_uring): run with \
-             `--security-opt seccomp=unconfined`, or a profile that allows io_uring_setup, io_uring_enter and \
+        return "A seccomp filter applies to this process (Docker's default profile blocks io_uring): run with \
+             `--security-opt seccomp=unconfined`, or with a profile that allows io_uring_setup, io_uring_enter and \
              io_uring_register"
             .into();
     }
-    "A security module seems to forbid it (SELinux: allow io_uring; AppArmor: see dmesg)".into()
+    "Probably a security module blocks it (SELinux: allow io_uring; AppArmor: see dmesg)".into()
 }
 
-/// A soft limit of this process as /proc/self/limits shows it, with its unit.
+/// A soft limit of this process with its unit, from /proc/self/limits.
 fn limit(name: &str) -> String {
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let line = limits.lines().find_map(|line| line.strip_prefix(name));
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_refusal_names_its_cause_and_what_to_do() {
+    fn every_refusal_names_the_cause_and_a_remedy() {
         let refusals = [
             (libc::ENOSYS, "seccomp"),
             (libc::EOPNOTSUPP, "host forbids"),
@@ -171,7 +171,7 @@ mod tests {
             (libc::ENOMEM, "ulimit -l"),
             (libc::EMFILE, "ulimit -n"),
             (libc::ENFILE, "fs.file-max"),
-            (libc::EIO, "io_uring is needed"),
+            (libc::EIO, "io_uring is required"),
         ];
         for (errno, expected) in refusals {
             let error = refusal("create an io_uring", io::Error::from_raw_os_error(errno));
@@ -183,12 +183,12 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_read_with_their_unit() {
+    fn limits_have_their_unit() {
         assert!(
             limit("Max open files").ends_with(" files"),
             "{}",
             limit("Max open files")
         );
-        assert_eq!(limit("Max of nothing"), "unknown");
+        assert_eq!(limit("Max of no resource"), "unknown");
     }
 }

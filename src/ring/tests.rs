@@ -1,4 +1,4 @@
-//! The ring against a real kernel: what a queue that fills up must not do.
+//! The ring against the real kernel: full queues, held buffers, deadlines.
 
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -20,7 +20,7 @@ fn small_ring() -> Ring {
     Ring::new(queues, buffers).unwrap()
 }
 
-/// A chain of so many leased chunks, every byte of which is `byte`.
+/// A chain of leased chunks, filled with `byte`.
 fn chain(ring: &mut Ring, chunks: usize, byte: u8) -> Chain {
     let mut chain = Chain::default();
     for _ in 0..chunks {
@@ -35,8 +35,8 @@ fn chain(ring: &mut Ring, chunks: usize, byte: u8) -> Chain {
 }
 
 #[test]
-fn a_submission_in_the_middle_of_many_sends_mixes_nobodys_bytes() {
-    // A full queue is submitted when the ninth entry comes, whose message header must not be reused with the others.
+fn a_submission_among_many_sends_does_not_mix_their_bytes() {
+    // The ninth entry submits the full queue; its message header must not be freed with the others.
     let shapes = [1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 1, 2, 2, 1, 1, 2];
     let mut ring = small_ring();
     let mut pairs: Vec<(UnixStream, UnixStream)> = shapes.iter().map(|_| UnixStream::pair().unwrap()).collect();
@@ -59,7 +59,7 @@ fn a_submission_in_the_middle_of_many_sends_mixes_nobodys_bytes() {
             sent += 1;
         }
     }
-    assert_eq!(ring.lent(SizeClass::Small), 0, "every buffer has come home");
+    assert_eq!(ring.lent(SizeClass::Small), 0, "every buffer has been given back");
     for (slot, (ours, theirs)) in pairs.iter_mut().enumerate() {
         ours.shutdown(std::net::Shutdown::Write).unwrap();
         let mut got = Vec::new();
@@ -69,7 +69,7 @@ fn a_submission_in_the_middle_of_many_sends_mixes_nobodys_bytes() {
 }
 
 #[test]
-fn buffers_that_slow_peers_hold_are_made_up_for() {
+fn buffers_that_slow_peers_hold_are_replaced() {
     let mut ring = small_ring();
     let held: Vec<Chunk> = (0..30).map(|_| ring.lease().unwrap()).collect();
     ring.turn(clock::now(), &mut Vec::new()).unwrap();
@@ -83,12 +83,12 @@ fn buffers_that_slow_peers_hold_are_made_up_for() {
     assert_eq!(
         (ring.lent(SizeClass::Small), ring.offered(SizeClass::Small)),
         (0, 2),
-        "and no more do when all are back"
+        "and no more of them once all are given back"
     );
 }
 
 #[test]
-fn a_deadline_is_kept_whether_anything_completes_or_not() {
+fn a_wait_ends_at_its_deadline_without_completions() {
     let mut ring = small_ring();
     for spin in [
         Spin::Never,

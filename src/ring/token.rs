@@ -1,4 +1,4 @@
-//! What travels through the kernel in `user_data`: which operation, of which connection.
+//! The contents of `user_data`: the operation, and the key of its connection.
 //!
 //! ```text
 //!  63      56 55              32 31                             0
@@ -14,7 +14,7 @@ const GENERATION_SHIFT: u32 = 32;
 const _: () = assert!(GENERATIONS == 1 << (OP_SHIFT - GENERATION_SHIFT));
 const _: () = assert!(Op::ALL.len() < 1 << (64 - OP_SHIFT));
 
-/// The operations we submit, and the two that other rings send us.
+/// The operations of a ring, and the message from another ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Op {
@@ -24,10 +24,10 @@ pub(super) enum Op {
     Connect,
     Cancel,
     Watch,
-    /// A descriptor that we handed to another ring; the slot is its number. Completes only on failure.
+    /// A descriptor posted to another ring; the slot is its number. Completes only on failure.
     Post,
-    /// A descriptor that another ring handed to us.
-    Adopt,
+    /// A descriptor that another ring has posted to this one.
+    Deliver,
 }
 
 impl Op {
@@ -39,7 +39,7 @@ impl Op {
         Op::Cancel,
         Op::Watch,
         Op::Post,
-        Op::Adopt,
+        Op::Deliver,
     ];
 }
 
@@ -55,7 +55,7 @@ impl Token {
         (self.op as u64) << OP_SHIFT | u64::from(self.key.generation) << GENERATION_SHIFT | u64::from(self.key.slot)
     }
 
-    /// Panics on a number that no ring of ours packed: the kernel returns user_data untouched.
+    /// Panics on a number that `pack` did not make: the kernel returns user_data unchanged.
     pub(super) fn unpack(user_data: u64) -> Token {
         let op = Op::ALL[(user_data >> OP_SHIFT) as usize];
         let generation = (user_data >> GENERATION_SHIFT) as u32 % GENERATIONS;
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_token_survives_the_trip() {
+    fn every_token_unpacks_to_itself() {
         for op in Op::ALL {
             for slot in [0, 1, 0xDEAD_BEEF, u32::MAX] {
                 for generation in [0, 1, 0xABCDE, GENERATIONS - 1] {
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn operations_are_numbered_as_they_are_listed() {
+    fn operations_are_listed_in_the_order_of_their_numbers() {
         for (number, op) in Op::ALL.into_iter().enumerate() {
             assert_eq!(op as usize, number);
         }

@@ -1,4 +1,4 @@
-//! When to submit, when to sleep, and full queues: they are nobody else's problem.
+//! When to submit, when to sleep, and what to do about full queues.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, opcode};
 
 use super::token::{Op, Token};
-use super::{Completion, PATIENCE, Ring, Spin};
+use super::{Completion, Ring, Spin, TIMEOUT};
 use crate::clock::{self, Nanos};
 use crate::error::Errno;
 use crate::slab::Key;
 
-/// IORING_ENTER_ABS_TIMER (Linux 6.12), which the crate does not name yet: io_uring_enter(2).
+/// IORING_ENTER_ABS_TIMER (Linux 6.12, io_uring_enter(2)), which the crate does not define yet.
 const ABS_TIMER: u32 = 1 << 5;
 
 impl Ring {
@@ -23,46 +23,46 @@ impl Ring {
 
     pub(super) fn enqueue(&mut self, entry: Entry) {
         loop {
-            // SAFETY: what the entry points to is owned by this ring: pool buffers whose chunks `outgoing` holds
-            // until the send completes, and scratch that stays untouched until the entry is submitted.
+            // SAFETY: the entry points to memory of this ring only: pool buffers whose chunks `outgoing` holds until the send
+            // completes, and scratch that does not change until the entry is submitted.
             if unsafe { self.uring.submission().push(&entry) }.is_ok() {
                 return;
             }
-            self.flush();
+            self.submit();
             if self.broken.is_some() {
-                return; // The next turn reports it.
+                return; // The next turn returns the error.
             }
         }
     }
 
     pub(super) fn cancel(&mut self, op: Op, key: Key) {
-        let aim = CancelBuilder::user_data(Token { op, key }.pack());
-        self.push(opcode::AsyncCancel2::new(aim).build(), Op::Cancel, key);
+        let target = CancelBuilder::user_data(Token { op, key }.pack());
+        self.push(opcode::AsyncCancel2::new(target).build(), Op::Cancel, key);
     }
 
-    /// Makes sure that the next entry, and the scratch that it points to, go out with the same submission: a flush
-    /// between the two would give the scratch to somebody else. False if the ring is broken.
+    /// Ensures that the next entry and the scratch that it points to are submitted together: a submission between them would
+    /// free the scratch. False if the ring is broken.
     pub(super) fn make_room(&mut self) -> bool {
         if self.scratch.is_full() || self.uring.submission().is_full() {
-            self.flush();
+            self.submit();
         }
         self.broken.is_none()
     }
 
-    /// Submits all that was pushed, without waiting.
-    pub(super) fn flush(&mut self) {
+    /// Submits everything pushed so far, without waiting.
+    pub fn submit(&mut self) {
         while self.broken.is_none() && !self.uring.submission().is_empty() {
             self.enter(0, Nanos(0));
             self.collect();
         }
     }
 
-    /// Submits everything and waits for a completion until `until`: looking while it may be near, asleep else.
+    /// Submits everything and waits for a completion until `until`, busy-polling first as `spin` says.
     pub(super) fn wait(&mut self, until: Nanos) {
         let window = match self.spin {
             Spin::Always(window) => window,
             Spin::Adaptive(window) if self.history.is_worth_it() => {
-                let found = self.look(until.min(clock::now() + window));
+                let found = self.busy_poll(until.min(clock::now() + window));
                 self.history.polled(found);
                 if !found {
                     self.sleep(until);
@@ -71,27 +71,27 @@ impl Ring {
             }
             Spin::Adaptive(_) | Spin::Never => return self.sleep(until),
         };
-        if self.look(until.min(clock::now() + window)) {
+        if self.busy_poll(until.min(clock::now() + window)) {
             return;
         }
-        // Asleep until shortly before the deadline, so that waking up does not make us late.
+        // Sleeps until shortly before the deadline, so that waking up in time does not matter.
         let early = if until == Nanos::NEVER { until } else { until - window };
         if early > clock::now() {
             self.sleep(early);
         }
         if self.uring.completion().is_empty() {
-            self.look(until.min(clock::now() + window));
+            self.busy_poll(until.min(clock::now() + window));
         }
     }
 
-    /// Submits everything, then looks for completions until one has come (true) or the time is over.
-    fn look(&mut self, until: Nanos) -> bool {
+    /// Submits everything, then polls for completions until there is one (true) or the time is over.
+    fn busy_poll(&mut self, until: Nanos) -> bool {
         self.enter(0, Nanos(0));
         let begin = clock::now();
         let mut now = begin;
         while now < until && self.uring.completion().is_empty() {
             if self.uring.submission().taskrun() {
-                self.enter(0, Nanos(0)); // Something has come; the kernel posts it when we enter.
+                self.enter(0, Nanos(0)); // Deferred work: the kernel posts its completions on entry.
             }
             std::hint::spin_loop();
             now = clock::now();
@@ -105,8 +105,8 @@ impl Ring {
         self.enter(want, until);
     }
 
-    /// One io_uring_enter(2): submits everything, runs what the kernel deferred, and waits for `want` completions,
-    /// not beyond `until`.
+    /// One io_uring_enter(2): submits everything, runs deferred work of the kernel, and waits for `want` completions until
+    /// `until`.
     fn enter(&mut self, want: usize, until: Nanos) {
         self.counts.enters += 1;
         let pending = self.uring.submission().len() as u32;
@@ -115,7 +115,7 @@ impl Ring {
             flags |= ABS_TIMER;
             Timespec::from(Duration::from(self.epoch + until))
         } else {
-            // Before Linux 6.12 the time runs from the end of the submission: late by as much as that takes.
+            // Before Linux 6.12 the time runs from the end of the submission: late by the duration of that.
             Timespec::from(Duration::from(until - clock::now()))
         };
         let mut args = SubmitArgs::new();
@@ -123,11 +123,11 @@ impl Ring {
             args = args.timespec(&timespec);
         }
         let submitter = self.uring.submitter();
-        // SAFETY: the arguments match the flags; entries were vetted when they were pushed.
+        // SAFETY: the arguments match the flags; `enqueue` has checked the entries.
         match unsafe { submitter.enter(pending, want as u32, flags, Some(&args)) } {
             Ok(_) => {}
             Err(error) => match error.raw_os_error() {
-                // A signal, the deadline, or a kernel that wants its completions reaped first: all normal.
+                // A signal, the deadline, or completions that must be reaped first: all normal.
                 Some(libc::EINTR | libc::ETIME | libc::EAGAIN | libc::EBUSY) => {}
                 Some(libc::EINVAL) if self.absolute => self.absolute = false,
                 _ => self.broken = Some(Errno::from(error)),
@@ -138,7 +138,7 @@ impl Ring {
         }
     }
 
-    /// Copies all completions out of the shared queue, so that handlers may push freely.
+    /// Copies all completions out of the shared queue, so that handlers may push entries.
     pub(super) fn collect(&mut self) {
         if self.uring.submission().cq_overflow() {
             self.counts.overflows += 1;
@@ -146,27 +146,28 @@ impl Ring {
         self.ready.extend(self.uring.completion());
     }
 
-    /// Reaps until nothing is in flight, or nothing has completed for as long as `patience`.
-    fn reap(&mut self, patience: Nanos, last: &mut Vec<Completion>) {
+    /// Reaps until nothing is in flight, or nothing has completed for `timeout`.
+    fn reap(&mut self, timeout: Nanos, last: &mut Vec<Completion>) {
         let mut progress = clock::now();
         let mut before = self.in_flight + 1;
         while self.in_flight > 0 && self.broken.is_none() {
             if self.in_flight < before {
                 (before, progress) = (self.in_flight, clock::now());
-            } else if clock::now() >= progress + patience {
+            } else if clock::now() >= progress + timeout {
                 return;
             }
-            // Descriptors in here are closed as they fall out of scope.
+            // Descriptors in it are closed.
             last.clear();
-            let _ = self.turn(progress + patience, last); // Broken: the loop ends by itself.
+            let _ = self.turn(progress + timeout, last); // If it is broken, the loop ends.
         }
     }
 }
 
 impl Drop for Ring {
-    /// Takes back everything from the kernel; only then may the buffers go.
+    /// Takes everything back from the kernel before the buffers are unmapped.
     ///
-    /// Owners of many connections shut them down first: cancelling everything takes the kernel the square of its number.
+    /// An owner of many connections should shut them down first: the time to cancel everything grows with the square of the
+    /// number of operations.
     fn drop(&mut self) {
         let mut last = Vec::new();
         self.reap(Nanos(0), &mut last);
@@ -174,11 +175,11 @@ impl Drop for Ring {
             let key = Key { slot: 0, generation: 0 };
             let everything = opcode::AsyncCancel2::new(CancelBuilder::any());
             self.push(everything.build(), Op::Cancel, key);
-            self.reap(PATIENCE, &mut last);
+            self.reap(TIMEOUT, &mut last);
         }
         if self.in_flight > 0 {
             eprintln!(
-                "urecho: {} operations never completed; their buffers are left mapped",
+                "urecho: {} io_uring operations did not complete after a cancel; their buffers stay mapped until exit",
                 self.in_flight
             );
             self.pool.leak();

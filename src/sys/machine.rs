@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_and_malformed_values_are_none() {
+    fn missing_and_malformed_values_are_ignored() {
         for text in ["", "MemTotal: 1", "MemTotal: -1 kB", "3-1", "a-b"] {
             assert_eq!((memory_bytes(text), cpus_in(text)), (None, None), "{text}");
         }

@@ -131,7 +131,7 @@ Tcp: 1 200 120000 -1 25399441 25399014 13803 2 3162
     }
 
     #[test]
-    fn missing_and_malformed_counters_are_none() {
+    fn missing_and_malformed_counters_have_no_value() {
         for text in [
             "",
             "TcpExt: ListenDrops",

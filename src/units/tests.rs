@@ -1,9 +1,9 @@
-//! What people type, what they meant, and what they are told when we cannot know.
+//! Parsing, showing, and the errors for ambiguous and malformed input.
 
 use super::*;
 
-/// Checks that the value is refused, in one line, and that the line names what to write instead.
-fn refused<T: std::fmt::Debug>(parse: fn(&str) -> Result<T, String>, text: &str, hints: &[&str]) {
+/// Checks that the value is refused in one line that names what to write instead.
+fn assert_refused<T: std::fmt::Debug>(parse: fn(&str) -> Result<T, String>, text: &str, hints: &[&str]) {
     let message = parse(text).expect_err(text);
     assert_eq!(message.lines().count(), 1, "{message}");
     for hint in hints {
@@ -15,7 +15,7 @@ fn refused<T: std::fmt::Debug>(parse: fn(&str) -> Result<T, String>, text: &str,
 }
 
 #[test]
-fn counts_are_plain_or_in_thousands_and_millions() {
+fn counts_may_have_a_multiplier_of_thousands_or_millions() {
     for (text, value) in [
         ("0", 0),
         ("10000", 10_000),
@@ -30,15 +30,15 @@ fn counts_are_plain_or_in_thousands_and_millions() {
 }
 
 #[test]
-fn a_count_that_is_not_whole_or_not_known_is_refused() {
-    refused(count, "1.5", &["fraction", "`10k`"]);
-    refused(count, "10K", &["unknown unit `K`", "`10k`"]);
-    refused(count, "18446744073709551616", &["too many digits"]);
-    refused(count, "18446744073709551615k", &["too large"]);
+fn fractional_and_unknown_counts_are_refused() {
+    assert_refused(count, "1.5", &["fraction", "`10k`"]);
+    assert_refused(count, "10K", &["unknown unit `K`", "`10k`"]);
+    assert_refused(count, "18446744073709551616", &["too many digits"]);
+    assert_refused(count, "18446744073709551615k", &["too large"]);
 }
 
 #[test]
-fn sizes_tell_binary_from_decimal() {
+fn sizes_are_binary_or_decimal() {
     for (text, bytes) in [
         ("0B", 0),
         ("64B", 64),
@@ -54,24 +54,24 @@ fn sizes_tell_binary_from_decimal() {
 }
 
 #[test]
-fn a_size_with_two_meanings_is_refused_with_both_spellings() {
+fn an_ambiguous_size_is_refused_with_both_spellings() {
     for text in ["64k", "64K", "64KB", "64kb"] {
-        refused(size, text, &["`64kB` (64,000 bytes)", "`64KiB` (65,536 bytes)"]);
+        assert_refused(size, text, &["`64kB` (64,000 bytes)", "`64KiB` (65,536 bytes)"]);
     }
-    refused(size, "1M", &["`1MB` (1,000,000 bytes)", "`1MiB` (1,048,576 bytes)"]);
-    refused(size, "2g", &["`2GB`", "`2GiB`"]);
-    refused(size, "18446744073709551615k", &["`18446744073709551615kB`"]);
+    assert_refused(size, "1M", &["`1MB` (1,000,000 bytes)", "`1MiB` (1,048,576 bytes)"]);
+    assert_refused(size, "2g", &["`2GB`", "`2GiB`"]);
+    assert_refused(size, "18446744073709551615k", &["`18446744073709551615kB`"]);
 }
 
 #[test]
-fn a_bare_size_is_refused_with_its_bytes() {
-    refused(size, "64", &["`64B`"]);
-    refused(size, "0.5B", &["fraction"]);
-    refused(size, "64 KiB", &["spaces", "`4KiB`"]);
+fn a_size_without_a_unit_is_refused() {
+    assert_refused(size, "64", &["`64B`"]);
+    assert_refused(size, "0.5B", &["fraction"]);
+    assert_refused(size, "64 KiB", &["spaces", "`4KiB`"]);
 }
 
 #[test]
-fn durations_carry_their_unit_and_may_have_a_fraction() {
+fn durations_have_a_unit_and_may_have_a_fraction() {
     for (text, ns) in [
         ("0s", 0),
         ("800ns", 800),
@@ -89,17 +89,17 @@ fn durations_carry_their_unit_and_may_have_a_fraction() {
 }
 
 #[test]
-fn a_bare_or_impossible_duration_is_refused() {
-    refused(duration, "10", &["`10s`", "`10ms`"]);
-    refused(duration, "0", &["`0s`"]);
-    refused(duration, "0.5ns", &["fraction"]);
-    refused(duration, "-1s", &["negative", "`250ms`"]);
-    refused(duration, "999999999999m", &["too large"]);
-    refused(duration, "1h", &["unknown unit `h`"]);
+fn a_duration_without_a_unit_or_out_of_range_is_refused() {
+    assert_refused(duration, "10", &["`10s`", "`10ms`"]);
+    assert_refused(duration, "0", &["`0s`"]);
+    assert_refused(duration, "0.5ns", &["fraction"]);
+    assert_refused(duration, "-1s", &["negative", "`250ms`"]);
+    assert_refused(duration, "999999999999m", &["too large"]);
+    assert_refused(duration, "1h", &["unknown unit `h`"]);
 }
 
 #[test]
-fn rates_say_per_second() {
+fn rates_are_per_second() {
     for (text, per_second) in [
         ("0/s", 0.0),
         ("500/s", 500.0),
@@ -109,32 +109,32 @@ fn rates_say_per_second() {
     ] {
         assert_eq!(rate(text), Ok(per_second), "{text}");
     }
-    refused(rate, "50k", &["`50k/s`"]);
-    refused(rate, "50", &["`50/s`"]);
-    refused(rate, "50k/m", &["unknown unit `k/m`", "`50k/s`"]);
-    refused(rate, "5K/s", &["unknown unit `K/s`"]);
+    assert_refused(rate, "50k", &["`50k/s`"]);
+    assert_refused(rate, "50", &["`50/s`"]);
+    assert_refused(rate, "50k/m", &["unknown unit `k/m`", "`50k/s`"]);
+    assert_refused(rate, "5K/s", &["unknown unit `K/s`"]);
 }
 
 #[test]
-fn garbage_is_refused_in_one_line_by_every_parser() {
+fn malformed_input_is_refused_in_one_line_by_every_parser() {
     let long = format!("1{}", "x".repeat(10_000));
     for text in [
         "", " ", "\n", "NaN", "inf", "-", "+5s", "1e9", "1..5s", ".5s", "5.s", "1,000", "_1", "1_", "1__0",
     ] {
-        refused(count, text, &["write"]);
-        refused(size, text, &["write"]);
-        refused(duration, text, &["write"]);
-        refused(rate, text, &["write"]);
+        assert_refused(count, text, &["write"]);
+        assert_refused(size, text, &["write"]);
+        assert_refused(duration, text, &["write"]);
+        assert_refused(rate, text, &["write"]);
     }
     for text in ["１０s", "10🦀", "10\u{202e}s", "10\u{7}", "10\u{0}", long.as_str()] {
-        refused(count, text, &["write"]);
-        refused(duration, text, &["write"]);
+        assert_refused(count, text, &["write"]);
+        assert_refused(duration, text, &["write"]);
         assert!(duration(text).is_err_and(|message| message.len() < 300 && !message.contains(char::is_control)));
     }
 }
 
 #[test]
-fn durations_show_three_digits_and_a_readable_unit() {
+fn durations_are_shown_with_three_digits() {
     for (ns, shown) in [
         (0, "0 ns"),
         (812, "812 ns"),
@@ -156,7 +156,7 @@ fn durations_show_three_digits_and_a_readable_unit() {
 }
 
 #[test]
-fn counts_show_their_thousands() {
+fn counts_are_shown_with_separators() {
     for (value, shown) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
         assert_eq!(show_count(value), shown);
     }
@@ -164,7 +164,7 @@ fn counts_show_their_thousands() {
 }
 
 #[test]
-fn sizes_show_binary_units() {
+fn sizes_are_shown_in_binary_units() {
     for (bytes, shown) in [
         (0, "0 B"),
         (64, "64 B"),
@@ -295,4 +295,26 @@ fn what_is_shown_can_be_typed_and_comes_back() {
             );
         }
     }
+}
+
+#[test]
+fn a_noun_is_singular_for_one_only() {
+    let shown = [
+        (0, "thread"),
+        (1, "thread"),
+        (2, "source address"),
+        (10_000, "connection"),
+    ];
+    assert_eq!(
+        shown.map(|(count, noun)| plural(count, noun)),
+        ["0 threads", "1 thread", "2 source addresses", "10,000 connections"]
+    );
+}
+
+#[test]
+fn percentages_have_a_given_number_of_decimals() {
+    assert_eq!(
+        (show_percent(0.25, 0), show_percent(0.0575, 1)),
+        ("25 %".into(), "5.8 %".into())
+    );
 }

@@ -8,7 +8,7 @@ use crate::check::record::Ended;
 use crate::check::verdict::Verdict;
 use crate::clock::Nanos;
 use crate::stats::{median, proportion};
-use crate::units::show_duration;
+use crate::units::{show_duration, show_percent};
 
 /// With how much confidence bounds are given.
 const CONFIDENCE: f64 = 0.95;
@@ -135,7 +135,10 @@ fn alike_table(log: &[&Outcome]) -> String {
         lines.push(format!(
             "| {name} | {} | {alarms} | {} | {} | {} | {} | {} |",
             group.len(),
-            percent(proportion::upper_bound(alarms as u64, group.len() as u64, CONFIDENCE)),
+            show_percent(
+                proportion::upper_bound(alarms as u64, group.len() as u64, CONFIDENCE),
+                1
+            ),
             count(&group, Verdict::Improved),
             count(&group, Verdict::Passed),
             count(&group, Verdict::Inconclusive),
@@ -155,7 +158,7 @@ fn alarms(log: &[&Outcome]) -> String {
     };
     format!(
         "{alarms} false alarms in {of} checks: fewer than {} with 95 % confidence. {aim}",
-        percent(bound)
+        show_percent(bound, 1)
     )
 }
 
@@ -171,7 +174,7 @@ fn planted_table(log: &[&Outcome]) -> String {
         lines.push(format!(
             "| {name} | {} | {found} | {} | {} | {} | {p50} | {throughput} | {cpu} | {} |",
             group.len(),
-            percent(proportion::lower_bound(found as u64, group.len() as u64, CONFIDENCE)),
+            show_percent(proportion::lower_bound(found as u64, group.len() as u64, CONFIDENCE), 1),
             count(&group, Verdict::Inconclusive),
             count(&group, Verdict::Passed) + count(&group, Verdict::Improved),
             median_time(&group),
@@ -246,10 +249,6 @@ fn duration(log: &[&Outcome]) -> String {
         median_time(log),
         show_duration(Nanos(longest as u64))
     )
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
 }
 
 #[cfg(test)]

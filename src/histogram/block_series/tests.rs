@@ -85,7 +85,7 @@ fn levels_that_outlast_a_second_are_detected_and_grouped() {
 }
 
 #[test]
-fn independent_samples_rarely_look_dependent() {
+fn independent_samples_rarely_test_as_dependent() {
     // Two tests with 5 % false alarms each.
     let dependent = (0..300).filter(|&seed| {
         let (blocks, total) = run(30, 100, seed, |_| 0.0);
@@ -99,7 +99,7 @@ fn independent_samples_rarely_look_dependent() {
 }
 
 #[test]
-fn ties_do_not_look_like_dependence() {
+fn ties_do_not_test_as_dependence() {
     // One bucket holds nine samples in ten. Blocks with the same mixture differ by less than chance.
     let (mut blocks, mut total) = (BlockSeries::new(), Recorder::new());
     for _ in 0..20 {

@@ -65,11 +65,11 @@ fn a_value_is_read_in_the_unit_of_its_metric() {
     ] {
         assert_eq!(parse(text).unwrap().bound, bound, "{text}");
     }
-    refused("p99<2", &["duration needs its unit", "`2ms`"]);
-    refused("p99<", &["nothing given", "`50us`"]);
+    refused("p99<2", &["duration needs a unit", "`2ms`"]);
+    refused("p99<", &["the value is empty", "`50us`"]);
     refused("p99<2 ms", &["spaces are not allowed"]);
     refused("errors<2ms", &["unknown unit `ms`", "`500`"]);
-    refused("rate>50k", &["`/s`", "`50k/s`"]);
+    refused("rate>50k", &["per second", "`50k/s`"]);
     refused("rate>50ms", &["`50k/s`"]);
 }
 

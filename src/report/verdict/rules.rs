@@ -5,6 +5,7 @@
 
 use super::{Evidence, Grade, Reason};
 use crate::clock::Nanos;
+use crate::report::facts::ratio;
 use crate::units::{show_count, show_duration, show_rate};
 
 /// The rules, in the order in which people should hear of them: the run, its outcome, the generator, the machine.
@@ -354,10 +355,6 @@ fn grade_of(figure: f64, suspect: f64, invalid: f64) -> Option<Grade> {
     } else {
         None
     }
-}
-
-fn ratio(part: f64, whole: f64) -> f64 {
-    if whole > 0.0 { part / whole } else { 0.0 }
 }
 
 /// At most two decimals, and none that are zero: `25 %`, `1.2 %`, `98.97 %`; `< 0.01 %` for what they cannot show.

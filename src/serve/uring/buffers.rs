@@ -84,7 +84,7 @@ impl BufferShares {
     /// True if buffers have just become low, with `lent` small ones in use: then every armed receive must be renewed.
     ///
     /// A multishot receive takes a whole batch of buffers before it can be cancelled, and a peer that does not read keeps
-    /// them: enough such peers would starve all others for good. So once half of the pool is lent, every receive takes
+    /// them: enough such peers would starve all others permanently. So once half of the pool is lent, every receive takes
     /// one buffer, and all shares together are a quarter of the pool. The last quarter is for receives under way.
     pub(super) fn becomes_low(&mut self, lent: usize) -> bool {
         let was_low = self.low;

@@ -175,7 +175,7 @@ impl<'a> Worker<'a> {
         let Completion { key, more, event } = completion;
         match event {
             Event::Accepted(result) => self.accepted(result, more),
-            Event::Adopted(socket) => self.open(socket),
+            Event::Delivered(socket) => self.open(socket),
             Event::Undelivered(..) => self.counters.refused += 1,
             Event::Received(what) => self.received(key, what, more),
             Event::Sent { sent, rest } => self.sent(key, sent, rest),

@@ -104,7 +104,7 @@ struct Connection {
     draining: bool,
     /// Bytes that the peer had written when our FIN went out.
     fin_sent_at: Option<usize>,
-    /// The worker has been told that the peer is gone.
+    /// The worker knows that the peer is gone.
     gone: bool,
     closed: bool,
 }
