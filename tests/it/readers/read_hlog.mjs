@@ -1,12 +1,12 @@
-// Prints what the npm package `hdr-histogram-js` reads in an interval log, for each tag, as JSON. Values in ns.
+// Prints what the npm package `hdr-histogram-js` reads from an interval log, by tag, as JSON. Values in ns.
 //
-// Shares are asked for as the percentile of their nearest rank, because readers round the rank differently.
+// Quantiles are read at the percentile of their nearest rank, because readers round the rank differently.
 // The package is found by NODE_PATH. Exits with 77 if it is missing.
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
-// An import would not look at NODE_PATH.
+// An import statement ignores NODE_PATH.
 const require = createRequire(import.meta.url);
 let hdr;
 try {
@@ -15,9 +15,9 @@ try {
   process.exit(77);
 }
 
-const SHARES = { p50: 0.5, p90: 0.9, p99: 0.99, p99_9: 0.999 };
+const QUANTILES = { p50: 0.5, p90: 0.9, p99: 0.99, p99_9: 0.999 };
 const CEILING_NS = 60_000_000_000;
-// Counters of 32 bits, the default, would wrap.
+// Counters of 32 bits, the default, would overflow.
 const BITS = 64;
 
 function read(path) {
@@ -37,15 +37,15 @@ function read(path) {
 
 function describe({ all, intervals }) {
   const count = all.totalCount;
-  const facts = { count, intervals_ms: intervals, max: all.maxValue, mean: all.mean };
-  for (const [name, share] of Object.entries(SHARES)) {
-    const rank = Math.ceil(share * count - 1e-9);
-    facts[name] = count ? all.getValueAtPercentile((100 * rank) / count) : 0;
+  const summary = { count, intervals_ms: intervals, max: all.maxValue, mean: all.mean };
+  for (const [name, quantile] of Object.entries(QUANTILES)) {
+    const rank = Math.ceil(quantile * count - 1e-9);
+    summary[name] = count ? all.getValueAtPercentile((100 * rank) / count) : 0;
   }
   const rows = all.outputPercentileDistribution(5, 1).split("\n").slice(2).filter((row) => row && row[0] !== "#");
-  facts.rows = rows.map((row) => row.trim().split(/ +/).slice(0, 3).map(Number));
-  return facts;
+  summary.rows = rows.map((row) => row.trim().split(/ +/).slice(0, 3).map(Number));
+  return summary;
 }
 
 const tags = Object.entries(read(process.argv[2]));
-process.stdout.write(JSON.stringify(Object.fromEntries(tags.map(([tag, found]) => [tag, describe(found)]))));
+process.stdout.write(JSON.stringify(Object.fromEntries(tags.map(([tag, content]) => [tag, describe(content)]))));

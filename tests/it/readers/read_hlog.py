@@ -1,7 +1,7 @@
-"""Prints what the Python package `hdrhistogram` reads in an interval log, for each tag, as JSON. Values in ns.
+"""Prints what the Python package `hdrhistogram` reads from an interval log, by tag, as JSON. Values in ns.
 
-Shares are asked for as the percentile of their nearest rank, because readers round the rank differently.
-No percentile distribution: the package's ticks are closer than those of Java, whose floor() it left out.
+Quantiles are read at the percentile of their nearest rank, because readers round the rank differently.
+No percentile distribution: the package's ticks are closer than Java's, because it omits a floor().
 Exits with 77 if the package is missing.
 """
 
@@ -15,7 +15,7 @@ try:
 except ImportError:
     sys.exit(77)
 
-SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99_9": 0.999}
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99_9": 0.999}
 CEILING_NS = 60_000_000_000
 
 
@@ -32,12 +32,12 @@ def read(path):
 
 def describe(tag):
     histogram, count = tag["all"], tag["all"].get_total_count()
-    facts = {"count": count, "intervals_ms": tag["intervals"], "max": histogram.get_max_value() if count else 0}
-    facts["mean"] = histogram.get_mean_value() if count else 0
-    for name, share in SHARES.items():
-        rank = math.ceil(share * count - 1e-9)
-        facts[name] = histogram.get_value_at_percentile(100 * rank / count) if count else 0
-    return facts
+    summary = {"count": count, "intervals_ms": tag["intervals"], "max": histogram.get_max_value() if count else 0}
+    summary["mean"] = histogram.get_mean_value() if count else 0
+    for name, quantile in QUANTILES.items():
+        rank = math.ceil(quantile * count - 1e-9)
+        summary[name] = histogram.get_value_at_percentile(100 * rank / count) if count else 0
+    return summary
 
 
-print(json.dumps({tag: describe(found) for tag, found in read(sys.argv[1]).items()}))
+print(json.dumps({tag: describe(content) for tag, content in read(sys.argv[1]).items()}))

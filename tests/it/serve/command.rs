@@ -1,4 +1,4 @@
-//! What the real binary says and answers before it serves: addresses, ports, options that cannot be had.
+//! The real binary before it serves: its first line, addresses and ports, options that the host refuses.
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
@@ -8,15 +8,15 @@ use urecho::serve::engine::Engine;
 use crate::support::{Output, ServeProcess, assert_echo, assert_says, on_every_engine, run};
 
 on_every_engine! {
-    port_0_announces_the_real_port_and_the_engine,
+    the_first_line_has_the_port_that_was_taken_and_the_engine,
     it_serves_over_ipv6,
 }
 
-fn port_0_announces_the_real_port_and_the_engine(engine: Engine) {
+fn the_first_line_has_the_port_that_was_taken_and_the_engine(engine: Engine) {
     let server = ServeProcess::on(engine, &["--workers", "1"]);
     assert_ne!(server.address.port(), 0);
     let announced = match engine {
-        // And how it found the kernel.
+        // With the ring mode.
         Engine::Uring => "engine=uring (".to_owned(),
         other => format!("engine={other} workers=1"),
     };
@@ -24,7 +24,7 @@ fn port_0_announces_the_real_port_and_the_engine(engine: Engine) {
         &server.announced,
         &["listening on 127.0.0.1:", &announced, "workers=1\n"],
     );
-    assert_echo(&mut server.connect(), b"found you");
+    assert_echo(&mut server.connect(), b"hello");
 }
 
 fn it_serves_over_ipv6(engine: Engine) {
@@ -35,11 +35,11 @@ fn it_serves_over_ipv6(engine: Engine) {
     command.args(["serve", "--listen", "[::1]:0", "--engine", engine.name()]);
     let server = ServeProcess::spawn(command);
     assert!(server.address.is_ipv6());
-    assert_echo(&mut server.connect(), b"sixth sense");
+    assert_echo(&mut server.connect(), b"hello over IPv6");
 }
 
 #[test]
-fn a_taken_address_is_refused_with_what_to_try() {
+fn an_address_in_use_is_refused_with_a_remedy() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let ended = serve(address, &[]);
@@ -56,7 +56,7 @@ fn a_taken_address_is_refused_with_what_to_try() {
 }
 
 #[test]
-fn an_unknown_congestion_control_is_refused_with_the_known_ones() {
+fn an_unknown_congestion_control_is_refused_with_the_available_ones() {
     let ended = serve(SocketAddr::from(([127, 0, 0, 1], 0)), &["--congestion", "wishful"]);
     assert_eq!(ended.code(), Some(4), "{}", ended.stderr);
     let available = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control").unwrap();

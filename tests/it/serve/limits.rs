@@ -1,4 +1,4 @@
-//! Little of everything: buffers, queue entries, descriptors; and the CPU that waiting costs.
+//! Few buffers, queue entries or descriptors, and the CPU time of an idle server.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -12,7 +12,7 @@ use crate::support::{
 };
 
 on_every_engine! {
-    without_descriptors_it_waits_quietly_and_serves_on_when_some_are_free,
+    without_descriptors_it_waits_without_cpu_and_continues_when_some_are_free,
     idle_connections_cost_no_cpu,
     steady_traffic_needs_no_worker_thread_of_the_kernel,
 }
@@ -31,20 +31,20 @@ fn two_buffers_serve_two_hundred_connections() {
 }
 
 #[test]
-fn idle_connections_that_wait_for_a_buffer_hold_up_nobody_behind_them() {
+fn idle_connections_in_the_buffer_queue_do_not_block_those_behind_them() {
     let server = Server::on_uring(|plan| {
         plan.buffers.hot = 2;
         plan.buffers.total = 2;
     });
     let stuck = server.connect_many(2);
     stuck.iter().for_each(shrink);
-    stuff(&stuck); // They hold both buffers, so whoever comes now waits for one, with or without bytes.
+    stuff(&stuck); // They hold both buffers, so every new connection waits for one, with or without bytes.
     let silent = || TcpStream::connect(server.address).unwrap();
     let idle: Vec<TcpStream> = (0..30).map(|_| silent()).collect();
     let mut last = server.connect();
-    last.write_all(b"behind them all").unwrap();
+    last.write_all(b"last in the queue").unwrap();
     stuck.into_iter().for_each(reset);
-    assert_comes(&mut last, b"behind them all");
+    assert_comes(&mut last, b"last in the queue");
     drop((idle, last));
     server.stop_clean();
 }
@@ -63,12 +63,12 @@ fn eight_queue_entries_serve_five_hundred_connections() {
     server.stop_clean();
 }
 
-fn without_descriptors_it_waits_quietly_and_serves_on_when_some_are_free(engine: Engine) {
+fn without_descriptors_it_waits_without_cpu_and_continues_when_some_are_free(engine: Engine) {
     let server = ServeProcess::with_descriptors(64, engine, &["--workers", "2"]);
     let mut streams: Vec<TcpStream> = (0..200).map(|_| server.connect()).collect();
     crate::support::until("the server is full", || server.descriptors() >= 64);
     assert_at_most("CPU while full", server.busy(), 0.10);
-    // In the order in which they came, each makes room for one more.
+    // In the order of arrival, each close makes room for another one.
     for (number, mut stream) in streams.drain(..).enumerate() {
         assert_echo(&mut stream, &bytes(64, number as u64));
     }
@@ -97,7 +97,7 @@ fn steady_traffic_needs_no_worker_thread_of_the_kernel(engine: Engine) {
     assert!(threads.iter().all(|name| !name.starts_with("iou-wrk")), "{threads:?}");
 }
 
-/// All write, then all read: their bytes are on the way at the same time.
+/// All write, then all read, so that their bytes are in flight at the same time.
 fn assert_all_echo(streams: &mut [TcpStream], size: usize) {
     for (number, stream) in streams.iter_mut().enumerate() {
         stream.write_all(&bytes(size, number as u64)).unwrap();

@@ -1,4 +1,4 @@
-//! Many peers at once: stalled ones, rude ones, short-lived ones; each of the others gets its own bytes.
+//! Many peers at once: stalled ones, reset ones, short-lived ones. All others get their own bytes.
 
 use std::io::Write;
 use std::ops::Range;
@@ -12,16 +12,16 @@ use crate::support::{
 
 on_every_engine! {
     peers_that_never_read_do_not_starve_one_that_does,
-    resets_in_mid_stream_cost_nothing_but_their_connection,
+    resets_in_mid_stream_affect_only_their_own_connection,
     two_thousand_short_connections_leave_no_slot_and_no_buffer,
     two_thousand_short_connections_leave_no_descriptor,
     connections_are_spread_over_the_workers,
 }
 
 fn peers_that_never_read_do_not_starve_one_that_does(engine: Engine) {
-    // Each holds socket memory, of which a machine has only so much (net.ipv4.tcp_mem): a thousand where a pool is at stake.
+    // Each holds socket memory, which is limited (net.ipv4.tcp_mem): a thousand only for the engine with a buffer pool.
     let stalled = if engine == Engine::Uring { 1000 } else { 300 };
-    assert_served_beside_stalled(Server::on(engine), stalled);
+    assert_served_despite_stalled_peers(Server::on(engine), stalled);
 }
 
 #[test]
@@ -30,15 +30,15 @@ fn peers_that_never_read_do_not_starve_one_that_does_in_a_small_pool() {
         plan.buffers.hot = 64;
         plan.buffers.total = 1024;
     });
-    assert_served_beside_stalled(server, 300);
+    assert_served_despite_stalled_peers(server, 300);
 }
 
 #[test]
-fn a_stream_is_echoed_while_others_keep_every_large_buffer() {
+fn a_stream_is_echoed_while_others_hold_every_large_buffer() {
     let server = Server::start();
     let streams = server.connect_many(30);
-    streams.iter().for_each(shrink); // What sockets hold is taken from one purse (net.ipv4.tcp_mem).
-    stuff(&streams); // More than 16 of them stream, and do not read.
+    streams.iter().for_each(shrink); // Socket memory is limited (net.ipv4.tcp_mem).
+    stuff(&streams); // More than 16 of them stream and do not read.
     assert_echo_to_the_end(&server.connect(), &bytes(4 << 20, 1));
     for stream in streams {
         reset(stream);
@@ -46,15 +46,15 @@ fn a_stream_is_echoed_while_others_keep_every_large_buffer() {
     server.stop_clean();
 }
 
-fn resets_in_mid_stream_cost_nothing_but_their_connection(engine: Engine) {
+fn resets_in_mid_stream_affect_only_their_own_connection(engine: Engine) {
     let server = Server::on(engine);
-    for storm in 0..3 {
+    for round in 0..3 {
         let streams = server.connect_many(200);
         let mut steady = server.connect();
         for (number, mut stream) in streams.into_iter().enumerate() {
             stream.set_nonblocking(true).unwrap();
-            // Full is fine: the reset comes in the middle of something either way.
-            let _ = stream.write(&bytes(number * 400, storm));
+            // A full socket is fine: the reset comes in mid-stream either way.
+            let _ = stream.write(&bytes(number * 400, round));
             reset(stream);
             assert_echo(&mut steady, &bytes(64, number as u64));
         }
@@ -79,7 +79,7 @@ fn two_thousand_short_connections_leave_no_descriptor(engine: Engine) {
             assert_echo(&mut server.connect(), &bytes(64, number));
         }
     };
-    serve(0..100); // Workers open what they need for themselves when they begin.
+    serve(0..100); // Workers open descriptors of their own at the start.
     let before = server.descriptors();
     serve(100..2000);
     until("all descriptors are closed", || server.descriptors() <= before);
@@ -96,8 +96,8 @@ fn connections_are_spread_over_the_workers(engine: Engine) {
     assert!(connections.iter().all(|&count| count >= 40), "{connections:?}");
 }
 
-/// Many stalled peers, and one that is served.
-fn assert_served_beside_stalled(server: Server, stalled: usize) {
+/// Checks that one peer is served while many others are stalled.
+fn assert_served_despite_stalled_peers(server: Server, stalled: usize) {
     let streams = server.connect_many(stalled);
     streams.iter().for_each(shrink);
     stuff(&streams);

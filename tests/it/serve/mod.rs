@@ -9,7 +9,7 @@ mod command;
 // Few buffers, queue entries or descriptors; CPU time of an idle server.
 mod limits;
 
-// Many peers at once: stalled, rude, short-lived.
+// Many peers at once: stalled, reset, short-lived.
 mod many_peers;
 
 // netcat, socat and a Python socket.
@@ -18,5 +18,5 @@ mod standard_tools;
 // Draining, and the second signal.
 mod stop;
 
-// One connection: every byte in order, then the end.
+// One connection: every byte in order, then FIN.
 mod streams;

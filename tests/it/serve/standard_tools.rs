@@ -1,4 +1,4 @@
-//! What everybody has at hand gets back exactly what it sent: netcat, socat, and a Python socket that half-closes.
+//! Common tools get back exactly what they sent: netcat, socat, and a Python socket that half-closes.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ on_every_engine! {
     a_python_socket_that_half_closes_gets_back_what_it_sent,
 }
 
-/// More than all buffers on the way hold, so that the tool must read while it writes.
+/// More than all buffers on the way can hold, so that the tool must read while it writes.
 const LEN: usize = 3_000_000;
 
 fn netcat_gets_back_what_it_sent(engine: Engine) {
@@ -31,9 +31,9 @@ fn socat_gets_back_what_it_sent(engine: Engine) {
 fn a_python_socket_that_half_closes_gets_back_what_it_sent(engine: Engine) {
     let script = "import socket, sys, threading\n\
         peer = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n\
-        def say():\n    peer.sendall(sys.stdin.buffer.read())\n    peer.shutdown(socket.SHUT_WR)\n\
-        threading.Thread(target=say).start()\n\
-        while heard := peer.recv(65536): sys.stdout.buffer.write(heard)\n";
+        def send():\n    peer.sendall(sys.stdin.buffer.read())\n    peer.shutdown(socket.SHUT_WR)\n\
+        threading.Thread(target=send).start()\n\
+        while data := peer.recv(65536): sys.stdout.buffer.write(data)\n";
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), script).unwrap();
     let path = file.path().display().to_string();
@@ -42,7 +42,7 @@ fn a_python_socket_that_half_closes_gets_back_what_it_sent(engine: Engine) {
     });
 }
 
-/// Pipes bytes through a tool and the server, and compares.
+/// Pipes bytes through a tool and the server, and compares them.
 fn echo_through(engine: Engine, tool: &str, line: impl Fn(SocketAddr) -> String) {
     let server = Server::on(engine);
     let sent = bytes(LEN, 7);
@@ -58,7 +58,7 @@ fn echo_through(engine: Engine, tool: &str, line: impl Fn(SocketAddr) -> String)
     let output = thread::scope(|scope| {
         scope.spawn(|| {
             stdin.write_all(&sent).unwrap();
-            drop(stdin); // The end of what is sent.
+            drop(stdin); // End of file.
         });
         child.wait_with_output().unwrap()
     });

@@ -1,4 +1,4 @@
-//! The way out: what has come is echoed, everybody hears the end, and the second signal waits for nobody.
+//! Draining: what has arrived is echoed, every connection ends with FIN, and the second signal ends the process at once.
 
 use std::net::{Shutdown, TcpStream};
 
@@ -11,21 +11,21 @@ use crate::support::{
 };
 
 on_every_engine! {
-    sigterm_ends_a_server_well,
-    sigint_ends_a_server_well,
+    sigterm_drains_a_server,
+    sigint_drains_a_server,
     a_second_sigterm_ends_a_stuck_server_at_once,
     a_second_sigint_ends_a_stuck_server_at_once,
-    the_drain_timeout_cuts_a_stuck_peer_and_says_so,
-    a_server_that_drains_refuses_newcomers,
-    a_stop_echoes_what_had_come_and_then_says_goodbye,
+    the_drain_timeout_cuts_a_stuck_peer_and_counts_it,
+    a_draining_server_refuses_connections,
+    a_stop_echoes_what_has_arrived_and_then_sends_fin,
     a_stop_while_connections_arrive_loses_none_of_them_between_workers,
 }
 
-fn sigterm_ends_a_server_well(engine: Engine) {
+fn sigterm_drains_a_server(engine: Engine) {
     assert_signal_drains(engine, Signal::SIGTERM);
 }
 
-fn sigint_ends_a_server_well(engine: Engine) {
+fn sigint_drains_a_server(engine: Engine) {
     assert_signal_drains(engine, Signal::SIGINT);
 }
 
@@ -37,7 +37,7 @@ fn a_second_sigint_ends_a_stuck_server_at_once(engine: Engine) {
     assert_second_signal_ends(engine, Signal::SIGINT, 130);
 }
 
-fn the_drain_timeout_cuts_a_stuck_peer_and_says_so(engine: Engine) {
+fn the_drain_timeout_cuts_a_stuck_peer_and_counts_it(engine: Engine) {
     let server = ServeProcess::on(engine, &["--drain-timeout", "200ms"]);
     let _stuck = stuck_peer(&server);
     server.signal(Signal::SIGTERM);
@@ -46,19 +46,21 @@ fn the_drain_timeout_cuts_a_stuck_peer_and_says_so(engine: Engine) {
     assert_says(&ended.stderr, &["accepted=1", "cut=1"]);
 }
 
-fn a_server_that_drains_refuses_newcomers(engine: Engine) {
+fn a_draining_server_refuses_connections(engine: Engine) {
     let server = Server::with(engine, |plan| plan.drain_timeout = urecho::clock::Nanos::NEVER);
     let mut stuck = server.connect();
     shrink(&stuck);
     let written = stuff(std::slice::from_ref(&stuck))[0];
     server.fire();
-    until("newcomers are refused", || TcpStream::connect(server.address).is_err());
+    until("connections are refused", || {
+        TcpStream::connect(server.address).is_err()
+    });
     stuck.shutdown(Shutdown::Write).unwrap();
     assert_ends_with(&mut stuck, &vec![b'x'; written]);
     server.stop_clean();
 }
 
-fn a_stop_echoes_what_had_come_and_then_says_goodbye(engine: Engine) {
+fn a_stop_echoes_what_has_arrived_and_then_sends_fin(engine: Engine) {
     for round in 0..10 {
         let server = Server::on(engine);
         let mut streams = server.connect_many(20);
@@ -100,7 +102,7 @@ fn a_stop_while_connections_arrive_loses_none_of_them_between_workers(engine: En
     }
 }
 
-/// One peer in the middle of 4 MiB, three idle ones, and a signal.
+/// Checks that a signal drains one peer in the middle of 4 MiB, and three idle ones.
 fn assert_signal_drains(engine: Engine, signal: Signal) {
     let server = ServeProcess::on(engine, &["--workers", "2"]);
     let mut idle = connect_many(server.address, 3);
@@ -135,7 +137,7 @@ fn assert_second_signal_ends(engine: Engine, signal: Signal, code: i32) {
     let server = ServeProcess::on(engine, &["--drain-timeout", "60m"]);
     let _stuck = stuck_peer(&server);
     server.signal(signal);
-    until("the first signal is heard", || {
+    until("the first signal is handled", || {
         TcpStream::connect(server.address).is_err()
     });
     server.signal(signal);
@@ -143,7 +145,7 @@ fn assert_second_signal_ends(engine: Engine, signal: Signal, code: i32) {
     assert_eq!(ended.code(), Some(code), "{}", ended.stderr);
 }
 
-/// It has written all it can and never reads.
+/// A peer that has written all it can and never reads.
 fn stuck_peer(server: &ServeProcess) -> TcpStream {
     let stuck = server.connect();
     shrink(&stuck);

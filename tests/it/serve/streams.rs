@@ -1,4 +1,4 @@
-//! One connection against a plain blocking peer: every byte, in order, then the end.
+//! One connection of a blocking peer: every byte in order, then FIN.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -14,14 +14,14 @@ use crate::support::{
 
 on_every_engine! {
     messages_of_every_size_come_back_in_order,
-    a_stream_of_8_mib_comes_back_before_the_end,
+    a_stream_of_8_mib_comes_back_before_fin,
     one_byte_at_a_time_comes_back_one_by_one,
-    a_slow_reader_gets_every_byte_and_then_the_end,
-    a_reader_that_pauses_finds_everything_the_writer_could_write,
+    a_slow_reader_gets_every_byte_and_then_fin,
+    a_reader_that_pauses_gets_everything_that_was_written,
     pipelined_frames_come_back_as_one_stream,
-    a_peer_that_says_nothing_and_finishes_is_closed,
+    a_peer_that_sends_only_fin_is_closed,
     a_connection_without_a_byte_leaves_nothing_behind,
-    a_byte_out_of_band_holds_up_nothing_behind_it,
+    out_of_band_data_does_not_delay_the_bytes_behind_it,
 }
 
 fn messages_of_every_size_come_back_in_order(engine: Engine) {
@@ -34,7 +34,7 @@ fn messages_of_every_size_come_back_in_order(engine: Engine) {
     server.stop_clean();
 }
 
-fn a_stream_of_8_mib_comes_back_before_the_end(engine: Engine) {
+fn a_stream_of_8_mib_comes_back_before_fin(engine: Engine) {
     let server = Server::on(engine);
     assert_echo_to_the_end(&server.connect(), &bytes(8 << 20, 1));
     let counters = server.stop_clean();
@@ -51,7 +51,7 @@ fn one_byte_at_a_time_comes_back_one_by_one(engine: Engine) {
     server.stop_clean();
 }
 
-fn a_slow_reader_gets_every_byte_and_then_the_end(engine: Engine) {
+fn a_slow_reader_gets_every_byte_and_then_fin(engine: Engine) {
     let server = Server::on(engine);
     let (sent, peer) = (bytes(4 << 20, 3), server.connect());
     shrink(&peer);
@@ -61,16 +61,16 @@ fn a_slow_reader_gets_every_byte_and_then_the_end(engine: Engine) {
             peer.shutdown(Shutdown::Write).unwrap();
         });
         let mut got = Vec::new();
-        // The pace is the peer's nature, not a way to wait for something.
+        // The sleep makes the peer slow; nothing waits for it.
         while (&peer).take(65_536).read_to_end(&mut got).unwrap() > 0 {
             thread::sleep(Duration::from_millis(10));
         }
-        assert!(got == sent, "{} of {} bytes, or others", got.len(), sent.len());
+        assert!(got == sent, "{} of {} bytes, or different ones", got.len(), sent.len());
     });
     server.stop_clean();
 }
 
-fn a_reader_that_pauses_finds_everything_the_writer_could_write(engine: Engine) {
+fn a_reader_that_pauses_gets_everything_that_was_written(engine: Engine) {
     let server = Server::on(engine);
     let mut peer = server.connect();
     shrink(&peer);
@@ -92,7 +92,7 @@ fn pipelined_frames_come_back_as_one_stream(engine: Engine) {
     server.stop_clean();
 }
 
-fn a_peer_that_says_nothing_and_finishes_is_closed(engine: Engine) {
+fn a_peer_that_sends_only_fin_is_closed(engine: Engine) {
     let server = Server::on(engine);
     let mut peer = server.connect();
     peer.shutdown(Shutdown::Write).unwrap();
@@ -109,11 +109,11 @@ fn a_connection_without_a_byte_leaves_nothing_behind(engine: Engine) {
     assert_eq!(counters.accepted, 2);
 }
 
-fn a_byte_out_of_band_holds_up_nothing_behind_it(engine: Engine) {
+fn out_of_band_data_does_not_delay_the_bytes_behind_it(engine: Engine) {
     let server = Server::on(engine);
     let mut peer = server.connect();
     for round in 0..50 {
-        // A read ends early where the byte was, with more behind it.
+        // A read ends early at the out-of-band byte, with more behind it.
         peer.write_all(&bytes(100, round)).unwrap();
         SockRef::from(&peer).send_out_of_band(b"!").unwrap();
         peer.write_all(&bytes(100, round + 50)).unwrap();

@@ -1,7 +1,7 @@
-"""Prints what SciPy says of the values in a JSON file {"alpha": ..., "distributions": [n, ...], "samples": [[...], ...]}.
+"""Prints SciPy's results for a JSON file {"alpha": ..., "distributions": [n, ...], "samples": [[...], ...]}.
 
-Of each n: P(T+ <= t) for every t. Of each sample: the Hodges-Lehmann estimate, and the ends of the interval as those
-supposed middles that SciPy's test does not reject: no ranks of averages, as ours has them, but p-values.
+For each n: P(T+ <= t) for every t. For each sample: the Hodges-Lehmann estimate, and the ends of the interval as the
+locations that SciPy's test does not reject: by p-values, where ours uses ranks of averages.
 Exits with 77 if SciPy is missing.
 """
 
@@ -16,7 +16,7 @@ except ImportError:
 
 
 def at_most(n):
-    """P-values of samples of n with every rank sum there is, the largest ranks positive first."""
+    """P-values of samples of n with every possible rank sum, the largest ranks positive first."""
     probabilities = []
     for t in range(n * (n + 1) // 2 + 1):
         signs, left = -numpy.ones(n), t
@@ -28,30 +28,30 @@ def at_most(n):
     return probabilities
 
 
-def judge(values, alpha):
+def estimate(values, alpha):
     values = numpy.array(values)
     rows, columns = numpy.triu_indices(len(values))
     averages = numpy.sort((values[rows] + values[columns]) / 2)
 
     def end(averages, alternative):
-        """The first average beyond which, by half the gap to the next, a middle is not rejected."""
+        """The first average such that a location halfway to the next one is not rejected."""
         for average, following in zip(averages, averages[1:]):
-            supposed = (average + following) / 2
-            if wilcoxon(values - supposed, alternative=alternative, method="exact").pvalue > alpha:
+            location = (average + following) / 2
+            if wilcoxon(values - location, alternative=alternative, method="exact").pvalue > alpha:
                 return average
         return None
 
     return {
-        "middle": numpy.median(averages),
+        "location": numpy.median(averages),
         "low": end(averages, "greater"),
         "high": end(averages[::-1], "less"),
     }
 
 
 with open(sys.argv[1]) as file:
-    asked = json.load(file)
-answer = {
-    "distributions": [at_most(n) for n in asked["distributions"]],
-    "samples": [judge(values, asked["alpha"]) for values in asked["samples"]],
+    given = json.load(file)
+results = {
+    "distributions": [at_most(n) for n in given["distributions"]],
+    "estimates": [estimate(values, given["alpha"]) for values in given["samples"]],
 }
-print(json.dumps(answer))
+print(json.dumps(results))
