@@ -1,7 +1,7 @@
-//! Once a run is warm, neither side allocates: not per message, not per turn.
+//! After warm-up, neither server nor load generator allocates, per message or per turn.
 //!
-//! The allocator of this test binary counts, by the name of the thread. Other tests would disturb the count, so the
-//! test runs itself once more in a process where it is alone.
+//! The allocator of this test binary counts by thread name. Other tests would disturb the count, so that the test executes
+//! itself again in a process of its own.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::process::Command;
@@ -14,10 +14,10 @@ use urecho::sys::signal::Stop;
 
 use crate::support::{Server, assert_at_most, on_every_engine};
 
-/// Set in the process where the test is alone.
+/// Set in the process that runs this test only.
 const ALONE: &str = "URECHO_ALONE";
 
-/// Names of the threads on which nothing may be allocated, and what was allocated there.
+/// Threads that may not allocate, by the prefix of their name, and the number of allocations so far.
 static WATCHED: [(&[u8], &AtomicU64); 2] = [(b"worker-", &SERVING), (b"load-", &LOADING)];
 static SERVING: AtomicU64 = AtomicU64::new(0);
 static LOADING: AtomicU64 = AtomicU64::new(0);
@@ -28,28 +28,28 @@ static ALLOCATOR: Counting = Counting;
 
 struct Counting;
 
-#[allow(unsafe_code)] // an allocator cannot be had without
-// SAFETY: everything is passed on to the system's allocator; counting allocates nothing.
+#[allow(unsafe_code)] // GlobalAlloc is an unsafe trait
+// SAFETY: every call is passed on to the system's allocator; counting does not allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
-        // SAFETY: the caller's promise, passed on.
+        // SAFETY: the caller keeps the contract of the same method of `System`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
-        // SAFETY: the caller's promise, passed on.
+        // SAFETY: the caller keeps the contract of the same method of `System`.
         unsafe { System.realloc(old, layout, size) }
     }
 
     unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise, passed on.
+        // SAFETY: the caller keeps the contract of the same method of `System`.
         unsafe { System.dealloc(old, layout) }
     }
 }
 
-/// Counts an allocation on a watched thread. One system call each: the test is there to see few.
+/// Counts an allocation on a watched thread. It costs a system call; few are expected.
 fn count() {
     if !COUNTING.load(Ordering::Relaxed) {
         return;
@@ -71,26 +71,26 @@ fn thread_name() -> [u8; 16] {
     name
 }
 
-/// How far a run was, and what had been allocated.
+/// Progress of a run, and the allocations so far.
 #[derive(Debug, Clone, Copy)]
-struct Look {
+struct Sample {
     messages: u64,
     serving: u64,
     loading: u64,
 }
 
 on_every_engine! {
-    nothing_is_allocated_once_a_run_is_warm,
+    nothing_is_allocated_after_warm_up,
 }
 
-fn nothing_is_allocated_once_a_run_is_warm(engine: Engine) {
+fn nothing_is_allocated_after_warm_up(engine: Engine) {
     if std::env::var_os(ALONE).is_some() {
-        return look_twice(engine);
+        return compare_first_and_last_sample(engine);
     }
     let this = std::thread::current();
     let mut alone = Command::new(std::env::current_exe().unwrap());
     let output = alone
-        .args([this.name().unwrap(), "--exact"]) // A test's thread has its name.
+        .args([this.name().unwrap(), "--exact"]) // A test's thread is named after the test.
         .env(ALONE, "1")
         .output()
         .unwrap();
@@ -98,8 +98,8 @@ fn nothing_is_allocated_once_a_run_is_warm(engine: Engine) {
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
-/// Compares two looks at the same run, one soon after its beginning and one at its end.
-fn look_twice(engine: Engine) {
+/// The counters at the end of a run are those shortly after its start.
+fn compare_first_and_last_sample(engine: Engine) {
     let server = Server::on(engine);
     let plan = Plan {
         targets: vec![server.address],
@@ -109,17 +109,17 @@ fn look_twice(engine: Engine) {
             ..Workload::default()
         },
     };
-    let mut looks = Looks(Vec::with_capacity(100));
+    let mut samples = Samples(Vec::with_capacity(100));
     COUNTING.store(true, Ordering::Relaxed);
-    let outcome = load::run(plan, &Stop::new().unwrap(), &mut looks);
+    let outcome = load::run(plan, &Stop::new().unwrap(), &mut samples);
     COUNTING.store(false, Ordering::Relaxed);
     outcome.unwrap();
-    let warm: Vec<Look> = looks.0.into_iter().filter(|look| look.messages > 0).collect();
+    let warm: Vec<Sample> = samples.0.into_iter().filter(|sample| sample.messages > 0).collect();
     let (first, last) = (warm[0], warm[warm.len() - 1]);
     let messages = last.messages - first.messages;
-    assert!(messages > 1_000, "too short to tell: {warm:?}");
+    assert!(messages > 1_000, "too few messages: {warm:?}");
     assert!(first.serving > 0 && first.loading > 0, "the counters count: {warm:?}");
-    // Zero in nearly every run. A queue that grows once more is no allocation per message.
+    // Zero in nearly every run. A queue that grows once after warm-up is not an allocation per message.
     assert_at_most(
         "allocations of the server",
         last.serving - first.serving,
@@ -133,12 +133,12 @@ fn look_twice(engine: Engine) {
     println!("{messages} messages: {first:?} to {last:?}");
 }
 
-/// What was seen at each news of a run.
-struct Looks(Vec<Look>);
+/// One sample per progress report of a run.
+struct Samples(Vec<Sample>);
 
-impl Observer for Looks {
+impl Observer for Samples {
     fn progress(&mut self, progress: Progress) {
-        self.0.push(Look {
+        self.0.push(Sample {
             messages: progress.completed,
             serving: SERVING.load(Ordering::Relaxed),
             loading: LOADING.load(Ordering::Relaxed),

@@ -1,4 +1,4 @@
-//! A load that is carried out slice by slice.
+//! A load that runs slice by slice.
 
 use urecho::clock::Nanos;
 use urecho::error::Error;
@@ -26,7 +26,7 @@ fn open(server: &Server, workload: Workload) -> Session {
 }
 
 #[test]
-fn every_slice_counts_its_own_messages_only_and_ends_quiet() {
+fn every_slice_counts_its_own_messages_only_and_ends_idle() {
     let server = Server::start();
     let mut session = open(&server, workload());
     let mut echoed = 8; // The first message of each connection, before any slice.
@@ -69,7 +69,7 @@ fn an_open_loop_keeps_its_plan_in_every_slice() {
 }
 
 #[test]
-fn churn_goes_on_from_slice_to_slice() {
+fn churn_continues_in_every_slice() {
     let server = Server::start();
     let churn = Churn {
         messages: 1,
@@ -92,7 +92,7 @@ fn churn_goes_on_from_slice_to_slice() {
 }
 
 #[test]
-fn several_threads_are_one_session() {
+fn several_threads_form_one_session() {
     let server = Server::with(Engine::Uring, |plan| plan.workers = 2);
     let mut session = open(
         &server,
@@ -115,7 +115,7 @@ fn several_threads_are_one_session() {
 }
 
 #[test]
-fn a_server_that_stops_between_slices_is_an_error_of_the_next_one() {
+fn a_server_that_stops_between_slices_fails_the_next_one() {
     let server = Server::with(Engine::Uring, |plan| plan.drain_timeout = Nanos(1));
     let mut session = open(&server, workload());
     session.slice().unwrap();

@@ -1,8 +1,8 @@
-//! The stall test: a server that stops for a while, and who notices.
+//! A stalled server: an open loop measures the stall, a closed loop hides it.
 //!
-//! A server is stopped (SIGSTOP) for a stretch S in the middle of T seconds of running. In an open loop every message
-//! planned meanwhile waits for the rest of it, so the slowest hundredth of all messages waited at least S - T/100. A closed
-//! loop sends nothing meanwhile, and its percentiles know nothing of it: coordinated omission (Gil Tene).
+//! The server is stopped (SIGSTOP) for S seconds in the middle of T seconds of measuring. In an open loop every message
+//! planned meanwhile waits for the rest of the stall, so that p99 is about S - T/100. A closed loop sends nothing meanwhile,
+//! and its percentiles do not contain the stall: coordinated omission (Gil Tene).
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ const MEASURED: Duration = Duration::from_secs(3);
 const STALL: Duration = Duration::from_millis(600);
 
 #[test]
-fn an_open_loop_sees_what_everybody_waited_for() {
+fn an_open_loop_measures_the_stall() {
     let rate = Rate {
         from: 1000.0,
         to: 1000.0,
@@ -32,30 +32,34 @@ fn an_open_loop_sees_what_everybody_waited_for() {
     });
     let expected = stalled.as_secs_f64() - MEASURED.as_secs_f64() / 100.0;
     let p99 = p99(&outcome.latencies.response);
-    // A Poisson schedule is off by some messages, and a busy machine lets the server catch up slowly.
+    // A Poisson schedule varies by some messages, and on a busy machine the server catches up slowly.
     assert!(
         (p99 - expected).abs() < 0.15 * expected,
-        "p99 {p99:.3} s, by arithmetic {expected:.3} s"
+        "p99 is {p99:.3} s, expected {expected:.3} s"
     );
 }
 
 #[test]
-fn a_closed_loop_hides_the_same_stall_from_its_percentiles() {
+fn a_closed_loop_hides_the_stall_from_its_percentiles() {
     let (outcome, stalled) = run_with_stall(Pace::Closed { think: Nanos(0) });
-    assert_eq!(outcome.latencies.response.count(), 0, "it has no plan to measure from");
+    assert_eq!(
+        outcome.latencies.response.count(),
+        0,
+        "a closed loop has no response time"
+    );
     let max = outcome.latencies.service.max().unwrap().value.as_secs();
     assert!(
         max >= stalled.as_secs_f64() * 0.9,
-        "one message a connection waited: {max:.3} s"
+        "one message per connection waited: {max:.3} s"
     );
-    // 20 connections wait once each, among thousands of messages.
+    // 20 messages of thousands waited, one per connection.
     assert!(
         p99(&outcome.latencies.service) < stalled.as_secs_f64() / 2.0,
         "{outcome:?}"
     );
 }
 
-/// Measures while the server is stopped for a while in the middle; says for how long it was, by the clock.
+/// Runs a load with a stall in its middle. Returns the result and the measured length of the stall.
 fn run_with_stall(pace: Pace) -> (RunResult, Duration) {
     let server = ServeProcess::start(&["--workers", "1"]);
     let workload = Workload {
@@ -70,26 +74,34 @@ fn run_with_stall(pace: Pace) -> (RunResult, Duration) {
         targets: vec![server.address],
         workload,
     };
-    let mut cue = Cue(Some(&server), Duration::ZERO);
-    let outcome = load::run(plan, &Stop::new().unwrap(), &mut cue).unwrap();
+    let mut staller = Staller {
+        server: Some(&server),
+        stalled: Duration::ZERO,
+    };
+    let outcome = load::run(plan, &Stop::new().unwrap(), &mut staller).unwrap();
     assert_eq!(
         outcome.messages.sent, outcome.messages.completed,
-        "all of them come back in the end"
+        "every message is completed"
     );
-    (outcome, cue.1)
+    (outcome, staller.stalled)
 }
 
-/// Stops the server when the first second has been measured, and lets it go on.
-struct Cue<'a>(Option<&'a ServeProcess>, Duration);
+/// Stops the server for [`STALL`] once the first second has been measured.
+struct Staller<'a> {
+    /// None once it has been stopped.
+    server: Option<&'a ServeProcess>,
+    /// How long it was stopped.
+    stalled: Duration,
+}
 
-impl Observer for Cue<'_> {
+impl Observer for Staller<'_> {
     fn interval(&mut self, _interval: &Interval) {
-        let Some(server) = self.0.take() else { return };
+        let Some(server) = self.server.take() else { return };
         let begin = Instant::now();
         server.signal(Signal::SIGSTOP);
-        thread::sleep(STALL); // The length of the stall is what the test is about.
+        thread::sleep(STALL); // The stall itself.
         server.signal(Signal::SIGCONT);
-        self.1 = begin.elapsed();
+        self.stalled = begin.elapsed();
     }
 }
 

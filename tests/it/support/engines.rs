@@ -1,6 +1,6 @@
-//! The same test for every engine: what one promises, all must keep.
+//! The same tests for every engine: all keep the contract of `serve::engine`.
 
-/// Makes a module for each engine with a test for each function named, which takes the engine to test.
+/// Makes one module per engine, with one test per function named. The functions take the engine.
 macro_rules! on_every_engine {
     ($($test:ident),* $(,)?) => {
         mod uring {

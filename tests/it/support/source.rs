@@ -6,10 +6,10 @@ use std::path::Path;
 /// One file of this repository.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
-    /// From the folder of Cargo.toml: `src/ring/pool.rs`.
+    /// Relative to Cargo.toml: `src/ring/pool.rs`.
     pub(crate) path: String,
     pub(crate) text: String,
-    /// The text with comments, strings and characters blanked; lines are where they were.
+    /// The text with comments, strings and characters blanked; line numbers stay the same.
     pub(crate) code: String,
 }
 
