@@ -24,7 +24,7 @@ impl Random {
         Random(mix(mix(seed).wrapping_add(stream)))
     }
 
-    /// A stream seeded by the operating system: different in every process. Keep the seed printed where it matters.
+    /// A seed from the operating system, different in every process. Print it, so that a run can be repeated.
     pub fn seed_from_os() -> u64 {
         use std::hash::BuildHasher;
         std::hash::RandomState::new().hash_one(0) >> 32 // Short enough to be typed, and exact as a JSON number.

@@ -1,7 +1,7 @@
 //! A whole server worker on io_uring: one thread, one ring, its share of the connections.
 //!
 //! `echo` decides what a connection does, with `stream_detector`; `buffers` which connections get buffers; `spin` when to
-//! busy-poll. This file turns the ring, passes completions to the connections and applies what they say. `fault` slows a
+//! busy-poll. This file waits on the ring, passes completions to the connections and applies what they say. `fault` slows a
 //! worker down for tests of `urecho check`.
 
 mod buffers;
