@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// A point in time, or a duration, in nanoseconds. Arithmetic saturates: a negative duration is zero. In JSON an integer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Nanos(pub u64);
 

@@ -50,6 +50,7 @@ pub mod error;
 pub mod find_max;
 pub mod histogram;
 pub mod load;
+pub mod output;
 pub mod random;
 pub mod report;
 pub mod ring;

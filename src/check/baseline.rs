@@ -1,41 +1,42 @@
-//! Head against itself as it was stored, for those who cannot run both: better than nothing, and worse than a pair.
+//! Head against stored runs of an earlier version, for machines that cannot run both side by side.
 //!
-//! What a machine does from day to day hits one side only here. So nothing is compared across machines, kernels or
-//! versions of the generator; three stored runs are needed, from different hours, and the interval is widened by how far
-//! they lie apart. That is a rule of thumb without a promise: the chance of a false alarm is not known, as it
-//! is for pairs.
+//! Changes of the machine from day to day hit one side only, so runs from another machine, kernel or version of the
+//! generator are refused; three stored runs are needed, at least an hour apart, and intervals are widened by their range.
+//! That is a rule of thumb: unlike for pairs, the false-alarm rate is unknown.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::check::decision::{self, Finding};
-use crate::check::metric::{Metric, Profile};
-use crate::check::noise::{self, Signs};
-use crate::check::record::Terms;
-use crate::check::summary::{Summary, under};
-use crate::check::verdict::{Judged, Judgement, Verdict, over_all};
+use crate::check::judge::decision::{self, Finding};
+use crate::check::judge::noise::{self, NoiseSigns};
+use crate::check::judge::verdict::{Figures, overall};
+use crate::check::judge::{Judgement, Metric, MetricVerdict, Profile, Verdict};
+use crate::check::output::Summary;
+use crate::check::output::summary::conditions;
+use crate::check::record::{Load, Setup, Terms};
 use crate::clock::Nanos;
-use crate::compare::comparison::BlockFigures;
+use crate::compare::BlockFigures;
 use crate::error::{Error, Result};
+use crate::output;
+use crate::report::{Environment, PlanSummary};
 use crate::stats::median;
 use crate::stats::signed_rank::{self, Estimate};
 
-/// The version of a stored file's shape.
-pub const SCHEMA: &str = "urecho.baseline/1";
+/// Version of a baseline's JSON.
+pub const SCHEMA: &str = "urecho.baseline/2";
 
-/// Runs that show how far runs lie apart. Fewer show next to nothing.
-const RUNS: usize = 3;
+/// Stored runs from which run-to-run variation is estimated, at least.
+const RUNS_MIN: usize = 3;
 
-/// Seconds between two runs that count as two: what a machine does it goes on doing for a while.
-const APART: u64 = 3600;
+/// Seconds between two runs that count as separate: a machine's speed is correlated over minutes.
+const SEPARATION_S: u64 = 3600;
 
-/// Runs of one server on one machine.
+/// Stored runs of one server on one machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Baseline {
-    /// [`SCHEMA`].
+    /// Name and version of this document's shape.
     pub schema: String,
-    /// All of them under the same load.
+    /// All of them under the same load; at least one.
     pub runs: Vec<Run>,
 }
 
@@ -43,32 +44,53 @@ pub struct Baseline {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
-    /// What started the server.
+    /// The command that started the server.
     pub command: String,
     /// When it began, in seconds since 1970.
     pub began_s: u64,
     /// How long it took.
     pub elapsed_ns: u64,
     /// Where it ran, and with which build.
-    pub environment: Value,
-    /// How it was measured.
+    pub environment: Environment,
+    /// What was fixed before anything was measured.
     pub terms: Terms,
+    /// What was fixed once the server had been tried.
+    pub setup: Setup,
     /// The sample.
-    pub restarts: Vec<Solo>,
+    pub restarts: Vec<SingleRestart>,
 }
 
-/// What one start of the server has found, by blocks.
+/// The blocks of one restart of one server, by load.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Solo {
+pub struct SingleRestart {
     /// Under the closed loop.
     pub closed: Vec<BlockFigures>,
     /// Under the open loop.
     pub open: Vec<BlockFigures>,
 }
 
+impl SingleRestart {
+    /// The blocks of a load.
+    pub fn blocks_mut(&mut self, profile: Profile) -> &mut Vec<BlockFigures> {
+        match profile {
+            Profile::Closed => &mut self.closed,
+            Profile::Open => &mut self.open,
+        }
+    }
+
+    /// The blocks that a metric is read from.
+    fn blocks(&self, metric: Metric) -> &[BlockFigures] {
+        match metric.profile() {
+            Some(Profile::Open) => &self.open,
+            None if self.closed.is_empty() => &self.open,
+            Some(Profile::Closed) | None => &self.closed,
+        }
+    }
+}
+
 impl Baseline {
-    /// The first run.
+    /// With its first run.
     pub fn new(run: Run) -> Baseline {
         Baseline {
             schema: SCHEMA.into(),
@@ -77,232 +99,261 @@ impl Baseline {
     }
 
     /// Reads a stored file. Errors: [`Error::Usage`] if it is none.
-    pub fn read(text: &str) -> Result<Baseline> {
-        let baseline: Baseline =
-            serde_json::from_str(text).map_err(|cause| Error::Usage(format!("this is no baseline: {cause}")))?;
-        if baseline.schema != SCHEMA || baseline.runs.is_empty() {
-            return Err(Error::Usage(format!("this is no baseline that {SCHEMA} allows")));
+    pub fn parse(text: &str) -> Result<Baseline> {
+        let baseline: Baseline = output::json::parse(text, SCHEMA).map_err(Error::Usage)?;
+        if baseline.runs.is_empty() {
+            return Err(Error::Usage("the baseline has no runs".into()));
         }
         Ok(baseline)
     }
 
-    /// As a file.
+    /// As one JSON document.
     pub fn json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("plain data has no way to fail") + "\n"
+        output::json::document(self)
     }
 
-    /// What a run must have to be compared: how long its slices are, and how many messages a second are planned.
-    pub fn load(&self, profile: Profile) -> Option<(u64, Option<f64>)> {
-        let loads = &self.runs[0].terms.loads;
-        let load = loads.iter().find(|load| load.profile == profile)?;
-        Some((load.plan["duration_ns"].as_u64()?, load.plan["rate_per_s"][0].as_f64()))
+    /// The load that a run needs to be comparable.
+    pub fn load(&self, profile: Profile) -> Option<&Load> {
+        let mut loads = self.runs[0].setup.loads.iter();
+        loads.find(|load| load.profile == profile)
     }
 
-    /// And how many blocks of them, of the load that has more.
+    /// Blocks per restart, of the load that has more.
     pub fn blocks(&self) -> Option<usize> {
-        let loads = self.runs[0].terms.loads.iter();
+        let loads = self.runs[0].setup.loads.iter();
         loads.map(|load| load.blocks).max()
     }
 
-    /// Why nothing that is measured here must be compared with these, if it must not.
-    pub fn refusal_of(&self, environment: &Value) -> Option<String> {
-        let stored = &self.runs[0];
-        for (name, what) in [
-            ("cpu_model", "processor"),
-            ("cpus", "number of CPUs"),
-            ("cpus_allowed", "set of CPUs"),
-            ("memory_bytes", "memory"),
-            ("kernel", "kernel"),
-            ("congestion_control", "congestion control"),
-            ("urecho", "version of the generator"),
-            ("debug_build", "build of the generator"),
-        ] {
-            let (there, here) = (&stored.environment[name], &environment[name]);
-            if there != here {
-                return Some(format!(
-                    "the baseline has another {what}: {there} there, {here} here. Store a new one, or compare a pair \
-                     with --base and --head"
-                ));
-            }
-        }
-        None
+    /// Why runs in this environment cannot be compared with the stored ones; none if they can.
+    pub fn refuses_environment(&self, here: &Environment) -> Option<String> {
+        let there = &self.runs[0].environment;
+        let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".into());
+        let number = |number: Option<u64>| number.map_or("unknown".into(), |number| number.to_string());
+        let fields = |environment: &Environment| {
+            let machine = &environment.machine;
+            [
+                ("processor", text(&machine.cpu_model)),
+                ("number of CPUs", number(machine.cpus)),
+                ("set of CPUs", format!("{:?}", machine.cpus_allowed)),
+                ("memory size", number(machine.memory_bytes)),
+                ("kernel", text(&machine.kernel)),
+                ("congestion control", text(&machine.congestion_control)),
+                ("version of urecho", environment.urecho.clone()),
+                ("debug build of urecho", environment.debug_build.to_string()),
+            ]
+        };
+        let mut pairs = fields(there).into_iter().zip(fields(here));
+        let ((what, there), (_, here)) = pairs.find(|(there, here)| there != here)?;
+        Some(format!(
+            "the baseline has a different {what}: {there}, not {here}. Store a new one, or compare two versions with --base \
+             and --head"
+        ))
     }
 
-    /// Why a run must not be compared with these, if it must not.
-    pub fn refusal(&self, run: &Run) -> Option<String> {
-        if let Some(refusal) = self.refusal_of(&run.environment) {
-            return Some(refusal);
-        }
+    /// Why a run cannot be compared with the stored ones; none if it can.
+    pub fn refuses(&self, run: &Run) -> Option<String> {
+        let without_seed = |load: &Load| Load {
+            plan: PlanSummary {
+                seed: 0,
+                ..load.plan.clone()
+            },
+            ..load.clone()
+        };
         let load = |run: &Run| {
-            let plans = run.terms.loads.iter().map(|load| {
-                let mut plan = load.plan.clone();
-                if let Some(plan) = plan.as_object_mut() {
-                    plan.remove("seed");
-                }
-                (load.profile, load.connections, load.blocks, plan)
-            });
-            (
-                plans.collect::<Vec<_>>(),
-                run.terms.server_cpus.clone(),
-                run.terms.connected_at_once,
-            )
+            let loads: Vec<Load> = run.setup.loads.iter().map(without_seed).collect();
+            (loads, run.terms.server_cpus.clone(), run.setup.connected_at_once)
         };
-        (load(&self.runs[0]) != load(run))
-            .then(|| "the baseline was stored under another load: give the same flags".into())
+        self.refuses_environment(&run.environment).or_else(|| {
+            (load(&self.runs[0]) != load(run))
+                .then(|| "the baseline was stored under a different load: use the same flags".into())
+        })
     }
 
-    /// Compares a run with these.
+    /// Compares a run with the stored ones.
     pub fn judge(&self, run: &Run) -> Judgement {
-        let refusal = self.refusal(run);
-        let measured = Metric::ALL.into_iter().filter(|&metric| run.terms.measures(metric));
-        let metrics: Vec<Judged> = match &refusal {
-            Some(_) => Vec::new(),
-            None => measured.map(|metric| self.judge_metric(run, metric)).collect(),
-        };
-        let verdict = match &refusal {
-            Some(_) => Verdict::Inconclusive,
-            None => over_all(&metrics, &run.terms.gate),
-        };
-        let exit_code = match verdict {
-            _ if refusal.is_some() => 3,
-            Verdict::Regressed => 1,
-            Verdict::Improved | Verdict::Passed => 0,
-            Verdict::Inconclusive | Verdict::Failed => run.terms.inconclusive.exit_code(),
-        };
+        if let Some(refusal) = self.refuses(run) {
+            return refused(refusal, &run.terms);
+        }
+        let measured = Metric::ALL
+            .into_iter()
+            .filter(|&metric| Load::measure(&run.setup.loads, metric));
+        let metrics: Vec<MetricVerdict> = measured.map(|metric| self.judge_metric(run, metric)).collect();
+        let verdict = overall(&metrics, &run.terms.gate);
         Judgement {
             verdict,
-            exit_code,
-            reasons: refusal.into_iter().collect(),
+            exit_code: match verdict {
+                Verdict::Regressed => 1,
+                Verdict::Improved | Verdict::Passed => 0,
+                Verdict::Inconclusive | Verdict::Failed => run.terms.inconclusive.exit_code(),
+            },
+            reasons: Vec::new(),
             alpha: decision::alpha(run.terms.gate.len()),
             metrics,
         }
     }
 
-    /// What there is to tell of such a comparison.
-    pub fn story(&self, run: &Run) -> Summary {
-        let count = self.runs.len();
-        let judgement = self.judge(run);
+    /// The summary of a comparison.
+    pub fn summary(&self, run: &Run) -> Summary {
+        let method = format!("Measured: {} restarts", run.restarts.len());
+        let conditions = conditions(&run.environment, &run.setup.loads);
+        let head = Head {
+            command: run.command.clone(),
+            terms: &run.terms,
+            method,
+            conditions,
+            elapsed: Nanos(run.elapsed_ns),
+        };
+        self.summary_of(self.judge(run), head)
+    }
+
+    /// The summary of a comparison that was refused before anything was measured.
+    pub fn refusal_summary(&self, refusal: String, command: String, environment: &Environment, terms: &Terms) -> Summary {
+        let head = Head {
+            command,
+            terms,
+            method: "Measured: nothing".into(),
+            conditions: conditions(environment, &[]),
+            elapsed: Nanos(0),
+        };
+        self.summary_of(refused(refusal, terms), head)
+    }
+
+    fn summary_of(&self, judgement: Judgement, head: Head<'_>) -> Summary {
         let advice = match judgement.verdict {
             Verdict::Improved | Verdict::Passed => "nothing",
-            _ => "compare a pair with --base and --head, which does not depend on the day",
+            _ => "compare two versions with --base and --head, which does not depend on the day",
         };
         Summary {
-            base: format!("{count} stored runs of {}", self.runs[0].command),
-            head: run.command.clone(),
-            sure:
-                "How sure: not known. Intervals are widened by how far the stored runs lie apart, which is a rule of \
-                thumb; where both versions can be run, a pair (--base and --head) is better"
-                    .into(),
-            method: format!("Measured: {} restarts", run.restarts.len()),
+            base: format!("{} stored runs of {}", self.runs.len(), self.runs[0].command),
+            head: head.command,
+            confidence: "Confidence: unknown. Intervals are widened by the range of the stored runs, which is a rule of \
+                         thumb; compare two versions with --base and --head where possible"
+                .into(),
+            method: head.method,
             advice: advice.into(),
-            inconclusive: run.terms.inconclusive,
-            elapsed: Nanos(run.elapsed_ns),
-            under: under(&run.environment, &run.terms.loads),
+            inconclusive: head.terms.inconclusive,
+            elapsed: head.elapsed,
+            conditions: head.conditions,
             judgement,
         }
     }
 
-    /// How many runs there are that began an hour or more after the one before them.
-    pub fn runs_apart(&self) -> usize {
+    /// Stored runs that began at least an hour after the one before.
+    pub fn separate_runs(&self) -> usize {
         let mut began: Vec<u64> = self.runs.iter().map(|run| run.began_s).collect();
         began.sort_unstable();
         let mut last = None;
-        let is_new = |&began: &u64| {
-            let new = last.is_none_or(|last| began - last >= APART);
-            if new {
+        let is_separate = |&began: &u64| {
+            let separate = last.is_none_or(|last| began - last >= SEPARATION_S);
+            if separate {
                 last = Some(began);
             }
-            new
+            separate
         };
-        began.into_iter().filter(is_new).count()
+        began.into_iter().filter(is_separate).count()
     }
 
-    fn judge_metric(&self, run: &Run, metric: Metric) -> Judged {
-        let stored: Vec<f64> = self
-            .runs
-            .iter()
-            .filter_map(|run| median(&run.figures(metric)))
-            .collect();
-        let figures = run.figures(metric);
-        let (base, head) = (median(&stored), median(&figures));
-        let mut judged = Judged {
-            base,
-            head,
-            restarts: figures.len(),
+    fn judge_metric(&self, run: &Run, metric: Metric) -> MetricVerdict {
+        let stored: Vec<f64> = self.runs.iter().filter_map(|run| median(&run.values(metric))).collect();
+        let values = run.values(metric);
+        let figures = Figures {
+            base: median(&stored),
+            head: median(&values),
+            restarts: values.len(),
             of: run.restarts.len(),
-            ..Judged::unknown(metric, &run.terms)
         };
-        let Some(base) = base.filter(|_| noise::enough(figures.len(), run.restarts.len())) else {
-            judged.why = Some("too few restarts were quiet and had this figure".into());
-            return judged;
+        let Some(base) = figures.base.filter(|_| noise::enough(figures.restarts, figures.of)) else {
+            let why = "too few restarts were undisturbed and had this metric".into();
+            return MetricVerdict::without_estimate(metric, &run.terms, figures, why);
         };
-        let scores: Vec<f64> = figures.iter().map(|&figure| metric.score(base, figure)).collect();
-        let Some(estimate) = signed_rank::estimate(&scores, decision::alpha(run.terms.gate.len())) else {
-            judged.why = Some("no restart was quiet and had this figure".into());
-            return judged;
+        let scores: Vec<f64> = values.iter().map(|&value| metric.score(base, value)).collect();
+        let alpha = decision::alpha(run.terms.gate.len());
+        let Some(estimate) = signed_rank::estimate(&scores, alpha) else {
+            let why = "no restart was undisturbed and had this metric".into();
+            return MetricVerdict::without_estimate(metric, &run.terms, figures, why);
         };
-        let apart = stored.iter().map(|&figure| metric.score(base, figure));
-        let (least, most) = apart.fold((0.0_f64, 0.0_f64), |(least, most), score| {
-            (least.min(score), most.max(score))
-        });
-        // Today may be as far from the middle of the stored runs as any of them, in either direction.
-        let wider = |(low, high)| (low - (most - least), high + (most - least));
-        let estimate = Estimate {
-            interval: estimate.interval.map(wider),
-            ..estimate
-        };
-        let effect = metric.effect(run.terms.matters(metric), base);
-        judged.settle(&Finding::of(Some(estimate), effect), effect);
-        let apart = self.runs_apart();
-        if judged.interval.is_none() {
-            judged.unsettle(format!("{} restarts have no interval", figures.len()));
-        } else if apart < RUNS {
-            judged.unsettle(format!(
-                "it takes {RUNS} stored runs, an hour apart, to show how far runs lie apart; there are {apart}"
-            ));
+        let estimate = widen(estimate, stored.iter().map(|&value| metric.score(base, value)));
+        let effect = metric.effect(run.terms.threshold(metric), base);
+        let verdict = MetricVerdict::of(metric, &run.terms, figures, &Finding::of(Some(estimate), effect), effect);
+        let separate = self.separate_runs();
+        if verdict.interval.is_none() {
+            let needed = decision::restarts_needed(alpha);
+            verdict.inconclusive(format!("too few restarts for an interval: {} of {needed}", values.len()))
+        } else if separate < RUNS_MIN {
+            verdict.inconclusive(format!(
+                "needs {RUNS_MIN} stored runs at least an hour apart to estimate run-to-run variation; has {separate}"
+            ))
+        } else {
+            verdict
         }
-        judged
+    }
+}
+
+/// What a summary says of head.
+struct Head<'a> {
+    command: String,
+    terms: &'a Terms,
+    method: String,
+    conditions: String,
+    elapsed: Nanos,
+}
+
+/// The judgement of a run that cannot be compared. Exit 3 whatever `--inconclusive` says: nothing was compared.
+fn refused(refusal: String, terms: &Terms) -> Judgement {
+    Judgement {
+        verdict: Verdict::Inconclusive,
+        exit_code: 3,
+        reasons: vec![refusal],
+        alpha: decision::alpha(terms.gate.len()),
+        metrics: Vec::new(),
+    }
+}
+
+/// Widens an interval by the range of the stored runs on both sides: today may be as far from their median as any of them.
+fn widen(estimate: Estimate, stored: impl Iterator<Item = f64>) -> Estimate {
+    let (least, most) = stored.fold((0.0_f64, 0.0_f64), |(least, most), score| {
+        (least.min(score), most.max(score))
+    });
+    let range = most - least;
+    Estimate {
+        interval: estimate.interval.map(|(low, high)| (low - range, high + range)),
+        ..estimate
     }
 }
 
 impl Run {
-    /// The figure of each restart that has one, from its quiet blocks.
-    fn figures(&self, metric: Metric) -> Vec<f64> {
-        let cpus = self.environment["cpus"].as_f64().unwrap_or(1.0).max(1.0);
-        let blocks = |solo: &'_ Solo| match metric.profile() {
-            Some(Profile::Open) => solo.open.clone(),
-            None if solo.closed.is_empty() => solo.open.clone(),
-            Some(Profile::Closed) | None => solo.closed.clone(),
+    /// The value of each restart that has one: the median over its undisturbed blocks.
+    fn values(&self, metric: Metric) -> Vec<f64> {
+        let cpus = self.environment.machine.cpus.unwrap_or(1).max(1) as f64;
+        let signs = |restart: &SingleRestart| -> Vec<NoiseSigns> {
+            let blocks = restart.blocks(metric).iter();
+            blocks.map(|block| NoiseSigns::of(&[block], cpus)).collect()
         };
-        let signs = |solo: &Solo| -> Vec<Signs> {
-            let blocks = blocks(solo);
-            blocks.iter().map(|block| Signs::of(&[block], cpus)).collect()
-        };
-        let all: Vec<Signs> = self.restarts.iter().flat_map(&signs).collect();
-        let usual = noise::usual_pressure(&all);
-        let of = |solo: &Solo| {
-            let quiet = noise::quiet(&signs(solo), usual).ok()?;
-            let blocks = blocks(solo);
-            let figures = quiet.into_iter().map(|index| metric.figure(&blocks[index]));
+        let all: Vec<NoiseSigns> = self.restarts.iter().flat_map(&signs).collect();
+        let typical = noise::typical_pressure(&all);
+        let value = |restart: &SingleRestart| {
+            let kept = noise::undisturbed(&signs(restart), typical).ok()?;
+            let blocks = restart.blocks(metric);
+            let figures = kept.into_iter().map(|index| metric.figure(&blocks[index]));
             median(&figures.collect::<Option<Vec<f64>>>()?)
         };
-        self.restarts.iter().filter_map(of).collect()
+        self.restarts.iter().filter_map(value).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::fixtures::{ALIKE, figures, record};
+    use crate::check::fixtures::{UNCHANGED, figures, record};
     use crate::check::record::Inconclusive;
 
-    /// A run on a day of this slowness, with luck of half a percent.
+    /// A run on a day that is slower by this factor; its launches vary by half a percent.
     fn run(day: f64) -> Run {
-        let record = record(0, &ALIKE);
-        let solo = |number: usize| {
-            let luck = 1.0 + ((number * 5) % 11) as f64 / 1_000.0 - 0.005;
-            let blocks = vec![figures(day * luck, &ALIKE); 3];
-            Solo {
+        let record = record(0, &UNCHANGED);
+        let restart = |number: usize| {
+            let launch = 1.0 + ((number * 5) % 11) as f64 / 1_000.0 - 0.005;
+            let blocks = vec![figures(day * launch, &UNCHANGED); 3];
+            SingleRestart {
                 closed: blocks.clone(),
                 open: blocks,
             }
@@ -313,7 +364,8 @@ mod tests {
             elapsed_ns: 1,
             environment: record.environment,
             terms: record.terms,
-            restarts: (0..20).map(solo).collect(),
+            setup: record.setup.unwrap(),
+            restarts: (0..20).map(restart).collect(),
         }
     }
 
@@ -321,16 +373,16 @@ mod tests {
         let mut baseline = Baseline::new(run(days[0]));
         baseline.runs.extend(days[1..].iter().map(|&day| run(day)));
         for (number, run) in (0..).zip(&mut baseline.runs) {
-            run.began_s = number * APART;
+            run.began_s = number * SEPARATION_S;
         }
         baseline
     }
 
     #[track_caller]
     fn assert_judged(days: &[f64], today: f64, verdict: Verdict, exit_code: u8) {
-        let story = baseline(days).story(&run(today));
-        let found = (story.judgement.verdict, story.judgement.exit_code);
-        assert_eq!(found, (verdict, exit_code), "{story}");
+        let summary = baseline(days).summary(&run(today));
+        let found = (summary.judgement.verdict, summary.judgement.exit_code);
+        assert_eq!(found, (verdict, exit_code), "{summary}");
     }
 
     #[test]
@@ -342,45 +394,45 @@ mod tests {
     }
 
     #[test]
-    fn days_that_lie_apart_make_it_blind() {
+    fn days_that_differ_make_it_inconclusive() {
         assert_judged(&[1.0, 1.1, 0.9], 1.1, Verdict::Inconclusive, 3);
         assert_judged(&[1.0, 1.1, 0.9], 1.0, Verdict::Inconclusive, 3);
     }
 
     #[test]
-    fn fewer_than_three_stored_runs_say_nothing() {
+    fn fewer_than_three_stored_runs_are_inconclusive() {
         assert_judged(&[1.0, 1.0], 2.0, Verdict::Inconclusive, 3);
         let mut hasty = baseline(&[1.0, 1.0, 1.0]);
         hasty.runs[2].began_s -= 1;
-        assert_eq!(hasty.runs_apart(), 2);
+        assert_eq!(hasty.separate_runs(), 2);
         assert_eq!(hasty.judge(&run(2.0)).verdict, Verdict::Inconclusive);
     }
 
     #[test]
-    fn another_machine_is_refused_whatever_not_knowing_means() {
+    fn another_kernel_or_load_is_refused_whatever_inconclusive_means() {
         let stored = baseline(&[1.0, 1.0, 1.0]);
         let mut today = run(1.0);
         today.terms.inconclusive = Inconclusive::Pass;
         assert_eq!(stored.judge(&today).exit_code, 0);
-        today.environment["kernel"] = "6.99".into();
-        let story = stored.story(&today);
-        assert_eq!(story.judgement.exit_code, 3);
-        assert!(story.to_string().contains("another kernel"), "{story}");
+        today.environment.machine.kernel = Some("6.99".into());
+        let summary = stored.summary(&today);
+        assert_eq!(summary.judgement.exit_code, 3);
+        assert!(summary.to_string().contains("different kernel"), "{summary}");
         for change in [
-            (|terms| terms.loads[0].blocks = 9) as fn(&mut Terms),
-            |terms| terms.loads[0].connections = 9,
-            |terms| terms.connected_at_once = false,
+            (|setup| setup.loads[0].blocks = 9) as fn(&mut Setup),
+            |setup| setup.loads[0].connections = 9,
+            |setup| setup.connected_at_once = false,
         ] {
             let mut other = run(1.0);
-            change(&mut other.terms);
-            assert!(stored.refusal(&other).unwrap().contains("another load"));
+            change(&mut other.setup);
+            assert!(stored.refuses(&other).unwrap().contains("different load"));
         }
     }
 
     #[test]
     fn a_baseline_is_read_as_it_was_written() {
         let stored = baseline(&[1.0, 1.1]);
-        assert_eq!(Baseline::read(&stored.json()).unwrap(), stored);
-        assert!(Baseline::read("{}").is_err());
+        assert_eq!(Baseline::parse(&stored.json()).unwrap(), stored);
+        assert!(Baseline::parse("{}").is_err());
     }
 }

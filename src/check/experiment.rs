@@ -1,313 +1,343 @@
-//! A check, carried out: the base tried once, then restarts of both sides until it is decided, or the budget is over.
+//! Carrying out a check: a trial of base, then restarts of both sides until the verdict is clear or the budget is over.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
-
-use crate::check::baseline::{Run, Solo};
-use crate::check::decision::FIRST_LOOK;
-use crate::check::metric::Profile;
-use crate::check::record::{Block, Ended, Failure, Load, Record, Restart, Side, Terms};
-use crate::check::time_budget::{self, Left, Work};
-use crate::check::verdict;
+use crate::check::baseline::{Run, SingleRestart};
+use crate::check::judge::Profile;
+use crate::check::judge::decision::INTERIM_RESTARTS;
+use crate::check::judge::verdict::{self, Sample};
+use crate::check::record::{Block, Ended, Failure, Load, Record, Restart, Setup, Side, Terms};
+use crate::check::time_budget::{self, Demand, RemainingTime};
 use crate::clock::{self, Nanos};
-use crate::compare::{self, Candidate, Entry, Found};
+use crate::compare::{self, BlockedLoad, Candidate, CandidateBlocks, Protocol, RestartBlocks};
 use crate::error::{Error, Result};
 use crate::load::schedule::{Arrivals, Pace, Rate};
 use crate::load::{self, Workload};
 use crate::report::{Environment, PlanSummary};
 use crate::sys::signal::Stop;
 
-/// How long the base is tried in each of four slices: to see what it can do within some percent, no more is needed.
-const TRY: Nanos = Nanos(200_000_000);
+/// Length of each of the four slices of the trial, enough to measure capacity within a few percent.
+const TRIAL_SLICE: Nanos = Nanos(200_000_000);
 
 /// What to check, and how.
 #[derive(Debug, Clone)]
 pub struct Experiment {
-    /// What head is measured against.
-    pub base: Candidate,
-    /// What may have become worse.
-    pub head: Candidate,
-    /// The load, as a closed loop. How long a slice is, is said below.
-    pub load: Workload,
-    /// Blocks in a restart, of the load that has more; none: as many as do some good and fit the budget.
+    /// The load of both profiles, as a closed loop. The length of a slice is determined separately.
+    pub workload: Workload,
+    /// Blocks per restart, of the load that has more; none: as many as are useful and fit into the budget.
     pub blocks: Option<usize>,
-    /// How long a slice is measured; none: long enough for its messages.
+    /// Length of a slice; none: long enough for its messages.
     pub slice: Option<Nanos>,
-    /// Which loads.
+    /// The loads to run.
     pub profiles: Vec<Profile>,
-    /// Messages of the open loop.
+    /// The rate of the open loop.
     pub offered: Offered,
-    /// All else that is agreed beforehand. Loads, and whether connections are held, are filled in here.
+    /// Everything else that is fixed in advance.
     pub terms: Terms,
 }
 
-/// How many messages the open loop has.
+/// The rate of the open loop.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Offered {
-    /// A share of what the base can do.
-    Share(f64),
-    /// So many a second.
+    /// A share of base's capacity.
+    Utilization(f64),
+    /// Messages per second.
     Rate(f64),
 }
 
 impl Offered {
-    fn of(self, capacity: f64) -> f64 {
+    fn rate(self, capacity: f64) -> f64 {
         match self {
-            Offered::Share(share) => rounded(share * capacity),
+            Offered::Utilization(share) => round_to_three_digits(share * capacity),
             Offered::Rate(rate) => rate,
         }
     }
 }
 
-/// How far a check is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// The restart that begins, from 1; 0 for the try before them.
-    pub restart: usize,
-    /// Restarts at most.
-    pub of: usize,
+/// How a check is stopped and observed while it runs.
+pub struct Control<'a> {
+    /// Ends it early.
+    pub stop: &'a Stop,
+    /// Called before each restart with its number, from 1, or 0 for the trial of base.
+    pub on_restart: &'a mut dyn FnMut(usize),
+}
+
+/// What is fixed once base has been tried.
+struct Arrangement {
+    setup: Setup,
+    protocol: Protocol,
+}
+
+/// The outcome of the trial of base.
+struct Trial {
+    capacity_per_s: f64,
+    /// Time of a restart apart from slices: to start a server, connect, and stop it.
+    overhead: Nanos,
 }
 
 impl Experiment {
-    /// Carries it out. `news` is told before each restart.
+    /// Compares `head` with `base`.
     ///
-    /// Call from the main thread, which the servers are tied to. Never fails: a server that does is part of the record.
-    pub fn run(&self, environment: &Environment, stop: &Stop, news: &mut dyn FnMut(Progress)) -> Record {
+    /// Call from the main thread, as [`compare::run`]. Never fails: a server's failure is part of the record.
+    pub fn run(
+        &self,
+        base: &Candidate,
+        head: &Candidate,
+        environment: Environment,
+        control: &mut Control<'_>,
+    ) -> Record {
         let begin = clock::now();
-        let of = self.terms.restarts;
-        let mut record = self.blank(environment);
-        news(Progress { restart: 0, of });
-        let Some(terms) = self.prepare(&mut record, begin, 2, stop) else {
-            record.elapsed_ns = (clock::now() - begin).0;
-            return record;
-        };
-        let mut left = Left::new(clock::now(), begin + Nanos(record.terms.budget_ns));
-        let mut ended = Ended::Restarts;
-        let candidates = [self.base.clone(), self.head.clone()];
-        let entries = compare::run(&candidates, &terms, stop, &mut |restart, entries| {
-            let fits = left.takes_another(clock::now());
-            record.fill(entries);
-            let over = record.over(restart, entries, fits);
-            match over {
-                Some(over) => ended = over,
-                None => news(Progress { restart, of }),
+        let deadline = begin + Nanos(self.terms.budget_ns);
+        (control.on_restart)(0);
+        let (setup, pairs) = match self.try_base(base, control.stop) {
+            Ok(trial) => {
+                let arrangement = self.arrange(&trial, 2, deadline);
+                let pairs = self.run_pairs([base, head], &arrangement, &environment, deadline, control);
+                (Some(arrangement.setup), pairs)
             }
-            over.is_none()
-        });
-        record.fill(&entries);
-        record.ended = if stop.signal().is_some() {
-            Ended::Interrupted
-        } else {
-            ended
+            Err(failure) => (None, Pairs::failed_trial(failure)),
         };
-        record.elapsed_ns = (clock::now() - begin).0;
-        record
+        let [base_failure, head_failure] = pairs.failures;
+        let side = |candidate: &Candidate, failure| Side {
+            command: candidate.command(),
+            failure,
+        };
+        Record {
+            environment,
+            base: side(base, base_failure),
+            head: side(head, head_failure),
+            terms: self.terms.clone(),
+            setup,
+            ended: if control.stop.signal().is_some() {
+                Ended::Interrupted
+            } else {
+                pairs.ended
+            },
+            elapsed_ns: (clock::now() - begin).0,
+            restarts: pairs.restarts,
+        }
     }
 
-    /// Measures head alone, for comparing it with itself as it was stored. An error if it fails.
-    pub fn run_alone(&self, environment: &Environment, stop: &Stop, news: &mut dyn FnMut(Progress)) -> Result<Run> {
-        let begin = clock::now();
-        let nothing = self.nothing(environment);
-        let of = self.terms.restarts;
-        let mut record = self.blank(environment);
-        news(Progress { restart: 0, of });
-        let Some(terms) = self.prepare(&mut record, begin, 1, stop) else {
-            return Err(classed(record.base.failure));
-        };
-        let mut left = Left::new(clock::now(), begin + Nanos(self.terms.budget_ns));
-        let candidates = [self.head.clone()];
-        let mut entries = compare::run(&candidates, &terms, stop, &mut |restart, entries| {
-            let fits = left.takes_another(clock::now()) || restart == 1;
-            let more = restart <= of && fits && entries[0].failure.is_none();
+    /// Measures one server alone, to compare it with itself at another time. Errors: the server's failure.
+    pub fn run_alone(
+        &self,
+        server: &Candidate,
+        environment: Environment,
+        control: &mut Control<'_>,
+    ) -> Result<Run> {
+        let (begin, began_s) = (clock::now(), seconds_since_1970());
+        let deadline = begin + Nanos(self.terms.budget_ns);
+        (control.on_restart)(0);
+        let trial = self.try_base(server, control.stop).map_err(into_error)?;
+        let Arrangement { setup, protocol } = self.arrange(&trial, 1, deadline);
+        let mut remaining = RemainingTime::new(clock::now(), deadline);
+        let candidates = std::slice::from_ref(server);
+        let mut results = compare::run(candidates, &protocol, control.stop, &mut |restart, results| {
+            let fits = remaining.fits_another(clock::now()) || restart == 1;
+            let more = restart <= self.terms.restarts && fits && results[0].failure.is_none();
             if more {
-                news(Progress { restart, of });
+                (control.on_restart)(restart);
             }
             more
         });
-        let entry = entries.remove(0);
-        if let Some(failure) = entry.failure {
+        let result = results.remove(0);
+        if let Some(failure) = result.failure {
             return Err(failure.error);
         }
+        let single = |blocks: RestartBlocks| {
+            let mut single = SingleRestart::default();
+            for (load, blocks) in setup.loads.iter().zip(blocks) {
+                *single.blocks_mut(load.profile) = blocks;
+            }
+            single
+        };
         Ok(Run {
+            command: server.command(),
+            began_s,
             elapsed_ns: (clock::now() - begin).0,
-            terms: record.terms,
-            restarts: entry.restarts.into_iter().map(|restart| self.solo(restart)).collect(),
-            ..nothing
+            environment,
+            terms: self.terms.clone(),
+            restarts: result.restarts.into_iter().map(single).collect(),
+            setup,
         })
     }
 
-    /// A run in which nothing was measured.
-    pub fn nothing(&self, environment: &Environment) -> Run {
-        let record = self.blank(environment);
-        Run {
-            command: record.head.command,
-            began_s: seconds_since_1970(),
-            elapsed_ns: 0,
-            environment: record.environment,
-            terms: record.terms,
-            restarts: Vec::new(),
-        }
-    }
-
-    fn solo(&self, restart: Found) -> Solo {
-        let mut solo = Solo::default();
-        for (&profile, blocks) in self.profiles.iter().zip(restart) {
-            match profile {
-                Profile::Closed => solo.closed = blocks,
-                Profile::Open => solo.open = blocks,
+    /// Restarts both sides until the interim analysis is conclusive, all restarts are done, or the budget is over.
+    fn run_pairs(
+        &self,
+        sides: [&Candidate; 2],
+        Arrangement { setup, protocol }: &Arrangement,
+        environment: &Environment,
+        deadline: Nanos,
+        control: &mut Control<'_>,
+    ) -> Pairs {
+        let is_conclusive = |results: &[CandidateBlocks]| {
+            let restarts = pair(setup, &results[0], &results[1]);
+            verdict::can_stop_early(Sample::new(&self.terms, environment, &restarts))
+        };
+        let mut remaining = RemainingTime::new(clock::now(), deadline);
+        let mut ended = Ended::Restarts;
+        let candidates = sides.map(Clone::clone);
+        let results = compare::run(&candidates, protocol, control.stop, &mut |restart, results| {
+            let fits = remaining.fits_another(clock::now());
+            let over = if results.iter().any(|result| result.failure.is_some()) {
+                Some(Ended::Failed)
+            } else if restart > self.terms.restarts {
+                Some(Ended::Restarts)
+            } else if restart == INTERIM_RESTARTS + 1 && is_conclusive(results) {
+                Some(Ended::Decided)
+            } else {
+                (restart > 1 && !fits).then_some(Ended::Budget)
+            };
+            match over {
+                Some(over) => ended = over,
+                None => (control.on_restart)(restart),
             }
-        }
-        solo
-    }
-
-    /// Tries the base and fixes the loads for so many sides. None if it failed, or somebody stopped us.
-    fn prepare(&self, record: &mut Record, begin: Nanos, sides: usize, stop: &Stop) -> Option<compare::Terms> {
-        let tried = self.try_base(record, stop)?;
-        let left = Nanos(record.terms.budget_ns) - (clock::now() - begin);
-        Some(self.arrange(record, sides, tried, left))
-    }
-
-    fn blank(&self, environment: &Environment) -> Record {
-        let side = |candidate: &Candidate| Side {
-            command: candidate.command(),
-            ready: candidate.ready().map(ToString::to_string),
-            failure: None,
-        };
-        Record {
-            environment: value(environment),
-            base: side(&self.base),
-            head: side(&self.head),
-            terms: self.terms.clone(),
-            capacity_per_s: None,
-            ended: Ended::Failed,
-            elapsed_ns: 0,
-            restarts: Vec::new(),
+            over.is_none()
+        });
+        let [base, head] = [&results[0], &results[1]];
+        Pairs {
+            restarts: pair(setup, base, head),
+            failures: [base, head].map(failure),
+            ended,
         }
     }
 
-    /// What the base can do, and what a restart takes besides slices. None if it failed, or somebody stopped us.
-    fn try_base(&self, record: &mut Record, stop: &Stop) -> Option<Nanos> {
+    /// Measures capacity, and the time of a restart. Errors: the server failed; none if interrupted.
+    fn try_base(&self, base: &Candidate, stop: &Stop) -> std::result::Result<Trial, Option<Failure>> {
         let begin = clock::now();
-        let mut load = self.load.clone();
-        load.duration = TRY;
-        let terms = compare::Terms {
-            loads: vec![load],
+        let mut workload = self.workload.clone();
+        workload.duration = TRIAL_SLICE;
+        let protocol = Protocol {
+            loads: vec![BlockedLoad { workload, blocks: 2 }],
             server_cpus: self.terms.server_cpus.clone(),
-            blocks: vec![2],
-            at_once: load::fits_at_once(&self.load, 1),
+            connected_at_once: load::fits_at_once(&self.workload, 1),
         };
-        let candidates = [self.base.clone()];
-        let entries = compare::run(&candidates, &terms, stop, &mut |number, _| number == 1);
-        record.base.failure = failure(&entries[0]).map(|failure| Failure { restart: 0, ..failure });
-        if stop.signal().is_some() {
-            record.ended = Ended::Interrupted;
-            return None;
-        }
-        let blocks = &entries[0].restarts.first()?[0];
-        let rate = blocks.iter().map(|block| block.rate_per_s).sum::<f64>() / blocks.len() as f64;
-        record.capacity_per_s = Some(rate);
-        let slices = Nanos(4 * (TRY + self.load.warmup).0);
-        Some(clock::now() - begin - slices)
+        let results = compare::run(std::slice::from_ref(base), &protocol, stop, &mut |number, _| number == 1);
+        let failure = failure(&results[0]).map(|failure| Failure { restart: 0, ..failure });
+        let blocks = match results[0].restarts.first() {
+            Some(loads) if failure.is_none() && stop.signal().is_none() => &loads[0],
+            _ => return Err(failure),
+        };
+        let rates: f64 = blocks.iter().map(|block| block.completed_per_s).sum();
+        let slices = Nanos(4 * (TRIAL_SLICE + self.workload.warmup).0);
+        Ok(Trial {
+            capacity_per_s: rates / blocks.len() as f64,
+            overhead: clock::now() - begin - slices,
+        })
     }
 
-    /// Fixes the loads, now that the base is known.
-    fn arrange(&self, record: &mut Record, sides: usize, tried: Nanos, left: Nanos) -> compare::Terms {
-        let loads = self.profiles.len();
-        let capacity = record.capacity_per_s.unwrap_or(0.0);
-        let offered = self.offered.of(capacity);
-        let work = Work {
-            restarts: self.terms.restarts.min(time_budget::PLANNED),
+    /// Divides the time until the deadline into blocks and slices for `sides` servers.
+    fn arrange(&self, trial: &Trial, sides: usize, deadline: Nanos) -> Arrangement {
+        let offered = self.offered.rate(trial.capacity_per_s);
+        let layout = Demand {
+            restarts: self.terms.restarts.min(time_budget::PLANNED_RESTARTS),
             sides,
             profiles: &self.profiles,
-            guard: self.load.warmup,
-            // As many servers, each started once, with connections for each load: of the two, nobody knows which takes
-            // longer.
-            overhead: Nanos(tried.0 * (sides * (loads + 1)) as u64 / 2),
-            connections: self.load.connections,
+            warmup: self.workload.warmup,
+            // Each server is started once and connected once per load. The trial measured one of each without telling
+            // them apart, so each is taken as half of it.
+            overhead: Nanos(trial.overhead.0 * (sides * (self.profiles.len() + 1)) as u64 / 2),
+            connections: self.workload.connections,
             rate: if self.profiles.contains(&Profile::Open) {
                 offered
             } else {
-                capacity
+                trial.capacity_per_s
             },
+        }
+        .divide(deadline - clock::now(), self.blocks, self.slice);
+        let load = |&profile: &Profile| BlockedLoad {
+            workload: self.slice_load(profile, layout.slice, offered),
+            blocks: time_budget::blocks_of(profile, &self.profiles, layout.blocks),
         };
-        let grain = work.divide(left, self.blocks, self.slice);
-        let plan = |&profile: &Profile| {
-            let mut plan = self.load.clone();
-            plan.duration = grain.slice;
-            if profile == Profile::Open {
-                let rate = Rate {
+        let loads: Vec<BlockedLoad> = self.profiles.iter().map(load).collect();
+        let connected_at_once = load::fits_at_once(&self.workload, sides * loads.len());
+        let summary = |(&profile, load): (&Profile, &BlockedLoad)| Load {
+            profile,
+            connections: load.workload.connections,
+            blocks: load.blocks,
+            plan: PlanSummary::of(&[], &load.workload),
+        };
+        let setup = Setup {
+            capacity_per_s: trial.capacity_per_s,
+            loads: self.profiles.iter().zip(&loads).map(summary).collect(),
+            connected_at_once,
+        };
+        let protocol = Protocol {
+            loads,
+            server_cpus: self.terms.server_cpus.clone(),
+            connected_at_once,
+        };
+        Arrangement { setup, protocol }
+    }
+
+    fn slice_load(&self, profile: Profile, slice: Nanos, offered: f64) -> Workload {
+        let pace = match profile {
+            Profile::Closed => self.workload.pace,
+            Profile::Open => Pace::Open {
+                rate: Rate {
                     from: offered,
                     to: offered,
-                };
-                let arrivals = Arrivals::Poisson;
-                plan.pace = Pace::Open { rate, arrivals };
-            }
-            plan
+                },
+                arrivals: Arrivals::Poisson,
+            },
         };
-        let plans: Vec<Workload> = self.profiles.iter().map(plan).collect();
-        let at_once = load::fits_at_once(&self.load, sides * loads);
-        let facts = |(profile, plan): (&Profile, &Workload)| Load {
-            profile: *profile,
-            connections: plan.connections,
-            blocks: time_budget::blocks_of(*profile, &self.profiles, grain.blocks),
-            plan: value(&PlanSummary::of(&[], plan)),
-        };
-        record.terms.loads = self.profiles.iter().zip(&plans).map(facts).collect();
-        record.terms.connected_at_once = at_once;
-        compare::Terms {
-            loads: plans,
-            server_cpus: self.terms.server_cpus.clone(),
-            blocks: record.terms.loads.iter().map(|load| load.blocks).collect(),
-            at_once,
+        Workload {
+            duration: slice,
+            pace,
+            ..self.workload.clone()
         }
     }
 }
 
-impl Record {
-    /// Takes over what there is so far.
-    fn fill(&mut self, entries: &[Entry]) {
-        let [base, head] = entries else {
-            unreachable!("two sides meet")
-        };
-        let done = self.restarts.len();
-        for (base, head) in base.restarts.iter().zip(&head.restarts).skip(done) {
-            let mut restart = Restart::default();
-            for (index, load) in self.terms.loads.iter().enumerate() {
-                let pairs = base[index].iter().zip(&head[index]);
-                let blocks = pairs.map(|(&base, &head)| Block { base, head });
-                restart.blocks_of(load.profile).extend(blocks);
-            }
-            self.restarts.push(restart);
-        }
-        self.base.failure = failure(base);
-        self.head.failure = failure(head);
-    }
+/// The restarts of both sides.
+struct Pairs {
+    restarts: Vec<Restart>,
+    /// Of base and head.
+    failures: [Option<Failure>; 2],
+    ended: Ended,
+}
 
-    /// Why there is to be no further restart, if there is not.
-    fn over(&self, restart: usize, entries: &[Entry], fits: bool) -> Option<Ended> {
-        if entries.iter().any(|entry| entry.failure.is_some()) {
-            Some(Ended::Failed)
-        } else if restart > self.terms.restarts {
-            Some(Ended::Restarts)
-        } else if restart == FIRST_LOOK + 1 && verdict::is_settled(self) {
-            Some(Ended::Decided)
-        } else if restart > 1 && !fits {
-            Some(Ended::Budget)
-        } else {
-            None
+impl Pairs {
+    fn failed_trial(failure: Option<Failure>) -> Pairs {
+        Pairs {
+            restarts: Vec::new(),
+            failures: [failure, None],
+            ended: Ended::Failed,
         }
     }
 }
 
-/// The error that a failure was; that of an interrupt is not shown to anybody.
-fn classed(failure: Option<Failure>) -> Error {
+/// Pairs the blocks of base and head, restart by restart.
+fn pair(setup: &Setup, base: &CandidateBlocks, head: &CandidateBlocks) -> Vec<Restart> {
+    let restart = |(base, head): (&RestartBlocks, &RestartBlocks)| {
+        let mut restart = Restart::default();
+        for (index, load) in setup.loads.iter().enumerate() {
+            let blocks = base[index].iter().zip(&head[index]);
+            let blocks = blocks.map(|(&base, &head)| Block { base, head });
+            restart.blocks_mut(load.profile).extend(blocks);
+        }
+        restart
+    };
+    base.restarts.iter().zip(&head.restarts).map(restart).collect()
+}
+
+fn failure(result: &CandidateBlocks) -> Option<Failure> {
+    result.failure.as_ref().map(|failure| Failure {
+        restart: failure.restart,
+        what: failure.error.to_string(),
+        exit_code: failure.error.exit_code(),
+    })
+}
+
+/// The error that a failure was. That of an interruption is never shown.
+fn into_error(failure: Option<Failure>) -> Error {
     match failure {
         Some(failure) if failure.exit_code == 4 => Error::Machine(failure.what),
         Some(failure) if failure.exit_code == 6 => Error::Data(failure.what),
         Some(failure) if failure.exit_code == 70 => Error::Bug(failure.what),
         Some(failure) => Error::Target(failure.what),
-        None => Error::Target("it was interrupted".into()),
+        None => Error::Target("interrupted".into()),
     }
 }
 
@@ -316,21 +346,9 @@ fn seconds_since_1970() -> u64 {
     now.map_or(0, |span| span.as_secs())
 }
 
-fn failure(entry: &Entry) -> Option<Failure> {
-    entry.failure.as_ref().map(|failure| Failure {
-        restart: failure.restart,
-        what: failure.error.to_string(),
-        exit_code: failure.error.exit_code(),
-    })
-}
-
-/// Three digits: nobody plans 51,273.9 messages a second.
-fn rounded(rate: f64) -> f64 {
+/// A rate that is easy to read and type: 51,300 rather than 51,273.9.
+fn round_to_three_digits(rate: f64) -> f64 {
     let rate = rate.max(1.0);
     let unit = 10_f64.powf(rate.log10().floor() - 2.0);
     (rate / unit).round() * unit
-}
-
-fn value(facts: &impl serde::Serialize) -> Value {
-    serde_json::to_value(facts).expect("plain data has no way to fail")
 }

@@ -1,33 +1,34 @@
 //! Records for tests: nothing in them was measured.
 
-use serde_json::json;
-
-use crate::check::decision::LAST_LOOK;
-use crate::check::metric::{Metric, Profile};
-use crate::check::record::{Block, Ended, Inconclusive, Load, Record, Restart, Side, Terms};
+use crate::check::judge::decision::FINAL_RESTARTS;
+use crate::check::judge::{Metric, Profile};
+use crate::check::record::{Block, Ended, Inconclusive, Load, Record, Restart, Setup, Side, Terms};
 use crate::clock::Nanos;
-use crate::compare::comparison::BlockFigures;
+use crate::compare::BlockFigures;
+use crate::load::Workload;
+use crate::report::{Environment, PlanSummary};
 use crate::sys::disturbance::Disturbance;
+use crate::sys::machine::Machine;
 
-/// How much more head needs than base: of everything.
+/// Factors of head to base.
 pub(super) struct Head {
     pub(super) p50: f64,
     pub(super) throughput: f64,
     pub(super) cpu: f64,
 }
 
-pub(super) const ALIKE: Head = Head {
+pub(super) const UNCHANGED: Head = Head {
     p50: 1.0,
     throughput: 1.0,
     cpu: 1.0,
 };
 
-/// A block on a machine that has a good day or a bad one.
+/// A block on a machine that is slower by the factor `day`.
 pub(super) fn figures(day: f64, head: &Head) -> BlockFigures {
     let ns = |figure: f64| Some((figure * day).round() as u64);
     BlockFigures {
         messages: 100_000,
-        rate_per_s: 100_000.0 / day * head.throughput,
+        completed_per_s: 100_000.0 / day * head.throughput,
         p50_ns: ns(80_000.0 * head.p50),
         p90_ns: ns(120_000.0),
         p99_ns: ns(200_000.0),
@@ -44,13 +45,13 @@ pub(super) fn figures(day: f64, head: &Head) -> BlockFigures {
     }
 }
 
-/// Restart `number` of two servers: the day differs by a factor of two, luck by half a percent at most.
+/// Restart `number` of two servers: the machine's speed varies by a factor of two, the launches by at most half a percent.
 pub(super) fn restart(number: usize, head: &Head) -> Restart {
     let day = 1.0 + (number % 7) as f64 / 7.0;
-    let luck = 1.0 + ((number * 5) % 11) as f64 / 1_000.0 - 0.005;
+    let launch = 1.0 + ((number * 5) % 11) as f64 / 1_000.0 - 0.005;
     let block = Block {
-        base: figures(day, &ALIKE),
-        head: figures(day * luck, head),
+        base: figures(day, &UNCHANGED),
+        head: figures(day * launch, head),
     };
     Restart {
         closed: vec![block; 3],
@@ -58,36 +59,50 @@ pub(super) fn restart(number: usize, head: &Head) -> Restart {
     }
 }
 
-/// A check of so many restarts, out of [`LAST_LOOK`].
+/// A check with this many of [`FINAL_RESTARTS`] restarts.
 pub(super) fn record(restarts: usize, head: &Head) -> Record {
     let side = |name: &str| Side {
         command: format!("./{name} {{port}}"),
-        ready: None,
         failure: None,
     };
     let load = |profile| Load {
         profile,
         connections: 50,
         blocks: 3,
-        plan: json!({}),
+        plan: PlanSummary::of(&[], &Workload::default()),
     };
     Record {
-        environment: json!({ "cpus": 2 }),
+        environment: environment(),
         base: side("base"),
         head: side("head"),
         terms: Terms {
             budget_ns: 150_000_000_000,
-            restarts: LAST_LOOK,
-            loads: vec![load(Profile::Open), load(Profile::Closed)],
+            restarts: FINAL_RESTARTS,
             server_cpus: vec![0],
-            connected_at_once: true,
-            gate: Metric::GATE.to_vec(),
-            matters: Default::default(),
-            inconclusive: Inconclusive::Tell,
+            gate: Metric::DEFAULT_GATE.to_vec(),
+            thresholds: Default::default(),
+            inconclusive: Inconclusive::Distinct,
         },
-        capacity_per_s: Some(100_000.0),
+        setup: Some(Setup {
+            capacity_per_s: 100_000.0,
+            loads: vec![load(Profile::Open), load(Profile::Closed)],
+            connected_at_once: true,
+        }),
         ended: Ended::Restarts,
         elapsed_ns: 1,
         restarts: (0..restarts).map(|number| restart(number, head)).collect(),
     }
+}
+
+/// A machine with two CPUs.
+pub(super) fn environment() -> Environment {
+    Environment::of(Machine {
+        cpu_model: Some("A processor".into()),
+        cpus: Some(2),
+        cpus_allowed: vec![0, 1],
+        kernel: Some("6.18.0".into()),
+        memory_bytes: Some(1 << 34),
+        virtualised: Some(true),
+        congestion_control: Some("cubic".into()),
+    })
 }

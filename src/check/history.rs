@@ -1,88 +1,90 @@
-//! Many checks in a row: where, over the commits, a figure of head changed for good.
+//! A history of checks: where, over the commits, a figure of head shifted permanently.
 //!
-//! A check compares two versions. What creeps, each step smaller than what matters, is seen in the row of them only. Such
-//! a row is of absolute figures, from days on which the machine was fast and days on which it was slow: it shows where to
-//! look, and decides nothing. Checks of another machine, version or load are no part of it. Where a row changed is for
-//! [`Search`] to find.
+//! A check compares two versions. Creep in steps below the threshold only shows in a history. Its figures are absolute,
+//! from days on which the machine was fast and days on which it was slow, so it shows where to look and decides nothing.
+//! Only checks of the same machine, version and load are compared. The method is in [`change_points()`].
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::jsonl;
-use crate::check::metric::Metric;
-use crate::check::summary::Summary;
-use crate::check::verdict::Verdict;
+use crate::check::judge::{Metric, Verdict};
+use crate::check::output::Summary;
 use crate::error::{Error, Result};
-use crate::stats::change_points::Search;
+use crate::output;
+use crate::stats::change_points;
 
-/// The version of a line's shape.
-pub const SCHEMA: &str = "urecho.trend/1";
+/// Version of a line's JSON.
+pub const SCHEMA: &str = "urecho.history/2";
 
-/// How changes are searched for.
-const SEARCH: Search = Search {
-    min_segment: 5, // Fewer checks on one side are a bad day.
-    alpha: 0.01,
-    permutations: 499, // More than the 99 that this alpha needs.
-    seed: 1,           // The same file shows the same changes.
-};
+/// Fewest checks on either side of a change point.
+const SEGMENT: usize = 5;
 
-/// One check of the row.
+/// Probability of a change point in a history without change.
+const ALPHA: f64 = 0.01;
+
+/// Permutations of the test: enough for that alpha.
+const PERMUTATIONS: u32 = 499;
+
+/// A fixed seed, so that the same file always gives the same result.
+const SEED: u64 = 1;
+
+/// One check of the history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Point {
-    /// [`SCHEMA`].
+    /// Name and version of this line's shape.
     pub schema: String,
-    /// Which version head was: a commit, or whatever it was called.
+    /// The version of head: a commit, or any name.
     pub label: String,
-    /// On what, and under what: machine, version and loads, in a line. Only points that agree in it are compared.
-    pub under: String,
-    /// What was found.
+    /// Machine, version and loads in one line. Only checks with equal conditions are compared.
+    pub conditions: String,
+    /// The verdict.
     pub verdict: Verdict,
-    /// Head's figures, each in the metric's unit.
+    /// The values of head, in the unit of each metric.
     pub head: BTreeMap<Metric, f64>,
 }
 
 impl Point {
-    /// What a check adds to the row.
-    pub fn of(story: &Summary, label: &str) -> Point {
-        let figures = story.judgement.metrics.iter();
+    /// The line of a check.
+    pub fn of(summary: &Summary, label: &str) -> Point {
+        let figures = summary.judgement.metrics.iter();
         Point {
             schema: SCHEMA.into(),
             label: label.into(),
-            under: story.under.clone(),
-            verdict: story.judgement.verdict,
+            conditions: summary.conditions.clone(),
+            verdict: summary.judgement.verdict,
             head: figures
-                .filter_map(|judged| Some((judged.metric, judged.head?)))
+                .filter_map(|metric| Some((metric.metric, metric.head?)))
                 .collect(),
         }
     }
 
-    /// As a line of the file.
+    /// As one line of JSON Lines.
     pub fn line(&self) -> String {
-        jsonl::line(self)
+        output::json::line(self)
     }
 }
 
-/// Reads a file of points. Errors: [`Error::Usage`] if it is none.
+/// Reads a history. Errors: [`Error::Usage`] if it is none.
 pub fn read(text: &str) -> Result<Vec<Point>> {
-    let points: Vec<Point> = jsonl::read(text, SCHEMA)?;
+    let points: Vec<Point> = output::json::parse_lines(text, SCHEMA)?;
     let figures = || points.iter().flat_map(|point| point.head.values());
     match figures().find(|&&figure| figure <= 0.0) {
-        Some(figure) => Err(Error::Usage(format!("no point has a figure of {figure}"))),
+        Some(figure) => Err(Error::Usage(format!("invalid value {figure}: must be positive"))),
         None => Ok(points),
     }
 }
 
-/// What the row says, for people.
+/// The change points of a history, as text.
 pub fn show(points: &[Point]) -> String {
     let Some(last) = points.last() else {
         return "no checks\n".into();
     };
-    let (row, others): (Vec<&Point>, Vec<&Point>) = points.iter().partition(|point| point.under == last.under);
-    let mut text = format!("{} checks in a row: {}\n", row.len(), last.under);
+    let (row, others): (Vec<&Point>, Vec<&Point>) = points.iter().partition(|point| point.conditions == last.conditions);
+    let mut text = format!("{} checks: {}\n", row.len(), last.conditions);
     if !others.is_empty() {
         text.push_str(&format!(
-            "  {} others left out: of another machine, version or load than the last\n",
+            "  {} others skipped: their machine, version or load differs from the last\n",
             others.len()
         ));
     }
@@ -96,16 +98,16 @@ pub fn show(points: &[Point]) -> String {
         }
     }
     text.push_str(
-        "A change needs 5 checks on either side, and shows up by chance in 1 row of 100. BlockFigures are those of the \
+        "A change point needs 5 checks on either side, and appears by chance in 1 metric of 100. The values depend on the \
          day: compare two versions with --base and --head before you blame one.\n",
     );
     text
 }
 
 fn show_row(metric: Metric, row: &[(&Point, f64)]) -> String {
-    // Of logarithms, so that a doubling is as far as a halving.
+    // Logarithms, so that doubling and halving are equally large.
     let logs: Vec<f64> = row.iter().map(|(_, figure)| figure.ln()).collect();
-    let changes = SEARCH.change_points(&logs);
+    let changes = change_points(&logs, SEGMENT, ALPHA, PERMUTATIONS, SEED);
     if changes.is_empty() {
         return format!("  {metric:<11} no change in {} checks\n", row.len());
     }
@@ -133,7 +135,7 @@ mod tests {
         Point {
             schema: SCHEMA.into(),
             label: format!("commit-{number}"),
-            under: "a machine".into(),
+            conditions: "a machine".into(),
             verdict: Verdict::Passed,
             head: BTreeMap::from([(Metric::P50, p50)]),
         }
@@ -149,12 +151,12 @@ mod tests {
         let text = show(&points);
         assert!(text.contains("p50         worse from commit-12 on: 80"), "{text}");
         assert!(show(&points[..12]).contains("no change in 12 checks"));
-        // The same step is none if it came with another machine.
+        // The same step with another machine is not compared.
         let mut moved = points.clone();
-        moved[..12].iter_mut().for_each(|point| point.under = "another".into());
+        moved[..12].iter_mut().for_each(|point| point.conditions = "another".into());
         let text = show(&moved);
         assert!(
-            text.contains("12 others left out") && text.contains("no change in 12 checks"),
+            text.contains("12 others skipped") && text.contains("no change in 12 checks"),
             "{text}"
         );
         assert_eq!(show(&[]), "no checks\n");

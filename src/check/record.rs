@@ -1,104 +1,117 @@
-//! What a check has measured, and on what terms: all that its verdict follows from, so that it can be judged again.
-//!
-//! Plain data. What nobody judges by (the machine, the loads in full) is kept as it was written.
+//! What a check measured and on what terms: everything that its verdict follows from, so that it can be judged again.
 
 use std::collections::BTreeMap;
 
+#[cfg(test)]
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::check::decision::Threshold;
-use crate::check::metric::{Metric, Profile};
-use crate::compare::comparison::BlockFigures;
+use crate::check::judge::decision::Threshold;
+use crate::check::judge::{Metric, Profile};
+use crate::compare::BlockFigures;
+use crate::report::{Environment, PlanSummary};
 
-/// A check, not judged.
+/// A check before judgement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Record {
     /// Where it ran, and with which build.
-    pub environment: Value,
-    /// What head is measured against.
+    pub environment: Environment,
+    /// The old version.
     pub base: Side,
-    /// What may have become worse.
+    /// The new version.
     pub head: Side,
-    /// What was agreed beforehand.
+    /// What was fixed before anything was measured.
     pub terms: Terms,
-    /// What the base could do, in messages a second, when it was tried before the first restart.
-    pub capacity_per_s: Option<f64>,
+    /// What was fixed once base had been tried; null if that failed.
+    pub setup: Option<Setup>,
     /// Why there are no more restarts.
     pub ended: Ended,
-    /// How long it all took.
+    /// Length of the whole check.
     pub elapsed_ns: u64,
     /// The sample: each restart is one value of each metric.
     pub restarts: Vec<Restart>,
 }
 
-/// One of the two.
+/// One of the two versions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Side {
-    /// What started it.
+    /// The command that started it.
     pub command: String,
-    /// The pattern of the line that told that it listens; none: its port was tried.
-    pub ready: Option<String>,
-    /// How it failed, if it did.
+    /// How it failed; null if it did not.
     pub failure: Option<Failure>,
 }
 
 /// How a server failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Failure {
-    /// In which restart, from 1; 0 is the try before them.
+    /// In which restart, from 1; 0 is the trial of base before them.
     pub restart: usize,
-    /// How.
+    /// The cause.
     pub what: String,
-    /// What that would end a program with: 4 if this machine is to blame, 5 the server, 6 for wrong bytes, 70 for us.
+    /// The exit code of this cause: 4 this machine, 5 the server, 6 wrong bytes, 70 a bug of ours.
     pub exit_code: u8,
 }
 
-/// What was agreed before anything was measured. To change it afterwards would be to choose the verdict.
+/// What is fixed before anything is measured. To change it afterwards would be to choose the verdict.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Terms {
-    /// How long all may take.
+    /// Time limit of the whole check.
     pub budget_ns: u64,
-    /// Restarts at most.
+    /// Restarts, at most.
     pub restarts: usize,
-    /// The loads, in turn.
-    pub loads: Vec<Load>,
     /// CPUs of each server; empty for all.
     pub server_cpus: Vec<usize>,
-    /// False if connections were opened for each slice.
-    pub connected_at_once: bool,
-    /// Metrics that decide.
+    /// Metrics that gate.
     pub gate: Vec<Metric>,
-    /// For each metric, the smallest change that matters.
-    pub matters: BTreeMap<Metric, Threshold>,
+    /// The threshold of each metric.
+    pub thresholds: BTreeMap<Metric, Threshold>,
     /// What an inconclusive check exits with.
     pub inconclusive: Inconclusive,
 }
 
+/// What follows from the trial of base.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Setup {
+    /// Capacity of base in the trial, in messages per second.
+    pub capacity_per_s: f64,
+    /// The loads, in turn.
+    pub loads: Vec<Load>,
+    /// False if connections were opened for each slice.
+    pub connected_at_once: bool,
+}
+
 /// One of the loads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Load {
-    /// Of which kind.
+    /// Closed or open loop.
     pub profile: Profile,
     /// Connections to each server.
     pub connections: u32,
-    /// Blocks in a restart; each side has two slices in a block.
+    /// Blocks per restart; each side has two slices in a block.
     pub blocks: usize,
-    /// All of it.
-    pub plan: Value,
+    /// The load of a slice.
+    pub plan: PlanSummary,
 }
 
-/// What not to know means for a build.
+/// What an inconclusive check exits with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Inconclusive {
-    /// A result of its own: exit 3.
-    Tell,
+    /// Exit 3.
+    Distinct,
     /// Exit 0.
     Pass,
     /// Exit 1.
@@ -106,65 +119,65 @@ pub enum Inconclusive {
 }
 
 impl Inconclusive {
-    /// The exit code that it means.
+    /// The exit code.
     pub fn exit_code(self) -> u8 {
         match self {
-            Inconclusive::Tell => 3,
+            Inconclusive::Distinct => 3,
             Inconclusive::Pass => 0,
             Inconclusive::Fail => 1,
         }
     }
 }
 
-/// Why a check is over.
+/// Why a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Ended {
-    /// The first look was enough.
+    /// The interim analysis was conclusive.
     Decided,
-    /// All restarts are done.
+    /// All restarts were done.
     Restarts,
-    /// Another would not fit into the budget.
+    /// Another restart would not have fitted into the budget.
     Budget,
     /// A server failed.
     Failed,
-    /// Somebody stopped it.
+    /// A signal.
     Interrupted,
 }
 
-/// What one start of both servers has found, by loads.
+/// The blocks of one restart, by load.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Restart {
-    /// Blocks under the closed loop; empty if it was not asked for.
+    /// Blocks under the closed loop; empty if it was not measured.
     pub closed: Vec<Block>,
-    /// The same under the open loop.
+    /// Blocks under the open loop; empty if it was not measured.
     pub open: Vec<Block>,
 }
 
-/// Both sides under one load, in turns.
+/// Both sides under one load, interleaved.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Block {
-    /// Both slices of the base together.
+    /// Both slices of base.
     pub base: BlockFigures,
-    /// Both slices of the head together.
+    /// Both slices of head.
     pub head: BlockFigures,
 }
 
 impl Record {
-    /// All blocks, of whatever load.
+    /// All blocks, of all loads.
     pub fn blocks(&self) -> impl Iterator<Item = &Block> {
         let restarts = self.restarts.iter();
         restarts.flat_map(|restart| restart.closed.iter().chain(&restart.open))
     }
-}
 
-impl Load {
-    /// CPUs of the generator; none if it was not tied to any.
-    pub fn cpus(&self) -> Vec<usize> {
-        let cpus = self.plan["cpus"].as_array().into_iter().flatten();
-        cpus.filter_map(|cpu| cpu.as_u64().map(|cpu| cpu as usize)).collect()
+    /// The loads; none if base failed in its trial.
+    pub fn loads(&self) -> &[Load] {
+        self.setup.as_ref().map_or(&[], |setup| &setup.loads)
     }
 }
 
@@ -179,8 +192,8 @@ impl Restart {
         }
     }
 
-    /// Where the blocks of this load go.
-    pub fn blocks_of(&mut self, profile: Profile) -> &mut Vec<Block> {
+    /// The blocks of a load.
+    pub fn blocks_mut(&mut self, profile: Profile) -> &mut Vec<Block> {
         match profile {
             Profile::Closed => &mut self.closed,
             Profile::Open => &mut self.open,
@@ -188,23 +201,27 @@ impl Restart {
     }
 }
 
+impl Load {
+    /// True if this metric is measured under one of `loads`.
+    pub fn measure(loads: &[Load], metric: Metric) -> bool {
+        let has = |profile| loads.iter().any(|load| load.profile == profile);
+        !loads.is_empty() && metric.profile().is_none_or(has)
+    }
+}
+
 impl Terms {
-    /// A metric of which no change matters, or any, if there is one: somebody has edited this.
-    pub fn senseless(&self) -> Option<Metric> {
-        let makes_sense = |matters: &Threshold| matters.share > 0.0 && matters.share <= 1.0 && matters.floor >= 0.0;
-        let mut all = self.matters.iter();
-        all.find_map(|(&metric, matters)| (!makes_sense(matters)).then_some(metric))
+    /// A metric whose threshold is out of range, which only an edited file can have.
+    pub fn invalid_threshold(&self) -> Option<Metric> {
+        let is_valid = |threshold: &Threshold| {
+            threshold.min_effect > 0.0 && threshold.min_effect <= 1.0 && threshold.min_change >= 0.0
+        };
+        let mut all = self.thresholds.iter();
+        all.find_map(|(&metric, threshold)| (!is_valid(threshold)).then_some(metric))
     }
 
-    /// True if this metric is measured under one of the loads.
-    pub fn measures(&self, metric: Metric) -> bool {
-        let has = |profile| self.loads.iter().any(|load| load.profile == profile);
-        metric.profile().is_none_or(has)
-    }
-
-    /// The smallest change that matters.
-    pub fn matters(&self, metric: Metric) -> Threshold {
-        let stated = self.matters.get(&metric).copied();
-        stated.unwrap_or_else(|| metric.matters())
+    /// The threshold of a metric.
+    pub fn threshold(&self, metric: Metric) -> Threshold {
+        let stated = self.thresholds.get(&metric).copied();
+        stated.unwrap_or_else(|| metric.default_threshold())
     }
 }

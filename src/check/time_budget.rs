@@ -1,71 +1,73 @@
-//! How a budget is divided into restarts, blocks and slices; and whether another restart fits.
+//! How a time budget is divided into restarts, blocks and slices, and whether another restart fits.
 //!
-//! Slices are short and blocks are many: what else goes on here comes in bursts of a quarter of a second and more, and a
-//! burst that is longer than a block hits both sides of it alike. On a machine of two CPUs, 50 connections, two alike in
-//! 20 restarts, the values of p50 scattered by 20 % with 3 blocks of slices of 249 ms, and by 1.7 % with 10 blocks of
-//! 30 ms in half of the time.
+//! Slices are short and blocks are many: disturbances come in bursts of a quarter of a second and more, and a burst longer
+//! than a block hits both of its sides. On a machine with two CPUs, with 50 connections and 20 restarts of two equal
+//! servers, the values of p50 varied by 20 % with 3 blocks of slices of 249 ms, and by 1.7 % with 10 blocks of 30 ms in
+//! half of the time.
 
-use crate::check::metric::Profile;
+use crate::check::judge::Profile;
 use crate::clock::Nanos;
 
-/// Slices are not made shorter than this: switching would take most of the time. Fewer restarts then.
-const SHORTEST: Nanos = Nanos(20_000_000);
+/// Shorter slices would spend most of the time on switching; there are fewer restarts instead.
+const SLICE_MIN: Nanos = Nanos(20_000_000);
 
-/// Nor longer: what they gain in messages they lose against a machine that changes meanwhile.
-const LONGEST: Nanos = Nanos(1_000_000_000);
+/// Longer slices gain messages, but lose more to a machine that changes in between.
+const SLICE_MAX: Nanos = Nanos(1_000_000_000);
 
-/// Messages that a slice is to have, so that two of them have a p99; and no fewer than four for each connection.
-const MESSAGES: f64 = 1_000.0;
-const EACH: f64 = 4.0;
+/// Messages per slice, so that two slices have a p99.
+const MESSAGES_MIN: f64 = 1_000.0;
 
-/// More blocks than this gain less than they cost: a third more of them makes the values scatter by a seventh less.
-const MOST: usize = 12;
+/// Messages per slice and connection.
+const MESSAGES_PER_CONNECTION: f64 = 4.0;
 
-/// Fewer have no middle to speak of.
-const LEAST: usize = 3;
+/// More blocks gain less than they cost: a third more reduces the variation of values by a seventh.
+const BLOCKS_MAX: usize = 12;
 
-/// Restarts that a budget is divided among. If there are to be more than these, they take what is left of it: to make
-/// slices shorter for them would weaken the first look, at which most checks are over.
-pub const PLANNED: usize = 20;
+/// Fewer blocks have no useful median.
+const BLOCKS_MIN: usize = 3;
 
-/// What a slice takes besides guard and measuring: notice, the last answers, and a moment for the server to sleep.
-const BESIDES: Nanos = Nanos(3_000_000);
+/// Restarts that a budget is divided among, at most. Further restarts take what is left of it: shortening slices for them
+/// would weaken the interim analysis, which ends most checks.
+pub const PLANNED_RESTARTS: usize = 20;
 
-/// What is left at the end, for the last server that takes its time, and the report: a twentieth.
+/// Time of a slice apart from warm-up and measuring: start delay, last replies, and a moment for the server to go idle.
+const SLICE_OVERHEAD: Nanos = Nanos(3_000_000);
+
+/// A twentieth of the budget is kept for a last server that is slow to stop, and for the report.
 const RESERVE: u64 = 20;
 
-/// What has to fit.
+/// What has to fit into a budget.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Work<'a> {
-    /// Restarts that have to fit.
+pub struct Demand<'a> {
+    /// Restarts.
     pub restarts: usize,
-    /// Servers that take turns.
+    /// Servers.
     pub sides: usize,
-    /// Loads that take turns.
+    /// Loads.
     pub profiles: &'a [Profile],
-    /// How long messages go in each before it is measured.
-    pub guard: Nanos,
-    /// What a restart takes besides slices: to start servers, to connect, to end them.
+    /// Warm-up of each slice.
+    pub warmup: Nanos,
+    /// Time of a restart apart from slices: to start servers, connect, and stop them.
     pub overhead: Nanos,
     /// Connections to each server.
     pub connections: u32,
-    /// Messages a second, under the load that has fewer.
+    /// Messages per second, under the load that has fewer.
     pub rate: f64,
 }
 
-/// How a restart is divided.
+/// How a restart is divided into blocks and slices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Grain {
+pub struct BlockLayout {
     /// Blocks of the load that has more.
     pub blocks: usize,
-    /// How long a slice is measured.
+    /// Length of a slice, without warm-up.
     pub slice: Nanos,
 }
 
-/// Blocks of a load, where the one that has more has so many.
+/// Blocks of a load, if the load that has more has `most`.
 ///
-/// Beside an open loop the closed one has half: its figures scatter by less than half as much as the p50 of the open
-/// one (0.4 % against 1.4 % with 16 blocks each), so that its time does more good there.
+/// If both loads run, the closed loop has half of the blocks: its figures vary by less than half as much as the p50 of the
+/// open loop (0.4 % against 1.4 % with 16 blocks each), so the time is better spent there.
 pub fn blocks_of(profile: Profile, profiles: &[Profile], most: usize) -> usize {
     match profile {
         Profile::Closed if profiles.len() > 1 => most.div_ceil(2),
@@ -73,23 +75,23 @@ pub fn blocks_of(profile: Profile, profiles: &[Profile], most: usize) -> usize {
     }
 }
 
-impl Work<'_> {
-    /// The grain with which all is over in `budget`, as far as nobody has asked for another.
-    pub fn divide(self, budget: Nanos, blocks: Option<usize>, slice: Option<Nanos>) -> Grain {
+impl Demand<'_> {
+    /// The layout that fits into `budget`, as far as `blocks` and `slice` do not prescribe it.
+    pub fn divide(self, budget: Nanos, blocks: Option<usize>, slice: Option<Nanos>) -> BlockLayout {
         let usable = budget.0 - budget.0 / RESERVE;
         let restart = Nanos(usable / self.restarts.max(1) as u64) - self.overhead;
-        let in_a_slice = |blocks: usize| {
+        let slice_time = |blocks: usize| {
             let slices = self.slices(blocks).max(1) as u64;
-            Nanos(restart.0 / slices) - self.guard - BESIDES
+            Nanos(restart.0 / slices) - self.warmup - SLICE_OVERHEAD
         };
-        let few = blocks.unwrap_or(LEAST);
+        let fewest = blocks.unwrap_or(BLOCKS_MIN);
         let slice = slice.unwrap_or_else(|| {
-            let most = in_a_slice(few).clamp(SHORTEST, LONGEST);
-            self.wanted().min(most)
+            let most = slice_time(fewest).clamp(SLICE_MIN, SLICE_MAX);
+            self.wanted_slice().min(most)
         });
-        let fits = |&blocks: &usize| in_a_slice(blocks) >= slice;
-        let blocks = blocks.unwrap_or_else(|| (LEAST..=MOST).rev().find(fits).unwrap_or(LEAST));
-        Grain { blocks, slice }
+        let fits = |&blocks: &usize| slice_time(blocks) >= slice;
+        let blocks = blocks.unwrap_or_else(|| (BLOCKS_MIN..=BLOCKS_MAX).rev().find(fits).unwrap_or(BLOCKS_MIN));
+        BlockLayout { blocks, slice }
     }
 
     /// Slices in a restart: two of each side in each block.
@@ -98,36 +100,37 @@ impl Work<'_> {
         2 * self.sides * self.profiles.iter().map(of).sum::<usize>()
     }
 
-    /// A slice that has messages enough.
-    fn wanted(self) -> Nanos {
-        let messages = MESSAGES.max(EACH * f64::from(self.connections));
-        // The cast saturates, also where there is no rate.
+    /// The length of a slice that has enough messages.
+    fn wanted_slice(self) -> Nanos {
+        let messages = MESSAGES_MIN.max(MESSAGES_PER_CONNECTION * f64::from(self.connections));
+        // The cast saturates, also for a rate of zero.
         let slice = Nanos((messages / self.rate * 1e9) as u64);
-        slice.clamp(SHORTEST, LONGEST)
+        slice.clamp(SLICE_MIN, SLICE_MAX)
     }
 }
 
-/// The time that is left for restarts, as they take it.
+/// The time that is left for restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Left {
+pub struct RemainingTime {
     deadline: Nanos,
-    /// When the last one began, and what the longest took.
+    /// When the last restart began.
     last: Nanos,
+    /// Length of the longest restart so far.
     longest: Nanos,
 }
 
-impl Left {
-    /// The first restart is to begin, and all to be over at the deadline.
-    pub fn new(now: Nanos, deadline: Nanos) -> Left {
-        Left {
+impl RemainingTime {
+    /// From the first restart at `now` until the deadline.
+    pub fn new(now: Nanos, deadline: Nanos) -> RemainingTime {
+        RemainingTime {
             deadline,
             last: now,
             longest: Nanos(0),
         }
     }
 
-    /// Another restart is to begin: true if there is time even if it takes as long as the longest.
-    pub fn takes_another(&mut self, now: Nanos) -> bool {
+    /// Call before each restart: true if it fits even if it takes as long as the longest so far.
+    pub fn fits_another(&mut self, now: Nanos) -> bool {
         self.longest = self.longest.max(now - self.last);
         self.last = now;
         now + self.longest + Nanos(self.longest.0 / RESERVE) <= self.deadline
@@ -138,77 +141,77 @@ impl Left {
 mod tests {
     use super::*;
 
-    const WORK: Work<'_> = Work {
+    const DEMAND: Demand<'_> = Demand {
         restarts: 20,
         sides: 2,
         profiles: &[Profile::Open, Profile::Closed],
-        guard: Nanos(6_000_000),
+        warmup: Nanos(6_000_000),
         overhead: Nanos(500_000_000),
         connections: 50,
         rate: 100_000.0,
     };
 
-    fn grain(work: Work<'_>, seconds: u64) -> (usize, u64) {
-        let grain = work.divide(Nanos(seconds * 1_000_000_000), None, None);
-        (grain.blocks, grain.slice.0 / 1_000_000)
+    fn layout(demand: Demand<'_>, seconds: u64) -> (usize, u64) {
+        let layout = demand.divide(Nanos(seconds * 1_000_000_000), None, None);
+        (layout.blocks, layout.slice.0 / 1_000_000)
     }
 
     #[test]
     fn slices_are_short_and_blocks_many() {
-        assert_eq!(grain(WORK, 150), (12, 20));
-        assert_eq!(grain(WORK, 50), (10, 20));
+        assert_eq!(layout(DEMAND, 150), (12, 20));
+        assert_eq!(layout(DEMAND, 50), (10, 20));
     }
 
     #[test]
-    fn slices_have_messages_enough_and_all_fits_into_the_budget() {
+    fn slices_have_enough_messages_and_everything_fits_into_the_budget() {
         for (connections, rate) in [(50, 10_000.0), (10_000, 70_000.0), (16, 1_500.0)] {
-            let work = Work {
+            let demand = Demand {
                 connections,
                 rate,
-                ..WORK
+                ..DEMAND
             };
             for seconds in [60, 150, 600] {
                 let budget = Nanos(seconds * 1_000_000_000);
-                let Grain { blocks, slice } = work.divide(budget, None, None);
-                assert!((LEAST..=MOST).contains(&blocks), "{blocks}");
-                assert!(slice <= work.wanted());
-                let slices = work.slices(blocks) as u64;
-                let restart = work.overhead.0 + slices * (slice.0 + work.guard.0 + BESIDES.0);
+                let BlockLayout { blocks, slice } = demand.divide(budget, None, None);
+                assert!((BLOCKS_MIN..=BLOCKS_MAX).contains(&blocks), "{blocks}");
+                assert!(slice <= demand.wanted_slice());
+                let slices = demand.slices(blocks) as u64;
+                let restart = demand.overhead.0 + slices * (slice.0 + demand.warmup.0 + SLICE_OVERHEAD.0);
                 assert!(restart * 20 <= budget.0, "{blocks} blocks of {slice:?}");
             }
         }
     }
 
     #[test]
-    fn a_load_has_all_blocks_if_it_is_alone_and_half_beside_the_open_loop() {
+    fn the_closed_loop_has_half_of_the_blocks_if_both_loads_run() {
         let both = [Profile::Open, Profile::Closed];
         let blocks = both.map(|profile| blocks_of(profile, &both, 16));
         assert_eq!(blocks, [16, 8]);
         assert_eq!(blocks_of(Profile::Closed, &[Profile::Closed], 16), 16);
-        assert_eq!(WORK.slices(16), 4 * (16 + 8));
+        assert_eq!(DEMAND.slices(16), 4 * (16 + 8));
     }
 
     #[test]
-    fn what_somebody_asked_for_is_what_there_is() {
-        let grain = WORK.divide(Nanos(1), Some(1), Some(Nanos(7)));
-        assert_eq!((grain.blocks, grain.slice), (1, Nanos(7)));
-        assert_eq!(WORK.divide(Nanos(1), None, Some(Nanos(7))).blocks, LEAST);
-        assert_eq!(WORK.divide(Nanos(1), Some(30), None).slice, SHORTEST);
+    fn prescribed_blocks_and_slices_are_kept() {
+        let layout = DEMAND.divide(Nanos(1), Some(1), Some(Nanos(7)));
+        assert_eq!((layout.blocks, layout.slice), (1, Nanos(7)));
+        assert_eq!(DEMAND.divide(Nanos(1), None, Some(Nanos(7))).blocks, BLOCKS_MIN);
+        assert_eq!(DEMAND.divide(Nanos(1), Some(30), None).slice, SLICE_MIN);
     }
 
     #[test]
     fn a_load_without_a_rate_has_long_slices() {
-        let work = Work { rate: 0.0, ..WORK };
-        assert_eq!(work.wanted(), LONGEST);
+        let demand = Demand { rate: 0.0, ..DEMAND };
+        assert_eq!(demand.wanted_slice(), SLICE_MAX);
     }
 
     #[test]
-    fn what_takes_longer_than_what_is_left_does_not_fit() {
-        let mut left = Left::new(Nanos(0), Nanos(100));
-        let begins = [0, 20, 30, 79, 80].map(|now| left.takes_another(Nanos(now)));
+    fn a_restart_that_takes_longer_than_what_is_left_does_not_fit() {
+        let mut remaining = RemainingTime::new(Nanos(0), Nanos(100));
+        let begins = [0, 20, 30, 79, 80].map(|now| remaining.fits_another(Nanos(now)));
         assert_eq!(begins, [true, true, true, false, false]);
-        let mut left = Left::new(Nanos(0), Nanos(100));
-        let begins = [20, 40, 60, 79].map(|now| left.takes_another(Nanos(now)));
+        let mut remaining = RemainingTime::new(Nanos(0), Nanos(100));
+        let begins = [20, 40, 60, 79].map(|now| remaining.fits_another(Nanos(now)));
         assert_eq!(begins, [true; 4]);
     }
 }

@@ -1,80 +1,72 @@
 //! `urecho compare`.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::cpu_split::{CpuSplit, CpuSplitFlags};
-use crate::cli::progress;
-use crate::cli::workload::{self, ArrivalsFlag, CloseFlag, Sources};
+use crate::cli::cpu_split::{CpuRequest, CpuSplit};
+use crate::cli::workload::{self, ArrivalsFlag, ChurnFlags, GeneratorFlags};
 use crate::clock::Nanos;
-use crate::compare::comparison::{Comparison, Method, SCHEMA, Scenario, ServerResult};
-use crate::compare::{self, Candidate, Entry, Terms};
+use crate::compare::comparison::{Comparison, Method, SCHEMA, Scenario, ServerBlocks};
+use crate::compare::{self, BlockedLoad, Candidate, CandidateBlocks, Protocol};
 use crate::error::{Error, Result};
 use crate::load::schedule::{Pace, Rate};
 use crate::load::sizes::Sizes;
-use crate::load::{self, Churn, Workload};
-use crate::random::Random;
+use crate::load::{self, Traffic, Workload};
+use crate::output::file;
+use crate::output::progress::ProgressLine;
 use crate::report::Environment;
-use crate::report::files;
 use crate::serve::engine::Engine;
+use crate::sys::affinity;
 use crate::sys::signal::{self, Stop};
-use crate::sys::{affinity, machine};
 
-/// A restart costs its start and end, and an interval needs six of them.
+/// A restart costs the start and stop of every server, and an interval needs six of them.
 const RESTARTS: &str = "10";
 
 #[derive(Debug, Args)]
 pub(super) struct Flags {
-    /// Servers, as NAME=COMMAND with `{port}` where the port belongs; all are compared with the first. The command is
-    /// run without a shell [default: the engines of `urecho serve`]
+    /// Servers, as NAME=COMMAND with `{port}` where the port belongs; all are compared with the first
+    ///
+    /// The command runs without a shell. By default the engines of `urecho serve` are compared. Flags that take a list
+    /// (N,...) make a table for each combination.
     #[arg(value_name = "NAME=COMMAND", value_parser = Candidate::parse)]
     candidates: Vec<Candidate>,
-    /// Connections to each server. Here, and wherever a list is taken: one table for each combination
+    /// Connections to each server
     #[arg(short, long, value_name = "N,...", default_value = "50", value_delimiter = ',', value_parser = super::at_least_one)]
     connections: Vec<u32>,
     /// Message sizes: `64B,16KiB`
     #[arg(short, long, value_name = "SIZE,...", default_value = "64B", value_delimiter = ',', value_parser = workload::sizes)]
     size: Vec<Sizes>,
-    /// Messages that one connection may have unanswered at once
+    /// Messages in flight per connection
     #[arg(long, value_name = "N,...", default_value = "1", value_delimiter = ',', value_parser = workload::depth)]
     pipeline: Vec<u32>,
-    /// Open loop: messages at planned instants, so many over all connections [default: closed loop]
+    /// Open loop: send at RATE over all connections, regardless of replies [default: closed loop]
     #[arg(long, value_name = "RATE,...", value_delimiter = ',', value_parser = workload::rate)]
     rate: Vec<Rate>,
-    /// How planned instants are spread
+    /// Arrival process of the open loop
     #[arg(long, value_name = "HOW", default_value = "poisson", requires = "rate")]
     arrivals: ArrivalsFlag,
-    /// Closed loop: close each connection after N messages and open another
-    #[arg(long, value_name = "N", value_parser = super::at_least_one, conflicts_with = "rate")]
-    churn: Option<u32>,
-    /// How --churn closes
-    #[arg(long, value_name = "HOW", default_value = "fin", requires = "churn")]
-    close: CloseFlag,
-    /// How often all servers are started afresh. Restarts are the sample: 6 are needed for an interval
+    #[command(flatten)]
+    churn: ChurnFlags,
+    /// Restarts of all servers; an interval needs 6
     #[arg(long, value_name = "N", default_value = RESTARTS, value_parser = super::at_least_one)]
     restarts: u32,
-    /// Blocks between two restarts; in each, every server has two slices
+    /// Blocks per restart; in each, every server has two slices
     #[arg(long, value_name = "N", default_value = "2", value_parser = super::at_least_one)]
     blocks: u32,
-    /// How long a slice is measured [default: 250ms, and 40us more for each connection]
-    #[arg(long, value_name = "TIME", value_parser = workload::some_time)]
+    /// Length of a slice [default: 250ms plus 40us per connection]
+    #[arg(long, value_name = "TIME", value_parser = workload::positive_duration)]
     slice: Option<Nanos>,
-    /// How long messages go before that, uncounted [default: 50ms, and 20us more for each connection]
+    /// Warm-up at the start of each slice [default: 50ms plus 20us per connection]
     #[arg(long, value_name = "TIME", value_parser = crate::units::duration)]
-    guard: Option<Nanos>,
+    slice_warmup: Option<Nanos>,
     #[command(flatten)]
-    sides: CpuSplitFlags,
-    /// Connect from these addresses in turn, as in 127.0.1.0/24
-    #[arg(long, value_name = "CIDR", value_parser = workload::sources)]
-    source: Option<Sources>,
-    /// Congestion control of the generator's side; of the servers' side too, where they are our engines
-    #[arg(long, value_name = "NAME")]
-    congestion: Option<String>,
-    /// From which payloads, orders and choices are made [default: random, printed]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    generator: GeneratorFlags,
+    /// CPUs of each server [default: the first that the generator leaves]
+    #[arg(long, value_name = "CPU,...", value_delimiter = ',')]
+    server_pin: Vec<usize>,
     /// Write the comparison as JSON, every block included; `-`, here and below, is stdout instead of the text
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -83,47 +75,37 @@ pub(super) struct Flags {
     markdown: Option<PathBuf>,
 }
 
-pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
-    let sides = flags.sides.of(&affinity::allowed());
-    let candidates = flags.candidates(&sides)?;
-    let plans = flags.plans(&sides);
+pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
+    let cpus = flags.cpu_split();
+    let candidates = flags.candidates(&cpus)?;
+    let workloads = flags.workloads(&cpus);
+    file::check_all([&flags.json, &flags.markdown].into_iter().flatten())?;
     let stop = Stop::on_signals()?;
-    let environment = Environment::of(machine::describe()); // Before this thread is pinned.
-    let mut comparison = Comparison {
-        schema: SCHEMA,
-        partial: false,
-        environment,
-        scenarios: Vec::new(),
-    };
     let mut exit = 0;
-    for (number, plan) in plans.iter().enumerate() {
+    let mut scenarios = Vec::new();
+    for (number, workload) in workloads.iter().enumerate() {
         if stop.signal().is_some() {
             break;
         }
-        let terms = flags.terms(plan, &sides, candidates.len());
-        let table = format!("table {} of {}", number + 1, plans.len());
-        let restarts = flags.restarts as usize;
-        let entries = compare::run(&candidates, &terms, &stop, &mut |restart, _| {
-            if restart <= restarts {
-                progress::show(&format!("{table}, restart {restart} of {restarts}"));
-            }
-            restart <= restarts
-        });
-        progress::clear();
-        exit = exit.max(entries.iter().map(exit_code).max().unwrap_or(0));
-        comparison.scenarios.push(flags.scenario(&terms, entries));
+        let protocol = flags.protocol(workload, &cpus, candidates.len());
+        let table = format!("table {} of {}", number + 1, workloads.len());
+        let results = flags.measure(&candidates, &protocol, &stop, &table);
+        exit = exit.max(results.iter().map(exit_code).max().unwrap_or(0));
+        scenarios.push(flags.scenario(workload, &protocol, results));
     }
-    comparison.partial = stop.signal().is_some();
+    let comparison = Comparison {
+        schema: SCHEMA,
+        partial: stop.signal().is_some(),
+        environment,
+        scenarios,
+    };
     flags.publish(&comparison)?;
-    Ok(ExitCode::from(match stop.signal() {
-        Some(signal) => signal::exit_code(signal),
-        None => exit,
-    }))
+    Ok(ExitCode::from(stop.signal().map_or(exit, signal::exit_code)))
 }
 
-/// What became of one server, as the process's exit code: 6 wrong data, 5 any other failure of it.
-fn exit_code(entry: &Entry) -> u8 {
-    match &entry.failure {
+/// The exit code of one server: 6 for wrong data, 5 for any other failure.
+fn exit_code(result: &CandidateBlocks) -> u8 {
+    match &result.failure {
         None => 0,
         Some(failure) if matches!(failure.error, Error::Data(_)) => 6,
         Some(_) => 5,
@@ -131,113 +113,135 @@ fn exit_code(entry: &Entry) -> u8 {
 }
 
 impl Flags {
-    fn candidates(&self, sides: &CpuSplit) -> Result<Vec<Candidate>> {
+    fn cpu_split(&self) -> CpuSplit {
+        CpuRequest {
+            allowed: &affinity::allowed(),
+            threads: self.generator.threads(),
+            generator: &self.generator.pin,
+            server: &self.server_pin,
+        }
+        .split_for_one_cpu()
+    }
+
+    fn candidates(&self, cpus: &CpuSplit) -> Result<Vec<Candidate>> {
         if self.candidates.is_empty() {
-            let workers = sides.server.len().max(1);
-            let candidate = |engine| Candidate::engine(engine, workers, self.congestion.as_deref());
+            let workers = cpus.server.len().max(1);
+            let candidate = |engine| Candidate::engine(engine, workers, self.generator.congestion.as_deref());
             return Engine::ALL.into_iter().map(candidate).collect();
         }
-        let mut names: Vec<&str> = self
-            .candidates
-            .iter()
-            .map(|candidate| candidate.name.as_str())
-            .collect();
+        let mut names: Vec<&str> = self.candidates.iter().map(|candidate| candidate.name.as_str()).collect();
         names.sort_unstable();
         match names.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(Error::Usage(format!(
-                "two servers are named {}: give each a name of its own",
+                "two servers are named {}: give each its own name",
                 pair[0]
             ))),
             None => Ok(self.candidates.clone()),
         }
     }
 
-    /// One for each combination.
-    fn plans(&self, sides: &CpuSplit) -> Vec<Workload> {
+    /// One workload per combination.
+    fn workloads(&self, cpus: &CpuSplit) -> Vec<Workload> {
         let rates: Vec<Option<Rate>> = match self.rate.as_slice() {
             [] => vec![None],
             rates => rates.iter().copied().map(Some).collect(),
         };
-        let seed = self.seed.unwrap_or_else(Random::seed_from_os);
-        let mut plans = Vec::new();
+        let seed = self.generator.workload(1, Vec::new()).seed; // The same for all tables.
+        let mut workloads = Vec::new();
         for &connections in &self.connections {
             for sizes in &self.size {
                 for &depth in &self.pipeline {
                     for &rate in &rates {
-                        let mut plan = self.plan(connections, rate, seed, sides);
-                        (plan.traffic.sizes, plan.traffic.depth) = (sizes.clone(), depth as usize);
-                        plans.push(plan);
+                        let traffic = Traffic {
+                            sizes: sizes.clone(),
+                            depth: depth as usize,
+                            verify: true,
+                        };
+                        workloads.push(Workload {
+                            traffic,
+                            seed,
+                            ..self.workload(connections, rate, cpus)
+                        });
                     }
                 }
             }
         }
-        plans
+        workloads
     }
 
-    fn plan(&self, connections: u32, rate: Option<Rate>, seed: u64, sides: &CpuSplit) -> Workload {
-        let mut plan = Workload::default();
-        let more = |least: u64, each: u64| Nanos(least + each * u64::from(connections));
-        plan.connections = connections;
-        plan.duration = self.slice.unwrap_or(more(250_000_000, 40_000));
-        plan.warmup = self.guard.unwrap_or(more(50_000_000, 20_000));
-        plan.sources = self.source.clone().map_or(Vec::new(), |sources| sources.0);
-        plan.threads = self.sides.threads.min(connections);
-        plan.cpus = sides.generator.clone();
-        plan.options.congestion = self.congestion.clone();
-        plan.seed = seed;
-        plan.churn = self.churn.map(|messages| Churn {
-            messages: messages.into(),
-            close: self.close.into(),
+    fn workload(&self, connections: u32, rate: Option<Rate>, cpus: &CpuSplit) -> Workload {
+        let default = Workload::default();
+        let scaled = |fixed: u64, per_connection: u64| Nanos(fixed + per_connection * u64::from(connections));
+        Workload {
+            duration: self.slice.unwrap_or(scaled(250_000_000, 40_000)),
+            warmup: self.slice_warmup.unwrap_or(scaled(50_000_000, 20_000)),
+            churn: self.churn.churn(),
+            pace: rate.map_or(default.pace, |rate| Pace::Open {
+                rate,
+                arrivals: self.arrivals.into(),
+            }),
+            ..self.generator.workload(connections, cpus.generator.clone())
+        }
+    }
+
+    fn protocol(&self, workload: &Workload, cpus: &CpuSplit, candidates: usize) -> Protocol {
+        Protocol {
+            loads: vec![BlockedLoad {
+                workload: workload.clone(),
+                blocks: self.blocks as usize,
+            }],
+            server_cpus: cpus.server.clone(),
+            connected_at_once: load::fits_at_once(workload, candidates),
+        }
+    }
+
+    fn measure(
+        &self,
+        candidates: &[Candidate],
+        protocol: &Protocol,
+        stop: &Stop,
+        table: &str,
+    ) -> Vec<CandidateBlocks> {
+        let restarts = self.restarts as usize;
+        let line = ProgressLine::new();
+        let results = compare::run(candidates, protocol, stop, &mut |restart, _| {
+            if restart <= restarts {
+                line.show(&format!("{table}, restart {restart} of {restarts}"));
+            }
+            restart <= restarts
         });
-        if let Some(rate) = rate {
-            let arrivals = self.arrivals.into();
-            plan.pace = Pace::Open { rate, arrivals };
-        }
-        plan
+        line.clear();
+        results
     }
 
-    fn terms(&self, plan: &Workload, sides: &CpuSplit, candidates: usize) -> Terms {
-        Terms {
-            loads: vec![plan.clone()],
-            server_cpus: sides.server.clone(),
-            blocks: vec![self.blocks as usize],
-            at_once: load::fits_at_once(plan, candidates),
-        }
-    }
-
-    fn scenario(&self, terms: &Terms, entries: Vec<Entry>) -> Scenario {
+    fn scenario(&self, workload: &Workload, protocol: &Protocol, results: Vec<CandidateBlocks>) -> Scenario {
         let method = Method {
             restarts: self.restarts.into(),
             blocks: self.blocks.into(),
-            server_cpus: terms.server_cpus.clone(),
-            connected_at_once: terms.at_once,
+            server_cpus: protocol.server_cpus.clone(),
+            connected_at_once: protocol.connected_at_once,
         };
-        let standing = |entry: Entry| {
-            let failure = entry
+        let server = |result: CandidateBlocks| ServerBlocks {
+            name: result.candidate.name.clone(),
+            command: result.candidate.command(),
+            restarts: result.restarts.into_iter().flatten().collect(), // One load: a restart is its blocks.
+            failure: result
                 .failure
-                .map(|failure| format!("restart {}: {}", failure.restart, failure.error));
-            let restarts = entry.restarts.into_iter().flatten().collect(); // One load: a restart is its blocks.
-            let (name, command) = (entry.candidate.name.clone(), entry.candidate.command());
-            ServerResult::of(name, command, restarts, failure)
+                .map(|failure| format!("restart {}: {}", failure.restart, failure.error)),
         };
-        let standings = entries.into_iter().map(standing).collect();
-        Scenario::of(&terms.loads[0], method, standings)
+        Scenario::of(workload, method, results.into_iter().map(server).collect())
     }
 
     fn publish(&self, comparison: &Comparison) -> Result<()> {
-        let mut to_stdout = false;
-        let texts = [
-            (&self.json, Comparison::json as fn(&Comparison) -> String),
-            (&self.markdown, Comparison::markdown),
-        ];
-        for (path, text) in texts {
-            if let Some(path) = path {
-                to_stdout |= path.as_os_str() == "-";
-                files::write_whole(path, &text(comparison))?;
-            }
+        if let Some(path) = &self.json {
+            file::write(path, &comparison.json())?;
         }
-        if !to_stdout {
-            print!("{comparison}");
+        if let Some(path) = &self.markdown {
+            file::write(path, &comparison.markdown())?;
+        }
+        let mut paths = [&self.json, &self.markdown].into_iter().flatten();
+        if !paths.any(|path| file::is_stdout(path)) {
+            let _ = write!(std::io::stdout(), "{comparison}"); // A reader that closed the pipe has read enough.
         }
         Ok(())
     }

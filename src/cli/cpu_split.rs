@@ -1,51 +1,59 @@
-//! Which CPUs serve and which generate, where servers are started for a comparison.
+//! Which CPUs serve and which generate, for the commands that start servers.
 
-use clap::Args;
-
-#[derive(Debug, Args)]
-pub(super) struct CpuSplitFlags {
-    /// Threads that generate load, each with its own ring
-    #[arg(short, long, value_name = "N", default_value = "1", value_parser = super::threads)]
-    pub(super) threads: u32,
-    /// CPUs of the generator [default: the last, one for each thread]
-    #[arg(long, value_name = "CPU,...", value_delimiter = ',')]
-    pin: Vec<usize>,
-    /// CPUs of each server [default: the first that the generator leaves]
-    #[arg(long, value_name = "CPU,...", value_delimiter = ',')]
-    server_pin: Vec<usize>,
-}
-
-/// The CPUs of each; empty where there are not enough to part.
+/// The CPUs of both roles; empty: not pinned.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct CpuSplit {
     pub(super) server: Vec<usize>,
     pub(super) generator: Vec<usize>,
 }
 
-impl CpuSplitFlags {
-    /// One CPU for the servers, unless more were asked for: that is what one worker needs, and what a generator of one
-    /// thread can saturate.
-    pub(super) fn of(&self, allowed: &[usize]) -> CpuSplit {
-        let threads = self.threads as usize;
-        let but = |taken: &[usize]| -> Vec<usize> {
-            let free = allowed.iter().filter(|cpu| !taken.contains(cpu));
+/// What a split is made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CpuRequest<'a> {
+    /// CPUs that this process may use.
+    pub(super) allowed: &'a [usize],
+    /// Threads of the generator.
+    pub(super) threads: usize,
+    /// CPUs requested for the generator; empty: no request.
+    pub(super) generator: &'a [usize],
+    /// CPUs requested for a server; empty: no request.
+    pub(super) server: &'a [usize],
+}
+
+impl CpuRequest<'_> {
+    /// Gives the generator the last CPUs, one per thread, and the server all others. Requests are granted as they are.
+    /// With a single CPU neither is pinned.
+    pub(super) fn split(self) -> CpuSplit {
+        let without = |taken: &[usize]| -> Vec<usize> {
+            let free = self.allowed.iter().filter(|cpu| !taken.contains(cpu));
             free.copied().collect()
         };
-        let generator = match &self.pin[..] {
-            [] if allowed.len() < 2 => Vec::new(),
+        let generator = match self.generator {
+            [] if self.allowed.len() < 2 => Vec::new(),
             [] => {
-                let free = but(&self.server_pin);
-                let keep = usize::from(self.server_pin.is_empty());
-                free[free.len() - threads.min(free.len().saturating_sub(keep))..].to_vec()
+                let free = without(self.server);
+                let kept_for_server = usize::from(self.server.is_empty());
+                let count = self.threads.min(free.len().saturating_sub(kept_for_server));
+                free[free.len() - count..].to_vec()
             }
-            asked => asked.to_vec(),
+            requested => requested.to_vec(),
         };
-        let server = match &self.server_pin[..] {
+        let server = match self.server {
             [] if generator.is_empty() => Vec::new(),
-            [] => but(&generator).into_iter().take(1).collect(),
-            asked => asked.to_vec(),
+            [] => without(&generator),
+            requested => requested.to_vec(),
         };
         CpuSplit { server, generator }
+    }
+
+    /// As [`split`](CpuRequest::split), but the server gets a single CPU unless more are requested: one worker needs no
+    /// more, and one thread of the generator saturates no more.
+    pub(super) fn split_for_one_cpu(self) -> CpuSplit {
+        let mut split = self.split();
+        if self.server.is_empty() {
+            split.server.truncate(1);
+        }
+        split
     }
 }
 
@@ -53,30 +61,43 @@ impl CpuSplitFlags {
 mod tests {
     use super::*;
 
-    fn sides(allowed: &[usize], threads: u32, pin: &[usize], server: &[usize]) -> [Vec<usize>; 2] {
-        let flags = CpuSplitFlags {
+    fn request<'a>(allowed: &'a [usize], threads: usize, generator: &'a [usize], server: &'a [usize]) -> CpuRequest<'a> {
+        CpuRequest {
+            allowed,
             threads,
-            pin: pin.to_vec(),
-            server_pin: server.to_vec(),
-        };
-        let CpuSplit { server, generator } = flags.of(allowed);
-        [server, generator]
+            generator,
+            server,
+        }
+    }
+
+    #[track_caller]
+    fn assert_split(split: CpuSplit, server: &[usize], generator: &[usize]) {
+        assert_eq!((&split.server[..], &split.generator[..]), (server, generator));
     }
 
     #[test]
-    fn servers_have_the_first_cpu_and_the_generator_the_last_ones() {
-        assert_eq!(sides(&[0, 1], 1, &[], &[]), [[0], [1]]);
-        assert_eq!(sides(&[0, 1, 2, 3], 2, &[], &[]), [vec![0], vec![2, 3]]);
-        assert_eq!(sides(&[0, 1], 8, &[], &[]), [[0], [1]], "one is kept");
-        let none = [vec![0; 0], vec![]];
-        assert_eq!(sides(&[3], 1, &[], &[]), none, "shared, and not pinned");
+    fn the_generator_has_the_last_cpus_and_the_server_the_others() {
+        assert_split(request(&[0, 1], 1, &[], &[]).split(), &[0], &[1]);
+        assert_split(request(&[0, 1, 2, 3], 2, &[], &[]).split(), &[0, 1], &[2, 3]);
+        assert_split(request(&[0, 1, 2, 3], 2, &[], &[]).split_for_one_cpu(), &[0], &[2, 3]);
     }
 
     #[test]
-    fn what_one_side_asks_for_the_other_one_leaves() {
-        assert_eq!(sides(&[0, 1], 1, &[0], &[]), [[1], [0]]);
-        assert_eq!(sides(&[0, 1, 2], 1, &[], &[1, 2]), [vec![1, 2], vec![0]]);
-        assert_eq!(sides(&[0, 1], 1, &[], &[0, 1]), [vec![0, 1], vec![]]);
-        assert_eq!(sides(&[0, 1], 1, &[1], &[1]), [[1], [1]], "as asked");
+    fn the_server_keeps_a_cpu_however_many_threads_generate() {
+        assert_split(request(&[0, 1], 8, &[], &[]).split(), &[0], &[1]);
+    }
+
+    #[test]
+    fn a_single_cpu_is_shared_without_pinning() {
+        assert_split(request(&[3], 1, &[], &[]).split(), &[], &[]);
+    }
+
+    #[test]
+    fn requests_are_granted_and_the_other_role_gets_the_rest() {
+        assert_split(request(&[0, 1, 2, 3], 1, &[0], &[]).split(), &[1, 2, 3], &[0]);
+        assert_split(request(&[0, 1], 1, &[0], &[]).split_for_one_cpu(), &[1], &[0]);
+        assert_split(request(&[0, 1, 2], 1, &[], &[1, 2]).split_for_one_cpu(), &[1, 2], &[0]);
+        assert_split(request(&[0, 1], 1, &[], &[0, 1]).split(), &[0, 1], &[]);
+        assert_split(request(&[0, 1], 1, &[1], &[1]).split(), &[1], &[1]);
     }
 }

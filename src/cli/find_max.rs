@@ -1,63 +1,99 @@
-//! `urecho load --find-max`: many runs, one curve.
+//! `urecho find-max`.
 
+use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::cli::outputs::Outputs;
+use clap::Args;
+
+use crate::cli::load::TargetFlags;
+use crate::cli::workload::{ArrivalsFlag, RunFlags, WorkloadFlags};
 use crate::error::Result;
-use crate::find_max::search::{Curve, Search};
-use crate::load::schedule::{Arrivals, Pace, Rate};
+use crate::find_max::curve::Curve;
+use crate::find_max::search::Search;
+use crate::load::schedule::{Pace, Rate};
 use crate::load::{self, Plan, Workload};
-use crate::report::Report;
-use crate::report::assertion::{Assertion, AssertionResult};
+use crate::output::file;
+use crate::report::assertion::{self, Assertion, AssertionResult};
 use crate::report::verdict::Grade;
-use crate::sys::machine;
-use crate::sys::signal;
-use crate::sys::signal::Stop;
+use crate::report::{Environment, Report};
+use crate::sys::signal::{self, Stop};
 
-/// Where the search begins, in messages a second. Low: a server that cannot keep it is found by halving.
-const BEGIN: f64 = 2_000.0;
+/// The first rate, in messages per second. Low: a server that cannot sustain it is found by halving.
+const FIRST_RATE: f64 = 2_000.0;
 
-/// Runs one rate after the other until the highest that satisfies `condition` is known; prints the curve.
-pub(super) fn execute(plan: &Plan, condition: &Assertion, outputs: &Outputs, stop: &Stop) -> Result<ExitCode> {
-    let machine = machine::describe();
-    let mut curve = Curve::of(condition.to_string());
-    let mut search = Search::from(BEGIN);
+#[derive(Debug, Args)]
+pub(super) struct Flags {
+    /// The condition to keep, as in `p99<1ms` or `response.p99.9<=5ms`
+    #[arg(value_name = "CONDITION", value_parser = assertion::parse)]
+    condition: Assertion,
+    #[command(flatten)]
+    targets: TargetFlags,
+    #[command(flatten)]
+    workload: WorkloadFlags,
+    /// Arrival process of the open loop
+    #[arg(long, value_name = "HOW", default_value = "poisson")]
+    arrivals: ArrivalsFlag,
+    #[command(flatten)]
+    run: RunFlags,
+    /// Write the rate-latency curve as JSON to FILE; `-` is stdout instead of the text
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Runs one rate after another until the highest that meets the condition is found.
+pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> {
+    let generator = &flags.workload.generator;
+    generator.check_targets(&flags.targets.targets)?;
+    file::check_all(flags.json.iter())?;
+    let stop = Stop::on_signals()?;
+    let mut curve = Curve::new(flags.condition.to_string());
+    let mut search = Search::from(FIRST_RATE);
     while let Some(rate) = search.next() {
-        let outcome = load::run(at_rate(plan, rate), stop, &mut ())?;
-        curve.partial = outcome.interrupted.is_some();
-        let report = Report::of(&outcome, machine.clone(), std::slice::from_ref(condition));
-        // A run that says little about the server shows nothing, whatever its figures.
-        let held = report.verdict.grade != Grade::Invalid
-            && report
-                .assertions
-                .iter()
-                .all(|judgement| judgement.truth == AssertionResult::True);
-        curve.push(rate, held, &report);
-        if let Some(point) = curve.points.last() {
-            eprintln!("{point}"); // So that nobody watches a silent screen for minutes.
-        }
-        if let Some(signal) = outcome.interrupted {
-            outputs.write_curve(&curve)?;
+        let run = load::run(flags.plan(rate), &stop, &mut ())?;
+        curve.partial = run.interrupted.is_some();
+        let report = Report::of(&run, environment.clone(), std::slice::from_ref(&flags.condition));
+        // An INVALID run says nothing about the server, whatever its figures.
+        let holds = report
+            .assertions
+            .iter()
+            .all(|assertion| assertion.result == AssertionResult::True);
+        let held = holds && report.verdict.grade != Grade::Invalid;
+        let point = curve.push(rate, held, &report);
+        eprintln!("{point}"); // A search takes minutes: show that it goes on.
+        if let Some(signal) = run.interrupted {
+            flags.publish(&curve)?;
             return Ok(ExitCode::from(signal::exit_code(signal)));
         }
-        search.tell(held);
+        search.record(held);
     }
     curve.found_per_s = search.found();
-    outputs.write_curve(&curve)?;
+    flags.publish(&curve)?;
     Ok(ExitCode::from(if curve.found_per_s.is_some() { 0 } else { 1 }))
 }
 
-fn at_rate(plan: &Plan, rate: f64) -> Plan {
-    let arrivals = match plan.workload.pace {
-        Pace::Open { arrivals, .. } => arrivals,
-        Pace::Closed { .. } => Arrivals::Poisson,
-    };
-    let rate = Rate { from: rate, to: rate };
-    Plan {
-        targets: plan.targets.clone(),
-        workload: Workload {
-            pace: Pace::Open { rate, arrivals },
-            ..plan.workload.clone()
-        },
+impl Flags {
+    fn plan(&self, rate: f64) -> Plan {
+        let workload = Workload {
+            pace: Pace::Open {
+                rate: Rate { from: rate, to: rate },
+                arrivals: self.arrivals.into(),
+            },
+            ..self.workload.workload(self.workload.generator.pin.clone())
+        };
+        Plan {
+            targets: self.targets.targets.clone(),
+            workload: self.run.apply(workload),
+        }
+    }
+
+    fn publish(&self, curve: &Curve) -> Result<()> {
+        if let Some(path) = &self.json {
+            file::write(path, &curve.json())?;
+        }
+        if !self.json.as_deref().is_some_and(file::is_stdout) {
+            let _ = write!(std::io::stdout(), "{curve}"); // A reader that closed the pipe has read enough.
+        }
+        Ok(())
     }
 }

@@ -5,25 +5,55 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::find_max;
-use crate::cli::outputs::Outputs;
-use crate::cli::workload::WorkloadFlags;
+use crate::cli::outputs::OutputFlags;
+use crate::cli::workload::{ChurnFlags, PaceFlags, RunFlags, WorkloadFlags};
 use crate::error::{Error, Result};
-use crate::load::{self, Plan, RunResult};
-use crate::report::Report;
+use crate::load::{self, Plan, RunResult, Workload};
 use crate::report::verdict::Grade;
-use crate::sys::machine;
+use crate::report::{Environment, Report};
 use crate::sys::signal::{self, Stop};
 
 #[derive(Debug, Args)]
 pub(super) struct Flags {
-    /// Echo servers, as ADDRESS:PORT or NAME:PORT; connections take several in turn
+    #[command(flatten)]
+    targets: TargetFlags,
+    #[command(flatten)]
+    load: LoadFlags,
+    #[command(flatten)]
+    outputs: OutputFlags,
+}
+
+/// The servers under load.
+#[derive(Debug, Args)]
+pub(super) struct TargetFlags {
+    /// Echo servers, as ADDRESS:PORT or NAME:PORT; connections take them in turn
     #[arg(value_name = "TARGET", default_value = "127.0.0.1:7007", value_parser = target)]
-    targets: Vec<SocketAddr>,
+    pub(super) targets: Vec<SocketAddr>,
+}
+
+/// A complete load.
+#[derive(Debug, Args)]
+pub(super) struct LoadFlags {
     #[command(flatten)]
-    shape: WorkloadFlags,
+    pub(super) workload: WorkloadFlags,
     #[command(flatten)]
-    outputs: Outputs,
+    pace: PaceFlags,
+    #[command(flatten)]
+    churn: ChurnFlags,
+    #[command(flatten)]
+    run: RunFlags,
+}
+
+impl LoadFlags {
+    /// The workload on these CPUs.
+    pub(super) fn workload(&self, cpus: Vec<usize>) -> Workload {
+        let workload = Workload {
+            pace: self.pace.pace(),
+            churn: self.churn.churn(),
+            ..self.workload.workload(cpus)
+        };
+        self.run.apply(workload)
+    }
 }
 
 fn target(text: &str) -> std::result::Result<SocketAddr, String> {
@@ -33,46 +63,49 @@ fn target(text: &str) -> std::result::Result<SocketAddr, String> {
         .next()
         .ok_or_else(|| format!("the name has no address; {hint}"))?;
     if address.port() == 0 {
-        Err(format!("nobody can listen on port 0; {hint}"))
+        Err(format!("port 0 cannot be connected to; {hint}"))
     } else {
         Ok(address)
     }
 }
 
-pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
-    flags.shape.check_targets(&flags.targets)?;
-    let workload = flags.shape.workload(flags.shape.cpus().to_vec());
+pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
+    let generator = &flags.load.workload.generator;
+    generator.check_targets(&flags.targets.targets)?;
+    let workload = flags.load.workload(generator.pin.clone());
     flags.outputs.check(&workload)?;
     let stop = Stop::on_signals()?;
-    let targets = flags.targets.clone();
-    execute(Plan { targets, workload }, &flags.outputs, &stop)
+    let targets = flags.targets.targets.clone();
+    execute(Plan { targets, workload }, &flags.outputs, environment, &stop)
 }
 
-/// Runs the plan, writes what is asked for, and says how it went.
-pub(super) fn execute(plan: Plan, outputs: &Outputs, stop: &Stop) -> Result<ExitCode> {
-    if let Some(condition) = outputs.find_max() {
-        return find_max::execute(&plan, condition, outputs, stop);
-    }
-    let machine = machine::describe(); // Before threads are pinned.
-    let mut watcher = outputs.open(&plan.workload)?;
-    let outcome = load::run(plan, stop, &mut watcher);
-    watcher.clear();
-    let outcome = outcome?;
-    let report = Report::of(&outcome, machine, outputs.assertions());
-    watcher.finish(&outcome, &report)?;
-    judge(&outcome, &report)
+/// Runs the plan, writes the outputs, and returns the exit code of the run.
+pub(super) fn execute(
+    plan: Plan,
+    outputs: &OutputFlags,
+    environment: Environment,
+    stop: &Stop,
+) -> Result<ExitCode> {
+    let mut observer = outputs.open(&plan.workload)?;
+    let run = load::run(plan, stop, &mut observer);
+    observer.clear();
+    let run = run?;
+    let report = Report::of(&run, environment, outputs.assertions());
+    observer.finish(&run, &report)?;
+    exit_code(&run, &report).map(ExitCode::from)
 }
 
-/// The exit code of a run that came to its end: the worst thing that can be said of it.
-fn judge(outcome: &RunResult, report: &Report) -> Result<ExitCode> {
-    if let Some(signal) = outcome.interrupted {
-        return Ok(ExitCode::from(signal::exit_code(signal)));
+/// The exit code of a completed run: that of its worst defect.
+fn exit_code(run: &RunResult, report: &Report) -> Result<u8> {
+    if let Some(signal) = run.interrupted {
+        return Ok(signal::exit_code(signal));
     }
-    let (connections, messages) = (&report.connections, &report.messages);
+    let figures = &report.figures;
+    let (connections, messages) = (&figures.connections, &figures.messages);
     if connections.lost_total() + connections.closed >= connections.opened && messages.completed == 0
         || connections.closed == 0 && connections.lost_total() >= connections.opened
     {
-        let targets = report.plan.targets.join(", ");
+        let targets = figures.plan.targets.join(", ");
         return Err(Error::Target(format!(
             "{targets} closed every connection before the run was over"
         )));
@@ -87,13 +120,29 @@ fn judge(outcome: &RunResult, report: &Report) -> Result<ExitCode> {
     if messages.failed + messages.missing > 0 {
         let (sent, failed, missing) = (messages.sent, messages.failed, messages.missing);
         return Err(Error::Data(format!(
-            "{} of {sent} messages got no answer: {failed} failed with their connections, {missing} went missing",
+            "{} of {sent} messages got no reply: {failed} failed with their connections, {missing} are missing",
             failed + missing
         )));
     }
-    let undecided = if report.verdict.grade == Grade::Invalid { 3 } else { 0 };
-    Ok(ExitCode::from(match report.assertions_exit() {
-        1 => 1,
-        other => other.max(undecided),
-    }))
+    Ok(combine(report.assertions_exit(), report.verdict.grade))
+}
+
+/// A false assertion (1) outweighs an INVALID run or an undecided assertion (3), which outweigh success (0).
+fn combine(assertions: u8, grade: Grade) -> u8 {
+    match (assertions, grade) {
+        (1, _) => 1,
+        (_, Grade::Invalid) => 3,
+        (assertions, _) => assertions,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_false_assertion_outweighs_an_invalid_run_which_outweighs_success() {
+        let codes = [0, 1, 3].map(|assertions| [Grade::Valid, Grade::Invalid].map(|grade| combine(assertions, grade)));
+        assert_eq!(codes, [[0, 3], [1, 1], [3, 3]]);
+    }
 }

@@ -1,6 +1,7 @@
-//! The command line: flags as typed become plans as meant, and outcomes become exit codes.
+//! The command line: flags become plans, and results become exit codes.
 //!
-//! The only user of clap. Every command has a file: its flags, its plan, its run.
+//! The only user of clap. One file per command; `workload` has the flags of a load, `outputs` those of a run's files,
+//! `cpu_split` decides which CPUs serve and which generate.
 
 mod bench;
 mod check;
@@ -9,7 +10,6 @@ mod cpu_split;
 mod find_max;
 mod load;
 mod outputs;
-mod progress;
 mod serve;
 mod workload;
 
@@ -20,9 +20,10 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::error::Result;
-use crate::sys::prctl;
+use crate::report::Environment;
+use crate::sys::{machine, prctl};
 
-/// Serve TCP echo on Linux with io_uring, load it, and measure it.
+/// Serve TCP echo on Linux with io_uring, load it, and measure it
 #[derive(Debug, Parser)]
 #[command(name = "urecho", version, about, max_term_width = 100, after_help = EXIT_CODES)]
 struct Cli {
@@ -32,38 +33,41 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Echo everything that comes over TCP (RFC 862).
+    /// Echo server (RFC 862 over TCP)
     Serve(serve::Flags),
-    /// Open thousands of connections to an echo server and measure its latency.
+    /// Open thousands of connections to an echo server and measure its latency
     Load(load::Flags),
-    /// Both at once: start a server in a child process, load it, print one report.
+    /// Start a server in a child process, load it, print one report
     Bench(bench::Flags),
-    /// Any echo servers side by side, in interleaved slices: ratios that survive a noisy machine.
+    /// Compare echo servers side by side, in interleaved slices: ratios that survive a noisy machine
     Compare(compare::Flags),
-    /// Fail a build when a server got worse: two versions side by side, with known error rates.
+    /// Fail a build when a server got slower: two versions side by side, with measured error rates
     Check(Box<check::Flags>),
+    /// Find the highest rate at which a condition holds
+    FindMax(find_max::Flags),
 }
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  it went well
-  1  an assertion is false, or a server got worse
-  2  the command line was wrong; nothing was opened
-  3  the verdict is INVALID or INCONCLUSIVE, or an assertion undecided
-  4  this machine cannot do it: a limit, a blocked io_uring, a taken address
-  5  the target cannot be reached, or is not an echo server
-  6  data came back wrong, or went missing
+  0  success
+  1  an assertion is false, or a server regressed
+  2  usage error; nothing was opened
+  3  the verdict is INVALID or INCONCLUSIVE, or an assertion is undecided
+  4  this machine cannot run it: a limit, io_uring is blocked, the address is in use
+  5  the target is unreachable, or not an echo server
+  6  data came back wrong or went missing
   70 a bug in urecho
-  130, 143  interrupted (SIGINT, SIGTERM); what was measured is reported and marked partial";
+  130, 143  interrupted (SIGINT, SIGTERM); partial results are reported and marked partial";
 
-/// Runs what the command line asks for.
+/// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
     prctl::disable_huge_pages();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return answer(&error),
     };
-    match run(cli.command) {
+    let environment = Environment::of(machine::describe()); // Before any thread is pinned.
+    match run(cli.command, environment) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("urecho: {error}");
@@ -72,25 +76,27 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<ExitCode> {
+fn run(command: Command, environment: Environment) -> Result<ExitCode> {
     match command {
         Command::Serve(flags) => serve::run(flags),
-        Command::Load(flags) => load::run(&flags),
-        Command::Bench(flags) => bench::run(&flags),
-        Command::Compare(flags) => compare::run(&flags),
-        Command::Check(flags) => check::run(&flags),
+        Command::Load(flags) => load::run(&flags, environment),
+        Command::Bench(flags) => bench::run(&flags, environment),
+        Command::Compare(flags) => compare::run(&flags, environment),
+        Command::Check(flags) => check::run(&flags, environment),
+        Command::FindMax(flags) => find_max::run(&flags, &environment),
     }
 }
 
-/// Help and version are answers, on stdout and with 0. Everything else is one line that says what is wrong, and 2.
+/// Help and version go to stdout and exit with 0. Everything else is one line on stderr that says what is wrong, and
+/// exits with 2.
 fn answer(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = error.print();
         return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
     }
     let text = error.render().to_string();
-    let says_what = |part: &&str| !part.starts_with("Usage:") && !part.starts_with("For more");
-    let words = text.split("\n\n").filter(says_what).flat_map(str::split_whitespace);
+    let is_message = |part: &&str| !part.starts_with("Usage:") && !part.starts_with("For more");
+    let words = text.split("\n\n").filter(is_message).flat_map(str::split_whitespace);
     let line = words.collect::<Vec<_>>().join(" ");
     eprintln!("urecho: {}", line.trim_start_matches("error: "));
     ExitCode::from(2)
@@ -100,9 +106,9 @@ fn answer(error: &clap::Error) -> ExitCode {
 fn at_least_one(text: &str) -> std::result::Result<u32, String> {
     let count = crate::units::count(text)?;
     match u32::try_from(count) {
-        Ok(0) => Err("at least 1 is needed".into()),
+        Ok(0) => Err("must be at least 1".into()),
         Ok(count) => Ok(count),
-        Err(_) => Err(format!("{count} is more than this can handle ({})", u32::MAX)),
+        Err(_) => Err(format!("{count} is more than the maximum of {}", u32::MAX)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a load is like: the flags that `load` and `bench` share, and the workload they mean.
+//! The flags that describe a load, declared once for all commands, and the workload they mean.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -14,83 +14,115 @@ use crate::random::Random;
 use crate::sys::socket::Options;
 use crate::units::{self, show_size};
 
-/// The largest message. Its bytes are made and checked in pieces, so this bounds only patience.
+/// The largest message. Its bytes are generated and compared in pieces, so this bounds nothing but time.
 const MESSAGE_MAX: u64 = 1 << 30;
 
-/// The most source addresses that are taken from a range: with 28,232 ports each, nobody needs more.
+/// Source addresses taken from a range, at most: with 28,232 ports each, that is far beyond the descriptors of a process.
 const SOURCES_MAX: u128 = 1024;
 
 pub(super) type Parsed<T> = std::result::Result<T, String>;
 
+/// Connections and messages.
 #[derive(Debug, Args)]
 pub(super) struct WorkloadFlags {
     /// Connections, all open at once
     #[arg(short, long, value_name = "N", default_value = "50", value_parser = super::at_least_one)]
-    connections: u32,
-    /// How long to measure
-    #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = some_time)]
-    duration: Nanos,
-    /// Message size: `64B`, `uniform:64B..4KiB`, or `file:PATH` with lines of SIZE WEIGHT
+    pub(super) connections: u32,
+    /// Message size: `64B`, `uniform:64B..4KiB`, or `file:PATH`
+    ///
+    /// A file has lines of SIZE WEIGHT; every message draws its size from them.
     #[arg(short, long, value_name = "SIZE", default_value = "64B", value_parser = sizes)]
-    size: Sizes,
-    /// Open loop: messages at planned instants, RATE of them over all connections, as in `50k/s`; `10k/s..50k/s`
-    /// goes from one rate to the other [default: closed loop, the next message when the last has come back]
-    #[arg(long, value_name = "RATE", value_parser = rate)]
-    rate: Option<Rate>,
-    /// How planned instants are spread
-    #[arg(long, value_name = "HOW", default_value = "poisson", requires = "rate")]
-    arrivals: ArrivalsFlag,
-    /// Messages that one connection may have unanswered at once
+    pub(super) size: Sizes,
+    /// Messages in flight per connection
     #[arg(long, value_name = "N", default_value = "1", value_parser = depth)]
-    pipeline: u32,
-    /// Closed loop: the pause between an answer and the next message
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = units::duration, conflicts_with = "rate")]
-    think: Nanos,
-    /// Closed loop: close each connection after N messages and open another
+    pub(super) pipeline: u32,
+    #[command(flatten)]
+    pub(super) generator: GeneratorFlags,
+}
+
+/// The generator itself.
+#[derive(Debug, Args)]
+pub(super) struct GeneratorFlags {
+    /// Threads that generate load, each with its own ring
+    #[arg(short, long, value_name = "N", default_value = "1", value_parser = super::threads)]
+    threads: u32,
+    /// Pin the threads to these CPUs, in turn
+    ///
+    /// By default `load` and `find-max` do not pin; commands that start servers give the generator the last CPUs, one per
+    /// thread, and the servers the others.
+    #[arg(long, value_name = "CPU,...", value_delimiter = ',')]
+    pub(super) pin: Vec<usize>,
+    /// Source addresses, taken in turn, as in 127.0.1.0/24 [default: chosen by the kernel]
+    ///
+    /// One source address allows 28,232 connections to one target.
+    #[arg(long, value_name = "CIDR", value_parser = sources)]
+    source: Option<Sources>,
+    /// Congestion control of every connection [default: the system's]
+    #[arg(long, value_name = "NAME")]
+    pub(super) congestion: Option<String>,
+    /// Seed for payloads, sizes, arrival times and connection choice [default: random, printed]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+/// How connections end.
+#[derive(Debug, Args)]
+pub(super) struct ChurnFlags {
+    /// Close each connection after N messages and open another (closed loop)
     #[arg(long, value_name = "N", value_parser = super::at_least_one, conflicts_with = "rate")]
     churn: Option<u32>,
     /// How --churn closes
     #[arg(long, value_name = "HOW", default_value = "fin", requires = "churn")]
     close: CloseFlag,
-    /// Threads that generate load, each with its own ring
-    #[arg(short, long, value_name = "N", default_value = "1", value_parser = super::threads)]
-    threads: u32,
-    /// Keep the threads on these CPUs, in turn
-    #[arg(long, value_name = "CPU", value_delimiter = ',')]
-    pin: Vec<usize>,
-    /// Connect from these addresses in turn, as in 127.0.1.0/24: 28,232 connections fit on each [default: any]
-    #[arg(long, value_name = "CIDR", value_parser = sources)]
-    source: Option<Sources>,
-    /// Congestion control of every connection [default: the system's]
-    #[arg(long, value_name = "NAME")]
-    congestion: Option<String>,
-    /// How long messages go before they count
+}
+
+/// When messages are sent.
+#[derive(Debug, Args)]
+pub(super) struct PaceFlags {
+    /// Open loop: send at RATE over all connections, regardless of replies
+    ///
+    /// As in `50k/s`; `10k/s..50k/s` changes linearly. By default the loop is closed: a connection sends its next message
+    /// when the previous reply has arrived.
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    rate: Option<Rate>,
+    /// Arrival process of the open loop
+    #[arg(long, value_name = "HOW", default_value = "poisson", requires = "rate")]
+    arrivals: ArrivalsFlag,
+    /// Closed loop: pause between a reply and the next message
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = units::duration, conflicts_with = "rate")]
+    think: Nanos,
+}
+
+/// How long a run takes, and what it checks.
+#[derive(Debug, Args)]
+pub(super) struct RunFlags {
+    /// How long to measure
+    #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = positive_duration)]
+    duration: Nanos,
+    /// Warm-up time before measuring
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = units::duration)]
     warmup: Nanos,
-    /// How long answers are waited for at the end
+    /// How long to wait for outstanding replies at the end
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = units::duration)]
     drain: Nanos,
-    /// From which payloads, sizes, arrivals and choices are made [default: random, printed]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// Count the bytes that come back instead of comparing them; the report says so
+    /// Count the bytes of replies instead of comparing them; the report says so
     #[arg(long)]
     no_verify: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum ArrivalsFlag {
-    /// Independent of each other, as from many users
+    /// Independent arrivals (exponential gaps), as from many users
     Poisson,
-    /// As even as the rate allows
+    /// Equal gaps
     Constant,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum CloseFlag {
-    /// In order, waiting for the target's end
+enum CloseFlag {
+    /// Graceful: FIN, then wait for the peer's
     Fin,
-    /// By abort
+    /// Abortive: RST
     Rst,
 }
 
@@ -103,66 +135,73 @@ impl From<ArrivalsFlag> for Arrivals {
     }
 }
 
-impl From<CloseFlag> for Close {
-    fn from(flag: CloseFlag) -> Close {
-        match flag {
-            CloseFlag::Fin => Close::Fin,
-            CloseFlag::Rst => Close::Rst,
+/// Source addresses. A newtype, because clap takes a `Vec` for a repeated flag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Sources(Vec<IpAddr>);
+
+impl WorkloadFlags {
+    /// The workload of these flags on these CPUs; the rest as by default.
+    pub(super) fn workload(&self, cpus: Vec<usize>) -> Workload {
+        Workload {
+            traffic: Traffic {
+                sizes: self.size.clone(),
+                depth: self.pipeline as usize,
+                verify: true,
+            },
+            ..self.generator.workload(self.connections, cpus)
         }
     }
 }
 
-/// Addresses to connect from. A type of its own, because clap takes a `Vec` for a repeated flag.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Sources(pub(super) Vec<IpAddr>);
+impl GeneratorFlags {
+    /// A workload with this many connections on these CPUs; the rest as by default.
+    pub(super) fn workload(&self, connections: u32, cpus: Vec<usize>) -> Workload {
+        Workload {
+            connections,
+            sources: self.source.clone().map_or(Vec::new(), |sources| sources.0),
+            threads: self.threads.min(connections), // More threads than connections would be idle.
+            cpus,
+            seed: self.seed.unwrap_or_else(Random::seed_from_os),
+            options: Options {
+                nodelay: true,
+                congestion: self.congestion.clone(),
+            },
+            ..Workload::default()
+        }
+    }
 
-impl WorkloadFlags {
-    /// Errors: [`Error::Usage`] where targets and sources are of different address families.
+    /// Errors: [`Error::Usage`] if targets and sources have different address families.
     pub(super) fn check_targets(&self, targets: &[SocketAddr]) -> Result<()> {
         let sources = self.source.as_ref().map_or(&[][..], |sources| &sources.0);
-        match targets
-            .iter()
-            .find(|target| sources.iter().any(|ip| ip.is_ipv4() != target.is_ipv4()))
-        {
+        let differs = |target: &&SocketAddr| sources.iter().any(|source| source.is_ipv4() != target.is_ipv4());
+        match targets.iter().find(differs) {
             Some(target) => Err(Error::Usage(format!(
-                "--source and target {target} are of different families: give both as IPv4, or both as IPv6"
+                "--source and target {target} have different address families: use IPv4 for both, or IPv6 for both"
             ))),
             None => Ok(()),
         }
     }
 
-    /// The workload that is meant, on these CPUs.
-    pub(super) fn workload(&self, cpus: Vec<usize>) -> Workload {
-        Workload {
-            sources: self.source.clone().map_or(Vec::new(), |sources| sources.0),
-            connections: self.connections,
-            churn: self.churn.map(|messages| Churn {
-                messages: messages.into(),
-                close: self.close.into(),
-            }),
-            traffic: Traffic {
-                sizes: self.size.clone(),
-                depth: self.pipeline as usize,
-                verify: !self.no_verify,
-            },
-            pace: self.pace(),
-            duration: self.duration,
-            warmup: self.warmup,
-            drain: self.drain,
-            // More threads than connections would have nothing to do.
-            threads: self.threads.min(self.connections),
-            // 32 random bits: enough to differ, short enough to type.
-            seed: self.seed.unwrap_or_else(Random::seed_from_os),
-            cpus,
-            spin: true,
-            options: Options {
-                nodelay: true,
-                congestion: self.congestion.clone(),
-            },
-        }
+    pub(super) fn threads(&self) -> usize {
+        self.threads as usize
     }
+}
 
-    fn pace(&self) -> Pace {
+impl ChurnFlags {
+    pub(super) fn churn(&self) -> Option<Churn> {
+        let close = match self.close {
+            CloseFlag::Fin => Close::Fin,
+            CloseFlag::Rst => Close::Rst,
+        };
+        self.churn.map(|messages| Churn {
+            messages: messages.into(),
+            close,
+        })
+    }
+}
+
+impl PaceFlags {
+    pub(super) fn pace(&self) -> Pace {
         match self.rate {
             None => Pace::Closed { think: self.think },
             Some(rate) => Pace::Open {
@@ -171,20 +210,27 @@ impl WorkloadFlags {
             },
         }
     }
+}
 
-    pub(super) fn threads(&self) -> usize {
-        self.threads as usize
-    }
-
-    /// The CPUs that were asked for.
-    pub(super) fn cpus(&self) -> &[usize] {
-        &self.pin
+impl RunFlags {
+    /// `workload` with these durations.
+    pub(super) fn apply(&self, workload: Workload) -> Workload {
+        Workload {
+            duration: self.duration,
+            warmup: self.warmup,
+            drain: self.drain,
+            traffic: Traffic {
+                verify: !self.no_verify,
+                ..workload.traffic
+            },
+            ..workload
+        }
     }
 }
 
-pub(super) fn some_time(text: &str) -> Parsed<Nanos> {
+pub(super) fn positive_duration(text: &str) -> Parsed<Nanos> {
     match units::duration(text)? {
-        Nanos(0) => Err("nothing can be measured in no time: write `10s`".into()),
+        Nanos(0) => Err("the duration must be greater than 0, as in `10s`".into()),
         duration => Ok(duration),
     }
 }
@@ -195,7 +241,7 @@ pub(super) fn depth(text: &str) -> Parsed<u32> {
 
 fn message_size(text: &str) -> Parsed<u64> {
     match units::size(text)? {
-        0 => Err("an empty message has no echo: write `64B`".into()),
+        0 => Err("the size must be at least 1 byte, as in `64B`".into()),
         size @ ..=MESSAGE_MAX => Ok(size),
         size => Err(format!("{} is more than {}", show_size(size), show_size(MESSAGE_MAX))),
     }
@@ -205,7 +251,7 @@ pub(super) fn sizes(text: &str) -> Parsed<Sizes> {
     if let Some(range) = text.strip_prefix("uniform:") {
         let (least, most) = range
             .split_once("..")
-            .ok_or("a range has two ends: write `uniform:64B..4KiB`")?;
+            .ok_or("missing `..`: write a range as `uniform:64B..4KiB`")?;
         let (least, most) = (message_size(least)?, message_size(most)?);
         return if least <= most {
             Ok(Sizes::Uniform { least, most })
@@ -224,7 +270,7 @@ pub(super) fn sizes(text: &str) -> Parsed<Sizes> {
     message_size(text).map(Sizes::Fixed)
 }
 
-/// Lines of `SIZE WEIGHT`; empty ones and those that begin with `#` say nothing.
+/// Lines of `SIZE WEIGHT`; empty lines and comments (`#`) are skipped.
 fn weights(text: &str) -> Parsed<Sizes> {
     let mut table = Vec::new();
     for (number, line) in text.lines().enumerate() {
@@ -251,20 +297,20 @@ fn weights(text: &str) -> Parsed<Sizes> {
 }
 
 pub(super) fn rate(text: &str) -> Parsed<Rate> {
-    let some = |text: &str| match units::rate(text)? {
+    let positive = |text: &str| match units::rate(text)? {
         rate if rate > 0.0 => Ok(rate),
-        _ => Err("nothing can be measured at a rate of 0: write `50k/s`".to_owned()),
+        _ => Err("the rate must be greater than 0, as in `50k/s`".to_owned()),
     };
     match text.split_once("..") {
-        None => some(text).map(|rate| Rate { from: rate, to: rate }),
+        None => positive(text).map(|rate| Rate { from: rate, to: rate }),
         Some((from, to)) => Ok(Rate {
-            from: some(from)?,
-            to: some(to)?,
+            from: positive(from)?,
+            to: positive(to)?,
         }),
     }
 }
 
-pub(super) fn sources(text: &str) -> Parsed<Sources> {
+fn sources(text: &str) -> Parsed<Sources> {
     let hint = "write ADDRESS or ADDRESS/PREFIX, as in 127.0.1.0/24";
     let (address, prefix) = text
         .split_once('/')
@@ -284,7 +330,7 @@ pub(super) fn sources(text: &str) -> Parsed<Sources> {
     Ok(Sources(hosts(address, bits - prefix)))
 }
 
-/// The addresses of a network with so many host bits, without its own and its broadcast address where it has them.
+/// The host addresses of a network with this many host bits: without network and broadcast address if it has them.
 fn hosts(address: IpAddr, bits: u32) -> Vec<IpAddr> {
     let (number, v4) = match address {
         IpAddr::V4(v4) => (u128::from(v4.to_bits()), true),
@@ -320,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_sizes_are_told_how_to_write_them() {
+    fn errors_of_sizes_say_what_to_write() {
         for (text, hint) in [
             ("64k", "64KiB"),
             ("0B", "64B"),
@@ -337,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_may_go_from_one_to_another() {
+    fn a_rate_may_change_linearly() {
         assert_eq!(
             rate("50k/s"),
             Ok(Rate {
@@ -357,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_is_its_hosts() {
+    fn a_network_is_its_host_addresses() {
         let of = |text: &str| sources(text).unwrap().0;
         assert_eq!(of("127.0.0.1"), ["127.0.0.1".parse::<IpAddr>().unwrap()]);
         assert_eq!(of("127.0.1.7/30").len(), 2);

@@ -1,75 +1,61 @@
-//! A server that somebody wants compared: a name, and the command that starts it on a port of our choice.
-
-use regex::Regex;
+//! A server to compare: a name, and the command that starts it on a port of our choice.
 
 use crate::error::{Error, Result};
 use crate::serve::engine::Engine;
 
-/// What stands for the port in a command.
+/// Placeholder of the port in a command.
 const PORT: &str = "{port}";
 
 /// A name and a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// Short, and without white space: it heads a row.
+    /// Short and without white space: it heads a row.
     pub name: String,
     /// The program and its arguments, with `{port}` wherever the port belongs.
-    words: Vec<String>,
-    /// What the line on its stdout looks like that tells that it listens; none: its port is tried.
-    ready: Option<Ready>,
+    argv: Vec<String>,
+    /// Text in the line on its stdout that announces readiness; none: its port is probed.
+    ready_text: Option<String>,
 }
-
-/// A pattern that is equal to those written alike.
-#[derive(Debug, Clone)]
-struct Ready(Regex);
-
-impl PartialEq for Ready {
-    fn eq(&self, other: &Ready) -> bool {
-        self.0.as_str() == other.0.as_str()
-    }
-}
-
-impl Eq for Ready {}
 
 impl Candidate {
-    /// From `NAME=COMMAND`. The command is split as a shell splits words, and run without one: variables, pipes and
-    /// the like need `sh -c '...'`.
+    /// From `NAME=COMMAND`. The command is split into words as by a shell, but runs without one: variables and pipes need
+    /// `sh -c '...'`.
     ///
-    /// Errors: what is wrong with it, for the command line.
+    /// Errors: what is wrong, for the command line.
     pub fn parse(text: &str) -> std::result::Result<Candidate, String> {
         let hint = "write NAME=COMMAND, as in `mine=./server --port {port}`";
         let (name, command) = text.split_once('=').ok_or(hint)?;
         let fits = |c: char| c.is_alphanumeric() || "-_.+".contains(c);
         if name.is_empty() || !name.chars().all(fits) {
-            return Err(format!("`{name}` is no name (letters, digits and -_.+ are); {hint}"));
+            return Err(format!("`{name}` is not a valid name (letters, digits and -_.+); {hint}"));
         }
         Candidate::named(name, command)
     }
 
-    /// The same, with the name given apart.
+    /// From a name and a command.
     pub fn named(name: &str, command: &str) -> std::result::Result<Candidate, String> {
-        let words = shell_words::split(command).map_err(|_| format!("a quote in `{command}` is not closed"))?;
+        let words = shell_words::split(command).map_err(|_| format!("unclosed quote in `{command}`"))?;
         if words.is_empty() {
             return Err("the command is empty".into());
         }
         if !words.iter().any(|word| word.contains(PORT)) {
             return Err(format!(
-                "`{command}` does not say where the port belongs: write {PORT} there"
+                "`{command}` has no port: write {PORT} where it belongs"
             ));
         }
         Ok(Candidate {
             name: name.to_owned(),
-            words,
-            ready: None,
+            argv: words,
+            ready_text: None,
         })
     }
 
-    /// `urecho serve` with one of its engines, so many workers, and this congestion control.
+    /// `urecho serve` with this engine, number of workers, and congestion control.
     ///
-    /// Errors: [`Error::Machine`] if this program cannot be found again.
+    /// Errors: [`Error::Machine`] if this executable cannot be located.
     pub fn engine(engine: Engine, workers: usize, congestion: Option<&str>) -> Result<Candidate> {
         let program = std::env::current_exe()
-            .map_err(|cause| Error::Machine(format!("cannot find this program again: {cause}")))?;
+            .map_err(|cause| Error::Machine(format!("cannot locate this executable: {cause}")))?;
         let listen = format!("127.0.0.1:{PORT}");
         let program = program.to_string_lossy().into_owned();
         let workers = workers.to_string();
@@ -87,51 +73,51 @@ impl Candidate {
         let words = words.into_iter().chain(congestion.into_iter().flatten());
         Ok(Candidate {
             name: engine.name().to_owned(),
-            words: words.map(str::to_owned).collect(),
-            ready: None,
+            argv: words.map(str::to_owned).collect(),
+            ready_text: None,
         })
     }
 
-    /// The same, which listens once it has printed a line with this pattern on stdout.
-    pub fn ready_at(self, pattern: Regex) -> Candidate {
+    /// Ready once it has printed a line that contains `text` on stdout, instead of once its port accepts.
+    pub fn with_ready_text(self, text: String) -> Candidate {
         Candidate {
-            ready: Some(Ready(pattern)),
+            ready_text: Some(text),
             ..self
         }
     }
 
-    /// The same under another name.
-    pub fn named_as(self, name: &str) -> Candidate {
+    /// Renamed.
+    pub fn with_name(self, name: &str) -> Candidate {
         let name = name.to_owned();
         Candidate { name, ..self }
     }
 
-    /// The same with more arguments.
-    pub fn with(mut self, arguments: &[&str]) -> Candidate {
-        self.words.extend(arguments.iter().map(|&word| word.to_owned()));
+    /// With more arguments at the end.
+    pub fn with_arguments(mut self, arguments: &[&str]) -> Candidate {
+        self.argv.extend(arguments.iter().map(|&word| word.to_owned()));
         self
     }
 
-    /// The same, started by another program: `env NAME=VALUE`.
-    pub fn within(mut self, words: &[&str]) -> Candidate {
-        self.words.splice(..0, words.iter().map(|&word| word.to_owned()));
+    /// Started by another program, such as `env NAME=VALUE`.
+    pub fn with_wrapper(mut self, words: &[&str]) -> Candidate {
+        self.argv.splice(..0, words.iter().map(|&word| word.to_owned()));
         self
     }
 
-    /// The pattern of the line that tells that it listens.
-    pub fn ready(&self) -> Option<&Regex> {
-        self.ready.as_ref().map(|ready| &ready.0)
+    /// Text in the line on stdout that announces readiness.
+    pub(super) fn ready_text(&self) -> Option<&str> {
+        self.ready_text.as_deref()
     }
 
     /// The program and its arguments, for this port.
-    pub(super) fn words(&self, port: u16) -> impl Iterator<Item = String> {
+    pub(super) fn argv(&self, port: u16) -> impl Iterator<Item = String> {
         let port = port.to_string();
-        self.words.iter().map(move |word| word.replace(PORT, &port))
+        self.argv.iter().map(move |word| word.replace(PORT, &port))
     }
 
-    /// The command as it can be typed again.
+    /// The command as it can be typed.
     pub fn command(&self) -> String {
-        shell_words::join(&self.words)
+        shell_words::join(&self.argv)
     }
 }
 
@@ -140,27 +126,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_subject_is_a_name_and_a_command_with_a_port() {
+    fn a_candidate_is_a_name_and_a_command_with_a_port() {
         let candidate = Candidate::parse("mine=./server --port={port} 'two words' a=b").unwrap();
         assert_eq!(candidate.name, "mine");
-        let words: Vec<_> = candidate.words(4242).collect();
+        let words: Vec<_> = candidate.argv(4242).collect();
         assert_eq!(words, ["./server", "--port=4242", "two words", "a=b"]);
         assert_eq!(
             Candidate::named("mine", &candidate.command()),
             Ok(candidate),
-            "it can be typed again"
+            "it can be typed"
         );
     }
 
     #[test]
-    fn what_is_wrong_with_it_is_said() {
+    fn errors_say_what_is_wrong() {
         for (text, part) in [
             ("./server {port}", "NAME=COMMAND"),
-            ("=./server {port}", "is no name"),
-            ("two words=./server {port}", "is no name"),
+            ("=./server {port}", "not a valid name"),
+            ("two words=./server {port}", "not a valid name"),
             ("mine=", "empty"),
             ("mine=./server", "{port}"),
-            ("mine=./server '{port}", "not closed"),
+            ("mine=./server '{port}", "unclosed"),
         ] {
             let wrong = Candidate::parse(text).unwrap_err();
             assert!(wrong.contains(part), "{text}: {wrong}");

@@ -1,18 +1,21 @@
-//! Servers side by side: what each did, and how it compares with the first, with 95 % intervals.
+//! Servers side by side: figures of each, and ratios to the first with 95 % intervals.
 //!
-//! A restart is the sample, never a request: a restart's figure is the median of its blocks, and its ratio to the first
-//! server's the median of the ratios within the blocks. Over restarts, ratios are estimated by Hodges and Lehmann on
-//! their logarithms, with the exact interval of the signed ranks; it needs 6 restarts. How it is drawn is `table`.
+//! The restart is the sample, never a request. A restart's figure is the median of its blocks; its ratio to the first server
+//! is the median of the ratios within blocks. Over restarts, log ratios are estimated by Hodges and Lehmann with the exact
+//! interval of the signed-rank distribution, which needs 6 restarts.
 
-use serde::{Deserialize, Serialize};
+#[cfg(test)]
+use schemars::JsonSchema;
+use serde::Serialize;
 
+use crate::compare::BlockFigures;
 use crate::load::Workload;
+use crate::output;
 use crate::report::{Environment, PlanSummary};
 use crate::stats::{median, signed_rank};
-use crate::sys::disturbance::Disturbance;
 
-/// The version of the comparison's shape.
-pub const SCHEMA: &str = "urecho.compare/1";
+/// Version of the comparison's JSON.
+pub const SCHEMA: &str = "urecho.compare/2";
 
 /// The JSON Schema (draft 2020-12) that every comparison satisfies.
 pub const COMPARE_SCHEMA: &str = include_str!("compare.schema.json");
@@ -20,53 +23,28 @@ pub const COMPARE_SCHEMA: &str = include_str!("compare.schema.json");
 /// The error on each side of an interval: together 95 %.
 const ALPHA: f64 = 0.025;
 
-/// A server that uses more of a CPU than this while others have the traffic is not asleep: timers and the like use less.
-pub const ASLEEP: f64 = 0.02;
+/// A server that uses more of a CPU than this while others have the traffic is not idle. Timers and housekeeping use less.
+pub const IDLE_CPU_RATIO_MAX: f64 = 0.02;
 
-/// What one block found of one server: both its slices together.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BlockFigures {
-    /// Messages that came back while measuring.
-    pub messages: u64,
-    /// The same for each second.
-    pub rate_per_s: f64,
-    /// Latencies: from the planned instant in an open loop, from the submit in a closed one. `None`: too few samples.
-    pub p50_ns: Option<u64>,
-    /// See `p50_ns`.
-    pub p90_ns: Option<u64>,
-    /// See `p50_ns`.
-    pub p99_ns: Option<u64>,
-    /// See `p50_ns`.
-    pub p99_9_ns: Option<u64>,
-    /// CPU time of the server's processes for each message, warm-up included. `None` where it cannot be seen.
-    pub cpu_ns_per_message: Option<f64>,
-    /// What the server's resident memory grew by for each connection.
-    pub resident_bytes_per_connection: Option<f64>,
-    /// How late messages were handed to the ring (open loop).
-    pub send_lag_p99_ns: Option<u64>,
-    /// CPU time that the server used while others had the traffic, as a share of one CPU. `None` where there were no
-    /// others, or where it opened connections meanwhile.
-    pub idle_cpu_ratio: Option<f64>,
-    /// What the machine did to all servers of this block.
-    pub disturbance: Disturbance,
-}
-
-/// Servers side by side, for one or more loads.
+/// Result of `urecho compare`: servers side by side, under one or more loads.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Comparison {
-    /// [`SCHEMA`].
+    /// Name and version of this document's shape.
     pub schema: &'static str,
-    /// True if it was interrupted: fewer restarts than asked for.
+    /// True if it was interrupted: fewer restarts than planned.
     pub partial: bool,
     /// Where it ran, and with which build.
     pub environment: Environment,
-    /// One for each load.
+    /// One per load.
     pub scenarios: Vec<Scenario>,
 }
 
 /// All servers under one load.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// Connections to each server.
     pub connections: u64,
@@ -74,16 +52,18 @@ pub struct Scenario {
     pub load: PlanSummary,
     /// How it was measured.
     pub method: Method,
-    /// The servers, as they were given; all are compared with the first.
+    /// The servers in the order given; all are compared with the first.
     pub servers: Vec<ServerResult>,
 }
 
 /// How a scenario was measured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Method {
-    /// Times that all servers were started afresh, as planned.
+    /// Planned restarts of all servers.
     pub restarts: u64,
-    /// Blocks for each start. In a block each server has two slices.
+    /// Blocks per restart. In a block each server has two slices.
     pub blocks: u64,
     /// CPUs of each server; empty for all.
     pub server_cpus: Vec<usize>,
@@ -93,121 +73,131 @@ pub struct Method {
 
 /// One server.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub struct ServerResult {
-    /// As it was named.
+    /// Its name.
     pub name: String,
-    /// What started it.
+    /// The command that started it.
     pub command: String,
-    /// Why it has no figures, or no more.
+    /// Why it has no figures, or no more; null if it did not fail.
     pub failure: Option<String>,
-    /// Its figures, and how they compare with the first server's.
-    pub rate_per_s: Option<Compared>,
-    /// See `rate_per_s`.
+    /// Messages completed per second. Null here and below: not available in every block.
+    pub completed_per_s: Option<Compared>,
+    /// Median latency.
     pub p50_ns: Option<Compared>,
-    /// See `rate_per_s`.
+    /// 90th percentile of the latency.
     pub p90_ns: Option<Compared>,
-    /// See `rate_per_s`.
+    /// 99th percentile of the latency.
     pub p99_ns: Option<Compared>,
-    /// See `rate_per_s`.
+    /// CPU time of the server's processes per message.
     pub cpu_ns_per_message: Option<Compared>,
-    /// See `rate_per_s`.
+    /// Growth of resident memory per connection.
     pub resident_bytes_per_connection: Option<Compared>,
-    /// CPU time that it used while others had the traffic, as a share of one CPU: the median over restarts.
+    /// CPU time used while others had the traffic, as a share of one CPU: the median over restarts.
     pub idle_cpu_ratio: Option<f64>,
-    /// What each block found, by restarts.
+    /// Its blocks, by restart.
     pub restarts: Vec<Vec<BlockFigures>>,
 }
 
 /// One figure of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Compared {
     /// The median over restarts.
     pub median: f64,
-    /// To the first server; `None` for that one itself, and where it has no such figure.
+    /// Ratio to the first server; null for the first server, and if it has no such figure.
     pub ratio: Option<Ratio>,
 }
 
 /// A ratio to the first server's figure.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Ratio {
     /// Restarts that it rests on.
     pub restarts: usize,
-    /// Hodges-Lehmann.
+    /// Hodges-Lehmann estimate.
     pub estimate: f64,
-    /// 95 % interval; `None` below 6 restarts.
-    pub interval: Option<(f64, f64)>,
+    /// 95 % interval; null below 6 restarts.
+    pub interval: Option<RatioInterval>,
+}
+
+/// A 95 % interval of a ratio.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RatioInterval {
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
 }
 
 impl Ratio {
-    /// True if the interval does not contain 1: this run tells the two apart.
+    /// True if the interval does not contain 1: the two servers differ.
     pub fn is_resolved(&self) -> bool {
-        self.interval.is_some_and(|(low, high)| low > 1.0 || high < 1.0)
+        self.interval
+            .is_some_and(|interval| interval.low > 1.0 || interval.high < 1.0)
     }
 }
 
 impl Comparison {
-    /// As one JSON document, with a line break at the end.
+    /// As one JSON document.
     pub fn json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).expect("plain data has no way to fail");
-        text.push('\n');
-        text
+        output::json::document(self)
     }
 }
 
-/// A figure of a block; `None` where it could not be had.
+/// What was measured of one server under one load.
+#[derive(Debug, Clone)]
+pub struct ServerBlocks {
+    /// Its name.
+    pub name: String,
+    /// The command that started it.
+    pub command: String,
+    /// Its blocks, by restart.
+    pub restarts: Vec<Vec<BlockFigures>>,
+    /// Why there are no more, if it failed.
+    pub failure: Option<String>,
+}
+
+/// A figure of a block; none if it is not available.
 type Metric = fn(&BlockFigures) -> Option<f64>;
 
 impl Scenario {
-    /// Puts together what was found under one load, and compares.
-    pub fn of(load: &Workload, method: Method, mut servers: Vec<ServerResult>) -> Scenario {
+    /// Compares all servers with the first.
+    pub fn of(load: &Workload, method: Method, servers: Vec<ServerBlocks>) -> Scenario {
         let first = servers.first().map_or(Vec::new(), |first| first.restarts.clone());
-        for (index, server) in servers.iter_mut().enumerate() {
-            server.compare((index > 0).then_some(first.as_slice()));
-        }
+        let compare =
+            |(index, server)| ServerResult::of(server, (index > 0).then_some(first.as_slice()));
         Scenario {
             connections: load.connections.into(),
             load: PlanSummary::of(&[], load),
             method,
-            servers,
+            servers: servers.into_iter().enumerate().map(compare).collect(),
         }
     }
 }
 
 impl ServerResult {
-    /// What was found of one server, not compared yet.
-    pub fn of(
-        name: String,
-        command: String,
-        restarts: Vec<Vec<BlockFigures>>,
-        failure: Option<String>,
-    ) -> ServerResult {
+    fn of(server: ServerBlocks, first: Option<&[Vec<BlockFigures>]>) -> ServerResult {
+        let restarts = server.restarts;
+        let compared = |metric: Metric| compared(&restarts, first, metric);
         ServerResult {
-            name,
-            command,
-            failure,
-            rate_per_s: None,
-            p50_ns: None,
-            p90_ns: None,
-            p99_ns: None,
-            cpu_ns_per_message: None,
-            resident_bytes_per_connection: None,
-            idle_cpu_ratio: None,
+            name: server.name,
+            command: server.command,
+            failure: server.failure,
+            completed_per_s: compared(|block| Some(block.completed_per_s)),
+            p50_ns: compared(|block| block.p50_ns.map(|ns| ns as f64)),
+            p90_ns: compared(|block| block.p90_ns.map(|ns| ns as f64)),
+            p99_ns: compared(|block| block.p99_ns.map(|ns| ns as f64)),
+            cpu_ns_per_message: compared(|block| block.cpu_ns_per_message),
+            resident_bytes_per_connection: compared(|block| block.resident_bytes_per_connection),
+            idle_cpu_ratio: compared(|block| block.idle_cpu_ratio).map(|idle| idle.median),
             restarts,
         }
-    }
-
-    fn compare(&mut self, first: Option<&[Vec<BlockFigures>]>) {
-        let compared = |metric: Metric| compared(&self.restarts, first, metric);
-        let rate = compared(|figures| Some(figures.rate_per_s));
-        let cpu = compared(|figures| figures.cpu_ns_per_message);
-        let memory = compared(|figures| figures.resident_bytes_per_connection);
-        let p50 = compared(|figures| figures.p50_ns.map(|ns| ns as f64));
-        let p90 = compared(|figures| figures.p90_ns.map(|ns| ns as f64));
-        let p99 = compared(|figures| figures.p99_ns.map(|ns| ns as f64));
-        (self.rate_per_s, self.cpu_ns_per_message) = (rate, cpu);
-        (self.p50_ns, self.p90_ns, self.p99_ns) = (p50, p90, p99);
-        self.resident_bytes_per_connection = memory;
-        self.idle_cpu_ratio = compared(|figures| figures.idle_cpu_ratio).map(|idle| idle.median);
     }
 }
 
@@ -223,26 +213,27 @@ fn compared(restarts: &[Vec<BlockFigures>], first: Option<&[Vec<BlockFigures>]>,
 }
 
 fn ratio(restarts: &[Vec<BlockFigures>], first: &[Vec<BlockFigures>], metric: Metric) -> Option<Ratio> {
-    let logs: Option<Vec<f64>> = restarts.iter().zip(first).map(|pair| log_ratio(pair, metric)).collect();
+    let logs = restarts.iter().zip(first);
+    let logs: Option<Vec<f64>> = logs.map(|(ours, first)| log_ratio(ours, first, metric)).collect();
     let estimate = signed_rank::estimate(&logs?, ALPHA)?;
     Some(Ratio {
         restarts: estimate.n,
-        estimate: estimate.location.exp(),
-        interval: estimate.interval.map(|(low, high)| (low.exp(), high.exp())),
+        estimate: estimate.middle.exp(),
+        interval: estimate.interval.map(|(low, high)| RatioInterval {
+            low: low.exp(),
+            high: high.exp(),
+        }),
     })
 }
 
-/// The median of a restart's blocks, each against the same block of the first server. None where one has no figure, or
-/// none above zero.
-fn log_ratio((ours, theirs): (&Vec<BlockFigures>, &Vec<BlockFigures>), metric: Metric) -> Option<f64> {
-    let logs: Option<Vec<f64>> = ours
-        .iter()
-        .zip(theirs)
-        .map(|(ours, theirs)| {
-            let ratio = metric(ours)? / metric(theirs)?;
-            (ratio > 0.0 && ratio.is_finite()).then(|| ratio.ln())
-        })
-        .collect();
+/// The median over a restart's blocks of the log ratio to the same block of the first server. None if a block has no
+/// positive figure.
+fn log_ratio(ours: &[BlockFigures], first: &[BlockFigures], metric: Metric) -> Option<f64> {
+    let log = |(ours, first)| {
+        let ratio = metric(ours)? / metric(first)?;
+        (ratio > 0.0 && ratio.is_finite()).then(|| ratio.ln())
+    };
+    let logs: Option<Vec<f64>> = ours.iter().zip(first).map(log).collect();
     median(&logs?)
 }
 

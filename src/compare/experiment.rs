@@ -1,19 +1,19 @@
-//! A contest: restart after restart, because one launch of a server has its own luck.
+//! Restart after restart: servers differ from launch to launch, so the restart is the sample.
 
 use crate::compare::Candidate;
-use crate::compare::round::{Found, Terms, restart};
+use crate::compare::round::{Protocol, RestartBlocks, restart};
 use crate::error::Error;
 use crate::random::Random;
 use crate::sys::signal::Stop;
 
-/// What a contest found of one candidate.
+/// All blocks of one candidate.
 #[derive(Debug, Clone)]
-pub struct Entry {
-    /// Which one.
+pub struct CandidateBlocks {
+    /// The candidate.
     pub candidate: Candidate,
-    /// What each restart found.
-    pub restarts: Vec<Found>,
-    /// Why there are no more of them, if it failed.
+    /// Its blocks, by restart.
+    pub restarts: Vec<RestartBlocks>,
+    /// Why there are no more, if it failed.
     pub failure: Option<Failure>,
 }
 
@@ -22,46 +22,45 @@ pub struct Entry {
 pub struct Failure {
     /// In which restart, from 1.
     pub restart: usize,
-    /// How.
+    /// The cause.
     pub error: Error,
 }
 
-/// Holds restarts among the candidates for as long as `more` says so, or until `stop` fires. One that fails takes no further
-/// part. `more` is asked before each restart: its number, from 1, and what there is so far.
+/// Restarts the candidates for as long as `more` returns true, or until `stop` fires. A candidate that fails takes no
+/// further part. `more` is called before each restart with its number, from 1, and the results so far.
 ///
-/// Call from the main thread, which the servers are tied to.
+/// Call from the main thread: servers are killed when the thread that started them ends (PR_SET_PDEATHSIG).
 pub fn run(
     candidates: &[Candidate],
-    terms: &Terms,
+    protocol: &Protocol,
     stop: &Stop,
-    more: &mut dyn FnMut(usize, &[Entry]) -> bool,
-) -> Vec<Entry> {
-    let blank = |candidate: &Candidate| Entry {
+    more: &mut dyn FnMut(usize, &[CandidateBlocks]) -> bool,
+) -> Vec<CandidateBlocks> {
+    let empty = |candidate: &Candidate| CandidateBlocks {
         candidate: candidate.clone(),
         restarts: Vec::new(),
         failure: None,
     };
-    let mut entries: Vec<Entry> = candidates.iter().map(blank).collect();
+    let mut results: Vec<CandidateBlocks> = candidates.iter().map(empty).collect();
     for number in 1.. {
-        if stop.signal().is_some() || !more(number, &entries) {
+        if stop.signal().is_some() || !more(number, &results) {
             break;
         }
-        let mut standing: Vec<&mut Entry> = entries.iter_mut().filter(|entry| entry.failure.is_none()).collect();
-        if standing.is_empty() {
+        let mut remaining: Vec<&mut CandidateBlocks> =
+            results.iter_mut().filter(|result| result.failure.is_none()).collect();
+        if remaining.is_empty() {
             break;
         }
-        let mut random = Random::new(terms.loads[0].seed, number as u64);
-        let present: Vec<&Candidate> = standing.iter().map(|entry| &entry.candidate).collect();
-        let results = restart(&present, terms, &mut random, stop);
-        for (entry, result) in standing.iter_mut().zip(results) {
-            match result {
-                Ok(found) if found.iter().any(Vec::is_empty) => {} // Stopped before a block of each load.
-                Ok(found) => entry.restarts.push(found),
-                Err(error) => {
-                    entry.failure = Some(Failure { restart: number, error });
-                }
+        let mut random = Random::new(protocol.loads[0].workload.seed, number as u64);
+        let candidates: Vec<&Candidate> = remaining.iter().map(|result| &result.candidate).collect();
+        let round = restart(&candidates, protocol, &mut random, stop);
+        for (result, blocks) in remaining.iter_mut().zip(round) {
+            match blocks {
+                Ok(blocks) if blocks.iter().any(Vec::is_empty) => {} // Stopped before a block of each load.
+                Ok(blocks) => result.restarts.push(blocks),
+                Err(error) => result.failure = Some(Failure { restart: number, error }),
             }
         }
     }
-    entries
+    results
 }

@@ -1,8 +1,10 @@
-//! Where servers meet: started as child processes, loaded in turns by one generator, ended.
+//! Servers side by side: candidates started as child processes, loaded in interleaved slices by one generator.
 //!
-//! `candidate` is what somebody wants compared, `server` is it running. A `restart` is one restart of all candidates, with
-//! their slices interleaved; a `contest` is as many restarts as it takes. What the figures mean is for `report` to say.
+//! `candidate` is a name and a command, `server` its running process. A `round` is one restart of all candidates, an
+//! `experiment` as many restarts as are needed, a `block` the figures of one candidate in the smallest balanced unit.
+//! `comparison` turns blocks into ratios with intervals, `table` draws them.
 
+mod block;
 mod candidate;
 pub mod comparison;
 mod experiment;
@@ -10,7 +12,8 @@ mod round;
 mod server;
 mod table;
 
+pub use block::BlockFigures;
 pub use candidate::Candidate;
-pub use experiment::{Entry, Failure, run};
-pub use round::{Found, Terms};
+pub use experiment::{CandidateBlocks, Failure, run};
+pub use round::{BlockedLoad, Protocol, RestartBlocks};
 pub use server::Server;

@@ -1,166 +1,180 @@
-//! One restart: all candidates started afresh, loaded in turns, ended.
+//! One restart: all candidates are started, loaded in turns, and ended.
 //!
-//! Every block gives each candidate two slices: in an order drawn by lot, and then in the reverse order, so that a
-//! machine that gets steadily slower or faster favours nobody (ABBA).
+//! Every block gives each candidate two slices, in random order and then in the reverse order (ABBA), so that a linear
+//! drift of the machine's speed favours none.
 
 use crate::clock::{self, Nanos};
-use crate::compare::comparison::BlockFigures;
+use crate::compare::block::{BlockAccumulator, BlockContext, BlockFigures};
 use crate::compare::{Candidate, Server};
 use crate::error::{Error, Result};
-use crate::histogram::Recorder;
-use crate::load::{Plan, Session, Slice, Workload};
+use crate::load::{Plan, Session, Workload};
 use crate::random::Random;
-use crate::sys::disturbance::{Disturbance, Snapshot};
+use crate::sys::disturbance::Snapshot;
 use crate::sys::signal::Stop;
 use crate::sys::usage;
 
-/// What all candidates are put through alike.
+/// How every restart is carried out.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Terms {
-    /// The loads, in turn, at least one. Their warm-up and duration are those
-    /// of a slice. Each has connections of its own.
-    pub loads: Vec<Workload>,
+pub struct Protocol {
+    /// The loads, at least one. Their warm-up and duration are those of a slice. Each has its own connections.
+    pub loads: Vec<BlockedLoad>,
     /// CPUs of each server; all, if empty.
     pub server_cpus: Vec<usize>,
-    /// Blocks of each load in each restart, spread evenly over it.
-    pub blocks: Vec<usize>,
-    /// True to hold the connections to all candidates at once; false to open them for each slice, where they do not fit.
-    pub at_once: bool,
+    /// True to keep connections to all candidates open; false to open them for each slice, if they do not fit.
+    pub connected_at_once: bool,
 }
 
-/// What one restart found of one candidate: by loads, what each block did.
-pub type Found = Vec<Vec<BlockFigures>>;
-
-/// A candidate's part in a restart.
-struct Seat<'a> {
-    candidate: &'a Candidate,
-    number: usize,
-    server: Option<Server>,
-    /// By loads.
-    sessions: Vec<Option<Session>>,
-    found: Found,
-    failure: Option<Error>,
-    /// Resident memory of the server before its connections were opened.
-    memory: Option<u64>,
+/// A load, and how often it runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockedLoad {
+    /// The load of a slice.
+    pub workload: Workload,
+    /// Blocks in each restart. Those of several loads are spread evenly.
+    pub blocks: usize,
 }
 
-/// Holds one restart. For each candidate, in their order: what was found, or why there is nothing.
+/// The blocks of one candidate in one restart: one list per load.
+pub type RestartBlocks = Vec<Vec<BlockFigures>>;
+
+/// Carries out one restart. For each candidate, in their order: its blocks, or why there are none.
 ///
-/// Ends early when `stop` fires: whole blocks only are given then.
+/// Ends early when `stop` fires, and then returns the blocks completed so far.
 pub(super) fn restart(
     candidates: &[&Candidate],
-    terms: &Terms,
+    protocol: &Protocol,
     random: &mut Random,
     stop: &Stop,
-) -> Vec<Result<Found>> {
-    let seat = |(number, candidate)| Seat::of(number, candidate, terms.loads.len());
-    let mut seats: Vec<Seat<'_>> = candidates.iter().copied().enumerate().map(seat).collect();
-    random.shuffle(&mut seats);
-    for seat in &mut seats {
-        seat.attempt(|seat| seat.arrive(terms));
+) -> Vec<Result<RestartBlocks>> {
+    let participant = |(number, candidate)| Participant::new(number, candidate, protocol.loads.len());
+    let mut participants: Vec<Participant<'_>> = candidates.iter().copied().enumerate().map(participant).collect();
+    random.shuffle(&mut participants);
+    for participant in &mut participants {
+        participant.attempt(|participant| participant.start(protocol));
     }
-    let rounds = terms.blocks.iter().copied().max().unwrap_or(0);
-    for round in 0..rounds {
-        for (load, &blocks) in terms.blocks.iter().enumerate() {
-            let has_its_turn = (round + 1) * blocks / rounds > round * blocks / rounds;
-            if has_its_turn && stop.signal().is_none() {
-                block(&mut seats, terms, load, random);
+    let turns = protocol.loads.iter().map(|load| load.blocks).max().unwrap_or(0);
+    for turn in 0..turns {
+        for (load, BlockedLoad { blocks, .. }) in protocol.loads.iter().enumerate() {
+            let is_due = (turn + 1) * blocks / turns > turn * blocks / turns;
+            if is_due && stop.signal().is_none() {
+                block(&mut participants, protocol, load, random);
             }
         }
     }
-    seats.sort_by_key(|seat| seat.number);
-    seats.into_iter().map(Seat::leave).collect()
+    participants.sort_by_key(|participant| participant.number);
+    participants.into_iter().map(Participant::finish).collect()
 }
 
-/// Gives each seat its two slices of one load.
-fn block(seats: &mut [Seat<'_>], terms: &Terms, load: usize, random: &mut Random) {
-    random.shuffle(seats);
-    let mut piles: Vec<Pile> = seats.iter().map(|_| Pile::new()).collect();
+/// Gives each participant its two slices of one load.
+fn block(participants: &mut [Participant<'_>], protocol: &Protocol, load: usize, random: &mut Random) {
+    random.shuffle(participants);
+    let mut accumulators: Vec<BlockAccumulator> = participants.iter().map(|_| BlockAccumulator::new()).collect();
     let snapshot = Snapshot::read();
-    let before: Vec<Option<Nanos>> = seats.iter().map(Seat::cpu).collect();
-    let there_and_back = (0..seats.len()).chain((0..seats.len()).rev());
+    let cpu_before: Vec<Option<Nanos>> = participants.iter().map(Participant::cpu).collect();
+    let there_and_back = (0..participants.len()).chain((0..participants.len()).rev());
     for index in there_and_back {
-        seats[index].attempt(|seat| seat.perform(terms, load, &mut piles[index]));
+        let accumulator = &mut accumulators[index];
+        participants[index].attempt(|participant| participant.run_slice(protocol, load, accumulator));
     }
     let disturbance = Snapshot::read().since(&snapshot);
-    let connections = if terms.at_once {
-        terms.loads.iter().map(|load| load.connections).sum()
-    } else {
-        terms.loads[load].connections
-    };
-    for ((seat, pile), before) in seats.iter_mut().zip(&piles).zip(before) {
-        let mut figures = pile.figures(connections, seat.memory, disturbance);
-        if terms.at_once {
-            let all = seat.cpu().zip(before).map(|(after, before)| after - before);
-            figures.idle_cpu_ratio = pile.idle(all, disturbance.span);
-        }
-        seat.found[load].push(figures);
+    for ((participant, accumulator), before) in participants.iter_mut().zip(&accumulators).zip(cpu_before) {
+        let whole_block = || participant.cpu().zip(before).map(|(after, before)| after - before);
+        let figures = accumulator.figures(&BlockContext {
+            connections: protocol.connections(load),
+            resident_before: participant.resident_before,
+            server_cpu: protocol.connected_at_once.then(whole_block).flatten(),
+            disturbance,
+        });
+        participant.blocks[load].push(figures);
     }
 }
 
-impl<'a> Seat<'a> {
-    fn of(number: usize, candidate: &'a Candidate, loads: usize) -> Seat<'a> {
-        Seat {
+impl Protocol {
+    /// Connections that a server has during slices of a load.
+    fn connections(&self, load: usize) -> u32 {
+        if self.connected_at_once {
+            self.loads.iter().map(|load| load.workload.connections).sum()
+        } else {
+            self.loads[load].workload.connections
+        }
+    }
+}
+
+/// A candidate in one restart.
+struct Participant<'a> {
+    candidate: &'a Candidate,
+    number: usize,
+    server: Option<Server>,
+    /// By load.
+    sessions: Vec<Option<Session>>,
+    blocks: RestartBlocks,
+    failure: Option<Error>,
+    /// Resident memory of the server before its connections were opened.
+    resident_before: Option<u64>,
+}
+
+impl<'a> Participant<'a> {
+    fn new(number: usize, candidate: &'a Candidate, loads: usize) -> Participant<'a> {
+        Participant {
             candidate,
             number,
             server: None,
             sessions: (0..loads).map(|_| None).collect(),
-            found: vec![Vec::new(); loads],
+            blocks: vec![Vec::new(); loads],
             failure: None,
-            memory: None,
+            resident_before: None,
         }
     }
 
-    /// Does something, unless this candidate has failed already. A server that died explains every other failure.
-    fn attempt(&mut self, what: impl FnOnce(&mut Self) -> Result<()>) {
+    /// Runs `step` unless this candidate has failed. A server that crashed is the cause of every other failure.
+    fn attempt(&mut self, step: impl FnOnce(&mut Self) -> Result<()>) {
         if self.failure.is_some() {
             return;
         }
-        let Err(error) = what(self) else {
+        let Err(error) = step(self) else {
             return;
         };
-        let dead = self.server.as_mut().map(Server::check_closely);
-        self.failure = Some(match dead {
-            Some(Err(death)) => death,
+        let crash = self.server.as_mut().map(Server::check_for_crash);
+        self.failure = Some(match crash {
+            Some(Err(crash)) => crash,
             _ => error,
         });
         self.sessions.fill_with(|| None);
-        self.server = None; // Whatever it still does must not disturb the others.
+        self.server = None; // Killed, so that it cannot disturb the others.
     }
 
-    fn arrive(&mut self, terms: &Terms) -> Result<()> {
-        let server = self.server.insert(Server::launch(self.candidate, &terms.server_cpus)?);
-        self.memory = resident(&server.processes());
-        if terms.at_once {
-            for (load, plan) in terms.loads.iter().enumerate() {
-                self.sessions[load] = Some(self.connect(plan)?);
+    fn start(&mut self, protocol: &Protocol) -> Result<()> {
+        let server = self
+            .server
+            .insert(Server::launch(self.candidate, &protocol.server_cpus)?);
+        self.resident_before = resident(&server.processes());
+        if protocol.connected_at_once {
+            for (load, BlockedLoad { workload, .. }) in protocol.loads.iter().enumerate() {
+                self.sessions[load] = Some(self.connect(workload)?);
             }
         }
         Ok(())
     }
 
-    fn connect(&self, load: &Workload) -> Result<Session> {
-        let server = self.server.as_ref().expect("it has arrived");
+    fn connect(&self, workload: &Workload) -> Result<Session> {
+        let server = self.server.as_ref().expect("it has been started");
         Session::open(&Plan {
             targets: vec![server.address()],
-            workload: load.clone(),
+            workload: workload.clone(),
         })
     }
 
-    /// One slice of a load.
-    fn perform(&mut self, terms: &Terms, load: usize, pile: &mut Pile) -> Result<()> {
+    fn run_slice(&mut self, protocol: &Protocol, load: usize, accumulator: &mut BlockAccumulator) -> Result<()> {
         let mut session = match self.sessions[load].take() {
             Some(session) => session,
-            None => self.connect(&terms.loads[load])?,
+            None => self.connect(&protocol.loads[load].workload)?,
         };
         if let Some(server) = &self.server {
-            session.set_processes(server.processes()); // Some servers start one for each connection.
+            session.set_processes(server.processes()); // Some servers start a process per connection.
         }
         let begin = clock::now();
         let slice = session.slice()?;
-        pile.busy = pile.busy + (clock::now() - begin);
-        pile.add(&slice, resident(session.processes()));
-        if terms.at_once {
+        accumulator.add(&slice, clock::now() - begin, resident(session.processes()));
+        if protocol.connected_at_once {
             self.sessions[load] = Some(session);
         } else {
             session.close()?;
@@ -175,88 +189,16 @@ impl<'a> Seat<'a> {
         times.reduce(|sum, time| sum + time)
     }
 
-    fn leave(mut self) -> Result<Found> {
+    fn finish(mut self) -> Result<RestartBlocks> {
         for session in self.sessions.drain(..).flatten() {
-            let _ = session.close(); // Its slices are over, and were right.
+            let _ = session.close(); // All slices are complete; a failure now changes no figure.
         }
         if let Some(server) = self.server.take() {
-            server.dismiss();
+            server.terminate();
         }
         match self.failure {
             Some(failure) => Err(failure),
-            None => Ok(self.found),
-        }
-    }
-}
-
-/// The slices of one candidate in one block.
-#[derive(Default)]
-struct Pile {
-    latency: Recorder,
-    lag: Recorder,
-    returned: u64,
-    span: Nanos,
-    /// How long its slices took, with all that belongs to them.
-    busy: Nanos,
-    echoed: u64,
-    /// CPU time of the server, as long as every slice could see it.
-    server: Option<Nanos>,
-    resident: Option<u64>,
-}
-
-impl Pile {
-    fn new() -> Pile {
-        Pile {
-            server: Some(Nanos(0)),
-            ..Pile::default()
-        }
-    }
-
-    fn add(&mut self, slice: &Slice, resident: Option<u64>) {
-        // An open loop is judged by what its users would have waited.
-        let response = slice.latencies.response.count() > 0;
-        self.latency.merge(if response {
-            &slice.latencies.response
-        } else {
-            &slice.latencies.service
-        });
-        self.lag.merge(&slice.stats.send_lag);
-        self.returned += slice.stats.achieved;
-        self.span = self.span + slice.stats.elapsed();
-        self.echoed += slice.stats.echoed;
-        self.server = self.server.zip(slice.server_cpu).map(|(sum, more)| sum + more);
-        self.resident = resident;
-    }
-
-    /// The share of a CPU that was used outside of these slices, of `all` CPU time used in a block that took `span`. None
-    /// if there was no such time: the candidate is alone.
-    fn idle(&self, all: Option<Nanos>, span: Nanos) -> Option<f64> {
-        let others = span - self.busy;
-        let used = all? - self.server?;
-        (others > Nanos(span.0 / 10)).then(|| used.as_secs() / others.as_secs())
-    }
-
-    fn figures(&self, connections: u32, memory: Option<u64>, disturbed: Disturbance) -> BlockFigures {
-        let quantile = |recorder: &Recorder, q| Some(recorder.quantile(q)?.value.0);
-        let grown = self
-            .resident
-            .zip(memory)
-            .map(|(now, before)| now as f64 - before as f64);
-        BlockFigures {
-            messages: self.returned,
-            rate_per_s: self.returned as f64 / self.span.as_secs(),
-            p50_ns: quantile(&self.latency, 0.5),
-            p90_ns: quantile(&self.latency, 0.9),
-            p99_ns: quantile(&self.latency, 0.99),
-            p99_9_ns: quantile(&self.latency, 0.999),
-            cpu_ns_per_message: self
-                .server
-                .filter(|_| self.echoed > 0)
-                .map(|cpu| cpu.0 as f64 / self.echoed as f64),
-            resident_bytes_per_connection: grown.map(|bytes| bytes / f64::from(connections)),
-            send_lag_p99_ns: quantile(&self.lag, 0.99),
-            idle_cpu_ratio: None,
-            disturbance: disturbed,
+            None => Ok(self.blocks),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Servers as child processes: started, waited for until they listen, and ended, whatever happens to us.
+//! Servers as child processes: started, awaited until they listen, and ended, however we end.
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read};
@@ -14,49 +14,50 @@ use crate::error::{Error, Result};
 use crate::random::Random;
 use crate::sys::{affinity, child, limits, usage};
 
-/// The lowest port that a server may get: below it, services have their numbers.
-const LOWEST: u16 = 15_000;
+/// The lowest port for a server; registered services are mostly below.
+const PORT_MIN: u16 = 15_000;
 
 /// How long a server may take until it listens.
-const STARTING: Nanos = Nanos(10_000_000_000);
+const START_TIMEOUT: Nanos = Nanos(10_000_000_000);
 
-/// How long a server may take to end after SIGTERM. Our own drain takes at most 5 s.
-const ENDING: Nanos = Nanos(8_000_000_000);
+/// How long our own server may take to exit after SIGTERM. Its drain takes at most 5 s.
+const STOP_TIMEOUT: Nanos = Nanos(8_000_000_000);
 
-/// The same for somebody else's server, which may not know the signal.
-const LEAVING: Nanos = Nanos(1_000_000_000);
+/// How long any other server may take to exit after SIGTERM, which it may ignore.
+const TERMINATE_TIMEOUT: Nanos = Nanos(1_000_000_000);
 
-/// How long a process may take from closing its sockets to its end.
-const DYING: Nanos = Nanos(200_000_000);
+/// How long a process may take from closing its sockets until it has exited.
+const EXIT_DELAY: Nanos = Nanos(200_000_000);
 
-/// How often to look whether it listens, or has ended.
-const GLANCE: Duration = Duration::from_millis(2);
+/// How often to check whether it listens, or has exited.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// How much of what a server says on stderr is kept: its last words.
-const WORDS: usize = 4096;
+/// Bytes kept from the end of a server's stderr.
+const STDERR_TAIL: usize = 4096;
 
-/// A server in a process group of its own. Dropping it kills all of that.
+/// A server in its own process group. Dropping it kills the group.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
     address: SocketAddr,
-    /// What the process said on stderr, once it has closed it.
-    words: mpsc::Receiver<String>,
-    /// True once the child has been waited for: its id, and its group's, may then be another's.
+    /// The end of its stderr, once that is closed.
+    stderr_tail: mpsc::Receiver<String>,
+    /// True once the child has been waited for: its id and its group's may then be reused.
     waited: bool,
 }
 
 impl Server {
-    /// Starts `urecho serve` on a free port of the loopback interface, on these CPUs only (all, if empty).
+    /// Starts `urecho serve` on a free port of the loopback interface, pinned to these CPUs (not pinned, if empty).
     ///
-    /// Call from the main thread, which the process is tied to. Errors: it could not start, with its own words.
+    /// Call from the main thread: the server is killed when the thread that started it ends. Errors: it could not start,
+    /// with the tail of its stderr.
     pub fn start(workers: usize, cpus: &[usize]) -> Result<Server> {
         let program = std::env::current_exe()
-            .map_err(|cause| Error::Machine(format!("cannot find this program again: {cause}")))?;
+            .map_err(|cause| Error::Machine(format!("cannot locate this executable: {cause}")))?;
         Server::start_program(program, workers, cpus)
     }
 
-    /// The same from another program that is `urecho`: for benches and tests, which are not.
+    /// Starts `program`, which must be `urecho`: for benches and tests, which are other executables.
     pub fn start_program(program: impl AsRef<OsStr>, workers: usize, cpus: &[usize]) -> Result<Server> {
         let mut command = Command::new(program);
         let workers = workers.to_string();
@@ -66,55 +67,55 @@ impl Server {
         }
         command.stdout(Stdio::piped());
         let mut server = Server::spawn(command, cpus, any_port())?;
-        let lines = server.child.stdout.take().map(|stdout| line_that(stdout, |_| true));
+        let lines = server.child.stdout.take().map(|stdout| first_line(stdout, |_| true));
         let line = lines
-            .and_then(|lines| lines.recv_timeout(STARTING.into()).ok())
+            .and_then(|lines| lines.recv_timeout(START_TIMEOUT.into()).ok())
             .unwrap_or_default();
         match address_in(&line) {
             Some(address) => server.address = address,
-            None => return Err(Error::Machine(server.last_words("did not start"))),
+            None => return Err(Error::Machine(server.failure("did not start"))),
         }
         Ok(server)
     }
 
-    /// Starts a candidate on a port of our choice, on these CPUs only, and waits until it takes connections there.
+    /// Starts a candidate on a free port, pinned to these CPUs, and waits until it is ready.
     ///
-    /// Call from the main thread. Errors: with the server's own words.
+    /// Call from the main thread, as [`start`](Server::start). Errors: with the tail of its stderr.
     pub fn launch(candidate: &Candidate, cpus: &[usize]) -> Result<Server> {
         let address = free_address()?;
-        let mut words = candidate.words(address.port());
-        let mut command = Command::new(words.next().unwrap_or_default());
-        command.args(words);
-        let Some(ready) = candidate.ready() else {
+        let mut argv = candidate.argv(address.port());
+        let mut command = Command::new(argv.next().unwrap_or_default());
+        command.args(argv);
+        let Some(ready_text) = candidate.ready_text() else {
             command.stdout(Stdio::null());
             let mut server = Server::spawn(command, cpus, address)?;
             let listens = || TcpStream::connect(address).is_ok();
-            server.await_that(listens, &format!("does not listen on {address}"))?;
+            server.wait_until(listens, &format!("does not listen on {address}"))?;
             return Ok(server);
         };
         command.stdout(Stdio::piped());
         let mut server = Server::spawn(command, cpus, address)?;
-        let pattern = ready.clone();
+        let text = ready_text.to_owned();
         let stdout = server.child.stdout.take();
-        let line = stdout.map(|stdout| line_that(stdout, move |line| pattern.is_match(line)));
-        let said = || line.as_ref().is_some_and(|line| line.try_recv().is_ok());
+        let line = stdout.map(|stdout| first_line(stdout, move |line| line.contains(&text)));
+        let printed = || line.as_ref().is_some_and(|line| line.try_recv().is_ok());
         let missing = format!(
-            "printed no line on stdout that matches `{ready}`. A program that writes to a pipe may keep its lines \
-             to itself until it flushes: leave the pattern out to have the port tried"
+            "printed no line on stdout that contains `{ready_text}`. A program that writes to a pipe may buffer its \
+             lines: flush stdout, or probe the port instead (without the readiness text)"
         );
-        server.await_that(said, &missing)?;
+        server.wait_until(printed, &missing)?;
         Ok(server)
     }
 
-    /// Waits until something is so, as long as a start may take.
-    fn await_that(&mut self, so: impl Fn() -> bool, otherwise: &str) -> Result<()> {
-        let deadline = clock::now() + STARTING;
-        while !so() {
+    /// Polls `condition` until it holds. Errors: it exited, or the time-out passed.
+    fn wait_until(&mut self, condition: impl Fn() -> bool, otherwise: &str) -> Result<()> {
+        let deadline = clock::now() + START_TIMEOUT;
+        while !condition() {
             self.check()?;
             if clock::now() > deadline {
-                return Err(Error::Target(self.last_words(otherwise)));
+                return Err(Error::Target(self.failure(otherwise)));
             }
-            thread::sleep(GLANCE);
+            thread::sleep(POLL_INTERVAL);
         }
         Ok(())
     }
@@ -129,14 +130,14 @@ impl Server {
             let program = command.get_program().display();
             Error::Target(format!("cannot start {program}: {cause}"))
         })?;
-        let (send, words) = mpsc::channel();
+        let (send, stderr_tail) = mpsc::channel();
         if let Some(stderr) = child.stderr.take() {
-            collect(stderr, send);
+            collect_tail(stderr, send);
         }
         Ok(Server {
             child,
             address,
-            words,
+            stderr_tail,
             waited: false,
         })
     }
@@ -146,63 +147,65 @@ impl Server {
         self.address
     }
 
-    /// Its process, and those that it has started.
+    /// Its process and its descendants in its process group.
     pub fn processes(&self) -> Vec<i32> {
         usage::group(self.child.id().cast_signed())
     }
 
-    /// An error if it has ended without being asked to.
+    /// Errors: it has exited.
     pub fn check(&mut self) -> Result<()> {
         if child::has_ended(self.child.id()) {
-            return Err(Error::Target(self.last_words("ended by itself")));
+            return Err(Error::Target(self.failure("exited unexpectedly")));
         }
         Ok(())
     }
 
-    /// The same, for somebody to whom it seemed to: a process closes its sockets a moment before it has ended.
-    pub fn check_closely(&mut self) -> Result<()> {
-        let deadline = clock::now() + DYING;
+    /// Errors: it has exited, or exits within a moment. For a caller that saw its connections fail: a process closes its
+    /// sockets shortly before it has exited.
+    pub fn check_for_crash(&mut self) -> Result<()> {
+        let deadline = clock::now() + EXIT_DELAY;
         while clock::now() < deadline {
             self.check()?;
-            thread::sleep(GLANCE);
+            thread::sleep(POLL_INTERVAL);
         }
         Ok(())
     }
 
-    /// Ends it in order, or by force if it takes too long. Errors: it did not end with success.
+    /// Sends SIGTERM, and SIGKILL if it takes too long. Errors: its exit status was not success.
     pub fn stop(mut self) -> Result<()> {
-        self.end(ENDING);
-        match self.bury() {
+        self.signal_and_wait(STOP_TIMEOUT);
+        match self.reap() {
             Ok(status) if status.success() => Ok(()),
-            _ => Err(Error::Machine(self.last_words("did not end well"))),
+            _ => Err(Error::Machine(self.failure("did not exit cleanly"))),
         }
     }
 
-    /// Ends it, however it takes that: somebody else's server may have no orderly end.
-    pub fn dismiss(self) {
-        self.end(LEAVING);
+    /// Sends SIGTERM, then SIGKILL, and ignores the exit status: any server may be compared, and few handle SIGTERM.
+    pub fn terminate(self) {
+        self.signal_and_wait(TERMINATE_TIMEOUT);
     }
 
-    /// Asks, and waits.
-    fn end(&self, patience: Nanos) {
+    /// Sends SIGTERM, and waits until it has exited or the time-out passes.
+    fn signal_and_wait(&self, timeout: Nanos) {
         child::terminate(self.child.id());
-        let deadline = clock::now() + patience;
+        let deadline = clock::now() + timeout;
         while clock::now() < deadline && !child::has_ended(self.child.id()) {
-            thread::sleep(GLANCE);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 
-    fn last_words(&mut self, what: &str) -> String {
-        let ended = self.bury();
+    /// A failure in one line, with exit status and the tail of stderr.
+    fn failure(&mut self, what: &str) -> String {
+        let ended = self.reap();
         let ended = ended.map_or_else(|cause| cause.to_string(), |status| status.to_string());
-        // Somebody who left the group may hold its stderr open for ever.
-        let words = self.words.recv_timeout(DYING.into()).unwrap_or_default();
-        let text = format!("the server {what} ({ended}): {}", words.trim());
+        // A process that left the group may hold stderr open for ever.
+        let stderr = self.stderr_tail.recv_timeout(EXIT_DELAY.into()).unwrap_or_default();
+        let text = format!("the server {what} ({ended}): {}", stderr.trim());
         text.trim_end_matches([':', ' ']).to_owned()
     }
 
-    /// Ends what is left of its group by force, and says how the process itself has ended.
-    fn bury(&mut self) -> io::Result<ExitStatus> {
+    /// Kills what is left of its group, and returns the exit status of the process itself.
+    fn reap(&mut self) -> io::Result<ExitStatus> {
         if !self.waited {
             child::kill_group(self.child.id());
             self.waited = true;
@@ -213,29 +216,29 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.bury(); // It has ended, one way or the other.
+        let _ = self.reap(); // Nothing is left to be done about its exit status.
     }
 }
 
-/// Reads a stream to its end beside us, and sends its last words then.
-fn collect(mut from: impl Read + Send + 'static, to: mpsc::Sender<String>) {
+/// Reads a stream to its end on a thread, then sends its tail.
+fn collect_tail(mut from: impl Read + Send + 'static, to: mpsc::Sender<String>) {
     thread::spawn(move || {
-        let (mut kept, mut buffer) = (Vec::new(), [0; WORDS]);
+        let (mut kept, mut buffer) = (Vec::new(), [0; STDERR_TAIL]);
         while let Ok(len @ 1..) = from.read(&mut buffer) {
             kept.extend_from_slice(&buffer[..len]);
-            kept.drain(..kept.len().saturating_sub(WORDS));
+            kept.drain(..kept.len().saturating_sub(STDERR_TAIL));
         }
-        let _ = to.send(String::from_utf8_lossy(&kept).into_owned()); // Nobody may care any more.
+        let _ = to.send(String::from_utf8_lossy(&kept).into_owned()); // The receiver may be gone.
     });
 }
 
-/// A free port of the loopback interface, from below those that the kernel gives to clients: thousands of connections
-/// are opened between this look and the moment when the server takes it.
+/// A free port of the loopback interface, below the ephemeral range: thousands of connections may be opened between this
+/// check and the moment when the server binds it.
 fn free_address() -> Result<SocketAddr> {
     let clients = *limits::ephemeral_ports().start();
-    let range = u64::from(clients.saturating_sub(LOWEST)).max(1);
+    let range = u64::from(clients.saturating_sub(PORT_MIN)).max(1);
     let start = Random::seed_from_os();
-    let below = (0..256).map(|step| LOWEST + ((start.wrapping_add(step)) % range) as u16);
+    let below = (0..256).map(|step| PORT_MIN + ((start.wrapping_add(step)) % range) as u16);
     let addresses = below.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
     let bound = addresses
         .chain([any_port()])
@@ -249,14 +252,14 @@ fn any_port() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
-/// The first line of a stream that fits; all else is read and dropped, so that the writer never blocks.
-fn line_that(from: impl Read + Send + 'static, fits: impl Fn(&str) -> bool + Send + 'static) -> mpsc::Receiver<String> {
+/// The first line of a stream that `matches`; everything else is read and discarded, so that the writer never blocks.
+fn first_line(from: impl Read + Send + 'static, matches: impl Fn(&str) -> bool + Send + 'static) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut reader = BufReader::new(from);
         let mut line = String::new();
         while let Ok(1..) = reader.read_line(&mut line) {
-            if fits(line.trim_end()) {
+            if matches(line.trim_end()) {
                 let _ = sender.send(line);
                 break;
             }

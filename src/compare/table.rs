@@ -1,16 +1,17 @@
-//! A comparison as tables: for the terminal, and in Markdown.
+//! A comparison as tables, for a terminal and in Markdown.
 
 use std::fmt::{self, Display, Formatter};
 
-use super::comparison::{Compared, Comparison, Ratio, Scenario, ServerResult};
+use super::comparison::{Compared, Comparison, IDLE_CPU_RATIO_MAX, Ratio, RatioInterval, Scenario, ServerResult};
 use crate::clock::Nanos;
-use crate::report::text::what_load;
+use crate::output::markdown;
+use crate::report::text::describe;
 use crate::sys::affinity;
 use crate::units::{show_count, show_duration};
 
-/// The columns: a head, and a figure with its way to be written.
+/// The columns: a head, a figure, and its format.
 const COLUMNS: [Column; 4] = [
-    ("messages/s", |server| server.rate_per_s, per_second),
+    ("messages/s", |server| server.completed_per_s, per_second),
     ("p50", |server| server.p50_ns, duration),
     ("p99", |server| server.p99_ns, duration),
     ("CPU/message", |server| server.cpu_ns_per_message, duration),
@@ -18,7 +19,7 @@ const COLUMNS: [Column; 4] = [
 
 type Column = (&'static str, fn(&ServerResult) -> Option<Compared>, fn(f64) -> String);
 
-const LEGEND: &str = "Second lines: ratio to the first server, with its 95 % interval over restarts. \
+const LEGEND: &str = "ratio to the first server, with its 95 % interval over restarts. \
     `=`: not resolved, the interval contains 1. `?`: fewer than 6 restarts, no interval.";
 
 impl Display for Comparison {
@@ -27,29 +28,25 @@ impl Display for Comparison {
             scenario.fmt(f)?;
             writeln!(f)?;
         }
-        writeln!(f, "{LEGEND}")?;
+        writeln!(f, "Second lines: {LEGEND}")?;
         if self.partial {
-            writeln!(f, "PARTIAL: interrupted before all restarts were done")?;
+            writeln!(f, "PARTIAL: interrupted before the last restart")?;
         }
         Ok(())
     }
 }
 
 impl Comparison {
-    /// The same in Markdown.
+    /// As Markdown.
     pub fn markdown(&self) -> String {
         let tables: Vec<String> = self.scenarios.iter().map(Scenario::markdown).collect();
-        format!(
-            "{}\n{}\n",
-            tables.join("\n"),
-            LEGEND.replace("Second lines: ratio", "In brackets: ratio")
-        )
+        format!("{}\nIn brackets: {LEGEND}\n", tables.join("\n"))
     }
 }
 
 impl Scenario {
     fn title(&self) -> String {
-        what_load(self.connections, &self.load)
+        describe(self.connections, &self.load)
     }
 
     fn method(&self) -> String {
@@ -58,13 +55,13 @@ impl Scenario {
             [] => "any CPU".to_owned(),
             cpus => format!("CPU {}", affinity::show(cpus)),
         };
-        let apart = if method.connected_at_once {
+        let note = if method.connected_at_once {
             ""
         } else {
             ", connections opened for each slice"
         };
         format!(
-            "{} restarts of {} blocks of 2 slices of {} for each server{apart}; servers on {}, generator on {}",
+            "{} restarts of {} blocks of 2 slices of {} for each server{note}; servers on {}, generator on {}",
             method.restarts,
             method.blocks,
             show_duration(Nanos(self.load.duration_ns)),
@@ -73,31 +70,26 @@ impl Scenario {
         )
     }
 
-    /// A sentence for each server that did not sleep while others had the traffic.
-    fn restless(&self) -> impl Iterator<Item = String> {
-        let awake = self.servers.iter().filter_map(|server| {
+    /// A line for each server that was busy while others had the traffic.
+    fn not_idle(&self) -> impl Iterator<Item = String> {
+        let busy = self.servers.iter().filter_map(|server| {
             let ratio = server.idle_cpu_ratio?;
-            (ratio > super::comparison::ASLEEP).then_some((&server.name, ratio))
+            (ratio > IDLE_CPU_RATIO_MAX).then_some((&server.name, ratio))
         });
-        awake.map(|(name, ratio)| {
+        busy.map(|(name, ratio)| {
             format!(
-                "NOT IDLE: {name} used {:.0} % of a CPU while others had the traffic; their figures suffer from it",
+                "NOT IDLE: {name} used {:.0} % of a CPU while others had the traffic, and slowed them down",
                 100.0 * ratio
             )
         })
     }
 
     pub(super) fn markdown(&self) -> String {
-        let heads = COLUMNS.map(|(head, ..)| head).join(" | ");
-        let rule = "---|".repeat(COLUMNS.len() + 1);
-        let rows: Vec<String> = self.servers.iter().map(ServerResult::markdown).collect();
-        format!(
-            "**{}**\n\n{}\n\n| server | {heads} |\n|{rule}\n{}\n{}",
-            self.title(),
-            self.method(),
-            rows.join("\n"),
-            self.restless().map(|text| format!("\n{text}\n")).collect::<String>()
-        )
+        let mut head = vec!["server"];
+        head.extend(COLUMNS.map(|(head, ..)| head));
+        let table = markdown::table(&head, self.servers.iter().map(ServerResult::cells));
+        let notes: String = self.not_idle().map(|text| format!("\n{text}\n")).collect();
+        format!("**{}**\n\n{}\n\n{table}{notes}", self.title(), self.method())
     }
 }
 
@@ -107,7 +99,7 @@ impl Display for Scenario {
         let heads = COLUMNS.map(|(head, ..)| format!("{head:>21}"));
         writeln!(f, "  {:<14}{}", "", heads.concat())?;
         self.servers.iter().try_for_each(|server| server.fmt(f))?;
-        self.restless().try_for_each(|text| writeln!(f, "  {text}"))
+        self.not_idle().try_for_each(|text| writeln!(f, "  {text}"))
     }
 }
 
@@ -116,20 +108,17 @@ impl Display for ServerResult {
         if let Some(failure) = &self.failure {
             return writeln!(f, "  {:<14}  FAILED: {failure}", self.name);
         }
-        let scenarios = COLUMNS.map(|(_, figure, show)| (figure(self), show));
-        let figures = scenarios.map(|(scenario, show)| {
-            let figure = scenario.map_or("n/a".to_owned(), |scenario| show(scenario.median));
-            format!("{figure:>21}")
+        let columns = COLUMNS.map(|(_, figure, show)| (figure(self), show));
+        let figures = columns.map(|(figure, show)| {
+            let text = figure.map_or("n/a".to_owned(), |figure| show(figure.median));
+            format!("{text:>21}")
         });
         writeln!(f, "  {:<14}{}", self.name, figures.concat())?;
-        if scenarios
-            .iter()
-            .all(|(scenario, _)| scenario.is_none_or(|scenario| scenario.ratio.is_none()))
-        {
+        let ratios = columns.map(|(figure, _)| figure.and_then(|figure| figure.ratio));
+        if ratios.iter().all(Option::is_none) {
             return Ok(());
         }
-        let ratios = scenarios.map(|(scenario, _)| {
-            let ratio = scenario.and_then(|scenario| scenario.ratio);
+        let ratios = ratios.map(|ratio| {
             format!("{:>21}", ratio.map_or(String::new(), |ratio| ratio.to_string()))
         });
         writeln!(f, "  {:<14}{}", "", ratios.concat().trim_end())
@@ -137,24 +126,23 @@ impl Display for ServerResult {
 }
 
 impl ServerResult {
-    fn markdown(&self) -> String {
+    /// The cells of its row in Markdown.
+    fn cells(&self) -> Vec<String> {
+        let mut cells = vec![self.name.clone()];
         if let Some(failure) = &self.failure {
-            let failure = failure.replace('|', "\\|").replace('\n', " ");
-            return format!(
-                "| {} | FAILED: {failure} |{}",
-                self.name,
-                " |".repeat(COLUMNS.len() - 1)
-            );
+            cells.push(format!("FAILED: {failure}"));
+            cells.resize(COLUMNS.len() + 1, String::new());
+            return cells;
         }
-        let scenarios = COLUMNS.map(|(_, figure, show)| match figure(self) {
+        cells.extend(COLUMNS.map(|(_, figure, show)| match figure(self) {
             None => "n/a".to_owned(),
             Some(Compared { median, ratio: None }) => show(median),
             Some(Compared {
                 median,
                 ratio: Some(ratio),
             }) => format!("{} [{ratio}]", show(median)),
-        });
-        format!("| {} | {} |", self.name, scenarios.join(" | "))
+        }));
+        cells
     }
 }
 
@@ -163,7 +151,7 @@ impl Display for Ratio {
         let estimate = short(self.estimate);
         match self.interval {
             None => write!(f, "{estimate} ?"),
-            Some((low, high)) => {
+            Some(RatioInterval { low, high }) => {
                 let mark = if self.is_resolved() { "" } else { "=" };
                 write!(f, "{mark}{estimate} ({}-{})", short(low), short(high))
             }
@@ -171,7 +159,7 @@ impl Display for Ratio {
     }
 }
 
-/// Three digits that count.
+/// Three significant digits.
 fn short(ratio: f64) -> String {
     match ratio {
         0.0..1.0 => format!("{ratio:.3}"),

@@ -54,11 +54,12 @@ impl fmt::Display for Loss {
 
 /// What became of the messages sent while measuring: `sent == completed + failed + missing` once a run is over.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Messages {
     /// Due while measuring.
     pub sent: u64,
     /// Echoed completely and correctly.
-    #[serde(rename = "ok")]
     pub completed: u64,
     /// Their connection ended before the reply.
     pub failed: u64,
@@ -111,6 +112,8 @@ impl Span {
 
 /// Messages of one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub struct ConnectionMessages {
     /// The connection's number in the run, from 0.
     pub connection: u64,
@@ -234,7 +237,9 @@ pub struct ServerUsage {
 }
 
 /// What else happened on this machine while measuring. `None` where the kernel does not report it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub struct HostActivity {
     /// CPU time that others took.
     pub disturbance: Disturbance,

@@ -1,12 +1,15 @@
-//! `--assert 'p99<2ms'`: what a run must show, and whether it did, as far as its samples can tell.
+//! `--assert 'p99<2ms'`: conditions on a run, and whether they hold.
 //!
-//! An assertion is judged on the 95 % interval of its metric, not on the figure alone: it is true or false only if the
-//! whole interval lies on one side. Pure: where the figures come from is the caller's affair.
+//! An assertion is judged on the 95 % interval of its metric: it is true or false only if the whole interval lies on one
+//! side, and undecided otherwise. Pure: the caller provides the figures.
 
 use std::fmt::{self, Display, Formatter};
 
+#[cfg(test)]
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::distribution::Statistic;
 use crate::clock::Nanos;
 use crate::units::{self, show_count, show_duration, show_rate};
 
@@ -17,51 +20,38 @@ pub struct Assertion {
     op: Op,
     /// In the metric's unit.
     bound: f64,
-    /// The value as it was typed, to be shown without rounding.
+    /// The value as typed, to be shown without rounding.
     typed: String,
 }
 
-/// What can be asserted about.
+/// What an assertion is about.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Metric {
-    /// A figure of a latency histogram, in nanoseconds.
+    /// A figure of a latency distribution, in nanoseconds.
     Latency(Latency, Statistic),
-    /// All that went wrong: messages failed and missing, connections unopened and lost.
+    /// Messages failed and missing, connections failed and lost.
     Errors,
-    /// Messages whose connection ended first.
+    /// Messages whose connection closed before the reply.
     Failed,
-    /// Messages that had not come back when the drain was over.
+    /// Messages without a reply by the end of the drain.
     Missing,
-    /// Messages answered in a second.
+    /// Messages completed per second.
     Rate,
 }
 
-/// Which histogram.
+/// Which distribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Latency {
     /// The response time in an open loop, the service time in a closed one.
-    Usual,
+    Main,
     /// From the planned instant. Open loop only.
     Response,
-    /// From the submit.
+    /// From submission.
     Service,
-    /// Of connecting.
+    /// Time to connect.
     Connect,
-    /// How late messages were sent. Open loop only.
+    /// How far submission lagged behind the planned instant. Open loop only.
     Lag,
-}
-
-/// Which figure of it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Statistic {
-    /// 0.99 for p99.
-    Quantile(f64),
-    /// Smallest.
-    Min,
-    /// Largest.
-    Max,
-    /// Arithmetic mean.
-    Mean,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,22 +63,22 @@ enum Op {
 }
 
 const LATENCIES: [(&str, Latency); 5] = [
-    ("", Latency::Usual),
+    ("", Latency::Main),
     ("response.", Latency::Response),
     ("service.", Latency::Service),
     ("connect.", Latency::Connect),
     ("lag.", Latency::Lag),
 ];
 
-const STATISTICS: [(&str, Statistic); 8] = [
-    ("p50", Statistic::Quantile(0.5)),
-    ("p90", Statistic::Quantile(0.9)),
-    ("p99", Statistic::Quantile(0.99)),
-    ("p99.9", Statistic::Quantile(0.999)),
-    ("p99.99", Statistic::Quantile(0.9999)),
-    ("min", Statistic::Min),
-    ("max", Statistic::Max),
-    ("mean", Statistic::Mean),
+const STATISTICS: [Statistic; 8] = [
+    Statistic::P50,
+    Statistic::P90,
+    Statistic::P99,
+    Statistic::P99_9,
+    Statistic::P99_99,
+    Statistic::Min,
+    Statistic::Max,
+    Statistic::Mean,
 ];
 
 const OTHERS: [(&str, Metric); 4] = [
@@ -98,7 +88,7 @@ const OTHERS: [(&str, Metric); 4] = [
     ("rate", Metric::Rate),
 ];
 
-/// The longer ones first, so that `<=` is not taken for `<` and a bound of `=…`.
+/// Longer ones first, so that `<=` is not read as `<` and a bound of `=…`.
 const OPS: [(&str, Op); 4] = [
     ("<=", Op::AtMost),
     (">=", Op::AtLeast),
@@ -106,13 +96,13 @@ const OPS: [(&str, Op); 4] = [
     (">", Op::More),
 ];
 
-/// Reads `METRIC OP VALUE`, spaces around OP or not. For clap: errors are one line that says what is wrong and what to
-/// write instead, without the text itself.
+/// Parses `METRIC OP VALUE`, with or without spaces around OP. For clap: an error is one line that says what is wrong and
+/// what to write instead, without the text itself.
 pub fn parse(text: &str) -> Result<Assertion, String> {
     const FORMS: &str = "write it like `p99<2ms`, `service.p50<=80us`, `errors<=0` or `rate>=50k/s`";
     let at = text
         .find(['<', '>', '=', '!'])
-        .ok_or_else(|| format!("nothing is compared: {FORMS}"))?;
+        .ok_or_else(|| format!("no comparison: {FORMS}"))?;
     let (name, rest) = text.split_at(at);
     let (sign, op) = OPS
         .into_iter()
@@ -145,11 +135,10 @@ fn metric(name: &str) -> Result<Metric, String> {
 }
 
 fn statistic(name: &str) -> Option<Statistic> {
-    let known = STATISTICS.into_iter().find(|&(known, _)| known == name);
-    known.map(|(_, statistic)| statistic)
+    STATISTICS.into_iter().find(|statistic| statistic.name() == name)
 }
 
-/// Escaped and cut, so that garbage cannot disturb the terminal.
+/// Escaped and cut, so that control characters cannot reach the terminal.
 fn unknown(name: &str) -> String {
     let shown: String = name.chars().take(24).flat_map(char::escape_debug).collect();
     format!(
@@ -168,12 +157,12 @@ fn bound(metric: Metric, typed: &str) -> Result<f64, String> {
 }
 
 impl Assertion {
-    /// What it is about.
+    /// Its metric.
     pub fn metric(&self) -> Metric {
         self.metric
     }
 
-    /// An error, in one line, for what a closed loop does not have: it knows no planned instants.
+    /// Errors: one line, for a metric that a closed loop does not have, because it has no planned instants.
     pub fn fits(&self, open_loop: bool) -> Result<(), String> {
         match self.metric {
             Metric::Latency(Latency::Response | Latency::Lag, _) if !open_loop => Err(format!(
@@ -184,22 +173,22 @@ impl Assertion {
         }
     }
 
-    /// Judges it by what `look` finds for its metric. `look`'s error says why there is no estimate (`needs 368 samples,
+    /// Judges it by what `estimate` returns for its metric. An error says why there is no estimate (`needs 368 samples,
     /// has 100`) and leaves it undecided.
-    pub fn judge(&self, look: impl FnOnce(Metric) -> Result<Estimate, String>) -> Judgement {
-        let (truth, seen) = match look(self.metric) {
-            Ok(estimate) => (self.truth(&estimate), shown_estimate(self.metric, &estimate)),
+    pub fn judge(&self, estimate: impl FnOnce(Metric) -> Result<Estimate, String>) -> Judgement {
+        let (result, shown) = match estimate(self.metric) {
+            Ok(estimate) => (self.result(&estimate), shown_estimate(self.metric, &estimate)),
             Err(why) => (AssertionResult::Undecided, why),
         };
         let assertion = self.to_string();
         Judgement {
-            what: format!("{assertion}: {truth} ({seen})"),
+            text: format!("{assertion}: {result} ({shown})"),
             assertion,
-            truth,
+            result,
         }
     }
 
-    fn truth(&self, estimate: &Estimate) -> AssertionResult {
+    fn result(&self, estimate: &Estimate) -> AssertionResult {
         let Estimate { low, high, .. } = *estimate;
         let bound = self.bound;
         let (always, never) = match self.op {
@@ -216,19 +205,19 @@ impl Assertion {
     }
 }
 
-/// A figure and its 95 % interval, in the unit of its metric: nanoseconds, messages a second, or a count.
+/// A figure and its 95 % interval, in the unit of its metric: nanoseconds, messages per second, or a count.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
     /// The figure.
     pub value: f64,
     /// The lower end of the interval.
     pub low: f64,
-    /// The upper end; infinite where answers are missing that could only make the figure larger.
+    /// The upper end; infinite where censored samples could only make the figure larger.
     pub high: f64,
 }
 
 impl Estimate {
-    /// Something that was counted and has no doubt about it.
+    /// A count, which has no sampling error.
     pub fn exact(value: f64) -> Estimate {
         Estimate {
             value,
@@ -237,7 +226,7 @@ impl Estimate {
         }
     }
 
-    /// A latency, between the two ends that [`crate::histogram::Recorder::interval`] gives; `NEVER` is infinite.
+    /// A latency between the ends of its interval; [`Nanos::NEVER`] is infinite.
     pub fn latency(value: Nanos, low: Nanos, high: Nanos) -> Estimate {
         let high = match high {
             Nanos::NEVER => f64::INFINITY,
@@ -253,30 +242,33 @@ impl Estimate {
 
 /// Whether an assertion holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum AssertionResult {
-    /// Everywhere in the interval.
+    /// It holds in the whole interval.
     True,
-    /// Nowhere in the interval.
+    /// It holds nowhere in the interval.
     False,
-    /// In some of it, or there are too few samples for an interval.
+    /// It holds in a part of the interval, or there are too few samples for one.
     Undecided,
 }
 
-/// What became of an assertion.
+/// The outcome of an assertion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Judgement {
-    /// What was asserted, `p99 < 2ms`.
+    /// The condition, `p99 < 2ms`.
     pub assertion: String,
     /// Whether it holds.
-    pub truth: AssertionResult,
-    /// All of it in a line: `p99 < 2ms: true (1.21 ms, 95 % interval 1.19 ms to 1.24 ms)`.
-    pub what: String,
+    pub result: AssertionResult,
+    /// In one line: `p99 < 2ms: true (1.21 ms, 95 % interval 1.19 ms to 1.24 ms)`.
+    pub text: String,
 }
 
-/// The exit code that these ask for: 1 if any is false, else 3 if any is undecided, else 0. None at all is 0.
+/// The exit code of a run with these: 1 if any is false, else 3 if any is undecided, else 0.
 pub fn exit_code(judgements: &[Judgement]) -> u8 {
-    let any = |truth| judgements.iter().any(|judgement| judgement.truth == truth);
+    let any = |result| judgements.iter().any(|judgement| judgement.result == result);
     if any(AssertionResult::False) {
         1
     } else if any(AssertionResult::Undecided) {
@@ -293,7 +285,7 @@ fn shown_estimate(metric: Metric, estimate: &Estimate) -> String {
     }
     if high == f64::INFINITY {
         return format!(
-            "at least {}: answers are missing that could only raise it",
+            "at least {}: missing replies could only raise it",
             shown(metric, low)
         );
     }
@@ -321,7 +313,7 @@ impl Display for Metric {
         match self {
             Metric::Latency(latency, statistic) => {
                 f.write_str(name_in(&LATENCIES, latency))?;
-                f.write_str(name_in(&STATISTICS, statistic))
+                f.write_str(statistic.name())
             }
             other => f.write_str(name_in(&OTHERS, other)),
         }
@@ -338,7 +330,7 @@ impl Display for AssertionResult {
     }
 }
 
-/// How a thing is written. `?` for a quantile that no name has, which only a caller could make.
+/// The name of a value in its table; every value has one.
 fn name_in<T: PartialEq>(table: &'static [(&'static str, T)], wanted: &T) -> &'static str {
     let row = table.iter().find(|(_, thing)| thing == wanted);
     row.map_or("?", |(name, _)| name)

@@ -1,75 +1,186 @@
-//! A recorder as figures: percentiles with their intervals, or how many samples they would need.
+//! A recorder as figures: percentiles with their intervals, or how many samples they need.
 
-use std::collections::BTreeMap;
-
+#[cfg(test)]
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::Nanos;
-use crate::histogram::{BlockSeries, ConfidenceInterval, IntervalMethod, Recorder, Value};
+use crate::histogram::{BlockSeries, Interval, Method, Percentile, Recorder, Value};
 use crate::stats::order_statistics::needs;
 
-/// The percentiles that a report shows: name in JSON, share.
-const PERCENTILES: [(&str, f64); 5] = [
-    ("p50", 0.5),
-    ("p90", 0.9),
-    ("p99", 0.99),
-    ("p99_9", 0.999),
-    ("p99_99", 0.9999),
-];
-
-/// A distribution in nanoseconds. `None` where there are too few samples to speak of a percentile.
+/// A latency distribution in nanoseconds. Null where there are too few samples for a percentile.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Distribution {
-    /// Samples, those whose answer is missing included.
+    /// Samples, censored ones included.
     pub count: u64,
-    /// Samples whose answer is missing: in here with the age they had reached.
+    /// Samples known only to be at least their value: no reply by the end of the drain.
     pub censored: u64,
     /// Smallest.
-    pub min: Option<u64>,
+    pub min_ns: Option<u64>,
     /// Median.
-    pub p50: Option<u64>,
+    pub p50_ns: Option<u64>,
     /// 90th percentile.
-    pub p90: Option<u64>,
+    pub p90_ns: Option<u64>,
     /// 99th percentile.
-    pub p99: Option<u64>,
+    pub p99_ns: Option<u64>,
     /// 99.9th percentile.
-    pub p99_9: Option<u64>,
+    pub p99_9_ns: Option<u64>,
     /// 99.99th percentile.
-    pub p99_99: Option<u64>,
+    pub p99_99_ns: Option<u64>,
     /// Largest.
-    pub max: Option<u64>,
+    pub max_ns: Option<u64>,
     /// Arithmetic mean.
-    pub mean: Option<u64>,
-    /// Which of these are lower bounds, because answers are missing that could only make them larger.
-    pub lower_bounds: Vec<&'static str>,
-    /// Where the true percentiles lie with 95 % confidence.
-    pub intervals: BTreeMap<&'static str, Bounds>,
+    pub mean_ns: Option<u64>,
+    /// Figures that are lower bounds, because censored samples could only make them larger.
+    pub lower_bounds: Vec<Statistic>,
+    /// 95 % confidence intervals of the percentiles; null where there is none.
+    pub intervals: Percentiles<Option<Bounds>>,
 }
 
-/// A 95 % confidence interval in nanoseconds.
+/// One value for each percentile of a report.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Percentiles<T> {
+    /// Median.
+    pub p50_ns: T,
+    /// 90th percentile.
+    pub p90_ns: T,
+    /// 99th percentile.
+    pub p99_ns: T,
+    /// 99.9th percentile.
+    pub p99_9_ns: T,
+    /// 99.99th percentile.
+    pub p99_99_ns: T,
+}
+
+impl<T> Percentiles<T> {
+    fn map<U>(self, f: impl Fn(T) -> U) -> Percentiles<U> {
+        Percentiles {
+            p50_ns: f(self.p50_ns),
+            p90_ns: f(self.p90_ns),
+            p99_ns: f(self.p99_ns),
+            p99_9_ns: f(self.p99_9_ns),
+            p99_99_ns: f(self.p99_99_ns),
+        }
+    }
+}
+
+const SHARES: Percentiles<f64> = Percentiles {
+    p50_ns: 0.5,
+    p90_ns: 0.9,
+    p99_ns: 0.99,
+    p99_9_ns: 0.999,
+    p99_99_ns: 0.9999,
+};
+
+/// A figure of a distribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+pub enum Statistic {
+    /// Smallest.
+    #[serde(rename = "min_ns")]
+    Min,
+    /// Median.
+    #[serde(rename = "p50_ns")]
+    P50,
+    /// 90th percentile.
+    #[serde(rename = "p90_ns")]
+    P90,
+    /// 99th percentile.
+    #[serde(rename = "p99_ns")]
+    P99,
+    /// 99.9th percentile.
+    #[serde(rename = "p99_9_ns")]
+    P99_9,
+    /// 99.99th percentile.
+    #[serde(rename = "p99_99_ns")]
+    P99_99,
+    /// Largest.
+    #[serde(rename = "max_ns")]
+    Max,
+    /// Arithmetic mean.
+    #[serde(rename = "mean_ns")]
+    Mean,
+}
+
+impl Statistic {
+    /// All that a table shows, in its order.
+    pub const TABLE: [Statistic; 7] = [
+        Statistic::Min,
+        Statistic::P50,
+        Statistic::P90,
+        Statistic::P99,
+        Statistic::P99_9,
+        Statistic::P99_99,
+        Statistic::Max,
+    ];
+
+    /// As it is written: `p99.9`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Statistic::Min => "min",
+            Statistic::P50 => "p50",
+            Statistic::P90 => "p90",
+            Statistic::P99 => "p99",
+            Statistic::P99_9 => "p99.9",
+            Statistic::P99_99 => "p99.99",
+            Statistic::Max => "max",
+            Statistic::Mean => "mean",
+        }
+    }
+
+    /// The share of samples at or below a percentile; none for min, max and mean.
+    fn share(self) -> Option<f64> {
+        match self {
+            Statistic::P50 => Some(SHARES.p50_ns),
+            Statistic::P90 => Some(SHARES.p90_ns),
+            Statistic::P99 => Some(SHARES.p99_ns),
+            Statistic::P99_9 => Some(SHARES.p99_9_ns),
+            Statistic::P99_99 => Some(SHARES.p99_99_ns),
+            Statistic::Min | Statistic::Max | Statistic::Mean => None,
+        }
+    }
+}
+
+/// A 95 % confidence interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Bounds {
     /// Lower end.
-    pub low: u64,
-    /// Upper end; `None` if the samples do not bound it.
-    pub high: Option<u64>,
-    /// `order-statistics` of samples that passed the test for independence, `blocks` of seconds where they did not,
-    /// `untested` where the run was too short to tell.
-    pub method: &'static str,
+    pub low_ns: u64,
+    /// Upper end; null if the samples do not bound it.
+    pub high_ns: Option<u64>,
+    /// How it was found.
+    pub method: IntervalMethod,
 }
 
-impl From<ConfidenceInterval> for Bounds {
-    fn from(interval: ConfidenceInterval) -> Bounds {
-        let method = match interval.method {
-            IntervalMethod::OrderStatistics => "order-statistics",
-            IntervalMethod::Blocks { .. } => "blocks",
-            IntervalMethod::Untested => "untested",
-        };
-        let high = Some(interval.high.0).filter(|_| interval.high != Nanos::NEVER);
+/// How an interval was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum IntervalMethod {
+    /// From the ranks of samples that passed a test for independence.
+    OrderStatistics,
+    /// From blocks of seconds, because samples within a second depend on each other.
+    Blocks,
+    /// From the ranks of the samples; the run was too short to test for independence.
+    Untested,
+}
+
+impl From<Interval> for Bounds {
+    fn from(interval: Interval) -> Bounds {
         Bounds {
-            low: interval.low.0,
-            high,
-            method,
+            low_ns: interval.low.0,
+            high_ns: Some(interval.high.0).filter(|_| interval.high != Nanos::NEVER),
+            method: match interval.method {
+                Method::OrderStatistics => IntervalMethod::OrderStatistics,
+                Method::BlockSeries { .. } => IntervalMethod::Blocks,
+                Method::Untested => IntervalMethod::Untested,
+            },
         }
     }
 }
@@ -78,77 +189,70 @@ impl Distribution {
     /// Without intervals.
     pub fn of(recorder: &Recorder) -> Distribution {
         let mut lower_bounds = Vec::new();
-        let mut figure = |name, figure: Option<Value>| {
-            let figure = figure?;
-            if figure.lower_bound_only {
-                lower_bounds.push(name);
+        let mut figure = |statistic, value: Option<Value>| {
+            let value = value?;
+            if value.lower_bound_only {
+                lower_bounds.push(statistic);
             }
-            Some(figure.value.0)
+            Some(value.value.0)
         };
-        let [p50, p90, p99, p99_9, p99_99] = PERCENTILES.map(|(_, share)| recorder.quantile(share));
+        let percentiles = SHARES.map(|share| match recorder.quantile(share) {
+            Percentile::Known(value) => Some(value),
+            Percentile::NotEnough { .. } => None,
+        });
         Distribution {
             count: recorder.count(),
             censored: recorder.censored(),
-            min: figure("min", recorder.min()),
-            p50: figure("p50", p50),
-            p90: figure("p90", p90),
-            p99: figure("p99", p99),
-            p99_9: figure("p99_9", p99_9),
-            p99_99: figure("p99_99", p99_99),
-            max: figure("max", recorder.max()),
-            mean: figure("mean", recorder.mean()),
+            min_ns: figure(Statistic::Min, recorder.min()),
+            p50_ns: figure(Statistic::P50, percentiles.p50_ns),
+            p90_ns: figure(Statistic::P90, percentiles.p90_ns),
+            p99_ns: figure(Statistic::P99, percentiles.p99_ns),
+            p99_9_ns: figure(Statistic::P99_9, percentiles.p99_9_ns),
+            p99_99_ns: figure(Statistic::P99_99, percentiles.p99_99_ns),
+            max_ns: figure(Statistic::Max, recorder.max()),
+            mean_ns: figure(Statistic::Mean, recorder.mean()),
             lower_bounds,
-            intervals: BTreeMap::new(),
+            intervals: Percentiles::default(),
         }
     }
 
     /// With the intervals that its seconds allow.
     pub fn with_intervals(recorder: &Recorder, blocks: &BlockSeries) -> Distribution {
-        let interval = |(name, share)| Some((name, Bounds::from(blocks.interval(recorder, share)?)));
         Distribution {
-            intervals: PERCENTILES.into_iter().filter_map(interval).collect(),
+            intervals: SHARES.map(|share| blocks.interval(recorder, share).map(Bounds::from)),
             ..Distribution::of(recorder)
         }
     }
 
-    /// None of an empty recorder: there was nothing to measure.
+    /// None of an empty recorder.
     pub fn unless_empty(recorder: &Recorder) -> Option<Distribution> {
         (recorder.count() > 0).then(|| Distribution::of(recorder))
     }
 
-    /// All figures in order, from min to max.
-    pub(super) fn rows(&self) -> impl Iterator<Item = Row> + '_ {
-        let values = [self.p50, self.p90, self.p99, self.p99_9, self.p99_99];
-        let percentiles = PERCENTILES
-            .into_iter()
-            .zip(values)
-            .map(|((name, share), value)| (name, Some(share), value));
-        let ends = |name, value| std::iter::once((name, None, value));
-        ends("min", self.min)
-            .chain(percentiles)
-            .chain(ends("max", self.max))
-            .map(|(name, share, value)| Row {
-                name,
-                share,
-                value: value.map(Nanos),
-                lower_bound: self.lower_bounds.contains(&name),
-                needs: share.map_or(1, needs),
-                bounds: self.intervals.get(name).copied(),
-            })
-    }
-
-    /// The figure of this name.
-    pub(super) fn row(&self, name: &str) -> Option<Row> {
-        self.rows().find(|row| row.name == name)
+    /// One of its figures.
+    pub(super) fn figure(&self, statistic: Statistic) -> Figure {
+        let (value, bounds) = match statistic {
+            Statistic::Min => (self.min_ns, None),
+            Statistic::P50 => (self.p50_ns, self.intervals.p50_ns),
+            Statistic::P90 => (self.p90_ns, self.intervals.p90_ns),
+            Statistic::P99 => (self.p99_ns, self.intervals.p99_ns),
+            Statistic::P99_9 => (self.p99_9_ns, self.intervals.p99_9_ns),
+            Statistic::P99_99 => (self.p99_99_ns, self.intervals.p99_99_ns),
+            Statistic::Max => (self.max_ns, None),
+            Statistic::Mean => (self.mean_ns, None),
+        };
+        Figure {
+            value: value.map(Nanos),
+            lower_bound: self.lower_bounds.contains(&statistic),
+            needs: statistic.share().map_or(1, needs),
+            bounds,
+        }
     }
 }
 
-/// One figure of a distribution.
+/// A figure of a distribution, with what is known of its precision.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Row {
-    pub(super) name: &'static str,
-    /// The share of a percentile; none for min and max.
-    pub(super) share: Option<f64>,
+pub(super) struct Figure {
     /// None if there are fewer samples than `needs`.
     pub(super) value: Option<Nanos>,
     pub(super) lower_bound: bool,

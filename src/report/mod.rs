@@ -1,147 +1,175 @@
-//! What a run says to people and programs. Plain data with a version; how it is drawn is `text`.
+//! The report of one run. Plain data with a versioned JSON form; `text` draws it for people.
 //!
-//! The JSON has a schema, `report/load.schema.json`: integer nanoseconds, `null` where there are too few samples or
-//! where something does not apply. `verdict` judges how far the figures can be trusted, `assertion` what was asked of
-//! them; `comparison` sets servers side by side; `seconds` and `files` are for those who want more than one report.
+//! `sections`, `distribution` and `intervals` are its parts, `verdict` judges how far its figures can be trusted,
+//! `assertion` whether `--assert` holds, both from `inputs`; `files` writes it and its companions. The JSON has a schema,
+//! `report/load.schema.json`, generated from these types: times are integer nanoseconds, and `null` means too few
+//! samples or not applicable.
 
 pub mod assertion;
 mod distribution;
-mod evidence;
-pub(crate) mod facts;
 pub mod files;
-pub mod seconds;
+mod inputs;
+pub mod intervals;
+mod sections;
 pub(crate) mod text;
 pub mod verdict;
 
+#[cfg(test)]
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::load::RunResult;
+use crate::load::result::HostActivity;
 pub use crate::load::result::{ConnectionMessages, Messages};
-use crate::sys::machine::Machine;
+use crate::output;
 use assertion::{Assertion, Judgement};
-pub use distribution::{Bounds, Distribution};
-use facts::ratio;
-pub use facts::{Connections, Environment, Fairness, Generator, PlanSummary, Server, Surroundings};
+pub use distribution::{Bounds, Distribution, IntervalMethod, Percentiles};
+use sections::ratio;
+pub use sections::{
+    Arrivals, ChurnSummary, Close, Connections, Environment, Fairness, Generator, Mode, OfferedRate, PlanSummary,
+    Server, SizeDistribution,
+};
 use verdict::Verdict;
 
-/// The version of the report's shape. A change that breaks readers gets a new number.
-pub const SCHEMA: &str = "urecho.load/1";
+/// Version of the report's JSON. A change that breaks readers gets a new number.
+pub const SCHEMA: &str = "urecho.load/2";
 
 /// The JSON Schema (draft 2020-12) that every report satisfies.
 pub const LOAD_SCHEMA: &str = include_str!("load.schema.json");
 
-/// One run of the load, ready to be read.
+/// Report of `urecho load` and `urecho bench`. Times are integer nanoseconds. `messages.sent == completed + failed +
+/// missing`; in an open loop `latency.response.count == completed + missing`.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Report {
-    /// [`SCHEMA`].
+    /// Name and version of this document's shape.
     pub schema: &'static str,
-    /// True if the run was interrupted: less was measured than planned.
+    /// True if the run was interrupted: it measured less than planned.
     pub partial: bool,
-    /// How far the figures can be trusted, and why not further.
+    /// How far the figures can be trusted, with reasons.
     pub verdict: Verdict,
-    /// What became of `--assert`.
+    /// The outcome of each `--assert`.
     pub assertions: Vec<Judgement>,
+    /// Everything else: what was measured, and under which conditions.
+    #[serde(flatten)]
+    pub figures: Figures,
+}
+
+/// What was measured, and under which conditions: all of a report that is not a judgement.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+pub struct Figures {
     /// Where it ran, and with which build.
     pub environment: Environment,
     /// What was asked for.
     pub plan: PlanSummary,
-    /// How the connections fared.
+    /// What became of the connections.
     pub connections: Connections,
-    /// How long connecting took.
-    pub connect_ns: Distribution,
-    /// From the start of a connect to the first byte of the first answer; `None` without churn.
-    pub first_byte_ns: Option<Distribution>,
-    /// From our FIN to the target's; `None` without churn.
-    pub close_ns: Option<Distribution>,
+    /// Time to connect.
+    pub connect: Distribution,
+    /// From the start of a connect to the first byte of the first reply; null without churn.
+    pub first_byte: Option<Distribution>,
+    /// From our FIN to the target's; null without churn by FIN.
+    pub close: Option<Distribution>,
     /// What became of the messages.
     pub messages: Messages,
-    /// How long was measured, by the clock.
+    /// Length of measuring, by the clock.
     pub elapsed_ns: u64,
-    /// Planned messages for each second of measuring; `None` in a closed loop.
+    /// Messages due per second of measuring; null in a closed loop.
     pub offered_per_s: Option<f64>,
-    /// Messages that came back in each second of measuring.
-    pub rate_per_s: f64,
-    /// Latencies by how they are measured.
-    pub latency_ns: Latencies,
-    /// How late messages were handed to the ring behind their planned instants; `None` in a closed loop.
-    pub send_lag_ns: Option<Distribution>,
-    /// How evenly the connections were answered; `None` where they were replaced.
+    /// Messages completed per second of measuring.
+    pub completed_per_s: f64,
+    /// Latencies of the messages.
+    pub latency: Latencies,
+    /// How far submission lagged behind the planned instant; null in a closed loop.
+    pub send_lag: Option<Distribution>,
+    /// How evenly connections were served; null with churn.
     pub fairness: Option<Fairness>,
-    /// Round trips as the kernel sees them, sampled every second (TCP_INFO).
-    pub rtt_ns: Option<Distribution>,
-    /// Segments that we sent again, over all connections that were open at the end (TCP_INFO).
+    /// The kernel's smoothed round-trip time (tcpi_rtt), sampled from a few connections every second.
+    pub kernel_rtt: Option<Distribution>,
+    /// Segments that we retransmitted, over all connections open at the end (TCP_INFO).
     pub retransmits: u64,
-    /// What the server used, if it is local and was found.
+    /// What the server used, if it is local and its process is visible.
     pub server: Option<Server>,
-    /// What we used ourselves.
+    /// What the generator used.
     pub generator: Generator,
-    /// What else happened on this machine.
-    pub surroundings: Surroundings,
+    /// What else happened on this machine while measuring.
+    pub host: HostActivity,
 }
 
-/// Latencies by how they are measured.
+/// Latencies by where they start.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Latencies {
-    /// From the planned instant to the arrival of the last byte: what a user would have waited. `None` in a closed
-    /// loop, which has no plan.
+    /// From the planned instant to the last byte of the reply. Null in a closed loop, which has no plan.
     pub response: Option<Distribution>,
-    /// From the submit of the first byte to the arrival of the last.
+    /// From the submission of the first byte to the last byte of the reply.
     pub service: Distribution,
 }
 
 impl Report {
-    /// Draws up the report of a run on this machine.
-    pub fn of(outcome: &RunResult, machine: Machine, assertions: &[Assertion]) -> Report {
-        let found = &outcome.stats;
-        let elapsed = found.elapsed();
-        let (targets, workload) = (&outcome.plan.targets, &outcome.plan.workload);
-        let open_loop = workload.pace.is_open();
-        let mut report = Report {
+    /// The report of a run.
+    pub fn of(run: &RunResult, environment: Environment, assertions: &[Assertion]) -> Report {
+        let figures = Figures::of(run, environment);
+        let judge = |assertion: &Assertion| assertion.judge(|metric| figures.estimate(metric));
+        Report {
             schema: SCHEMA,
-            partial: outcome.interrupted.is_some(),
-            verdict: Verdict::none(),
-            assertions: Vec::new(),
-            environment: Environment::of(machine),
-            plan: PlanSummary {
-                spin: outcome.spin,
-                ..PlanSummary::of(targets, workload)
-            },
-            connections: Connections::of(outcome),
-            connect_ns: Distribution::of(&found.connect),
-            first_byte_ns: Distribution::unless_empty(&found.first_byte),
-            close_ns: Distribution::unless_empty(&found.close),
-            messages: outcome.messages,
-            elapsed_ns: elapsed.0,
-            offered_per_s: open_loop.then(|| ratio(outcome.messages.sent as f64, elapsed.as_secs())),
-            rate_per_s: ratio(found.achieved as f64, elapsed.as_secs()),
-            latency_ns: Latencies {
-                response: open_loop
-                    .then(|| Distribution::with_intervals(&outcome.latencies.response, &outcome.series.response)),
-                service: Distribution::with_intervals(&outcome.latencies.service, &outcome.series.service),
-            },
-            send_lag_ns: open_loop.then(|| Distribution::of(&found.send_lag)),
-            fairness: Fairness::of(outcome),
-            rtt_ns: Distribution::unless_empty(&found.rtt),
-            retransmits: found.retransmits,
-            server: Server::of(outcome, elapsed),
-            generator: Generator::of(outcome, elapsed),
-            surroundings: Surroundings::of(outcome),
-        };
-        report.verdict = verdict::judge(&report.evidence(outcome));
-        let judge = |assertion: &Assertion| assertion.judge(|metric| report.estimate(metric));
-        report.assertions = assertions.iter().map(judge).collect();
-        report
+            partial: run.interrupted.is_some(),
+            verdict: verdict::judge(&figures.verdict_inputs(run)),
+            assertions: assertions.iter().map(judge).collect(),
+            figures,
+        }
     }
 
-    /// As one JSON document, with a line break at the end.
+    /// As one JSON document.
     pub fn json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).expect("plain data has no way to fail");
-        text.push('\n');
-        text
+        output::json::document(self)
     }
 
     /// The exit code that the assertions ask for.
     pub fn assertions_exit(&self) -> u8 {
         assertion::exit_code(&self.assertions)
+    }
+}
+
+impl Figures {
+    fn of(run: &RunResult, environment: Environment) -> Figures {
+        let stats = &run.stats;
+        let elapsed = stats.elapsed();
+        let open_loop = run.plan.workload.pace.is_open();
+        Figures {
+            environment,
+            plan: PlanSummary {
+                spin: run.spin,
+                ..PlanSummary::of(&run.plan.targets, &run.plan.workload)
+            },
+            connections: Connections::of(run),
+            connect: Distribution::of(&stats.connect),
+            first_byte: Distribution::unless_empty(&stats.first_byte),
+            close: Distribution::unless_empty(&stats.close),
+            messages: run.messages,
+            elapsed_ns: elapsed.0,
+            offered_per_s: open_loop.then(|| ratio(run.messages.sent as f64, elapsed.as_secs())),
+            completed_per_s: ratio(stats.achieved as f64, elapsed.as_secs()),
+            latency: Latencies {
+                response: open_loop
+                    .then(|| Distribution::with_intervals(&run.latencies.response, &run.series.response)),
+                service: Distribution::with_intervals(&run.latencies.service, &run.series.service),
+            },
+            send_lag: open_loop.then(|| Distribution::of(&stats.send_lag)),
+            fairness: Fairness::of(run),
+            kernel_rtt: Distribution::unless_empty(&stats.rtt),
+            retransmits: stats.retransmits,
+            server: Server::of(run, elapsed),
+            generator: Generator::of(run, elapsed),
+            host: run.host,
+        }
+    }
+
+    /// The latency that a user would experience: response time in an open loop, service time in a closed one.
+    pub fn main_latency(&self) -> &Distribution {
+        self.latency.response.as_ref().unwrap_or(&self.latency.service)
     }
 }

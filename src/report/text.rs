@@ -1,45 +1,48 @@
-//! A report as people read it: what was run, what happened, how fast, at whose cost, and how far to trust it.
+//! A report as text: plan, connections, messages, latencies, CPU time, verdict.
 
 use std::fmt::{self, Display, Formatter};
 
-use super::distribution::{Distribution, Row};
-use super::facts::{Connections, Fairness, PlanSummary};
-use super::{Bounds, Report};
+use super::distribution::{Bounds, Distribution, Figure, IntervalMethod, Statistic};
+use super::sections::{Arrivals, Close, Connections, Fairness, PlanSummary, SizeDistribution};
+use super::{Figures, Report};
 use crate::clock::Nanos;
 use crate::units::{plural, show_count, show_duration, show_percent, show_rate, show_size};
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if self.partial {
-            writeln!(f, "PARTIAL: interrupted before its time was over")?;
+            writeln!(f, "PARTIAL: interrupted before the planned end")?;
         }
-        writeln!(
-            f,
-            "load         {}: {}",
-            self.plan.targets.join(", "),
-            self.what_was_run()
-        )?;
-        writeln!(f, "connections  {}", self.connections)?;
-        self.connecting(f)?;
-        self.messages(f)?;
-        self.latencies(f)?;
-        self.costs(f)?;
-        if let Some(fairness) = &self.fairness {
-            writeln!(f, "fairness     {fairness}")?;
-        }
+        self.figures.fmt(f)?;
         for judgement in &self.assertions {
-            writeln!(f, "assert       {}", judgement.what)?;
+            writeln!(f, "assert       {}", judgement.text)?;
         }
         self.verdict.fmt(f)
     }
 }
 
-impl Report {
-    fn what_was_run(&self) -> String {
+impl Display for Figures {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "load         {}: {}", self.plan.targets.join(", "), self.title())?;
+        writeln!(f, "connections  {}", self.connections)?;
+        self.connecting(f)?;
+        self.messages(f)?;
+        self.latencies(f)?;
+        self.processes(f)?;
+        self.network(f)?;
+        if let Some(fairness) = &self.fairness {
+            writeln!(f, "fairness     {fairness}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Figures {
+    fn title(&self) -> String {
         let plan = &self.plan;
         format!(
             "{}, {} after {} warm-up, seed {}",
-            what_load(self.connections.requested, plan),
+            describe(self.connections.requested, plan),
             show_duration(Nanos(plan.duration_ns)),
             show_duration(Nanos(plan.warmup_ns)),
             plan.seed
@@ -47,11 +50,11 @@ impl Report {
     }
 
     fn connecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(f, "connect      {}", Short(&self.connect_ns))?;
-        if let Some(first_byte) = &self.first_byte_ns {
+        writeln!(f, "connect      {}", Short(&self.connect))?;
+        if let Some(first_byte) = &self.first_byte {
             writeln!(f, "first byte   {}", Short(first_byte))?;
         }
-        if let Some(close) = &self.close_ns {
+        if let Some(close) = &self.close {
             writeln!(f, "close        {}", Short(close))?;
         }
         Ok(())
@@ -59,7 +62,7 @@ impl Report {
 
     fn messages(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let messages = &self.messages;
-        let [sent, ok, failed, missing] =
+        let [sent, completed, failed, missing] =
             [messages.sent, messages.completed, messages.failed, messages.missing].map(show_count);
         let checked = if self.plan.verify {
             "every byte verified"
@@ -68,45 +71,44 @@ impl Report {
         };
         writeln!(
             f,
-            "messages     {sent} sent = {ok} ok + {failed} failed + {missing} missing, {checked}"
+            "messages     {sent} sent = {completed} completed + {failed} failed + {missing} missing, {checked}"
         )?;
-        let volume = (self.rate_per_s * self.plan.size_bytes_mean) as u64;
+        write!(f, "rate         ")?;
+        if let Some(offered) = self.offered_per_s {
+            write!(f, "{} offered, ", show_rate(offered))?;
+        }
+        let volume = (self.completed_per_s * self.plan.size_bytes_mean) as u64;
         write!(
             f,
-            "rate         {} back, {}/s each way",
-            show_rate(self.rate_per_s),
+            "{} completed, {}/s each way",
+            show_rate(self.completed_per_s),
             show_size(volume)
         )?;
-        if let Some(offered) = self.offered_per_s {
-            write!(f, ", {} planned", show_rate(offered))?;
-        }
         writeln!(f, ", over {}", show_duration(Nanos(self.elapsed_ns)))?;
-        if let Some(lag) = &self.send_lag_ns {
+        if let Some(lag) = &self.send_lag {
             writeln!(f, "send lag     {}", Short(lag))?;
         }
         Ok(())
     }
 
     fn latencies(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let service = &self.latency_ns.service;
-        let Some(response) = &self.latency_ns.response else {
+        let service = &self.latency.service;
+        let Some(response) = &self.latency.response else {
             writeln!(f, "latency      {:>17}   95 % interval", "service")?;
-            return service.rows().try_for_each(|row| writeln!(f, "{}", line(row, &[row])));
+            let mut rows = Statistic::TABLE.into_iter();
+            return rows.try_for_each(|statistic| writeln!(f, "{}", row(statistic, &[service])));
         };
         writeln!(
             f,
             "latency      {:>17}   {:<25} {:>17}   95 % interval",
             "response", "95 % interval", "service"
         )?;
-        let mut rows = response.rows().zip(service.rows());
-        rows.try_for_each(|(response, service)| writeln!(f, "{}", line(response, &[response, service])))?;
-        writeln!(
-            f,
-            "  response: from the planned instant; service: from the submit, without the wait for a turn"
-        )
+        let mut rows = Statistic::TABLE.into_iter();
+        rows.try_for_each(|statistic| writeln!(f, "{}", row(statistic, &[response, service])))?;
+        writeln!(f, "  response: from the planned instant; service: from submission")
     }
 
-    fn costs(&self, f: &mut Formatter<'_>) -> fmt::Result {
+    fn processes(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.server {
             Some(server) => writeln!(
                 f,
@@ -117,7 +119,7 @@ impl Report {
                 show_size(server.resident_bytes_per_connection),
                 show_count(server.context_switches_voluntary + server.context_switches_involuntary),
             )?,
-            None => writeln!(f, "server       CPU unknown: not a process we can see on this machine")?,
+            None => writeln!(f, "server       CPU time unknown: no visible process on this machine")?,
         }
         let generator = &self.generator;
         write!(
@@ -130,23 +132,26 @@ impl Report {
         if generator.cq_overflows > 0 {
             write!(
                 f,
-                ", completion queue overflown {} times",
+                ", completion queue overflowed {} times",
                 show_count(generator.cq_overflows)
             )?;
         }
-        writeln!(f)?;
-        if let Some(rtt) = &self.rtt_ns {
+        writeln!(f)
+    }
+
+    fn network(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if let Some(rtt) = &self.kernel_rtt {
             writeln!(
                 f,
-                "kernel rtt   {} (TCP_INFO, sampled), {} segments sent again by us",
+                "kernel rtt   {} (TCP_INFO, smoothed, sampled), {} retransmits of ours",
                 Short(rtt),
                 show_count(self.retransmits)
             )?;
         }
-        if let Some(network) = &self.surroundings.network {
+        if let Some(network) = &self.host.network {
             writeln!(
                 f,
-                "network      {} retransmits, {} accept queue overflows on this machine meanwhile",
+                "network      {} retransmits, {} accept queue overflows on this machine while measuring",
                 show_count(network.retransmits),
                 show_count(network.listen_overflows),
             )?;
@@ -199,52 +204,52 @@ impl Display for Kinds<'_> {
     }
 }
 
-/// The three figures that fit on a line.
+/// The three figures that fit on one line.
 struct Short<'a>(&'a Distribution);
 
 impl Display for Short<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let shown = |name| self.0.row(name).map(|row| format!("{name} {}", figure(&row)));
-        let figures: Vec<String> = ["p50", "p99", "max"].into_iter().filter_map(shown).collect();
+        let show = |statistic: Statistic| format!("{} {}", statistic.name(), value(self.0.figure(statistic)));
+        let figures = [Statistic::P50, Statistic::P99, Statistic::Max].map(show);
         f.write_str(&figures.join("   "))
     }
 }
 
-/// A row of the table: the name, then figure and interval of each column.
-fn line(named: Row, columns: &[Row]) -> String {
-    let name = named.name.replace('_', ".");
-    let cells = columns
-        .iter()
-        .map(|row| format!("{:>17}   {:<25}", figure(row), interval(row.bounds)));
-    format!("  {name:<11}{}", cells.collect::<Vec<_>>().join(" "))
+/// A row of the table: the name, then value and interval of each column.
+fn row(statistic: Statistic, columns: &[&Distribution]) -> String {
+    let cells = columns.iter().map(|distribution| {
+        let figure = distribution.figure(statistic);
+        format!("{:>17}   {:<25}", value(figure), interval(figure.bounds))
+    });
+    format!("  {:<11}{}", statistic.name(), cells.collect::<Vec<_>>().join(" "))
         .trim_end()
         .to_owned()
 }
 
-fn figure(row: &Row) -> String {
-    match row.value {
-        Some(value) if row.lower_bound => format!("> {}", show_duration(value)),
+fn value(figure: Figure) -> String {
+    match figure.value {
+        Some(value) if figure.lower_bound => format!("> {}", show_duration(value)),
         Some(value) => show_duration(value),
-        None => format!("n/a (needs {})", show_count(row.needs)),
+        None => format!("n/a (needs {})", show_count(figure.needs)),
     }
 }
 
-/// `1.19 ms .. 1.24 ms`, with a mark for what it rests on.
+/// `1.19 ms .. 1.24 ms`, with a mark for its method unless it is order statistics.
 fn interval(bounds: Option<Bounds>) -> String {
     let Some(bounds) = bounds else {
         return String::new();
     };
-    let high = bounds.high.map_or("?".to_owned(), |high| show_duration(Nanos(high)));
+    let high = bounds.high_ns.map_or("?".to_owned(), |high| show_duration(Nanos(high)));
     let mark = match bounds.method {
-        "order-statistics" => "",
-        "blocks" => " b",
-        _ => " u",
+        IntervalMethod::OrderStatistics => "",
+        IntervalMethod::Blocks => " b",
+        IntervalMethod::Untested => " u",
     };
-    format!("{} .. {high}{mark}", show_duration(Nanos(bounds.low)))
+    format!("{} .. {high}{mark}", show_duration(Nanos(bounds.low_ns)))
 }
 
-/// What a load is like, however long it lasts: `50 connections, 64 B, closed loop, 1 thread`.
-pub(crate) fn what_load(connections: u64, plan: &PlanSummary) -> String {
+/// A load in one line, without its duration: `50 connections, 64 B, closed loop, 1 thread`.
+pub(crate) fn describe(connections: u64, plan: &PlanSummary) -> String {
     let mut parts = vec![
         plural(connections, "connection"),
         sizes(plan),
@@ -254,33 +259,42 @@ pub(crate) fn what_load(connections: u64, plan: &PlanSummary) -> String {
     if plan.pipeline > 1 {
         parts.push(format!("pipeline {}", plan.pipeline));
     }
-    if let (Some(messages), Some(close)) = (plan.churn, plan.close) {
-        let messages = plural(messages, "message");
-        parts.push(format!("each closed by {} after {messages}", close.to_uppercase()));
+    if let Some(churn) = plan.churn {
+        let close = match churn.close {
+            Close::Fin => "FIN",
+            Close::Rst => "RST",
+        };
+        let messages = plural(churn.messages, "message");
+        parts.push(format!("each closed by {close} after {messages}"));
     }
     parts.join(", ")
 }
 
 fn sizes(plan: &PlanSummary) -> String {
     let max = show_size(plan.size_bytes_max);
-    match plan.sizes {
-        "fixed" => max,
-        shape => format!(
-            "{shape} sizes up to {max} (mean {})",
-            show_size(plan.size_bytes_mean as u64)
-        ),
-    }
+    let distribution = match plan.sizes {
+        SizeDistribution::Fixed => return max,
+        SizeDistribution::Uniform => "uniform",
+        SizeDistribution::Weighted => "weighted",
+    };
+    let mean = show_size(plan.size_bytes_mean as u64);
+    format!("{distribution} sizes up to {max} (mean {mean})")
 }
 
 fn pace(plan: &PlanSummary) -> String {
-    match plan.rate_per_s {
-        Some((from, to)) => {
+    match plan.offered {
+        Some(offered) => {
+            let (from, to) = (offered.from_per_s, offered.to_per_s);
             let rate = if from == to {
                 show_rate(from)
             } else {
                 format!("{} to {}", show_rate(from), show_rate(to))
             };
-            format!("open loop at {rate} ({})", plan.arrivals.unwrap_or_default())
+            let arrivals = match offered.arrivals {
+                Arrivals::Poisson => "Poisson",
+                Arrivals::Constant => "constant",
+            };
+            format!("open loop at {rate} ({arrivals})")
         }
         None if plan.think_ns > 0 => format!("closed loop, {} think time", show_duration(Nanos(plan.think_ns))),
         None => "closed loop".to_owned(),

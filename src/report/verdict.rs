@@ -1,74 +1,75 @@
-//! The report's judgement of itself: how far its figures can be trusted, why not further, and what to do about it.
+//! The verdict of a run on itself: how far its figures can be trusted, why no further, and what to do about it.
 //!
-//! Pure: evidence in, verdict out. The rules and their thresholds are in [`rules`]; gathering the evidence and ending
-//! the process with 3 for INVALID is for others. That a load generator must check itself: Lancet (Kogias et al.,
-//! USENIX ATC 2019).
+//! Pure: inputs in, verdict out. The rules and their thresholds are in [`rules`]. That a load generator must check
+//! itself is from Lancet (Kogias et al., USENIX ATC 2019).
 
 mod rules;
 
 use std::cmp::Reverse;
 use std::fmt::{self, Display, Formatter};
 
+#[cfg(test)]
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::Nanos;
 
-/// What a run knows about its own conditions. Shares are of one: 0.01 is 1 %. What could not be seen is `None`, and
-/// convicts nobody.
+/// The conditions of a run that the rules look at. Shares are fractions: 0.01 is 1 %. `None` is unknown, and no rule
+/// fires on it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Evidence {
-    /// True when messages were planned by a schedule and not by the answers.
+pub struct Inputs {
+    /// True if a schedule made messages due, regardless of replies.
     pub open_loop: bool,
-    /// How late the generator was, 99th percentile: from a message's planned instant to the generator's taking it in
-    /// hand. Waiting behind an earlier message of its connection is the server's doing and does not belong in here.
+    /// 99th percentile of the generator's own delay: from the planned instant of a message until the generator handles
+    /// it. Waiting for an earlier message of the same connection is the server's doing, and excluded.
     pub send_lag_p99: Option<Nanos>,
     /// Median service time.
     pub service_p50: Option<Nanos>,
-    /// Open loop: messages a second that the schedule planned in the measured time, as they fell (a Poisson schedule
-    /// is off its nominal rate by 1 % for 10,000 messages).
+    /// Open loop: messages due per second of measuring, as drawn (over 10,000 messages, a Poisson schedule deviates
+    /// from its nominal rate by about 1 %).
     pub offered_per_s: f64,
-    /// Open loop: messages a second that came back within the measured time, whenever they were planned. Not those
-    /// that the drain collected: they would hide a growing queue.
+    /// Open loop: messages completed per second of measuring, whenever they were due. Those completed in the drain are
+    /// excluded: they would hide a growing queue.
     pub achieved_per_s: f64,
-    /// Share of a CPU that the busiest thread of the generator spent working. Spinning is not work.
+    /// Share of a CPU that the busiest thread of the generator used, without busy-polling.
     pub generator_busy: f64,
-    /// CPUs that the server's process used, 1.5 for one and a half.
+    /// CPUs that the server's process used: 1.5 is one and a half.
     pub server_busy: Option<f64>,
-    /// CPUs it could have kept busy: not more than its working threads, nor than it was allowed.
+    /// CPUs it could have kept busy: the smaller of its running threads and its allowed CPUs.
     pub server_cpus: Option<usize>,
-    /// True when the server may run on a CPU of the generator, and there is none to spare.
+    /// True if server and generator had to share a CPU.
     pub shares_cpu: bool,
-    /// Time stolen by the hypervisor, as a share of the measured time × the CPUs.
+    /// CPU time stolen by the hypervisor, as a share of measuring time × CPUs.
     pub steal_share: f64,
-    /// Share of the measured time in which some task of the machine waited for a CPU (pressure stall information).
+    /// Share of measuring time in which some task of the machine waited for a CPU (pressure stall information).
     pub pressure_share: Option<f64>,
-    /// Times a completion queue overflowed.
+    /// Times that a completion queue overflowed.
     pub overflows: u64,
     /// True for a build without optimisation.
     pub debug_build: bool,
     /// True if the run was interrupted.
     pub partial: bool,
-    /// Latencies recorded, the missing answers included.
+    /// Latencies recorded, censored ones included.
     pub samples: u64,
-    /// Samples from which p99 can be told.
+    /// Samples that an interval of p99 needs.
     pub needed_for_p99: u64,
-    /// Connections asked for.
+    /// Connections of the plan, and replacements.
     pub connections: u64,
     /// Connections that never opened.
     pub unopened: u64,
-    /// Connections that the target ended before the run was over.
+    /// Connections that the target closed before the run was over.
     pub lost: u64,
-    /// Messages asked for while measuring.
+    /// Messages due while measuring.
     pub sent: u64,
-    /// Messages whose connection ended first.
+    /// Messages whose connection closed before the reply.
     pub failed: u64,
-    /// Messages that had not come back when the drain was over.
+    /// Messages without a reply by the end of the drain.
     pub missing: u64,
-    /// True if every byte that came back was compared.
+    /// True if every byte of every reply was compared.
     pub verify: bool,
-    /// Jain's index of the messages per connection: 1 when all had the same, 1/n when one had all.
+    /// Jain's index of completed messages per connection: 1 if all completed the same number, 1/n if one completed all.
     pub fairness_jain: Option<f64>,
-    /// TCP segments sent again while measuring, on the whole machine.
+    /// TCP segments retransmitted while measuring, on the whole machine.
     pub retransmits: Option<u64>,
     /// Connections that found an accept queue full, from the first connect to the end, on the whole machine.
     pub listen_overflows: Option<u64>,
@@ -76,52 +77,47 @@ pub struct Evidence {
 
 /// How far to trust a run. Ordered: the larger, the worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Grade {
-    /// The figures say something about the server. A reason of this grade is a note: worth knowing, nothing to mend.
+    /// The figures describe the server. A reason of this grade is a note.
     Valid,
-    /// Some figure may say more about the generator or the machine: read the reason before using it.
+    /// Some figure may describe the generator or the machine instead: read the reason before using it.
     Suspect,
-    /// The figures do not say what they claim. The process ends with 3.
+    /// The figures do not describe what they claim to. The process exits with 3.
     Invalid,
 }
 
-/// One thing that speaks against a run.
+/// One reason to distrust a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Reason {
-    /// How much it speaks against it.
+    /// How serious it is.
     pub grade: Grade,
-    /// Its name for programs, in kebab-case. Never changes.
+    /// Stable identifier in kebab-case.
     pub code: &'static str,
-    /// What was seen, with the figure and the threshold it crossed. No full stop.
+    /// The figure and the threshold that it crossed, without a full stop.
     pub what: String,
     /// What to do about it, a sentence.
     pub advice: &'static str,
 }
 
-/// The judgement: as bad as its worst reason.
+/// How far a run can be trusted: as bad as its worst reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Verdict {
-    /// The worst of the reasons' grades; valid if there are none.
+    /// The worst grade among the reasons; valid if there are none.
     pub grade: Grade,
     /// Worst first.
     pub reasons: Vec<Reason>,
 }
 
-impl Verdict {
-    /// Nothing has been judged yet.
-    pub(super) fn none() -> Verdict {
-        Verdict {
-            grade: Grade::Valid,
-            reasons: Vec::new(),
-        }
-    }
-}
-
-/// Judges a run by what is known of its conditions.
-pub fn judge(evidence: &Evidence) -> Verdict {
-    let mut reasons: Vec<_> = rules::ALL.iter().filter_map(|rule| rule(evidence)).collect();
-    // Stable: within a grade the order of the rules stays.
+/// Judges a run by its conditions.
+pub fn judge(inputs: &Inputs) -> Verdict {
+    let mut reasons: Vec<_> = rules::ALL.iter().filter_map(|rule| rule(inputs)).collect();
+    // A stable sort: within a grade, reasons stay in the order of the rules.
     reasons.sort_by_key(|reason| Reverse(reason.grade));
     let grade = reasons.first().map_or(Grade::Valid, |worst| worst.grade);
     Verdict { grade, reasons }
@@ -149,7 +145,7 @@ impl Display for Reason {
 }
 
 impl Display for Verdict {
-    /// The grade, then a line for each reason; ends with a line break, as the other parts of the report do.
+    /// The grade, then a line for each reason; ends with a newline, as the other parts of the report do.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "verdict      {}", self.grade)?;
         for reason in &self.reasons {

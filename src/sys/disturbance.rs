@@ -19,6 +19,7 @@ pub struct Snapshot {
 
 /// The disturbance between two snapshots.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Disturbance {
     /// Time between the snapshots.

@@ -5,12 +5,14 @@
 
 use std::fs;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::sys::affinity;
 
 /// What the results of a run depend on apart from the program.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Machine {
     /// The processor's own name, `AMD EPYC 9755 128-Core Processor`. None on ARM.
     pub cpu_model: Option<String>,

@@ -10,6 +10,8 @@ use serde::Serialize;
 
 /// Counters of this network namespace since its creation, or their differences.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Netstat {
     /// Connections that found the accept queue full (ListenOverflows). The client retries after a second, or considers itself
     /// connected and retransmits its first message.

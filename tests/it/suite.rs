@@ -175,7 +175,7 @@ fn assert_well(ended: &support::Output) {
 fn standing(name: &str, share: impl Fn(usize) -> f64) -> ServerResult {
     let block = |rate: f64| BlockFigures {
         messages: rate as u64,
-        rate_per_s: rate,
+        completed_per_s: rate,
         p50_ns: Some(1_000),
         p90_ns: None,
         p99_ns: None,

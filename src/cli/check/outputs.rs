@@ -1,85 +1,83 @@
-//! Where a check is told, besides standard output.
+//! Where a check is published: standard output, files, GitHub.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::append;
 use crate::check::history::Point;
-use crate::check::report::Check;
-use crate::check::summary::Summary;
-use crate::error::Result;
-use crate::report::files;
+use crate::check::output::{Check, Summary};
+use crate::error::{Error, Result};
+use crate::output::file;
+
+#[derive(Debug, Default, Args)]
+pub(super) struct JsonFlag {
+    /// Write the verdict and the recorded data as JSON; `-`, here and below, is stdout instead of the text
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
 
 #[derive(Debug, Args)]
 pub(super) struct OutputFlags {
-    /// Write the verdict and all that it follows from as JSON; `-`, here and below, is stdout instead of the text
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write a heading, a table and what to do next; `$GITHUB_STEP_SUMMARY` gets the same, where it is set
+    /// Write a Markdown summary
+    ///
+    /// `$GITHUB_STEP_SUMMARY`, where it is set, gets the same.
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// Write a test case for each metric that decides, as JUnit XML
+    /// Write a JUnit XML test case per gating metric
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// Add head's figures to a file of many checks, a line for each
+    /// Append head's results to a JSON Lines history
     #[arg(long, value_name = "FILE")]
     append: Option<PathBuf>,
-    /// What head is called there [default: $GITHUB_SHA, or $CI_COMMIT_SHA]
+    /// Label of head in the history [default: $GITHUB_SHA, or $CI_COMMIT_SHA]
     #[arg(long, value_name = "NAME", requires = "append")]
     label: Option<String>,
 }
 
 impl OutputFlags {
-    /// Errors: [`Error::Usage`](crate::error::Error::Usage) if two of them are the same place,
-    /// [`Error::Machine`](crate::error::Error::Machine) if one cannot be written. Better now than when all has been
-    /// measured.
-    pub(super) fn check(&self) -> Result<()> {
-        let whole = [&self.json, &self.markdown, &self.junit];
-        files::check_places(whole.into_iter().flatten())?;
-        let row = self.append.as_deref();
-        row.map_or(Ok(()), |path| append(path, ""))
+    /// Checks all outputs before anything is measured. Errors: [`Error::Usage`] if two of them are the same path,
+    /// [`Error::Machine`] if one cannot be written.
+    pub(super) fn check(&self, json: &JsonFlag) -> Result<()> {
+        file::check_all([&json.json, &self.markdown, &self.junit].into_iter().flatten())?;
+        self.append.as_deref().map_or(Ok(()), |path| append(path, ""))
     }
 
-    /// Tells it to everybody who is to hear of it. JSON there is of a pair only.
-    pub(super) fn tell(&self, story: &Summary, check: Option<&Check>) -> Result<()> {
-        let texts = [
-            (&self.json, check.map(Check::json)),
-            (&self.markdown, Some(story.markdown())),
-            (&self.junit, Some(story.junit())),
-        ];
-        let taken = |path: &Option<PathBuf>| path.as_deref() == Some(Path::new("-"));
-        let stdout_is_taken = texts.iter().any(|(path, _)| taken(path));
+    /// Prints the summary and writes all outputs. JSON only exists for a pair of versions.
+    pub(super) fn publish(&self, summary: &Summary, check: Option<(&JsonFlag, &Check)>) -> Result<()> {
+        let json = check.and_then(|(flag, check)| Some((flag.json.as_deref()?, check.json())));
+        let markdown = self.markdown.as_deref().map(|path| (path, summary.markdown()));
+        let junit = self.junit.as_deref().map(|path| (path, summary.junit()));
+        let documents: Vec<(&Path, String)> = [json, markdown, junit].into_iter().flatten().collect();
+        let stdout_is_taken = documents.iter().any(|(path, _)| file::is_stdout(path));
         if !stdout_is_taken {
-            print!("{story}"); // Before anything can fail.
+            let _ = write!(std::io::stdout(), "{summary}"); // Before anything can fail.
         }
-        for (path, text) in texts {
-            if let (Some(path), Some(text)) = (path, text) {
-                files::write_whole(path, &text)?;
-            }
+        for (path, text) in documents {
+            file::write(path, &text)?;
         }
-        let mut judged = story.judgement.metrics.iter();
-        if let (Some(path), true) = (&self.append, judged.any(|judged| judged.head.is_some())) {
-            append(path, &Point::of(story, &self.label()).line())?;
+        let has_values = summary.judgement.metrics.iter().any(|metric| metric.head.is_some());
+        if let (Some(path), true) = (&self.append, has_values) {
+            append(path, &Point::of(summary, &self.label()).line())?;
         }
-        tell_github(story, stdout_is_taken)
+        publish_on_github(summary, stdout_is_taken)
     }
 
     fn label(&self) -> String {
         let commit = || {
-            ["GITHUB_SHA", "CI_COMMIT_SHA"]
-                .into_iter()
-                .find_map(|name| std::env::var(name).ok())
+            let mut names = ["GITHUB_SHA", "CI_COMMIT_SHA"].into_iter();
+            names.find_map(|name| std::env::var(name).ok())
         };
         self.label.clone().or_else(commit).unwrap_or_else(|| "unnamed".into())
     }
 }
 
-/// Adds to the summary of the step and to the annotations of the log, where there are such things.
-fn tell_github(story: &Summary, stdout_is_taken: bool) -> Result<()> {
+/// Writes annotations to the log and the summary of the step, where GitHub runs us.
+fn publish_on_github(summary: &Summary, stdout_is_taken: bool) -> Result<()> {
     if std::env::var_os("GITHUB_ACTIONS").is_some() {
-        for annotation in story.annotations() {
-            // Both streams are read; a document on stdout must stay one.
+        for annotation in summary.annotations() {
+            // GitHub reads both streams; a document on stdout must stay one.
             if stdout_is_taken {
                 eprintln!("{annotation}");
             } else {
@@ -90,5 +88,12 @@ fn tell_github(story: &Summary, stdout_is_taken: bool) -> Result<()> {
     let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
         return Ok(());
     };
-    append(Path::new(&path), &story.summary())
+    append(Path::new(&path), &summary.step_summary())
+}
+
+/// Appends text to a file. Errors: [`Error::Machine`].
+fn append(path: &Path, text: &str) -> Result<()> {
+    let file = OpenOptions::new().append(true).create(true).open(path);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|cause| Error::Machine(format!("cannot write to {}: {cause}", path.display())))
 }

@@ -1,11 +1,12 @@
 use super::*;
 use crate::load::Workload;
+use crate::sys::disturbance::Disturbance;
 
 /// A block in which messages came back at this rate, with these latencies.
 fn block(rate: f64, p50: u64) -> BlockFigures {
     BlockFigures {
         messages: rate as u64,
-        rate_per_s: rate,
+        completed_per_s: rate,
         p50_ns: Some(p50),
         p90_ns: None,
         p99_ns: None,
@@ -18,11 +19,16 @@ fn block(rate: f64, p50: u64) -> BlockFigures {
     }
 }
 
-fn server(name: &str, restarts: Vec<Vec<BlockFigures>>) -> ServerResult {
-    ServerResult::of(name.into(), format!("./{name} {{port}}"), restarts, None)
+fn server(name: &str, restarts: Vec<Vec<BlockFigures>>) -> ServerBlocks {
+    ServerBlocks {
+        name: name.into(),
+        command: format!("./{name} {{port}}"),
+        restarts,
+        failure: None,
+    }
 }
 
-fn scenario(servers: Vec<ServerResult>) -> Scenario {
+fn scenario(servers: Vec<ServerBlocks>) -> Scenario {
     let method = Method {
         restarts: 6,
         blocks: 2,
@@ -43,20 +49,20 @@ fn moody(rate: f64) -> Vec<Vec<BlockFigures>> {
 #[test]
 fn a_ratio_survives_a_machine_that_changes_its_speed() {
     let scenario = scenario(vec![server("a", moody(100_000.0)), server("b", moody(80_000.0))]);
-    let ratio = scenario.servers[1].rate_per_s.unwrap().ratio.unwrap();
-    let (low, high) = ratio.interval.unwrap();
+    let ratio = scenario.servers[1].completed_per_s.unwrap().ratio.unwrap();
+    let RatioInterval { low, high } = ratio.interval.unwrap();
     for figure in [ratio.estimate, low, high] {
         assert!((figure - 0.8).abs() < 1e-9, "{ratio:?}");
     }
     assert!(ratio.is_resolved());
-    assert_eq!(scenario.servers[0].rate_per_s.unwrap().ratio, None);
+    assert_eq!(scenario.servers[0].completed_per_s.unwrap().ratio, None);
 }
 
 #[test]
 fn two_that_are_alike_are_not_told_apart() {
     let other = moody(100_000.0).into_iter().rev().collect();
     let scenario = scenario(vec![server("a", moody(100_000.0)), server("b", other)]);
-    let ratio = scenario.servers[1].rate_per_s.unwrap().ratio.unwrap();
+    let ratio = scenario.servers[1].completed_per_s.unwrap().ratio.unwrap();
     assert!(!ratio.is_resolved(), "{ratio:?}");
     assert!(scenario.to_string().contains(" ="), "{scenario}");
 }
@@ -65,7 +71,7 @@ fn two_that_are_alike_are_not_told_apart() {
 fn fewer_than_six_restarts_have_no_interval() {
     let few = |rate| moody(rate)[..5].to_vec();
     let scenario = scenario(vec![server("a", few(10.0)), server("b", few(20.0))]);
-    let ratio = scenario.servers[1].rate_per_s.unwrap().ratio.unwrap();
+    let ratio = scenario.servers[1].completed_per_s.unwrap().ratio.unwrap();
     assert_eq!((ratio.restarts, ratio.interval), (5, None));
     assert!(scenario.to_string().contains("2.00 ?"), "{scenario}");
 }
@@ -79,7 +85,7 @@ fn a_median_is_of_restarts_and_theirs_is_of_blocks() {
         restart([50.0, 40.0, 60.0]),
     ];
     let scenario = scenario(vec![server("a", restarts)]);
-    assert_eq!(scenario.servers[0].rate_per_s.unwrap().median, 2.0);
+    assert_eq!(scenario.servers[0].completed_per_s.unwrap().median, 2.0);
 }
 
 #[test]
@@ -106,7 +112,7 @@ fn one_that_failed_is_shown_as_that_and_the_others_are_compared() {
     let mut broken = server("broken", Vec::new());
     broken.failure = Some("it died | badly".into());
     let scenario = scenario(vec![server("a", moody(10.0)), broken, server("b", moody(10.0))]);
-    assert!(scenario.servers[2].rate_per_s.unwrap().ratio.is_some());
+    assert!(scenario.servers[2].completed_per_s.unwrap().ratio.is_some());
     assert!(scenario.to_string().contains("FAILED: it died | badly"), "{scenario}");
     assert!(
         scenario.markdown().contains("FAILED: it died \\| badly"),
@@ -118,6 +124,6 @@ fn one_that_failed_is_shown_as_that_and_the_others_are_compared() {
 #[test]
 fn when_the_first_one_failed_nobody_is_compared() {
     let scenario = scenario(vec![server("a", Vec::new()), server("b", moody(10.0))]);
-    let b = scenario.servers[1].rate_per_s.unwrap();
+    let b = scenario.servers[1].completed_per_s.unwrap();
     assert_eq!((b.median > 0.0, b.ratio), (true, None));
 }

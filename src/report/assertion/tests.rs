@@ -14,16 +14,16 @@ fn refused(text: &str, hints: &[&str]) {
     }
 }
 
-/// What becomes of an assertion about a metric that was seen between these ends.
-fn truth(text: &str, low: f64, high: f64) -> AssertionResult {
+/// The result of an assertion about a metric whose interval has these ends.
+fn result(text: &str, low: f64, high: f64) -> AssertionResult {
     let value = (low + high) / 2.0;
     let judgement = parse(text).unwrap().judge(|_| Ok(Estimate { value, low, high }));
-    judgement.truth
+    judgement.result
 }
 
-/// The line about a metric that was seen like this.
+/// The line about a metric with this estimate.
 fn line(text: &str, estimate: Result<Estimate, String>) -> String {
-    parse(text).unwrap().judge(|_| estimate).what
+    parse(text).unwrap().judge(|_| estimate).text
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn every_metric_is_read_and_written_back() {
     let latencies = LATENCIES.iter().flat_map(|(prefix, latency)| {
         STATISTICS
             .iter()
-            .map(move |(name, statistic)| (format!("{prefix}{name}"), Metric::Latency(*latency, *statistic)))
+            .map(move |statistic| (format!("{prefix}{}", statistic.name()), Metric::Latency(*latency, *statistic)))
     });
     for (name, expected) in latencies {
         let assertion = parse(&format!("{name}<2ms")).unwrap();
@@ -126,7 +126,7 @@ fn an_interval_on_one_side_decides_and_one_across_does_not() {
         ("p99>2ms", [False, Undecided, True]),
         ("p99>=2ms", [False, Undecided, True]),
     ] {
-        let found = [below, across, above].map(|(low, high)| truth(text, low, high));
+        let found = [below, across, above].map(|(low, high)| result(text, low, high));
         assert_eq!(found, expected, "{text}");
     }
 }
@@ -142,16 +142,16 @@ fn an_interval_that_ends_on_the_bound_is_decided_by_the_sign() {
         ("p99>2ms", [False, Undecided, False]),
         ("p99>=2ms", [Undecided, True, True]),
     ] {
-        let found = [up_to, from, only].map(|(low, high)| truth(text, low, high));
+        let found = [up_to, from, only].map(|(low, high)| result(text, low, high));
         assert_eq!(found, expected, "{text}");
     }
 }
 
 #[test]
 fn an_open_end_can_refute_but_never_confirm_an_upper_bound() {
-    assert_eq!(truth("max<2ms", 1e6, f64::INFINITY), AssertionResult::Undecided);
-    assert_eq!(truth("max<2ms", 2e6, f64::INFINITY), AssertionResult::False);
-    assert_eq!(truth("max>2ms", 3e6, f64::INFINITY), AssertionResult::True);
+    assert_eq!(result("max<2ms", 1e6, f64::INFINITY), AssertionResult::Undecided);
+    assert_eq!(result("max<2ms", 2e6, f64::INFINITY), AssertionResult::False);
+    assert_eq!(result("max>2ms", 3e6, f64::INFINITY), AssertionResult::True);
 }
 
 #[test]
@@ -204,11 +204,11 @@ fn one_false_assertion_is_worse_than_any_number_of_undecided_ones() {
 }
 
 #[test]
-fn programs_read_the_truth_as_a_word() {
+fn the_result_is_a_word_in_json() {
     let judgement = parse("errors<=0").unwrap().judge(|_| Ok(Estimate::exact(0.0)));
     let json = serde_json::to_value(judgement).unwrap();
     assert_eq!(
-        (json["assertion"].as_str(), json["truth"].as_str()),
+        (json["assertion"].as_str(), json["result"].as_str()),
         (Some("errors <= 0"), Some("true"))
     );
 }

@@ -4,8 +4,8 @@ use super::Grade::{Invalid, Suspect, Valid};
 use super::*;
 
 /// A quiet machine with two CPUs, one for the server and one for the generator: 20k/s for 30 s over 10,000 connections.
-fn quiet() -> Evidence {
-    Evidence {
+fn quiet() -> Inputs {
+    Inputs {
         open_loop: true,
         send_lag_p99: Some(Nanos(38_000)),
         service_p50: Some(Nanos(45_000)),
@@ -37,8 +37,8 @@ fn quiet() -> Evidence {
 }
 
 /// The same machine with 50 connections that send as fast as they are answered: both sides have no time left.
-fn saturated() -> Evidence {
-    Evidence {
+fn saturated() -> Inputs {
+    Inputs {
         open_loop: false,
         send_lag_p99: None,
         service_p50: Some(Nanos(240_000)),
@@ -56,23 +56,23 @@ fn saturated() -> Evidence {
 }
 
 /// The quiet run with something changed.
-fn quiet_but(change: impl FnOnce(&mut Evidence)) -> Evidence {
-    let mut evidence = quiet();
-    change(&mut evidence);
-    evidence
+fn quiet_but(change: impl FnOnce(&mut Inputs)) -> Inputs {
+    let mut inputs = quiet();
+    change(&mut inputs);
+    inputs
 }
 
 /// The saturated run with something changed.
-fn saturated_but(change: impl FnOnce(&mut Evidence)) -> Evidence {
-    let mut evidence = saturated();
-    change(&mut evidence);
-    evidence
+fn saturated_but(change: impl FnOnce(&mut Inputs)) -> Inputs {
+    let mut inputs = saturated();
+    change(&mut inputs);
+    inputs
 }
 
 /// Checks that nothing at all is held against the run.
-fn believed(evidence: &Evidence) {
+fn believed(inputs: &Inputs) {
     assert_eq!(
-        judge(evidence),
+        judge(inputs),
         Verdict {
             grade: Grade::Valid,
             reasons: vec![]
@@ -81,8 +81,8 @@ fn believed(evidence: &Evidence) {
 }
 
 /// Checks that this one reason decides; returns what it says.
-fn doubted(evidence: &Evidence, grade: Grade, code: &str) -> String {
-    let verdict = judge(evidence);
+fn doubted(inputs: &Inputs, grade: Grade, code: &str) -> String {
+    let verdict = judge(inputs);
     let [reason] = verdict.reasons.as_slice() else {
         panic!("not one reason: {verdict}");
     };
@@ -250,12 +250,12 @@ fn a_run_without_a_p99_is_suspect_and_one_without_a_sample_invalid() {
 }
 
 #[test]
-fn one_unanswered_message_is_suspect_and_one_in_a_hundred_the_limit() {
+fn one_incomplete_message_is_suspect_and_one_in_a_hundred_the_limit() {
     let with = |failed, missing| quiet_but(|run| (run.sent, run.failed, run.missing) = (10_000, failed, missing));
-    doubted(&with(1, 0), Suspect, "unanswered-messages");
-    doubted(&with(0, 1), Suspect, "unanswered-messages");
-    doubted(&with(60, 40), Suspect, "unanswered-messages");
-    doubted(&with(60, 41), Invalid, "unanswered-messages");
+    doubted(&with(1, 0), Suspect, "incomplete-messages");
+    doubted(&with(0, 1), Suspect, "incomplete-messages");
+    doubted(&with(60, 40), Suspect, "incomplete-messages");
+    doubted(&with(60, 41), Invalid, "incomplete-messages");
 }
 
 #[test]
@@ -293,7 +293,7 @@ fn a_run_that_was_not_verified_says_so_and_stays_valid() {
 
 #[test]
 fn the_worst_reason_decides_and_comes_first() {
-    type Change = fn(&mut Evidence);
+    type Change = fn(&mut Inputs);
     let unverified: Change = |run| run.verify = false;
     let shared: Change = |run| run.shares_cpu = true;
     let stolen: Change = |run| run.steal_share = 0.5;
@@ -309,17 +309,17 @@ fn the_worst_reason_decides_and_comes_first() {
         ),
     ];
     for (changes, grade, codes) in table {
-        let mut evidence = quiet();
-        changes.iter().for_each(|change| change(&mut evidence));
-        let verdict = judge(&evidence);
+        let mut inputs = quiet();
+        changes.iter().for_each(|change| change(&mut inputs));
+        let verdict = judge(&inputs);
         let found: Vec<_> = verdict.reasons.iter().map(|reason| reason.code).collect();
         assert_eq!((verdict.grade, found), (grade, codes));
     }
 }
 
 /// A run about which everything is wrong that can be.
-fn hopeless(open_loop: bool) -> Evidence {
-    Evidence {
+fn hopeless(open_loop: bool) -> Inputs {
+    Inputs {
         open_loop,
         send_lag_p99: Some(Nanos::SECOND),
         service_p50: None,
@@ -369,8 +369,8 @@ fn every_rule_has_a_name_of_its_own_and_says_what_to_do() {
 #[test]
 fn people_read_the_grade_and_a_line_for_each_reason() {
     assert_eq!(judge(&quiet()).to_string(), "verdict      VALID\n");
-    let evidence = quiet_but(|run| (run.verify, run.steal_share) = (false, 0.0215));
-    let text = judge(&evidence).to_string();
+    let inputs = quiet_but(|run| (run.verify, run.steal_share) = (false, 0.0215));
+    let text = judge(&inputs).to_string();
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines[0], "verdict      SUSPECT");
     let stolen = "  SUSPECT    steal: the hypervisor gave 2.15 % of our CPU time to others \

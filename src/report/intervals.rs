@@ -1,53 +1,54 @@
-//! One second of a run as a line: a JSON object, or a row of a table.
+//! One second of a run as a line: a JSON object, or a CSV row.
 
 use serde::Serialize;
 
-use crate::histogram::Recorder;
+use crate::histogram::{Percentile, Recorder};
 use crate::load::interval::Interval;
 use crate::load::result::Latencies;
+use crate::output;
 
-/// One second, all workers together. Percentiles are `None` below the samples they need.
+/// One second, all workers together. Percentiles are null where there are too few samples.
 #[derive(Debug, Clone, Serialize)]
-pub struct Second {
-    /// Which, from 0.
+pub struct IntervalLine {
+    /// Its number, from 0.
     pub second: u64,
-    /// When it began and ended, in nanoseconds since measuring began. The last one includes the drain.
+    /// Its first instant, in nanoseconds since measuring began.
     pub from_ns: u64,
-    /// See `from_ns`.
+    /// Its end. The last interval includes the drain.
     pub to_ns: u64,
-    /// Messages asked for in it.
+    /// Messages due in it.
     pub sent: u64,
-    /// Messages that came back in it.
-    pub ok: u64,
-    /// Messages whose connection ended in it.
+    /// Messages completed in it.
+    pub completed: u64,
+    /// Messages whose connection closed in it.
     pub failed: u64,
-    /// Messages given up in it.
+    /// Messages without a reply by the end of the drain.
     pub missing: u64,
-    /// Connections that the target ended in it.
+    /// Connections that the target closed in it.
     pub lost: u64,
-    /// Messages that came back, by its length.
-    pub rate_per_s: f64,
-    /// Latencies in nanoseconds; those of the response are `None` in a closed loop.
+    /// Messages completed per second.
+    pub completed_per_s: f64,
+    /// Median service time.
     pub service_p50_ns: Option<u64>,
-    /// See `service_p50_ns`.
+    /// 99th percentile of the service time.
     pub service_p99_ns: Option<u64>,
-    /// See `service_p50_ns`.
+    /// Largest service time.
     pub service_max_ns: Option<u64>,
-    /// See `service_p50_ns`.
+    /// Median response time; null in a closed loop, as the next two.
     pub response_p50_ns: Option<u64>,
-    /// See `service_p50_ns`.
+    /// 99th percentile of the response time.
     pub response_p99_ns: Option<u64>,
-    /// See `service_p50_ns`.
+    /// Largest response time.
     pub response_max_ns: Option<u64>,
 }
 
-impl Second {
-    /// The first line of the table.
-    pub const CSV_HEAD: &str = "second,from_ns,to_ns,sent,ok,failed,missing,lost,rate_per_s,\
+impl IntervalLine {
+    /// The header of the CSV file.
+    pub const CSV_HEADER: &str = "second,from_ns,to_ns,sent,completed,failed,missing,lost,completed_per_s,\
         service_p50_ns,service_p99_ns,service_max_ns,response_p50_ns,response_p99_ns,response_max_ns\n";
 
-    /// The second of a interval.
-    pub fn of(interval: &Interval) -> Second {
+    /// The line of an interval.
+    pub fn of(interval: &Interval) -> IntervalLine {
         let Interval {
             latencies: Latencies { service, response },
             messages,
@@ -55,18 +56,17 @@ impl Second {
             ..
         } = interval;
         let seconds = span.length().as_secs();
-        let quantile = |recorder: &Recorder, share| Some(recorder.quantile(share)?.value.0);
-        let max = |recorder: &Recorder| Some(recorder.max()?.value.0);
-        Second {
+        let max = |recorder: &Recorder| recorder.max().map(|figure| figure.value.0);
+        IntervalLine {
             second: interval.index,
             from_ns: span.begin.0,
             to_ns: span.end.0,
             sent: messages.sent,
-            ok: messages.completed,
+            completed: messages.completed,
             failed: messages.failed,
             missing: messages.missing,
             lost: interval.lost,
-            rate_per_s: super::ratio(messages.completed as f64, seconds),
+            completed_per_s: super::ratio(messages.completed as f64, seconds),
             service_p50_ns: quantile(service, 0.5),
             service_p99_ns: quantile(service, 0.99),
             service_max_ns: max(service),
@@ -76,21 +76,19 @@ impl Second {
         }
     }
 
-    /// As one line of JSON.
+    /// As one line of JSON Lines.
     pub fn json(&self) -> String {
-        let mut text = serde_json::to_string(self).expect("plain data has no way to fail");
-        text.push('\n');
-        text
+        output::json::line(self)
     }
 
-    /// As one row, empty where there is no value (RFC 4180; no value holds a comma).
+    /// As one CSV row, with empty fields for null (RFC 4180; no value contains a comma).
     pub fn csv(&self) -> String {
         let counts = [
             self.second,
             self.from_ns,
             self.to_ns,
             self.sent,
-            self.ok,
+            self.completed,
             self.failed,
             self.missing,
             self.lost,
@@ -103,14 +101,21 @@ impl Second {
             self.response_p99_ns,
             self.response_max_ns,
         ];
-        let mut cells: Vec<String> = counts.iter().map(u64::to_string).collect();
-        cells.push(format!("{:.1}", self.rate_per_s));
-        cells.extend(
+        let mut fields: Vec<String> = counts.iter().map(u64::to_string).collect();
+        fields.push(format!("{:.1}", self.completed_per_s));
+        fields.extend(
             latencies
                 .iter()
                 .map(|latency| latency.map_or(String::new(), |ns| ns.to_string())),
         );
-        cells.join(",") + "\n"
+        fields.join(",") + "\n"
+    }
+}
+
+fn quantile(recorder: &Recorder, share: f64) -> Option<u64> {
+    match recorder.quantile(share) {
+        Percentile::Known(figure) => Some(figure.value.0),
+        Percentile::NotEnough { .. } => None,
     }
 }
 
@@ -120,10 +125,10 @@ mod tests {
     use crate::clock::Nanos;
     use crate::load::result::{Messages, Span};
 
-    fn second() -> Second {
+    fn line() -> IntervalLine {
         let mut service = Recorder::new();
         (1..=1000).for_each(|ns| service.record(Nanos(ns)));
-        Second::of(&Interval {
+        IntervalLine::of(&Interval {
             index: 3,
             span: Span {
                 begin: Nanos(3_000_000_000),
@@ -144,16 +149,16 @@ mod tests {
     }
 
     #[test]
-    fn a_row_has_a_cell_for_every_column() {
-        let (head, row) = (Second::CSV_HEAD, second().csv());
-        assert_eq!(head.matches(',').count(), row.matches(',').count());
+    fn a_row_has_a_field_for_every_column() {
+        let (header, row) = (IntervalLine::CSV_HEADER, line().csv());
+        assert_eq!(header.matches(',').count(), row.matches(',').count());
         assert_eq!(row, "3,3000000000,4000000000,1001,1000,1,0,1,1000.0,500,990,1000,,,\n");
     }
 
     #[test]
     fn the_object_has_the_names_of_the_columns() {
-        let object: serde_json::Value = serde_json::from_str(&second().json()).unwrap();
-        for column in Second::CSV_HEAD.trim().split(',') {
+        let object: serde_json::Value = serde_json::from_str(&line().json()).unwrap();
+        for column in IntervalLine::CSV_HEADER.trim().split(',') {
             assert!(object.get(column).is_some(), "{column}");
         }
         assert_eq!(object["response_p50_ns"], serde_json::Value::Null);

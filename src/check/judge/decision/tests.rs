@@ -1,4 +1,4 @@
-//! The rule at its edges, and its promise in seeded simulations: false alarms, missed regressions and power.
+//! The rule at its edges, and its error rates and power in seeded simulations.
 
 use super::*;
 use crate::random::Random;
@@ -17,46 +17,46 @@ fn decided(values: &[f64]) -> Decision {
 }
 
 #[test]
-fn sure_and_large_is_a_regression_or_an_improvement() {
+fn a_significant_large_change_is_a_regression_or_an_improvement() {
     assert_eq!(decided(&tight(0.04)), Decision::Regressed);
     assert_eq!(decided(&tight(-0.04)), Decision::Improved);
 }
 
 #[test]
-fn sure_and_small_passes_in_both_directions() {
+fn a_small_change_passes_in_both_directions() {
     for middle in [0.0, 0.02, -0.02] {
         assert_eq!(decided(&tight(middle)), Decision::Passed);
     }
 }
 
 #[test]
-fn sure_of_some_change_but_not_whether_it_matters_asks_for_more() {
+fn a_change_near_the_threshold_is_inconclusive() {
     let values = tight(0.029);
-    let Decision::Inconclusive { could_have_seen } = decided(&values) else {
+    let Decision::Inconclusive { detectable } = decided(&values) else {
         panic!("{:?}", decided(&values));
     };
-    // Its half-width is far smaller; but a smaller effect would not have been called a regression.
-    assert_eq!(could_have_seen, Some(EFFECT));
+    // The half-width of the interval is far smaller, but a smaller effect would not have been called a regression.
+    assert_eq!(detectable, Some(EFFECT));
 }
 
 #[test]
-fn what_it_could_have_seen_is_a_regression_once_it_is_there() {
+fn the_detectable_effect_is_where_regressions_begin() {
     let values: Vec<f64> = tight(0.0).iter().map(|value| value * 20.0).collect();
     let finding = decide(&values, EFFECT, ALPHA);
-    let Decision::Inconclusive { could_have_seen } = finding.decision else {
+    let Decision::Inconclusive { detectable } = finding.decision else {
         panic!("{finding:?}");
     };
-    let seen = could_have_seen.unwrap();
-    let middle = finding.estimate.unwrap().location;
+    let effect = detectable.unwrap();
+    let middle = finding.estimate.unwrap().middle;
     let with = |effect: f64| values.iter().map(|value| value - middle + effect).collect();
-    let (less, more): (Vec<f64>, Vec<f64>) = (with(seen - 1e-9), with(seen + 1e-9));
+    let (less, more): (Vec<f64>, Vec<f64>) = (with(effect - 1e-9), with(effect + 1e-9));
     assert_ne!(decided(&less), Decision::Regressed);
     assert_eq!(decided(&more), Decision::Regressed);
 }
 
 #[test]
-fn too_few_restarts_could_have_seen_nothing() {
-    let nothing = Decision::Inconclusive { could_have_seen: None };
+fn too_few_restarts_can_detect_nothing() {
+    let nothing = Decision::Inconclusive { detectable: None };
     assert_eq!(decided(&tight(0.5)[..7]), nothing);
     assert_eq!(decided(&tight(0.5)[..8]), Decision::Regressed);
     let empty = decide(&[], EFFECT, ALPHA);
@@ -65,24 +65,24 @@ fn too_few_restarts_could_have_seen_nothing() {
 }
 
 #[test]
-fn one_wild_restart_is_no_regression_and_one_of_twenty_no_obstacle() {
+fn one_outlier_is_no_regression_and_does_not_prevent_a_pass() {
     let mut values = [tight(0.0), tight(0.0)].concat();
     values[0] = 3.0;
     assert!(matches!(decided(&values[..10]), Decision::Inconclusive { .. }));
     assert_eq!(decided(&values), Decision::Passed);
 }
 
-/// How 40,000 checks with two looks end, in percent, when each restart's value is drawn by `value`.
+/// How 40,000 checks with two analyses end, in percent, if `value` draws each restart's value.
 fn simulated(effect: f64, alpha: f64, mut value: impl FnMut(&mut Random) -> f64) -> Shares {
     const CHECKS: u32 = 40_000;
     let mut random = Random::new(2_026, 0);
     let mut counts = Shares::default();
     for _ in 0..CHECKS {
-        let values: Vec<f64> = (0..LAST_LOOK).map(|_| value(&mut random)).collect();
-        let first = decide(&values[..FIRST_LOOK], effect, alpha).decision;
+        let values: Vec<f64> = (0..FINAL_RESTARTS).map(|_| value(&mut random)).collect();
+        let first = decide(&values[..INTERIM_RESTARTS], effect, alpha).decision;
         let end = match first {
             Decision::Inconclusive { .. } => decide(&values, effect, alpha).decision,
-            sure => sure,
+            decided => decided,
         };
         let percent = 100.0 / f64::from(CHECKS);
         match end {
@@ -105,15 +105,15 @@ struct Shares {
 
 type Draw = fn(&mut Random) -> f64;
 
-/// Values as they are when nothing changed: the difference of two draws alike.
-const ALIKE: [(&str, Draw); 4] = [
+/// Values when nothing changed: differences of two draws from one distribution.
+const UNCHANGED: [(&str, Draw); 4] = [
     ("normal", |random| random.normal() - random.normal()),
     ("Cauchy", |random| random.cauchy() - random.cauchy()),
-    // Each far from symmetric: bad luck comes in large pieces.
+    // Each draw is far from symmetric.
     ("log-normal", |random| {
         (2.0 * random.normal()).exp() - (2.0 * random.normal()).exp()
     }),
-    // One launch in five lands in a mode that is 10 deviations worse, as with huge pages or hash seeds.
+    // One launch in five falls into a mode 10 deviations worse, as with huge pages or hash seeds.
     ("two modes", |random| {
         let mut launch = || random.normal() + if random.uniform() < 0.2 { 10.0 } else { 0.0 };
         launch() - launch()
@@ -121,10 +121,10 @@ const ALIKE: [(&str, Draw); 4] = [
 ];
 
 #[test]
-fn two_things_alike_are_called_worse_in_no_more_than_one_check_of_a_hundred() {
-    // With an effect of next to nothing, so that the interval alone decides and nothing passes at the first look: the
-    // worst case. It is 1.0 %, and 40,000 checks have a standard error of 0.05 %.
-    for (name, value) in ALIKE {
+fn equal_servers_are_called_worse_in_at_most_one_check_of_a_hundred() {
+    // A tiny threshold is the worst case: the interval alone decides, and nothing passes at the interim analysis. The
+    // expected rate is 1.0 %, and 40,000 checks have a standard error of 0.05 %.
+    for (name, value) in UNCHANGED {
         let ends = simulated(1e-12, ALPHA, value);
         assert!(ends.regressed > 0.5 && ends.regressed <= 1.15, "{name}: {ends:?}");
         assert!(ends.improved > 0.5 && ends.improved <= 1.15, "{name}: {ends:?}");
@@ -132,21 +132,21 @@ fn two_things_alike_are_called_worse_in_no_more_than_one_check_of_a_hundred() {
 }
 
 #[test]
-fn what_is_worse_by_just_what_matters_passes_in_no_more_than_one_check_of_a_hundred() {
-    for (name, value) in ALIKE {
+fn a_change_as_large_as_the_threshold_passes_in_at_most_one_check_of_a_hundred() {
+    for (name, value) in UNCHANGED {
         let ends = simulated(EFFECT, ALPHA, |random| EFFECT + 0.02 * value(random));
         assert!(ends.passed <= 1.15, "{name}: {ends:?}");
     }
 }
 
 #[test]
-fn five_percent_are_found_where_restarts_scatter_by_two() {
-    // Base and head scatter by 2 % each, so that their ratio does by 2.8 %.
+fn five_percent_are_found_when_restarts_vary_by_two() {
+    // Base and head vary by 2 % each, so their ratio varies by 2.8 %.
     let noise = |random: &mut Random| 0.02 * (random.normal() - random.normal());
     let worse = simulated(EFFECT, ALPHA, |random| 0.05_f64.ln_1p() + noise(random));
     assert!(worse.regressed >= 99.0, "{worse:?}");
-    let alike = simulated(EFFECT, ALPHA, noise);
-    assert!(alike.passed >= 99.0 && alike.regressed < 0.2, "{alike:?}");
+    let equal = simulated(EFFECT, ALPHA, noise);
+    assert!(equal.passed >= 99.0 && equal.regressed < 0.2, "{equal:?}");
 }
 
 #[test]
@@ -154,8 +154,8 @@ fn five_percent_are_found_by_one_of_three_metrics_too() {
     let noise = |random: &mut Random| 0.02 * (random.normal() - random.normal());
     let worse = simulated(EFFECT, alpha(3), |random| 0.05_f64.ln_1p() + noise(random));
     assert!(worse.regressed >= 99.0, "{worse:?}");
-    let alike = simulated(EFFECT, alpha(3), noise);
-    assert!(alike.passed >= 99.0 && alike.regressed < 0.1, "{alike:?}");
+    let equal = simulated(EFFECT, alpha(3), noise);
+    assert!(equal.passed >= 99.0 && equal.regressed < 0.1, "{equal:?}");
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn several_metrics_share_the_error_rate_of_one() {
     let ranks = |n| [1, 2, 3, 4, 5, 6, 10].map(|deciding| rank(n, deciding));
     assert_eq!(ranks(10), [Some(4), Some(2), Some(1), Some(1), Some(1), None, None]);
     let last = [221, 205, 196, 190, 186, 182, 173];
-    assert_eq!(ranks(LAST_LOOK), last.map(Some));
+    assert_eq!(ranks(FINAL_RESTARTS), last.map(Some));
     for deciding in 1..=7 {
         let needed = restarts_needed(alpha(deciding));
         assert!(rank(needed, deciding).is_some() && rank(needed - 1, deciding).is_none());

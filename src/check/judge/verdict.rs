@@ -1,0 +1,463 @@
+//! The verdict of a record: one for each metric, and one over those that gate.
+//!
+//! A metric that the interim analysis decides stays decided, and is shown as it was then.
+
+#[cfg(test)]
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::decision::{self, Decision, Finding, INTERIM_RESTARTS};
+use super::metric::{ChangeInterval, Metric};
+use super::noise::{self, NoiseSigns, NoiseSource};
+use crate::check::record::{Block, Ended, Load, Record, Restart, Terms};
+use crate::compare::BlockFigures;
+use crate::compare::comparison::IDLE_CPU_RATIO_MAX;
+use crate::report::Environment;
+use crate::stats::median;
+
+/// Head compared with base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Verdict {
+    /// Significantly worse, by at least the threshold.
+    Regressed,
+    /// Significantly better, by at least the threshold.
+    Improved,
+    /// Not worse by the threshold or more.
+    Passed,
+    /// Undecided.
+    Inconclusive,
+    /// A server failed, so there is nothing to compare. Only for a whole check.
+    Failed,
+}
+
+impl Verdict {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Regressed => "REGRESSED",
+            Verdict::Improved => "IMPROVED",
+            Verdict::Passed => "PASSED",
+            Verdict::Inconclusive => "INCONCLUSIVE",
+            Verdict::Failed => "FAILED",
+        }
+    }
+}
+
+/// The judgement of a whole check.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Judgement {
+    /// The worst verdict among the gating metrics.
+    pub verdict: Verdict,
+    /// The exit code.
+    pub exit_code: u8,
+    /// Why, in one sentence each.
+    pub reasons: Vec<String>,
+    /// One-sided error of each metric at each analysis.
+    pub alpha: f64,
+    /// All metrics that were measured, gating or not.
+    pub metrics: Vec<MetricVerdict>,
+}
+
+/// The verdict of one metric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct MetricVerdict {
+    /// The metric.
+    pub metric: Metric,
+    /// True if it gates.
+    pub gates: bool,
+    /// Head compared with base.
+    pub verdict: Verdict,
+    /// Median of base over the restarts that count, in the metric's unit; null if none counts.
+    pub base: Option<f64>,
+    /// Median of head over the restarts that count.
+    pub head: Option<f64>,
+    /// Estimated relative change of head: 0.03 is 3 % more.
+    pub change: Option<f64>,
+    /// Interval of the change.
+    pub interval: Option<ChangeInterval>,
+    /// The threshold as a relative change, without a sign.
+    pub threshold: Option<f64>,
+    /// Restarts that count.
+    pub restarts: usize,
+    /// Restarts at the analysis that decided.
+    pub of: usize,
+    /// If inconclusive: the smallest change for the worse that would have been detected, without a sign.
+    pub detectable: Option<f64>,
+    /// If inconclusive: the cause, unless it is chance.
+    pub why: Option<String>,
+}
+
+/// What the verdict of a metric follows from.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample<'a> {
+    terms: &'a Terms,
+    /// CPUs of the machine; steal is summed over them.
+    cpus: f64,
+    restarts: &'a [Restart],
+}
+
+impl<'a> Sample<'a> {
+    /// Restarts measured on these terms, in this environment.
+    pub fn new(terms: &'a Terms, environment: &Environment, restarts: &'a [Restart]) -> Sample<'a> {
+        Sample {
+            terms,
+            cpus: environment.machine.cpus.unwrap_or(1).max(1) as f64,
+            restarts,
+        }
+    }
+
+    fn of(record: &'a Record) -> Sample<'a> {
+        Sample::new(&record.terms, &record.environment, &record.restarts)
+    }
+
+    fn alpha(self) -> f64 {
+        decision::alpha(self.terms.gate.len())
+    }
+
+    /// Its first restarts.
+    fn first(self, restarts: usize) -> Sample<'a> {
+        Sample {
+            restarts: &self.restarts[..restarts],
+            ..self
+        }
+    }
+}
+
+/// Judges a complete record.
+pub fn judge(record: &Record) -> Judgement {
+    let sample = Sample::of(record);
+    let measured = Metric::ALL
+        .into_iter()
+        .filter(|&metric| Load::measure(record.loads(), metric));
+    let metrics = measured.map(|metric| judge_metric(sample, metric));
+    let not_idle = not_idle(record);
+    let metrics: Vec<MetricVerdict> = match not_idle {
+        Some(_) => metrics
+            .map(|metric| metric.inconclusive("one side slows the other down".into()))
+            .collect(),
+        None => metrics.collect(),
+    };
+    let failures: Vec<u8> = [&record.base, &record.head]
+        .into_iter()
+        .filter_map(|side| Some(side.failure.as_ref()?.exit_code))
+        .collect();
+    let verdict = match failures.as_slice() {
+        [] => overall(&metrics, &record.terms.gate),
+        _ => Verdict::Failed,
+    };
+    Judgement {
+        verdict,
+        exit_code: match verdict {
+            Verdict::Regressed => 1,
+            Verdict::Improved | Verdict::Passed => 0,
+            Verdict::Inconclusive => record.terms.inconclusive.exit_code(),
+            Verdict::Failed => failures.into_iter().max().unwrap_or(5),
+        },
+        reasons: reasons(record, &metrics, not_idle, verdict),
+        alpha: sample.alpha(),
+        metrics,
+    }
+}
+
+/// True if the interim analysis is conclusive: a gating metric regressed, or none is inconclusive.
+pub fn can_stop_early(sample: Sample<'_>) -> bool {
+    let interim = |&metric| analyse(sample.first(INTERIM_RESTARTS), metric).verdict;
+    let verdicts: Vec<Verdict> = sample.terms.gate.iter().map(interim).collect();
+    verdicts.contains(&Verdict::Regressed) || !verdicts.contains(&Verdict::Inconclusive)
+}
+
+/// CPU that base and head used while the other had the traffic, if they differ and share a CPU: one of them then appears
+/// slower than it is.
+fn not_idle(record: &Record) -> Option<(f64, f64)> {
+    let ratio = |side: fn(&Block) -> &BlockFigures| {
+        let idle = record.blocks().filter_map(|block| side(block).idle_cpu_ratio);
+        median(&idle.collect::<Vec<f64>>())
+    };
+    let (base, head) = (ratio(|block| &block.base)?, ratio(|block| &block.head)?);
+    let mut generator = record.loads().iter().flat_map(|load| &load.plan.cpus);
+    let server_cpus = &record.terms.server_cpus;
+    let crowded = server_cpus.len() < 2 || generator.any(|cpu| server_cpus.contains(cpu));
+    (crowded && (base - head).abs() > IDLE_CPU_RATIO_MAX).then_some((base, head))
+}
+
+/// The values that a metric is judged by: one log ratio per restart that counts, positive if head is worse.
+pub fn scores(record: &Record, metric: Metric) -> Vec<f64> {
+    let values = values(Sample::of(record), metric);
+    values
+        .iter()
+        .filter_map(|value| Some(value.as_ref().ok()?.score))
+        .collect()
+}
+
+/// The worst verdict among gating metrics. Inconclusive if one of them was not measured, or none gates.
+pub(in crate::check) fn overall(metrics: &[MetricVerdict], gate: &[Metric]) -> Verdict {
+    let gating: Vec<Verdict> = metrics
+        .iter()
+        .filter(|metric| metric.gates)
+        .map(|metric| metric.verdict)
+        .collect();
+    if gate.is_empty() || gating.len() < gate.len() {
+        return Verdict::Inconclusive;
+    }
+    let worst_first = [Verdict::Regressed, Verdict::Inconclusive, Verdict::Improved];
+    worst_first
+        .into_iter()
+        .find(|verdict| gating.contains(verdict))
+        .unwrap_or(Verdict::Passed)
+}
+
+fn judge_metric(sample: Sample<'_>, metric: Metric) -> MetricVerdict {
+    let restarts = sample.restarts.len();
+    if sample.terms.restarts > INTERIM_RESTARTS && restarts >= INTERIM_RESTARTS {
+        let interim = analyse(sample.first(INTERIM_RESTARTS), metric);
+        if restarts == INTERIM_RESTARTS || interim.verdict != Verdict::Inconclusive {
+            return interim;
+        }
+    }
+    analyse(sample, metric)
+}
+
+/// One analysis of one metric.
+fn analyse(sample: Sample<'_>, metric: Metric) -> MetricVerdict {
+    let all = values(sample, metric);
+    let values: Vec<&RestartValue> = all.iter().filter_map(|value| value.as_ref().ok()).collect();
+    let middle = |of: fn(&RestartValue) -> f64| median(&values.iter().map(|&value| of(value)).collect::<Vec<_>>());
+    let figures = Figures {
+        base: middle(|value| value.base),
+        head: middle(|value| value.head),
+        restarts: values.len(),
+        of: sample.restarts.len(),
+    };
+    let Some(base) = figures.base else {
+        return MetricVerdict::without_estimate(metric, sample.terms, figures, missing(&all));
+    };
+    let effect = metric.effect(sample.terms.threshold(metric), base);
+    let scores: Vec<f64> = values.iter().map(|value| value.score).collect();
+    let finding = decision::decide(&scores, effect, sample.alpha());
+    let verdict = MetricVerdict::of(metric, sample.terms, figures, &finding, effect);
+    if !noise::enough(figures.restarts, figures.of) {
+        verdict.inconclusive(missing(&all))
+    } else if verdict.interval.is_none() {
+        verdict.inconclusive(too_few(figures.restarts, sample.alpha()))
+    } else {
+        verdict
+    }
+}
+
+/// The figures of a metric, before statistics.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::check) struct Figures {
+    /// Medians over restarts.
+    pub(in crate::check) base: Option<f64>,
+    pub(in crate::check) head: Option<f64>,
+    /// Restarts that count, of all.
+    pub(in crate::check) restarts: usize,
+    pub(in crate::check) of: usize,
+}
+
+impl MetricVerdict {
+    /// From a finding; `effect` is the threshold as a score.
+    pub(in crate::check) fn of(
+        metric: Metric,
+        terms: &Terms,
+        figures: Figures,
+        finding: &Finding,
+        effect: f64,
+    ) -> MetricVerdict {
+        let size = |effect: f64| metric.change(effect).abs();
+        let (verdict, detectable) = match finding.decision {
+            Decision::Regressed => (Verdict::Regressed, None),
+            Decision::Improved => (Verdict::Improved, None),
+            Decision::Passed => (Verdict::Passed, None),
+            Decision::Inconclusive { detectable } => (Verdict::Inconclusive, detectable.map(size)),
+        };
+        let interval = finding.estimate.and_then(|estimate| estimate.interval);
+        MetricVerdict {
+            metric,
+            gates: terms.gate.contains(&metric),
+            verdict,
+            base: figures.base,
+            head: figures.head,
+            change: finding.estimate.map(|estimate| metric.change(estimate.middle)),
+            interval: interval.map(|ends| metric.change_interval(ends)),
+            threshold: Some(size(effect)),
+            restarts: figures.restarts,
+            of: figures.of,
+            detectable,
+            why: None,
+        }
+    }
+
+    /// Without a value to estimate from.
+    pub(in crate::check) fn without_estimate(
+        metric: Metric,
+        terms: &Terms,
+        figures: Figures,
+        why: String,
+    ) -> MetricVerdict {
+        MetricVerdict {
+            metric,
+            gates: terms.gate.contains(&metric),
+            verdict: Verdict::Inconclusive,
+            base: figures.base,
+            head: figures.head,
+            change: None,
+            interval: None,
+            threshold: None,
+            restarts: figures.restarts,
+            of: figures.of,
+            detectable: None,
+            why: Some(why),
+        }
+    }
+
+    /// The same figures, without a conclusion.
+    pub(in crate::check) fn inconclusive(self, why: String) -> MetricVerdict {
+        MetricVerdict {
+            verdict: Verdict::Inconclusive,
+            detectable: None,
+            why: Some(why),
+            ..self
+        }
+    }
+}
+
+/// The value of a restart: medians over its blocks that count.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct RestartValue {
+    base: f64,
+    head: f64,
+    score: f64,
+}
+
+/// Why a restart has no value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum NoValue {
+    /// Most of its blocks were disturbed.
+    TooNoisy(NoiseSource),
+    /// A block has no value of the metric: too few messages, or not observable.
+    Unavailable,
+}
+
+/// The value of each restart.
+fn values(sample: Sample<'_>, metric: Metric) -> Vec<Result<RestartValue, NoValue>> {
+    let signs: Vec<Vec<NoiseSigns>> = sample
+        .restarts
+        .iter()
+        .map(|restart| signs(restart.blocks(metric), sample.cpus))
+        .collect();
+    let typical = noise::typical_pressure(signs.iter().flatten());
+    let both = sample.restarts.iter().zip(signs);
+    both.map(|(restart, signs)| value(restart.blocks(metric), metric, &signs, typical))
+        .collect()
+}
+
+fn signs(blocks: &[Block], cpus: f64) -> Vec<NoiseSigns> {
+    let of = |block: &Block| NoiseSigns::of(&[&block.base, &block.head], cpus);
+    blocks.iter().map(of).collect()
+}
+
+fn value(
+    blocks: &[Block],
+    metric: Metric,
+    signs: &[NoiseSigns],
+    typical_pressure: f64,
+) -> Result<RestartValue, NoValue> {
+    let kept = noise::undisturbed(signs, typical_pressure).map_err(|noise| NoValue::TooNoisy(noise.mostly))?;
+    let pairs = kept.into_iter().map(|index| {
+        let Block { base, head } = &blocks[index];
+        Some((metric.figure(base)?, metric.figure(head)?))
+    });
+    let pairs: Vec<(f64, f64)> = pairs.collect::<Option<_>>().ok_or(NoValue::Unavailable)?;
+    let middle =
+        |of: &dyn Fn(&(f64, f64)) -> f64| median(&pairs.iter().map(of).collect::<Vec<_>>()).ok_or(NoValue::Unavailable);
+    Ok(RestartValue {
+        base: middle(&|pair| pair.0)?,
+        head: middle(&|pair| pair.1)?,
+        score: middle(&|&(base, head)| metric.score(base, head))?,
+    })
+}
+
+/// Why most of the restarts without a value have none.
+fn missing(values: &[Result<RestartValue, NoValue>]) -> String {
+    let mut missing: Vec<NoValue> = values.iter().filter_map(|value| value.err()).collect();
+    missing.sort_unstable();
+    let most = missing.chunk_by(|a, b| a == b).max_by_key(|same| same.len());
+    let count = format!("{} of {} restarts", missing.len(), values.len());
+    match most.map(|same| same[0]) {
+        None => "no restart was completed".into(),
+        Some(NoValue::Unavailable) => format!("unavailable in {count}: too few messages, or not observable"),
+        Some(NoValue::TooNoisy(source)) => format!("{count} were too noisy, mostly because of {source}"),
+    }
+}
+
+fn too_few(restarts: usize, alpha: f64) -> String {
+    let needed = decision::restarts_needed(alpha);
+    format!("too few restarts for an interval: {restarts} of {needed}")
+}
+
+/// A note on a machine that was busy all the time. No block was dropped for it, because servers may cause it themselves.
+fn busy(record: &Record) -> Option<String> {
+    let blocks: Vec<Block> = record.blocks().copied().collect();
+    let typical = noise::typical_pressure(&signs(&blocks, Sample::of(record).cpus));
+    (typical > noise::PRESSURE_EXCESS_MAX).then(|| {
+        format!(
+            "some thread waited for a CPU {:.0} % of the time (pressure): other programs, or a server with more threads \
+             than CPUs",
+            typical * 100.0
+        )
+    })
+}
+
+fn reasons(
+    record: &Record,
+    metrics: &[MetricVerdict],
+    not_idle: Option<(f64, f64)>,
+    verdict: Verdict,
+) -> Vec<String> {
+    let sides = [("base", &record.base), ("head", &record.head)];
+    let failures = sides.into_iter().filter_map(|(name, side)| {
+        let failure = side.failure.as_ref()?;
+        let how = match failure.exit_code {
+            4 | 70 => "could not be measured",
+            _ => "failed",
+        };
+        let when = match failure.restart {
+            0 => "in its trial".to_owned(),
+            restart => format!("in restart {restart}"),
+        };
+        Some(format!("{name} {how} {when}: {}", failure.what))
+    });
+    let mut reasons: Vec<String> = failures.collect();
+    reasons.extend(not_idle.map(|(base, head)| {
+        let [base, head] = [base, head].map(|share| format!("{:.0} %", share * 100.0));
+        format!(
+            "base used {base} and head {head} of a CPU while the other had the traffic, and slowed it down: give the \
+             servers more CPUs with --server-pin"
+        )
+    }));
+    match record.ended {
+        Ended::Budget => reasons.push(format!(
+            "the budget ended after {} of {} restarts",
+            record.restarts.len(),
+            record.terms.restarts
+        )),
+        Ended::Interrupted => reasons.push("interrupted".into()),
+        Ended::Decided | Ended::Restarts | Ended::Failed => {}
+    }
+    if verdict == Verdict::Inconclusive {
+        reasons.extend(busy(record));
+        let of_metric = |metric: &MetricVerdict| Some(format!("{}: {}", metric.metric, metric.why.as_ref()?));
+        reasons.extend(metrics.iter().filter(|metric| metric.gates).filter_map(of_metric));
+    }
+    reasons
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,11 @@
+//! A judged check for people and programs: text, Markdown, JUnit, GitHub commands, JSON.
+
+mod github;
+pub mod json;
+mod junit;
+mod markdown;
+pub mod summary;
+mod text;
+
+pub use json::Check;
+pub use summary::Summary;

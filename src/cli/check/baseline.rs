@@ -1,0 +1,163 @@
+//! `urecho check baseline`: head alone, against runs stored earlier.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::{HeadFlags, JsonFlag, JudgementFlags, MeasurementFlags, OutputFlags, parse_file, show_progress};
+use crate::check::baseline::{Baseline, Run};
+use crate::check::experiment::{Control, Experiment, Offered};
+use crate::check::judge::Profile;
+use crate::clock::Nanos;
+use crate::compare::Candidate;
+use crate::error::Result;
+use crate::output::file;
+use crate::output::progress::ProgressLine;
+use crate::report::Environment;
+use crate::sys::signal::{self, Stop};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Measure a server alone and add the run to FILE; do it three times, at least an hour apart
+    Save(SaveFlags),
+    /// Compare a server with the runs in FILE; a pair (--base and --head) is better
+    Compare(CompareFlags),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SaveFlags {
+    /// The baseline; created if it does not exist
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    head: HeadFlags,
+    #[command(flatten)]
+    measurement: MeasurementFlags,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompareFlags {
+    /// The baseline, from the same machine, kernel and flags
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    head: HeadFlags,
+    #[command(flatten)]
+    measurement: MeasurementFlags,
+    #[command(flatten)]
+    judgement: JudgementFlags,
+    #[command(flatten)]
+    outputs: OutputFlags,
+}
+
+pub(super) fn run(command: &Command, environment: Environment) -> Result<ExitCode> {
+    match command {
+        Command::Save(flags) => save(flags, environment),
+        Command::Compare(flags) => compare(flags, environment),
+    }
+}
+
+/// How a measurement ended.
+enum Measured {
+    Run(Box<Run>),
+    Interrupted(i32),
+}
+
+fn save(flags: &SaveFlags, environment: Environment) -> Result<ExitCode> {
+    let path = flags.file.as_path();
+    let stored = path.exists().then(|| parse_file(path, Baseline::parse)).transpose()?;
+    let mut experiment = flags.measurement.experiment(&JudgementFlags::default())?;
+    if let Some(stored) = &stored {
+        if let Some(refusal) = stored.refuses_environment(&environment) {
+            return Ok(not_saved(&refusal));
+        }
+        follow(&mut experiment, stored);
+    }
+    let run = match measure(&experiment, &flags.head.candidate(), environment)? {
+        Measured::Run(run) => *run,
+        Measured::Interrupted(signal) => return Ok(ExitCode::from(signal::exit_code(signal))),
+    };
+    let baseline = match stored {
+        None => Baseline::new(run),
+        Some(mut stored) => {
+            if let Some(refusal) = stored.refuses(&run) {
+                return Ok(not_saved(&refusal));
+            }
+            stored.runs.push(run);
+            stored
+        }
+    };
+    write(path, &baseline)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn not_saved(refusal: &str) -> ExitCode {
+    let _ = writeln!(std::io::stdout(), "not saved: {refusal}"); // The exit code says so too.
+    ExitCode::from(3)
+}
+
+fn write(path: &Path, baseline: &Baseline) -> Result<()> {
+    file::write(path, &baseline.json())?;
+    let (runs, separate) = (baseline.runs.len(), baseline.separate_runs());
+    let name = path.display();
+    let _ = writeln!(
+        std::io::stdout(),
+        "{name}: {runs} runs stored, {separate} at least an hour apart; a comparison needs 3 of those"
+    ); // The file is written; the reader may have closed the pipe.
+    Ok(())
+}
+
+fn compare(flags: &CompareFlags, environment: Environment) -> Result<ExitCode> {
+    flags.outputs.check(&JsonFlag::default())?;
+    let baseline = parse_file(&flags.file, Baseline::parse)?;
+    let mut experiment = flags.measurement.experiment(&flags.judgement)?;
+    let head = flags.head.candidate();
+    // Nothing is measured that will not be compared.
+    let summary = match baseline.refuses_environment(&environment) {
+        Some(refusal) => baseline.refusal_summary(refusal, head.command(), &environment, &experiment.terms),
+        None => {
+            follow(&mut experiment, &baseline);
+            match measure(&experiment, &head, environment)? {
+                Measured::Run(run) => baseline.summary(&run),
+                Measured::Interrupted(signal) => return Ok(ExitCode::from(signal::exit_code(signal))),
+            }
+        }
+    };
+    flags.outputs.publish(&summary, None)?;
+    Ok(ExitCode::from(summary.judgement.exit_code))
+}
+
+fn measure(experiment: &Experiment, head: &Candidate, environment: Environment) -> Result<Measured> {
+    let stop = Stop::on_signals()?;
+    let line = ProgressLine::new();
+    let restarts = experiment.terms.restarts;
+    let run = experiment.run_alone(
+        head,
+        environment,
+        &mut Control {
+            stop: &stop,
+            on_restart: &mut |restart| show_progress(line, restart, restarts),
+        },
+    );
+    line.clear();
+    match stop.signal() {
+        Some(signal) => Ok(Measured::Interrupted(signal)),
+        None => run.map(|run| Measured::Run(Box::new(run))),
+    }
+}
+
+/// Adopts the blocks, slices and rate of the stored runs.
+fn follow(experiment: &mut Experiment, baseline: &Baseline) {
+    experiment.blocks = experiment.blocks.or(baseline.blocks());
+    for &profile in &experiment.profiles {
+        let Some(load) = baseline.load(profile) else {
+            continue;
+        };
+        experiment.slice = experiment.slice.or(Some(Nanos(load.plan.duration_ns)));
+        if let (Profile::Open, Some(offered)) = (profile, load.plan.offered) {
+            experiment.offered = Offered::Rate(offered.from_per_s);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What a check measures and how it is judged: the flags, and the experiment they mean.
+
+use clap::{Args, ValueEnum};
+
+use crate::check::experiment::{Experiment, Offered};
+use crate::check::judge::decision::{FINAL_RESTARTS, Threshold};
+use crate::check::judge::{Metric, Profile};
+use crate::check::record::{Inconclusive, Terms};
+use crate::cli::cpu_split::{CpuRequest, CpuSplit};
+use crate::cli::workload::{self, Parsed, WorkloadFlags};
+use crate::clock::Nanos;
+use crate::compare::Candidate;
+use crate::error::{Error, Result};
+use crate::load::Workload;
+use crate::sys::affinity;
+use crate::units;
+
+/// The server of a check that measures one alone.
+#[derive(Debug, Args)]
+pub(super) struct HeadFlags {
+    /// Command that starts the server, with `{port}` where the port belongs
+    #[arg(long, value_name = "COMMAND", value_parser = head)]
+    head: Candidate,
+    /// Text in the line on its stdout that announces readiness [default: probe the port]
+    #[arg(long, value_name = "TEXT")]
+    head_ready: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MeasurementFlags {
+    /// Loads to run: closed (throughput, CPU), open (latency), or both
+    #[arg(long, value_name = "WHICH", default_value = "both")]
+    profile: ProfileFlag,
+    /// Rate of the open loop, as a share of base's capacity [default: 50%]
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    utilization: Option<f64>,
+    #[command(flatten)]
+    workload: WorkloadFlags,
+    /// CPUs of each server [default: the first that the generator leaves]
+    #[arg(long, value_name = "CPU,...", value_delimiter = ',')]
+    server_pin: Vec<usize>,
+    /// Time limit for the whole check; a restart in progress is completed
+    #[arg(long, value_name = "TIME", default_value = "150s", value_parser = workload::positive_duration)]
+    budget: Nanos,
+    /// Maximum restarts of both servers; stops after 12 if already conclusive
+    #[arg(long, value_name = "N", default_value_t = FINAL_RESTARTS as u32, value_parser = crate::cli::at_least_one)]
+    restarts: u32,
+    /// Blocks per restart; in each, both servers have two slices [default: what fits the budget, 3 to 12]
+    ///
+    /// If both loads run, the closed loop has half as many.
+    #[arg(long, value_name = "N", value_parser = crate::cli::at_least_one)]
+    blocks: Option<u32>,
+    /// Length of a slice [default: 20ms to 1s]
+    ///
+    /// By default long enough for 1,000 messages and 4 per connection, if the budget allows.
+    #[arg(long, value_name = "TIME", value_parser = workload::positive_duration)]
+    slice: Option<Nanos>,
+    /// Warm-up at the start of each slice [default: 5ms plus 20us per connection]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    slice_warmup: Option<Nanos>,
+}
+
+#[derive(Debug, Default, Args)]
+pub(super) struct JudgementFlags {
+    /// Metrics that fail the build [default: p50,throughput,cpu]
+    ///
+    /// Of p50, p90, p99, p99.9, throughput, cpu and memory. They share the error rate: each metric added reduces the power
+    /// of the others.
+    #[arg(long, value_name = "METRIC,...", value_delimiter = ',', value_parser = Metric::parse)]
+    gate: Vec<Metric>,
+    /// Smallest relative change of a metric that counts, as in `p50=3%`; repeatable
+    ///
+    /// Defaults: p50 3%, p90 5%, p99 8%, p99.9 20%, throughput 2%, cpu 2%, memory 10%.
+    #[arg(long, value_name = "METRIC=PERCENT", value_parser = min_effect)]
+    min_effect: Vec<(Metric, f64)>,
+    /// Smallest absolute change of a metric that counts, as in `p99=20us`; repeatable
+    #[arg(long, value_name = "METRIC=VALUE", value_parser = min_change)]
+    min_change: Vec<(Metric, f64)>,
+    /// Exit status when the result is inconclusive [default: 3]
+    #[arg(long, value_name = "WHAT")]
+    inconclusive: Option<InconclusiveFlag>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ProfileFlag {
+    Closed,
+    Open,
+    Both,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum InconclusiveFlag {
+    /// Exit 0
+    Pass,
+    /// Exit 1
+    Fail,
+}
+
+pub(super) fn head(command: &str) -> Parsed<Candidate> {
+    Candidate::named("head", command)
+}
+
+pub(super) fn with_ready_text(candidate: Candidate, text: &Option<String>) -> Candidate {
+    match text {
+        Some(text) => candidate.with_ready_text(text.clone()),
+        None => candidate,
+    }
+}
+
+fn percent(text: &str) -> Parsed<f64> {
+    let number = text.strip_suffix('%').map(str::trim_end);
+    let number = number.and_then(|number| number.parse::<f64>().ok());
+    match number {
+        Some(number) if number > 0.0 && number <= 100.0 => Ok(number / 100.0),
+        _ => Err("write a percentage above 0% and up to 100%, as in `3%`".into()),
+    }
+}
+
+fn min_effect(text: &str) -> Parsed<(Metric, f64)> {
+    let (metric, share) = text.split_once('=').ok_or("write METRIC=PERCENT, as in `p50=3%`")?;
+    Ok((Metric::parse(metric)?, percent(share)?))
+}
+
+fn min_change(text: &str) -> Parsed<(Metric, f64)> {
+    let (metric, value) = text.split_once('=').ok_or("write METRIC=VALUE, as in `p99=20us`")?;
+    let metric = Metric::parse(metric)?;
+    Ok((metric, metric.parse_value(value)?))
+}
+
+impl HeadFlags {
+    pub(super) fn candidate(&self) -> Candidate {
+        with_ready_text(self.head.clone(), &self.head_ready)
+    }
+}
+
+impl MeasurementFlags {
+    /// The experiment, judged by these flags. Errors: [`Error::Usage`] if they gate on what is not measured.
+    pub(super) fn experiment(&self, judgement: &JudgementFlags) -> Result<Experiment> {
+        let cpus = self.cpu_split();
+        let profiles = self.profiles();
+        Ok(Experiment {
+            workload: self.workload(&cpus),
+            blocks: self.blocks.map(|blocks| blocks as usize),
+            slice: self.slice,
+            offered: Offered::Utilization(self.utilization.unwrap_or(0.5)),
+            terms: Terms {
+                budget_ns: self.budget.0,
+                restarts: self.restarts as usize,
+                server_cpus: cpus.server,
+                gate: judgement.gate(&profiles)?,
+                thresholds: Metric::ALL.map(|metric| (metric, judgement.threshold(metric))).into(),
+                inconclusive: judgement.inconclusive(),
+            },
+            profiles,
+        })
+    }
+
+    fn cpu_split(&self) -> CpuSplit {
+        CpuRequest {
+            allowed: &affinity::allowed(),
+            threads: self.workload.generator.threads(),
+            generator: &self.workload.generator.pin,
+            server: &self.server_pin,
+        }
+        .split_for_one_cpu()
+    }
+
+    fn workload(&self, cpus: &CpuSplit) -> Workload {
+        let default = Nanos(5_000_000 + 20_000 * u64::from(self.workload.connections));
+        Workload {
+            warmup: self.slice_warmup.unwrap_or(default),
+            ..self.workload.workload(cpus.generator.clone())
+        }
+    }
+
+    fn profiles(&self) -> Vec<Profile> {
+        match self.profile {
+            ProfileFlag::Closed => vec![Profile::Closed],
+            ProfileFlag::Open => vec![Profile::Open],
+            ProfileFlag::Both => vec![Profile::Open, Profile::Closed],
+        }
+    }
+}
+
+impl JudgementFlags {
+    /// The gating metrics, in the order in which they are shown.
+    fn gate(&self, profiles: &[Profile]) -> Result<Vec<Metric>> {
+        let is_measured = |metric: &Metric| metric.profile().is_none_or(|profile| profiles.contains(&profile));
+        if let Some(metric) = self.gate.iter().find(|metric| !is_measured(metric)) {
+            let needed = metric.profile().map_or("both", Profile::name);
+            return Err(Error::Usage(format!(
+                "--gate {metric} needs the {needed}-loop profile: use --profile both"
+            )));
+        }
+        let requested = match self.gate.as_slice() {
+            [] => &Metric::DEFAULT_GATE[..],
+            requested => requested,
+        };
+        let all = Metric::ALL.into_iter().filter(|metric| requested.contains(metric));
+        Ok(all.filter(is_measured).collect())
+    }
+
+    fn threshold(&self, metric: Metric) -> Threshold {
+        let last = |pairs: &[(Metric, f64)]| {
+            let last = pairs.iter().rev().find(|(named, _)| *named == metric);
+            last.map(|&(_, value)| value)
+        };
+        let default = metric.default_threshold();
+        Threshold {
+            min_effect: last(&self.min_effect).unwrap_or(default.min_effect),
+            min_change: last(&self.min_change).unwrap_or(default.min_change),
+        }
+    }
+
+    fn inconclusive(&self) -> Inconclusive {
+        match self.inconclusive {
+            None => Inconclusive::Distinct,
+            Some(InconclusiveFlag::Pass) => Inconclusive::Pass,
+            Some(InconclusiveFlag::Fail) => Inconclusive::Fail,
+        }
+    }
+}

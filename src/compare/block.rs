@@ -1,0 +1,129 @@
+//! The figures of one server in one block: both of its slices together.
+
+#[cfg(test)]
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Nanos;
+use crate::histogram::{Percentile, Recorder};
+use crate::load::Slice;
+use crate::sys::disturbance::Disturbance;
+
+/// The figures of one server in one block.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct BlockFigures {
+    /// Messages completed while measuring.
+    pub messages: u64,
+    /// Messages completed per second of measuring.
+    pub completed_per_s: f64,
+    /// Median latency: response time in an open loop, service time in a closed one. Null: too few samples, here and
+    /// below.
+    pub p50_ns: Option<u64>,
+    /// 90th percentile of the latency.
+    pub p90_ns: Option<u64>,
+    /// 99th percentile of the latency.
+    pub p99_ns: Option<u64>,
+    /// 99.9th percentile of the latency.
+    pub p99_9_ns: Option<u64>,
+    /// CPU time of the server's processes per message, warm-up included. Null if it is not visible.
+    pub cpu_ns_per_message: Option<f64>,
+    /// Growth of the server's resident memory per connection.
+    pub resident_bytes_per_connection: Option<f64>,
+    /// How far submission lagged behind the planned instant (open loop).
+    pub send_lag_p99_ns: Option<u64>,
+    /// CPU time that the server used while others had the traffic, as a share of one CPU. Null if there were no others,
+    /// or if connections were opened meanwhile.
+    pub idle_cpu_ratio: Option<f64>,
+    /// CPU time that others took from the machine in this block; the same for all servers.
+    pub disturbance: Disturbance,
+}
+
+/// Adds up the slices of one candidate in one block.
+#[derive(Default)]
+pub(super) struct BlockAccumulator {
+    latency: Recorder,
+    send_lag: Recorder,
+    completed: u64,
+    measured: Nanos,
+    /// Length of its slices, from their start to the last reply.
+    busy: Nanos,
+    echoed: u64,
+    /// CPU time of the server, as long as every slice could see it.
+    server_cpu: Option<Nanos>,
+    resident: Option<u64>,
+}
+
+/// What only the round knows of a block.
+pub(super) struct BlockContext {
+    /// Connections that the server has.
+    pub(super) connections: u32,
+    /// Resident memory of the server before they were opened.
+    pub(super) resident_before: Option<u64>,
+    /// CPU time of the server in the whole block; none if connections were opened in it.
+    pub(super) server_cpu: Option<Nanos>,
+    pub(super) disturbance: Disturbance,
+}
+
+impl BlockAccumulator {
+    pub(super) fn new() -> BlockAccumulator {
+        BlockAccumulator {
+            server_cpu: Some(Nanos(0)),
+            ..BlockAccumulator::default()
+        }
+    }
+
+    /// Adds a slice that took `busy`, after which the server's resident memory was `resident`.
+    pub(super) fn add(&mut self, slice: &Slice, busy: Nanos, resident: Option<u64>) {
+        let response = slice.latencies.response.count() > 0;
+        self.latency.merge(if response {
+            &slice.latencies.response
+        } else {
+            &slice.latencies.service
+        });
+        self.send_lag.merge(&slice.stats.send_lag);
+        self.completed += slice.stats.achieved;
+        self.measured = self.measured + slice.stats.elapsed();
+        self.busy = self.busy + busy;
+        self.echoed += slice.stats.echoed;
+        self.server_cpu = self.server_cpu.zip(slice.server_cpu).map(|(sum, more)| sum + more);
+        self.resident = resident;
+    }
+
+    pub(super) fn figures(&self, context: &BlockContext) -> BlockFigures {
+        let percentile = |recorder: &Recorder, q| match recorder.quantile(q) {
+            Percentile::Known(figure) => Some(figure.value.0),
+            Percentile::NotEnough { .. } => None,
+        };
+        let growth = self
+            .resident
+            .zip(context.resident_before)
+            .map(|(now, before)| now as f64 - before as f64);
+        BlockFigures {
+            messages: self.completed,
+            completed_per_s: self.completed as f64 / self.measured.as_secs(),
+            p50_ns: percentile(&self.latency, 0.5),
+            p90_ns: percentile(&self.latency, 0.9),
+            p99_ns: percentile(&self.latency, 0.99),
+            p99_9_ns: percentile(&self.latency, 0.999),
+            cpu_ns_per_message: self
+                .server_cpu
+                .filter(|_| self.echoed > 0)
+                .map(|cpu| cpu.0 as f64 / self.echoed as f64),
+            resident_bytes_per_connection: growth.map(|bytes| bytes / f64::from(context.connections)),
+            send_lag_p99_ns: percentile(&self.send_lag, 0.99),
+            idle_cpu_ratio: self.idle_cpu_ratio(context),
+            disturbance: context.disturbance,
+        }
+    }
+
+    /// CPU time outside of its slices per time outside of them. None for a candidate without competitors: there is no
+    /// such time.
+    fn idle_cpu_ratio(&self, context: &BlockContext) -> Option<f64> {
+        let span = context.disturbance.span;
+        let idle = span - self.busy;
+        let used = context.server_cpu? - self.server_cpu?;
+        (idle > Nanos(span.0 / 10)).then(|| used.as_secs() / idle.as_secs())
+    }
+}

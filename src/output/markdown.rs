@@ -1,0 +1,47 @@
+//! Markdown tables (GitHub Flavored Markdown, section 4.10), with cells that cannot break out of them.
+
+/// A table: a head, and rows of as many cells. Ends with a newline.
+pub fn table<R>(head: &[&str], rows: impl IntoIterator<Item = R>) -> String
+where
+    R: IntoIterator<Item: AsRef<str>>,
+{
+    let mut text = row(head);
+    text += &("|".to_owned() + &"---|".repeat(head.len()) + "\n");
+    rows.into_iter().for_each(|cells| text += &row(cells));
+    text
+}
+
+fn row(cells: impl IntoIterator<Item: AsRef<str>>) -> String {
+    let cells = cells.into_iter().map(|cell| format!(" {} |", escape(cell.as_ref())));
+    format!("|{}\n", cells.collect::<String>())
+}
+
+/// Text as it is, whatever it holds: line breaks become spaces, and `|` and control characters cannot end a cell.
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.trim().chars() {
+        match c {
+            '|' => escaped.push_str("\\|"),
+            c if c.is_control() => escaped.push(' '),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_has_a_head_a_rule_and_rows() {
+        let text = table(&["a", "b"], [["1", "2"], ["3", "4"]]);
+        assert_eq!(text, "| a | b |\n|---|---|\n| 1 | 2 |\n| 3 | 4 |\n");
+    }
+
+    #[test]
+    fn no_cell_ends_its_row_or_column() {
+        let text = table(&["a"], [["x|y\nz\r\t\u{1b}[0m "]]);
+        assert_eq!(text.lines().last(), Some("| x\\|y z   [0m |"));
+    }
+}

@@ -1,0 +1,363 @@
+//! The sections of a report other than latencies: environment, plan, connections, server, generator. Plain data.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+#[cfg(test)]
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Nanos;
+use crate::load::result::{ConnectionMessages, Loss};
+use crate::load::schedule::{self, Pace};
+use crate::load::sizes::Sizes;
+use crate::load::{self, RunResult, Workload};
+use crate::sys::machine::Machine;
+
+/// Where a run was made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Environment {
+    /// Version of urecho.
+    pub urecho: String,
+    /// True for a build without optimisation: its figures mean little.
+    pub debug_build: bool,
+    /// The machine.
+    pub machine: Machine,
+}
+
+impl Environment {
+    /// This build on this machine.
+    pub fn of(machine: Machine) -> Environment {
+        Environment {
+            urecho: env!("CARGO_PKG_VERSION").to_owned(),
+            debug_build: cfg!(debug_assertions),
+            machine,
+        }
+    }
+}
+
+/// The plan as it was carried out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PlanSummary {
+    /// Addresses of the servers; connections took them in turn. Empty where each server of a comparison has its own.
+    pub targets: Vec<String>,
+    /// Source addresses that connections took in turn; 0: the kernel chose.
+    pub sources: u64,
+    /// What made a message due.
+    pub mode: Mode,
+    /// The offered rate; null in a closed loop.
+    pub offered: Option<OfferedRate>,
+    /// Pause between a reply and the next message, in a closed loop.
+    pub think_ns: u64,
+    /// Messages in flight per connection, at most.
+    pub pipeline: u64,
+    /// Distribution of message sizes.
+    pub sizes: SizeDistribution,
+    /// Mean message size in bytes.
+    pub size_bytes_mean: f64,
+    /// Largest message in bytes.
+    pub size_bytes_max: u64,
+    /// Messages after which a connection was closed and replaced, and how; null: connections stayed open.
+    pub churn: Option<ChurnSummary>,
+    /// True if every byte of every reply was compared.
+    pub verify: bool,
+    /// Threads of the generator.
+    pub threads: u32,
+    /// CPUs the threads were pinned to; empty: not pinned.
+    pub cpus: Vec<usize>,
+    /// True if threads busy-polled for completions before sleeping, because a CPU was spare.
+    pub spin: bool,
+    /// Planned length of measuring.
+    pub duration_ns: u64,
+    /// Length of the warm-up before it.
+    pub warmup_ns: u64,
+    /// How long outstanding replies were waited for at the end, at most.
+    pub drain_ns: u64,
+    /// Seed of payloads, sizes, arrival times and connection choice.
+    pub seed: u64,
+}
+
+/// What makes a message due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// A plan, regardless of replies.
+    Open,
+    /// The reply to the previous message.
+    Closed,
+}
+
+/// The rate of an open loop, over all connections.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct OfferedRate {
+    /// Messages per second when measuring begins.
+    pub from_per_s: f64,
+    /// Messages per second when it ends; the rate changes linearly in between.
+    pub to_per_s: f64,
+    /// The arrival process.
+    pub arrivals: Arrivals,
+}
+
+/// The arrival process of an open loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Arrivals {
+    /// Exponential gaps.
+    Poisson,
+    /// Equal gaps.
+    Constant,
+}
+
+/// The distribution of message sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum SizeDistribution {
+    /// One size.
+    Fixed,
+    /// Every size in a range equally likely.
+    Uniform,
+    /// A list of sizes with weights.
+    Weighted,
+}
+
+/// Connections that were closed and replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ChurnSummary {
+    /// Messages on each connection.
+    pub messages: u64,
+    /// How it was closed.
+    pub close: Close,
+}
+
+/// How a connection was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Close {
+    /// Graceful: our FIN, then the peer's.
+    Fin,
+    /// Abortive: RST.
+    Rst,
+}
+
+impl PlanSummary {
+    /// A workload and its targets; no target where each server has its own.
+    pub fn of(targets: &[SocketAddr], workload: &Workload) -> PlanSummary {
+        let (mode, offered, think) = match workload.pace {
+            Pace::Closed { think } => (Mode::Closed, None, think),
+            Pace::Open { rate, arrivals } => {
+                let offered = OfferedRate {
+                    from_per_s: rate.from,
+                    to_per_s: rate.to,
+                    arrivals: arrivals.into(),
+                };
+                (Mode::Open, Some(offered), Nanos(0))
+            }
+        };
+        let traffic = &workload.traffic;
+        PlanSummary {
+            targets: targets.iter().map(ToString::to_string).collect(),
+            sources: workload.sources.len() as u64,
+            mode,
+            offered,
+            think_ns: think.0,
+            pipeline: traffic.depth as u64,
+            sizes: SizeDistribution::from(&traffic.sizes),
+            size_bytes_mean: traffic.sizes.mean(),
+            size_bytes_max: traffic.sizes.max(),
+            churn: workload.churn.map(ChurnSummary::from),
+            verify: traffic.verify,
+            threads: workload.threads,
+            cpus: workload.cpus.clone(),
+            spin: workload.spin,
+            duration_ns: workload.duration.0,
+            warmup_ns: workload.warmup.0,
+            drain_ns: workload.drain.0,
+            seed: workload.seed,
+        }
+    }
+}
+
+impl From<schedule::Arrivals> for Arrivals {
+    fn from(arrivals: schedule::Arrivals) -> Arrivals {
+        match arrivals {
+            schedule::Arrivals::Poisson => Arrivals::Poisson,
+            schedule::Arrivals::Constant => Arrivals::Constant,
+        }
+    }
+}
+
+impl From<&Sizes> for SizeDistribution {
+    fn from(sizes: &Sizes) -> SizeDistribution {
+        match sizes {
+            Sizes::Fixed(_) => SizeDistribution::Fixed,
+            Sizes::Uniform { .. } => SizeDistribution::Uniform,
+            Sizes::Weighted(_) => SizeDistribution::Weighted,
+        }
+    }
+}
+
+impl From<load::Churn> for ChurnSummary {
+    fn from(churn: load::Churn) -> ChurnSummary {
+        ChurnSummary {
+            messages: churn.messages,
+            close: match churn.close {
+                load::Close::Fin => Close::Fin,
+                load::Close::Rst => Close::Rst,
+            },
+        }
+    }
+}
+
+/// What became of the connections.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Connections {
+    /// Connections of the plan, all open at once.
+    pub requested: u64,
+    /// Connected, and echoed a first message. With churn, replacements count as well.
+    pub opened: u64,
+    /// Never got that far.
+    pub failed: u64,
+    /// Why they failed, by kind.
+    pub failures: BTreeMap<String, u64>,
+    /// Opened, then closed by the target before we closed them, by kind.
+    pub lost: BTreeMap<String, u64>,
+    /// Closed by us before the run was over (churn).
+    pub closed: u64,
+}
+
+impl Connections {
+    pub(super) fn of(run: &RunResult) -> Connections {
+        let stats = &run.stats;
+        let named =
+            |losses: &BTreeMap<Loss, u64>| losses.iter().map(|(loss, count)| (loss.to_string(), *count)).collect();
+        Connections {
+            requested: run.plan.workload.connections.into(),
+            opened: stats.opened,
+            failed: stats.unopened.values().sum(),
+            failures: named(&stats.unopened),
+            lost: named(&stats.lost),
+            closed: stats.closed,
+        }
+    }
+
+    /// Opened connections that the target closed.
+    pub fn lost_total(&self) -> u64 {
+        self.lost.values().sum()
+    }
+}
+
+/// How evenly the server served its connections.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Fairness {
+    /// Jain's index of completed messages per connection: 1 if all completed the same number, 1/n if one completed all
+    /// (Jain, Chiu, Hawe 1984).
+    pub jain: f64,
+    /// The connections with the fewest completed messages, at most ten.
+    pub slowest: Vec<ConnectionMessages>,
+}
+
+impl Fairness {
+    /// None for fewer than two connections, with churn, and where no message completed.
+    pub(super) fn of(run: &RunResult) -> Option<Fairness> {
+        let completed = &run.stats.by_connection;
+        let sum: f64 = completed.iter().map(|one| one.messages as f64).sum();
+        let squares: f64 = completed.iter().map(|one| (one.messages as f64).powi(2)).sum();
+        if run.plan.workload.churn.is_some() || completed.len() < 2 || sum == 0.0 {
+            return None;
+        }
+        let mut slowest = completed.clone();
+        slowest.sort_by_key(|slow| (slow.messages, slow.connection));
+        slowest.truncate(10);
+        Some(Fairness {
+            jain: sum * sum / (completed.len() as f64 * squares),
+            slowest,
+        })
+    }
+}
+
+/// What the server's process used while measuring.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// CPU time per completed message.
+    pub cpu_ns_per_message: u64,
+    /// CPU time per second of measuring: 1.0 is one CPU all the time.
+    pub cpu_ratio: f64,
+    /// Times that its threads gave up their CPU to sleep.
+    pub context_switches_voluntary: u64,
+    /// Times that its threads were preempted.
+    pub context_switches_involuntary: u64,
+    /// Resident memory at the end of measuring.
+    pub resident_bytes: u64,
+    /// Resident memory per open connection.
+    pub resident_bytes_per_connection: u64,
+}
+
+impl Server {
+    pub(super) fn of(run: &RunResult, elapsed: Nanos) -> Option<Server> {
+        let server = run.server.as_ref()?;
+        let open = u64::from(run.plan.workload.connections)
+            .min(run.stats.opened)
+            .max(1);
+        Some(Server {
+            cpu_ns_per_message: per_message(server.cpu, run.stats.achieved),
+            cpu_ratio: ratio(server.cpu.as_secs(), elapsed.as_secs()),
+            context_switches_voluntary: server.context_switches.voluntary,
+            context_switches_involuntary: server.context_switches.involuntary,
+            resident_bytes: server.resident,
+            resident_bytes_per_connection: server.resident / open,
+        })
+    }
+}
+
+/// What the generator used while measuring.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Generator {
+    /// CPU time of all threads per completed message.
+    pub cpu_ns_per_message: u64,
+    /// CPU time of the busiest thread per second of measuring.
+    pub cpu_ratio: f64,
+    /// The same without busy-polling: near 1.0 the generator is the bottleneck.
+    pub busy_ratio: f64,
+    /// Times that a completion queue overflowed.
+    pub cq_overflows: u64,
+}
+
+impl Generator {
+    pub(super) fn of(run: &RunResult, elapsed: Nanos) -> Generator {
+        let stats = &run.stats;
+        Generator {
+            cpu_ns_per_message: per_message(stats.cpu.total, stats.achieved),
+            cpu_ratio: ratio(stats.cpu.busiest.as_secs(), elapsed.as_secs()),
+            busy_ratio: ratio(stats.cpu.busiest_without_spin.as_secs(), elapsed.as_secs()),
+            cq_overflows: stats.overflows,
+        }
+    }
+}
+
+fn per_message(used: Nanos, messages: u64) -> u64 {
+    used.0.checked_div(messages).unwrap_or(0)
+}
+
+pub(super) fn ratio(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
+}
