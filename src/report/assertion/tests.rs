@@ -76,7 +76,7 @@ fn a_value_is_read_in_the_unit_of_its_metric() {
 #[test]
 fn a_text_that_compares_nothing_is_refused_with_examples() {
     for text in ["", "p99", "2ms", "p99 2ms"] {
-        refused(text, &["nothing is compared", "`p99<2ms`", "`rate>=50k/s`"]);
+        refused(text, &["no comparison", "`p99<2ms`", "`rate>=50k/s`"]);
     }
     for text in ["p99=2ms", "errors==0", "p99!=2ms", "p99=<2ms"] {
         refused(text, &["<, <=, > or >=", "`errors<=0`"]);
@@ -172,7 +172,7 @@ fn the_line_shows_the_figure_and_its_interval() {
     let open = Estimate::latency(Nanos(1_210_000), Nanos(1_190_000), Nanos::NEVER);
     assert_eq!(
         line("service.p99.9<2ms", Ok(open)),
-        "service.p99.9 < 2ms: undecided (at least 1.19 ms: answers are missing that could only raise it)"
+        "service.p99.9 < 2ms: undecided (at least 1.19 ms: missing replies could only raise it)"
     );
 }
 

@@ -373,7 +373,7 @@ fn people_read_the_grade_and_a_line_for_each_reason() {
     let text = judge(&inputs).to_string();
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines[0], "verdict      SUSPECT");
-    let stolen = "  SUSPECT    steal: the hypervisor gave 2.15 % of our CPU time to others \
+    let stolen = "  SUSPECT    steal: the hypervisor gave 2.15 % of our CPU time to other guests \
                   (suspect over 1 %, invalid over 10 %). Repeat it";
     assert!(lines[1].starts_with(stolen), "{text}");
     assert!(lines[2].starts_with("  note       unverified: "), "{text}");
