@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 ALPHA = 0.025  # On each side of an interval: together 95 %.
-METRICS = ["rate_per_s", "p50_ns", "p90_ns", "p99_ns", "cpu_ns_per_message", "resident_bytes_per_connection"]
+METRICS = ["completed_per_s", "p50_ns", "p90_ns", "p99_ns", "cpu_ns_per_message", "resident_bytes_per_connection"]
 OURS = "uring"
 
 
@@ -61,7 +61,7 @@ def ratio(ours, theirs, metric):
     n = len(logs)
     averages = sorted((logs[i] + logs[k]) / 2 for i in range(n) for k in range(i, n))
     end = rank(n)
-    interval = [math.exp(averages[end - 1]), math.exp(averages[-end])] if end else None
+    interval = {"low": math.exp(averages[end - 1]), "high": math.exp(averages[-end])} if end else None
     return {"restarts": n, "estimate": math.exp(median(averages)), "interval": interval}
 
 
@@ -97,7 +97,7 @@ def short(figure):
 
 
 def is_resolved(ratio):
-    return ratio["interval"] is not None and not ratio["interval"][0] <= 1 <= ratio["interval"][1]
+    return ratio["interval"] is not None and not ratio["interval"]["low"] <= 1 <= ratio["interval"]["high"]
 
 
 def show(ratio):
@@ -110,7 +110,7 @@ def show(ratio):
 
 def show_whole(ratio):
     interval = ratio and ratio["interval"]
-    return show(ratio) + (f" ({short(interval[0])}-{short(interval[1])})" if interval else "")
+    return show(ratio) + (f" ({short(interval['low'])}-{short(interval['high'])})" if interval else "")
 
 
 def first(standings):
@@ -118,14 +118,14 @@ def first(standings):
     base = standings[0]
     scores = {}
     for standing in standings:
-        of = ratio(standing, base, "rate_per_s")
+        of = ratio(standing, base, "completed_per_s")
         if not standing["failure"] and of:
             scores[standing["name"]] = of["estimate"]
     if not scores or base["failure"]:
         return "n/a"
     best = max(scores, key=scores.get)
     by_name = {standing["name"]: standing for standing in standings}
-    to = {name: ratio(by_name[best], by_name[name], "rate_per_s") for name in scores if name != best}
+    to = {name: ratio(by_name[best], by_name[name], "completed_per_s") for name in scores if name != best}
     if any(of["interval"] is None for of in to.values()):
         return f"{best} ?"
     level = [name for name in to if not is_resolved(to[name])]
@@ -171,7 +171,7 @@ def pairs(standings):
     if len(names) == len(standings):
         return ""
     lines = [f"| {OURS} to | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
-    for head, metric in [("messages/s", "rate_per_s"), ("CPU/message", "cpu_ns_per_message")]:
+    for head, metric in [("messages/s", "completed_per_s"), ("CPU/message", "cpu_ns_per_message")]:
         figure = to_ours(metric, show_whole)
         row = [figure(standings, standing) for standing in standings if standing["name"] != OURS]
         lines.append(f"| {head} | " + " | ".join(row) + " |")
@@ -181,7 +181,7 @@ def pairs(standings):
 def busy(_, standing):
     def share(block):
         cpu = block["cpu_ns_per_message"]
-        return None if cpu is None else block["rate_per_s"] * cpu / 1e9
+        return None if cpu is None else block["completed_per_s"] * cpu / 1e9
 
     middle = over_restarts(standing, share)
     return "n/a" if middle is None else f"{middle * 100:.0f} %"
@@ -219,7 +219,7 @@ def summary(folder):
         f"`=`: not resolved, the 95 % interval contains 1. `?`: fewer than 6 restarts, no interval. All intervals stand in the "
         "tables of the cells, further down.",
         f"## Throughput, ratio to {base}",
-        table(cells, names, to_first("rate_per_s"), first),
+        table(cells, names, to_first("completed_per_s"), first),
         "First: the highest ratio. Tie: its ratio to those named after it, computed from the same blocks, is not resolved.",
         f"## CPU time of the server for each message, ratio to {base}",
         table(cells, names, to_first("cpu_ns_per_message")),
@@ -228,7 +228,7 @@ def summary(folder):
     if OURS in names:
         parts += [
             f"## Throughput, ratio of {OURS} to each",
-            table(cells, others, to_ours("rate_per_s")),
+            table(cells, others, to_ours("completed_per_s")),
             f"## CPU time of the server for each message, ratio of {OURS} to each",
             table(cells, others, to_ours("cpu_ns_per_message")),
             "Less is better.",

@@ -11,14 +11,14 @@
 //! A file may use its own room and any floor below it; never a floor above, never a sibling on floors 2 and 4.
 //!
 //! ```text
-//! 6  cli        the only user of clap: one file per command; workload, outputs, cpu_split and progress are shared
+//! 6  cli        the only user of clap: one file per command; shared by them: workload, outputs, cpu_split
 //!    main       the binary: the allocator, and a call
-//! 5  check      the regression gate: experiment and time_budget (measure), record, metric, noise, decision, verdict
-//!               (judge), summary with text, ci and report (output), baseline, history with jsonl, proof (error rates)
+//! 5  check      the regression gate: experiment, time_budget, record; judge: metric, noise, sample, decision, verdict;
+//!               output: summary, text, markdown, junit, github, json; baseline, history
 //! 4  compare    servers side by side: candidate, server (a child process), round (one restart of all), experiment,
-//!               comparison, table
-//!    find_max   search: the highest rate at which a condition holds
-//! 3  report     one run: text, JSON, files, seconds; verdict (validity rules), assertion
+//!               block, comparison, table
+//!    find_max   the highest rate at which a condition holds: search, curve
+//! 3  report     one run: sections, distribution, intervals, text, files; verdict (validity rules), assertion, inputs
 //! 2  serve      the server: engine (the contract), startup, accept, handoff, drain, counters; one folder per engine:
 //!               uring (echo, stream_detector, buffers, spin, fault), epoll (connection), tokio_uring
 //!    load       the load generator: pinger (pure), payload, sizes, schedule; worker with ramp and pacing; workers,
@@ -27,6 +27,7 @@
 //!    sys        the rest of the kernel: socket, listener, signal, waker, workers (threads), child, limits, affinity,
 //!               prctl, run_delay, usage, disturbance, machine, netstat, tcp_info
 //!    histogram  latency histograms, block_series (intervals of dependent samples), hlog, hgrm
+//!    output     file (appears whole), json, markdown, progress
 //! 0  error      failures, by exit code
 //!    units      one grammar for counts, sizes, durations and rates
 //!    clock      monotonic nanoseconds

@@ -143,7 +143,7 @@ fn unchanged_table(log: &[&Line]) -> String {
             group.load.to_owned(),
             lines.len().to_string(),
             alarms.to_string(),
-            percent(proportion::at_most(alarms as u64, lines.len() as u64, CONFIDENCE)),
+            percent(proportion::upper_bound(alarms as u64, lines.len() as u64, CONFIDENCE)),
             count(lines, Verdict::Improved).to_string(),
             count(lines, Verdict::Passed).to_string(),
             count(lines, Verdict::Inconclusive).to_string(),
@@ -166,7 +166,7 @@ fn unchanged_table(log: &[&Line]) -> String {
 
 fn false_alarms(log: &[&Line]) -> String {
     let (alarms, of) = (count(log, Verdict::Regressed) as u64, log.len() as u64);
-    let bound = proportion::at_most(alarms, of, CONFIDENCE);
+    let bound = proportion::upper_bound(alarms, of, CONFIDENCE);
     let target = if bound < FALSE_ALARMS_MAX {
         "The target, below 1 % with 95 % confidence, is met."
     } else {
@@ -187,7 +187,7 @@ fn planted_table(log: &[&Line]) -> String {
             group.load.to_owned(),
             lines.len().to_string(),
             found.to_string(),
-            percent(proportion::at_least(found as u64, lines.len() as u64, CONFIDENCE)),
+            percent(proportion::lower_bound(found as u64, lines.len() as u64, CONFIDENCE)),
             count(lines, Verdict::Inconclusive).to_string(),
             (count(lines, Verdict::Passed) + count(lines, Verdict::Improved)).to_string(),
             p50,

@@ -83,7 +83,11 @@ fn decide_again(line: &Line, verdict: &MetricVerdict) -> Verdict {
 
 /// A line with one metric, which regressed by `p50` or passed.
 fn line(treatment: &str, second_load: bool, p50: f64) -> Line {
-    let verdict = if p50 > 0.03 { Verdict::Regressed } else { Verdict::Passed };
+    let verdict = if p50 > 0.03 {
+        Verdict::Regressed
+    } else {
+        Verdict::Passed
+    };
     Line {
         schema: SCHEMA.into(),
         environment: Environment::of(machine::describe()),
@@ -133,8 +137,14 @@ fn page_counts() {
     let text = page(&log);
     assert_contains(&text, "0 false alarms in 298 checks: below 1.0 %");
     assert_contains(&text, "is not met yet");
-    assert_contains(&text, "| spin=1us | either | 29 | 29 | 90.2 % | 0 | 0 | +6.0 %, 29 of 29 |");
-    assert_contains(&text, "with and without a second load: spin=1us, in 29 of 29 (p50 +6.0 %");
+    assert_contains(
+        &text,
+        "| spin=1us | either | 29 | 29 | 90.2 % | 0 | 0 | +6.0 %, 29 of 29 |",
+    );
+    assert_contains(
+        &text,
+        "with and without a second load: spin=1us, in 29 of 29 (p50 +6.0 %",
+    );
     log.push(line("A/A", false, 0.0));
     assert_contains(&page(&log), "is met.");
     log.push(line("A/A", true, 0.2));

@@ -5,7 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::check::baseline::{Run, SingleRestart};
 use crate::check::judge::Profile;
 use crate::check::judge::decision::INTERIM_RESTARTS;
-use crate::check::judge::verdict::{self, Sample};
+use crate::check::judge::sample::Sample;
+use crate::check::judge::verdict;
 use crate::check::record::{Block, Ended, Failure, Load, Record, Restart, Setup, Side, Terms};
 use crate::check::time_budget::{self, Demand, RemainingTime};
 use crate::clock::{self, Nanos};
@@ -119,12 +120,7 @@ impl Experiment {
     }
 
     /// Measures one server alone, to compare it with itself at another time. Errors: the server's failure.
-    pub fn run_alone(
-        &self,
-        server: &Candidate,
-        environment: Environment,
-        control: &mut Control<'_>,
-    ) -> Result<Run> {
+    pub fn run_alone(&self, server: &Candidate, environment: Environment, control: &mut Control<'_>) -> Result<Run> {
         let (begin, began_s) = (clock::now(), seconds_since_1970());
         let deadline = begin + Nanos(self.terms.budget_ns);
         (control.on_restart)(0);
@@ -213,7 +209,9 @@ impl Experiment {
             server_cpus: self.terms.server_cpus.clone(),
             connected_at_once: load::fits_at_once(&self.workload, 1),
         };
-        let results = compare::run(std::slice::from_ref(base), &protocol, stop, &mut |number, _| number == 1);
+        let results = compare::run(std::slice::from_ref(base), &protocol, stop, &mut |number, _| {
+            number == 1
+        });
         let failure = failure(&results[0]).map(|failure| Failure { restart: 0, ..failure });
         let blocks = match results[0].restarts.first() {
             Some(loads) if failure.is_none() && stop.signal().is_none() => &loads[0],

@@ -2,7 +2,7 @@
 //!
 //! A check compares two versions. Creep in steps below the threshold only shows in a history. Its figures are absolute,
 //! from days on which the machine was fast and days on which it was slow, so it shows where to look and decides nothing.
-//! Only checks of the same machine, version and load are compared. The method is in [`change_points()`].
+//! Only checks of the same machine, version and load are compared. The method is in [`Search`].
 
 use std::collections::BTreeMap;
 
@@ -12,22 +12,18 @@ use crate::check::judge::{Metric, Verdict};
 use crate::check::output::Summary;
 use crate::error::{Error, Result};
 use crate::output;
-use crate::stats::change_points;
+use crate::stats::change_points::Search;
 
 /// Version of a line's JSON.
 pub const SCHEMA: &str = "urecho.history/2";
 
-/// Fewest checks on either side of a change point.
-const SEGMENT: usize = 5;
-
-/// Probability of a change point in a history without change.
-const ALPHA: f64 = 0.01;
-
-/// Permutations of the test: enough for that alpha.
-const PERMUTATIONS: u32 = 499;
-
-/// A fixed seed, so that the same file always gives the same result.
-const SEED: u64 = 1;
+/// The search for change points.
+const SEARCH: Search = Search {
+    min_segment: 5, // Fewer checks on one side are a bad day.
+    alpha: 0.01,
+    permutations: 499, // More than the 99 that this alpha needs.
+    seed: 1,           // The same file always gives the same result.
+};
 
 /// One check of the history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -80,7 +76,8 @@ pub fn show(points: &[Point]) -> String {
     let Some(last) = points.last() else {
         return "no checks\n".into();
     };
-    let (row, others): (Vec<&Point>, Vec<&Point>) = points.iter().partition(|point| point.conditions == last.conditions);
+    let (row, others): (Vec<&Point>, Vec<&Point>) =
+        points.iter().partition(|point| point.conditions == last.conditions);
     let mut text = format!("{} checks: {}\n", row.len(), last.conditions);
     if !others.is_empty() {
         text.push_str(&format!(
@@ -107,7 +104,7 @@ pub fn show(points: &[Point]) -> String {
 fn show_row(metric: Metric, row: &[(&Point, f64)]) -> String {
     // Logarithms, so that doubling and halving are equally large.
     let logs: Vec<f64> = row.iter().map(|(_, figure)| figure.ln()).collect();
-    let changes = change_points(&logs, SEGMENT, ALPHA, PERMUTATIONS, SEED);
+    let changes = SEARCH.change_points(&logs);
     if changes.is_empty() {
         return format!("  {metric:<11} no change in {} checks\n", row.len());
     }
@@ -153,7 +150,9 @@ mod tests {
         assert!(show(&points[..12]).contains("no change in 12 checks"));
         // The same step with another machine is not compared.
         let mut moved = points.clone();
-        moved[..12].iter_mut().for_each(|point| point.conditions = "another".into());
+        moved[..12]
+            .iter_mut()
+            .for_each(|point| point.conditions = "another".into());
         let text = show(&moved);
         assert!(
             text.contains("12 others skipped") && text.contains("no change in 12 checks"),

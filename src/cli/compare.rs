@@ -129,7 +129,11 @@ impl Flags {
             let candidate = |engine| Candidate::engine(engine, workers, self.generator.congestion.as_deref());
             return Engine::ALL.into_iter().map(candidate).collect();
         }
-        let mut names: Vec<&str> = self.candidates.iter().map(|candidate| candidate.name.as_str()).collect();
+        let mut names: Vec<&str> = self
+            .candidates
+            .iter()
+            .map(|candidate| candidate.name.as_str())
+            .collect();
         names.sort_unstable();
         match names.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(Error::Usage(format!(
@@ -195,13 +199,7 @@ impl Flags {
         }
     }
 
-    fn measure(
-        &self,
-        candidates: &[Candidate],
-        protocol: &Protocol,
-        stop: &Stop,
-        table: &str,
-    ) -> Vec<CandidateBlocks> {
+    fn measure(&self, candidates: &[Candidate], protocol: &Protocol, stop: &Stop, table: &str) -> Vec<CandidateBlocks> {
         let restarts = self.restarts as usize;
         let line = ProgressLine::new();
         let results = compare::run(candidates, protocol, stop, &mut |restart, _| {

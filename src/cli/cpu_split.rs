@@ -61,7 +61,12 @@ impl CpuRequest<'_> {
 mod tests {
     use super::*;
 
-    fn request<'a>(allowed: &'a [usize], threads: usize, generator: &'a [usize], server: &'a [usize]) -> CpuRequest<'a> {
+    fn request<'a>(
+        allowed: &'a [usize],
+        threads: usize,
+        generator: &'a [usize],
+        server: &'a [usize],
+    ) -> CpuRequest<'a> {
         CpuRequest {
             allowed,
             threads,

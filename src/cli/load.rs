@@ -80,12 +80,7 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
 }
 
 /// Runs the plan, writes the outputs, and returns the exit code of the run.
-pub(super) fn execute(
-    plan: Plan,
-    outputs: &OutputFlags,
-    environment: Environment,
-    stop: &Stop,
-) -> Result<ExitCode> {
+pub(super) fn execute(plan: Plan, outputs: &OutputFlags, environment: Environment, stop: &Stop) -> Result<ExitCode> {
     let mut observer = outputs.open(&plan.workload)?;
     let run = load::run(plan, stop, &mut observer);
     observer.clear();

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Nanos;
-use crate::histogram::{Percentile, Recorder};
+use crate::histogram::Recorder;
 use crate::load::Slice;
 use crate::sys::disturbance::Disturbance;
 
@@ -92,10 +92,7 @@ impl BlockAccumulator {
     }
 
     pub(super) fn figures(&self, context: &BlockContext) -> BlockFigures {
-        let percentile = |recorder: &Recorder, q| match recorder.quantile(q) {
-            Percentile::Known(figure) => Some(figure.value.0),
-            Percentile::NotEnough { .. } => None,
-        };
+        let percentile = |recorder: &Recorder, q| Some(recorder.quantile(q)?.value.0);
         let growth = self
             .resident
             .zip(context.resident_before)

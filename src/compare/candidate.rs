@@ -27,7 +27,9 @@ impl Candidate {
         let (name, command) = text.split_once('=').ok_or(hint)?;
         let fits = |c: char| c.is_alphanumeric() || "-_.+".contains(c);
         if name.is_empty() || !name.chars().all(fits) {
-            return Err(format!("`{name}` is not a valid name (letters, digits and -_.+); {hint}"));
+            return Err(format!(
+                "`{name}` is not a valid name (letters, digits and -_.+); {hint}"
+            ));
         }
         Candidate::named(name, command)
     }
@@ -39,9 +41,7 @@ impl Candidate {
             return Err("the command is empty".into());
         }
         if !words.iter().any(|word| word.contains(PORT)) {
-            return Err(format!(
-                "`{command}` has no port: write {PORT} where it belongs"
-            ));
+            return Err(format!("`{command}` has no port: write {PORT} where it belongs"));
         }
         Ok(Candidate {
             name: name.to_owned(),

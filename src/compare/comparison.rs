@@ -170,8 +170,7 @@ impl Scenario {
     /// Compares all servers with the first.
     pub fn of(load: &Workload, method: Method, servers: Vec<ServerBlocks>) -> Scenario {
         let first = servers.first().map_or(Vec::new(), |first| first.restarts.clone());
-        let compare =
-            |(index, server)| ServerResult::of(server, (index > 0).then_some(first.as_slice()));
+        let compare = |(index, server)| ServerResult::of(server, (index > 0).then_some(first.as_slice()));
         Scenario {
             connections: load.connections.into(),
             load: PlanSummary::of(&[], load),
@@ -218,7 +217,7 @@ fn ratio(restarts: &[Vec<BlockFigures>], first: &[Vec<BlockFigures>], metric: Me
     let estimate = signed_rank::estimate(&logs?, ALPHA)?;
     Some(Ratio {
         restarts: estimate.n,
-        estimate: estimate.middle.exp(),
+        estimate: estimate.location.exp(),
         interval: estimate.interval.map(|(low, high)| RatioInterval {
             low: low.exp(),
             high: high.exp(),

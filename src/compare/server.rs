@@ -253,7 +253,10 @@ fn any_port() -> SocketAddr {
 }
 
 /// The first line of a stream that `matches`; everything else is read and discarded, so that the writer never blocks.
-fn first_line(from: impl Read + Send + 'static, matches: impl Fn(&str) -> bool + Send + 'static) -> mpsc::Receiver<String> {
+fn first_line(
+    from: impl Read + Send + 'static,
+    matches: impl Fn(&str) -> bool + Send + 'static,
+) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut reader = BufReader::new(from);

@@ -118,9 +118,7 @@ impl Display for ServerResult {
         if ratios.iter().all(Option::is_none) {
             return Ok(());
         }
-        let ratios = ratios.map(|ratio| {
-            format!("{:>21}", ratio.map_or(String::new(), |ratio| ratio.to_string()))
-        });
+        let ratios = ratios.map(|ratio| format!("{:>21}", ratio.map_or(String::new(), |ratio| ratio.to_string())));
         writeln!(f, "  {:<14}{}", "", ratios.concat().trim_end())
     }
 }

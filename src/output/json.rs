@@ -38,9 +38,7 @@ pub fn parse<T: DeserializeOwned>(text: &str, schema: &str) -> std::result::Resu
 pub fn parse_lines<T: DeserializeOwned>(text: &str, schema: &str) -> Result<Vec<T>> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
-        .map(|(number, line)| {
-            parse(line, schema).map_err(|what| Error::Usage(format!("line {}: {what}", number + 1)))
-        })
+        .map(|(number, line)| parse(line, schema).map_err(|what| Error::Usage(format!("line {}: {what}", number + 1))))
         .collect()
 }
 

@@ -284,10 +284,7 @@ fn shown_estimate(metric: Metric, estimate: &Estimate) -> String {
         return shown(metric, value);
     }
     if high == f64::INFINITY {
-        return format!(
-            "at least {}: missing replies could only raise it",
-            shown(metric, low)
-        );
+        return format!("at least {}: missing replies could only raise it", shown(metric, low));
     }
     let [value, low, high] = [value, low, high].map(|figure| shown(metric, figure));
     format!("{value}, 95 % interval {low} to {high}")

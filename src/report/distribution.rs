@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::Nanos;
-use crate::histogram::{BlockSeries, Interval, Method, Percentile, Recorder, Value};
+use crate::histogram::{self, BlockSeries, ConfidenceInterval, Recorder, Value};
 use crate::stats::order_statistics::needs;
 
 /// A latency distribution in nanoseconds. Null where there are too few samples for a percentile.
@@ -171,15 +171,15 @@ pub enum IntervalMethod {
     Untested,
 }
 
-impl From<Interval> for Bounds {
-    fn from(interval: Interval) -> Bounds {
+impl From<ConfidenceInterval> for Bounds {
+    fn from(interval: ConfidenceInterval) -> Bounds {
         Bounds {
             low_ns: interval.low.0,
             high_ns: Some(interval.high.0).filter(|_| interval.high != Nanos::NEVER),
             method: match interval.method {
-                Method::OrderStatistics => IntervalMethod::OrderStatistics,
-                Method::BlockSeries { .. } => IntervalMethod::Blocks,
-                Method::Untested => IntervalMethod::Untested,
+                histogram::IntervalMethod::OrderStatistics => IntervalMethod::OrderStatistics,
+                histogram::IntervalMethod::Blocks { .. } => IntervalMethod::Blocks,
+                histogram::IntervalMethod::Untested => IntervalMethod::Untested,
             },
         }
     }
@@ -196,10 +196,7 @@ impl Distribution {
             }
             Some(value.value.0)
         };
-        let percentiles = SHARES.map(|share| match recorder.quantile(share) {
-            Percentile::Known(value) => Some(value),
-            Percentile::NotEnough { .. } => None,
-        });
+        let percentiles = SHARES.map(|share| recorder.quantile(share));
         Distribution {
             count: recorder.count(),
             censored: recorder.censored(),

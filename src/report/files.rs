@@ -71,7 +71,8 @@ impl Files {
         let begin = |file| Hlog::begin(file, SystemTime::now(), &comment).map_err(cannot_write);
         let mut csv = open(&paths.csv)?;
         if let Some(csv) = &mut csv {
-            csv.write_all(IntervalLine::CSV_HEADER.as_bytes()).map_err(cannot_write)?;
+            csv.write_all(IntervalLine::CSV_HEADER.as_bytes())
+                .map_err(cannot_write)?;
         }
         Ok(Files {
             json: open(&paths.json)?,

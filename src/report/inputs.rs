@@ -18,7 +18,11 @@ impl Figures {
         let (connections, network) = (&self.connections, self.host.network);
         Inputs {
             open_loop: self.offered_per_s.is_some(),
-            send_lag_p99: self.send_lag.as_ref().and_then(|lag| lag.p99_ns.or(lag.max_ns)).map(Nanos),
+            send_lag_p99: self
+                .send_lag
+                .as_ref()
+                .and_then(|lag| lag.p99_ns.or(lag.max_ns))
+                .map(Nanos),
             service_p50: self.latency.service.p50_ns.map(Nanos),
             offered_per_s: self.offered_per_s.unwrap_or(0.0),
             achieved_per_s: self.completed_per_s,

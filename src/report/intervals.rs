@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::histogram::{Percentile, Recorder};
+use crate::histogram::Recorder;
 use crate::load::interval::Interval;
 use crate::load::result::Latencies;
 use crate::output;
@@ -56,7 +56,8 @@ impl IntervalLine {
             ..
         } = interval;
         let seconds = span.length().as_secs();
-        let max = |recorder: &Recorder| recorder.max().map(|figure| figure.value.0);
+        let quantile = |recorder: &Recorder, share| Some(recorder.quantile(share)?.value.0);
+        let max = |recorder: &Recorder| Some(recorder.max()?.value.0);
         IntervalLine {
             second: interval.index,
             from_ns: span.begin.0,
@@ -109,13 +110,6 @@ impl IntervalLine {
                 .map(|latency| latency.map_or(String::new(), |ns| ns.to_string())),
         );
         fields.join(",") + "\n"
-    }
-}
-
-fn quantile(recorder: &Recorder, share: f64) -> Option<u64> {
-    match recorder.quantile(share) {
-        Percentile::Known(figure) => Some(figure.value.0),
-        Percentile::NotEnough { .. } => None,
     }
 }
 

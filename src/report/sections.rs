@@ -232,9 +232,9 @@ pub struct Connections {
     /// Never got that far.
     pub failed: u64,
     /// Why they failed, by kind.
-    pub failures: BTreeMap<String, u64>,
+    pub failures: BTreeMap<Loss, u64>,
     /// Opened, then closed by the target before we closed them, by kind.
-    pub lost: BTreeMap<String, u64>,
+    pub lost: BTreeMap<Loss, u64>,
     /// Closed by us before the run was over (churn).
     pub closed: u64,
 }
@@ -242,14 +242,12 @@ pub struct Connections {
 impl Connections {
     pub(super) fn of(run: &RunResult) -> Connections {
         let stats = &run.stats;
-        let named =
-            |losses: &BTreeMap<Loss, u64>| losses.iter().map(|(loss, count)| (loss.to_string(), *count)).collect();
         Connections {
             requested: run.plan.workload.connections.into(),
             opened: stats.opened,
             failed: stats.unopened.values().sum(),
-            failures: named(&stats.unopened),
-            lost: named(&stats.lost),
+            failures: stats.unopened.clone(),
+            lost: stats.lost.clone(),
             closed: stats.closed,
         }
     }
@@ -313,9 +311,7 @@ pub struct Server {
 impl Server {
     pub(super) fn of(run: &RunResult, elapsed: Nanos) -> Option<Server> {
         let server = run.server.as_ref()?;
-        let open = u64::from(run.plan.workload.connections)
-            .min(run.stats.opened)
-            .max(1);
+        let open = u64::from(run.plan.workload.connections).min(run.stats.opened).max(1);
         Some(Server {
             cpu_ns_per_message: per_message(server.cpu, run.stats.achieved),
             cpu_ratio: ratio(server.cpu.as_secs(), elapsed.as_secs()),

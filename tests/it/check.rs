@@ -152,11 +152,25 @@ fn invalid_flags_are_refused_before_anything_starts() {
             "no such metric",
         ),
         (
-            vec!["--base", "true {port}", "--head", "true {port}", "--min-effect", "p50=3"],
+            vec![
+                "--base",
+                "true {port}",
+                "--head",
+                "true {port}",
+                "--min-effect",
+                "p50=3",
+            ],
             "3%",
         ),
         (
-            vec!["--base", "true {port}", "--head", "true {port}", "--min-change", "p99=20"],
+            vec![
+                "--base",
+                "true {port}",
+                "--head",
+                "true {port}",
+                "--min-change",
+                "p99=20",
+            ],
             "20",
         ),
         (
@@ -259,7 +273,10 @@ fn a_baseline_needs_three_runs_and_the_same_machine() {
     let compare = ["baseline", "compare", stored, "--head", &head, "--restarts", "1"];
     let outputs = ["--junit", junit, "--append", row, "--label", "abc"];
     let ended = run_tiny(&[&compare[..], &outputs].concat(), 3);
-    assert_says(&ended.stdout, &["INCONCLUSIVE", "2 stored runs of", "--base and --head"]);
+    assert_says(
+        &ended.stdout,
+        &["INCONCLUSIVE", "2 stored runs of", "--base and --head"],
+    );
     assert_says(&fs::read_to_string(junit).unwrap(), &["<skipped message="]);
     assert_says(&fs::read_to_string(row).unwrap(), &["\"label\":\"abc\""]);
     let text = fs::read_to_string(stored).unwrap();

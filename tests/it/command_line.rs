@@ -41,6 +41,39 @@ fn help_of_bench_is_as_reviewed() {
 }
 
 #[test]
+fn help_of_compare_is_as_reviewed() {
+    assert_data_eq!(help("compare --help"), file!["snapshots/help_compare.txt"]);
+}
+
+#[test]
+fn help_of_find_max_is_as_reviewed() {
+    assert_data_eq!(help("find-max --help"), file!["snapshots/help_find_max.txt"]);
+}
+
+#[test]
+fn help_of_the_subcommands_of_check_is_as_reviewed() {
+    assert_data_eq!(help("check replay --help"), file!["snapshots/help_check_replay.txt"]);
+    assert_data_eq!(
+        help("check baseline save --help"),
+        file!["snapshots/help_check_baseline_save.txt"]
+    );
+    assert_data_eq!(
+        help("check baseline compare --help"),
+        file!["snapshots/help_check_baseline_compare.txt"]
+    );
+    assert_data_eq!(help("check history --help"), file!["snapshots/help_check_history.txt"]);
+}
+
+#[test]
+fn short_help_has_one_line_per_flag() {
+    for command in ["serve", "load", "bench", "compare", "check", "find-max"] {
+        let help = help(&format!("{command} -h"));
+        let flags = help.lines().filter(|line| line.trim_start().starts_with('-')).count();
+        assert!(help.lines().count() < 2 * flags + 40, "{help}");
+    }
+}
+
+#[test]
 fn the_version_is_that_of_the_package() {
     assert_eq!(help("--version"), concat!("urecho ", env!("CARGO_PKG_VERSION"), "\n"));
 }
@@ -94,7 +127,7 @@ const WRONG_SERVE: &[(&str, &[&str])] = &[
         "--workers many",
         &["'many' for '--workers <N>'", "write a count like `500`"],
     ),
-    ("--backlog 0", &["'0' for '--backlog <N>'", "at least 1 is needed"]),
+    ("--backlog 0", &["'0' for '--backlog <N>'", "must be at least 1"]),
     ("--backlog 5G", &["'5G' for '--backlog <N>'", "unknown unit `G`"]),
     (
         "--backlog 5000M",
@@ -142,19 +175,19 @@ fn wrong_values_of_serve_are_refused_with_the_right_form() {
 
 /// Wrong flags of `load` and `bench`, and what the refusal must say.
 const WRONG_MEASURING: &[(&str, &[&str])] = &[
-    ("-c 0", &["'0' for '--connections <N>'", "at least 1 is needed"]),
+    ("-c 0", &["'0' for '--connections <N>'", "must be at least 1"]),
     (
         "-c 10K",
         &["'10K' for '--connections <N>'", "unknown unit `K`", "`10k` (10,000)"],
     ),
     ("-c 1.5", &["'1.5' for '--connections <N>'"]),
-    ("-c 5000M", &["5000000000 is more than this can handle"]),
+    ("-c 5000M", &["5000000000 is more than the maximum"]),
     ("-d 10", &["'10' for '--duration <TIME>'", "`10s` or `10ms`"]),
     (
         "-d 0s",
         &[
             "'0s' for '--duration <TIME>'",
-            "nothing can be measured in no time",
+            "the duration must be greater than 0",
             "`10s`",
         ],
     ),
@@ -170,7 +203,7 @@ const WRONG_MEASURING: &[(&str, &[&str])] = &[
     ),
     (
         "-s 0B",
-        &["'0B' for '--size <SIZE>'", "an empty message has no echo", "`64B`"],
+        &["'0B' for '--size <SIZE>'", "the size must be at least 1 byte", "`64B`"],
     ),
     ("-s 2GiB", &["2 GiB is more than 1 GiB"]),
     ("-t 0", &["'0' for '--threads <N>'", "0 is not between 1 and 1,024"]),
@@ -198,7 +231,7 @@ const WRONG_MEASURING: &[(&str, &[&str])] = &[
         "--think 1ms --rate 1k/s",
         &["'--think <TIME>' cannot be used with '--rate <RATE>'"],
     ),
-    ("--churn 0", &["at least 1 is needed"]),
+    ("--churn 0", &["must be at least 1"]),
     (
         "--churn 1 --rate 1k/s",
         &["'--churn <N>' cannot be used with '--rate <RATE>'"],
@@ -207,7 +240,7 @@ const WRONG_MEASURING: &[(&str, &[&str])] = &[
     ("--close soon --churn 1", &["possible values: fin, rst"]),
     ("--source localhost", &["not an IP address", "127.0.1.0/24"]),
     ("--source 127.0.0.0/33", &["prefix length", "127.0.1.0/24"]),
-    ("--source ::1", &["different families"]),
+    ("--source ::1", &["different address families"]),
     ("--assert fast", &["nothing is compared", "`p99<2ms`"]),
     ("--assert p98<2ms", &["unknown metric `p98`", "p99.99"]),
     ("--assert p99<2", &["`2s` or `2ms`"]),

@@ -5,7 +5,7 @@
 //! the distribution of the values, as long as it is symmetric when nothing changed. Several gating metrics share the
 //! error ([`alpha`]), so that the bound holds for the whole check. A third analysis would break it.
 //!
-//! *Evidence.* Of 40,000 simulated checks of two equal servers by one metric, about 1 % end on each side however small the
+//! *Evidence.* Of 20,000 simulated checks of two equal servers by one metric, about 1 % end on each side however small the
 //! threshold, for normal, Cauchy, log-normal and bimodal values. If base and head vary by 2 % from restart to restart
 //! and the threshold is 3 %, fewer than 0.2 % end as regressed and at least 99 % pass; of heads 5 % worse, at least 99 %
 //! are found, also as one of three gating metrics (tests). On real servers: `bench/error_rates/README.md`.
@@ -102,7 +102,7 @@ pub fn decide(values: &[f64], effect: f64, alpha: f64) -> Finding {
 impl Finding {
     /// The decision that follows from an estimate.
     pub fn of(estimate: Option<Estimate>, effect: f64) -> Finding {
-        let interval = estimate.and_then(|found| Some((found.middle, found.interval?)));
+        let interval = estimate.and_then(|found| Some((found.location, found.interval?)));
         let decision = match interval {
             Some((middle, (low, _))) if low > 0.0 && middle >= effect => Decision::Regressed,
             Some((middle, (_, high))) if high < 0.0 && middle <= -effect => Decision::Improved,

@@ -1,11 +1,12 @@
 //! From a record to a verdict. Pure: the same record has the same verdict, wherever and whenever it is judged.
 //!
 //! `metric` is what can get worse, `noise` drops blocks in which the machine was disturbed before any score is seen,
-//! `decision` is the statistics of one metric, `verdict` applies them to a whole record.
+//! `sample` has one value per restart, `decision` is the statistics of one metric, `verdict` applies them to a whole record.
 
 pub mod decision;
 pub mod metric;
 pub mod noise;
+pub mod sample;
 pub mod verdict;
 
 pub use metric::{Metric, Profile};

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::decision::{self, Decision, Finding, INTERIM_RESTARTS};
 use super::metric::{ChangeInterval, Metric};
-use super::noise::{self, NoiseSigns, NoiseSource};
-use crate::check::record::{Block, Ended, Load, Record, Restart, Terms};
+use super::noise;
+use super::sample::{RestartValue, Sample, missing, signs, values};
+use crate::check::record::{Block, Ended, Load, Record, Terms};
 use crate::compare::BlockFigures;
 use crate::compare::comparison::IDLE_CPU_RATIO_MAX;
-use crate::report::Environment;
 use crate::stats::median;
 
 /// Head compared with base.
@@ -93,42 +93,6 @@ pub struct MetricVerdict {
     pub why: Option<String>,
 }
 
-/// What the verdict of a metric follows from.
-#[derive(Debug, Clone, Copy)]
-pub struct Sample<'a> {
-    terms: &'a Terms,
-    /// CPUs of the machine; steal is summed over them.
-    cpus: f64,
-    restarts: &'a [Restart],
-}
-
-impl<'a> Sample<'a> {
-    /// Restarts measured on these terms, in this environment.
-    pub fn new(terms: &'a Terms, environment: &Environment, restarts: &'a [Restart]) -> Sample<'a> {
-        Sample {
-            terms,
-            cpus: environment.machine.cpus.unwrap_or(1).max(1) as f64,
-            restarts,
-        }
-    }
-
-    fn of(record: &'a Record) -> Sample<'a> {
-        Sample::new(&record.terms, &record.environment, &record.restarts)
-    }
-
-    fn alpha(self) -> f64 {
-        decision::alpha(self.terms.gate.len())
-    }
-
-    /// Its first restarts.
-    fn first(self, restarts: usize) -> Sample<'a> {
-        Sample {
-            restarts: &self.restarts[..restarts],
-            ..self
-        }
-    }
-}
-
 /// Judges a complete record.
 pub fn judge(record: &Record) -> Judgement {
     let sample = Sample::of(record);
@@ -160,7 +124,7 @@ pub fn judge(record: &Record) -> Judgement {
             Verdict::Failed => failures.into_iter().max().unwrap_or(5),
         },
         reasons: reasons(record, &metrics, not_idle, verdict),
-        alpha: sample.alpha(),
+        alpha: decision::alpha(sample.terms.gate.len()),
         metrics,
     }
 }
@@ -239,12 +203,12 @@ fn analyse(sample: Sample<'_>, metric: Metric) -> MetricVerdict {
     };
     let effect = metric.effect(sample.terms.threshold(metric), base);
     let scores: Vec<f64> = values.iter().map(|value| value.score).collect();
-    let finding = decision::decide(&scores, effect, sample.alpha());
+    let finding = decision::decide(&scores, effect, decision::alpha(sample.terms.gate.len()));
     let verdict = MetricVerdict::of(metric, sample.terms, figures, &finding, effect);
     if !noise::enough(figures.restarts, figures.of) {
         verdict.inconclusive(missing(&all))
     } else if verdict.interval.is_none() {
-        verdict.inconclusive(too_few(figures.restarts, sample.alpha()))
+        verdict.inconclusive(too_few(figures.restarts, decision::alpha(sample.terms.gate.len())))
     } else {
         verdict
     }
@@ -284,7 +248,7 @@ impl MetricVerdict {
             verdict,
             base: figures.base,
             head: figures.head,
-            change: finding.estimate.map(|estimate| metric.change(estimate.middle)),
+            change: finding.estimate.map(|estimate| metric.change(estimate.location)),
             interval: interval.map(|ends| metric.change_interval(ends)),
             threshold: Some(size(effect)),
             restarts: figures.restarts,
@@ -328,75 +292,6 @@ impl MetricVerdict {
     }
 }
 
-/// The value of a restart: medians over its blocks that count.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct RestartValue {
-    base: f64,
-    head: f64,
-    score: f64,
-}
-
-/// Why a restart has no value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum NoValue {
-    /// Most of its blocks were disturbed.
-    TooNoisy(NoiseSource),
-    /// A block has no value of the metric: too few messages, or not observable.
-    Unavailable,
-}
-
-/// The value of each restart.
-fn values(sample: Sample<'_>, metric: Metric) -> Vec<Result<RestartValue, NoValue>> {
-    let signs: Vec<Vec<NoiseSigns>> = sample
-        .restarts
-        .iter()
-        .map(|restart| signs(restart.blocks(metric), sample.cpus))
-        .collect();
-    let typical = noise::typical_pressure(signs.iter().flatten());
-    let both = sample.restarts.iter().zip(signs);
-    both.map(|(restart, signs)| value(restart.blocks(metric), metric, &signs, typical))
-        .collect()
-}
-
-fn signs(blocks: &[Block], cpus: f64) -> Vec<NoiseSigns> {
-    let of = |block: &Block| NoiseSigns::of(&[&block.base, &block.head], cpus);
-    blocks.iter().map(of).collect()
-}
-
-fn value(
-    blocks: &[Block],
-    metric: Metric,
-    signs: &[NoiseSigns],
-    typical_pressure: f64,
-) -> Result<RestartValue, NoValue> {
-    let kept = noise::undisturbed(signs, typical_pressure).map_err(|noise| NoValue::TooNoisy(noise.mostly))?;
-    let pairs = kept.into_iter().map(|index| {
-        let Block { base, head } = &blocks[index];
-        Some((metric.figure(base)?, metric.figure(head)?))
-    });
-    let pairs: Vec<(f64, f64)> = pairs.collect::<Option<_>>().ok_or(NoValue::Unavailable)?;
-    let middle =
-        |of: &dyn Fn(&(f64, f64)) -> f64| median(&pairs.iter().map(of).collect::<Vec<_>>()).ok_or(NoValue::Unavailable);
-    Ok(RestartValue {
-        base: middle(&|pair| pair.0)?,
-        head: middle(&|pair| pair.1)?,
-        score: middle(&|&(base, head)| metric.score(base, head))?,
-    })
-}
-
-/// Why most of the restarts without a value have none.
-fn missing(values: &[Result<RestartValue, NoValue>]) -> String {
-    let mut missing: Vec<NoValue> = values.iter().filter_map(|value| value.err()).collect();
-    missing.sort_unstable();
-    let most = missing.chunk_by(|a, b| a == b).max_by_key(|same| same.len());
-    let count = format!("{} of {} restarts", missing.len(), values.len());
-    match most.map(|same| same[0]) {
-        None => "no restart was completed".into(),
-        Some(NoValue::Unavailable) => format!("unavailable in {count}: too few messages, or not observable"),
-        Some(NoValue::TooNoisy(source)) => format!("{count} were too noisy, mostly because of {source}"),
-    }
-}
-
 fn too_few(restarts: usize, alpha: f64) -> String {
     let needed = decision::restarts_needed(alpha);
     format!("too few restarts for an interval: {restarts} of {needed}")
@@ -415,12 +310,7 @@ fn busy(record: &Record) -> Option<String> {
     })
 }
 
-fn reasons(
-    record: &Record,
-    metrics: &[MetricVerdict],
-    not_idle: Option<(f64, f64)>,
-    verdict: Verdict,
-) -> Vec<String> {
+fn reasons(record: &Record, metrics: &[MetricVerdict], not_idle: Option<(f64, f64)>, verdict: Verdict) -> Vec<String> {
     let sides = [("base", &record.base), ("head", &record.head)];
     let failures = sides.into_iter().filter_map(|(name, side)| {
         let failure = side.failure.as_ref()?;

@@ -78,9 +78,11 @@ impl Check {
                 "raise --budget (it was {}), or use fewer --blocks and shorter slices",
                 show_duration(Nanos(record.terms.budget_ns)).replace(' ', "")
             ),
-            Ended::Decided | Ended::Restarts | Ended::Failed => "run it on a machine with less other load, with separate \
+            Ended::Decided | Ended::Restarts | Ended::Failed => {
+                "run it on a machine with less other load, with separate \
                 CPUs for both sides (--pin, --server-pin), or longer (--budget); or raise the thresholds (--min-effect)"
-                .into(),
+                    .into()
+            }
         }
     }
 }

@@ -29,9 +29,12 @@ fn line(text: &str, estimate: Result<Estimate, String>) -> String {
 #[test]
 fn every_metric_is_read_and_written_back() {
     let latencies = LATENCIES.iter().flat_map(|(prefix, latency)| {
-        STATISTICS
-            .iter()
-            .map(move |statistic| (format!("{prefix}{}", statistic.name()), Metric::Latency(*latency, *statistic)))
+        STATISTICS.iter().map(move |statistic| {
+            (
+                format!("{prefix}{}", statistic.name()),
+                Metric::Latency(*latency, *statistic),
+            )
+        })
     });
     for (name, expected) in latencies {
         let assertion = parse(&format!("{name}<2ms")).unwrap();

@@ -3,7 +3,7 @@
 //! A rule fires beyond its threshold, not on it. Each threshold states its origin: queueing theory or the arithmetic of
 //! percentiles where they apply, otherwise what we require of the generator.
 
-use super::{Inputs, Grade, Reason};
+use super::{Grade, Inputs, Reason};
 use crate::clock::Nanos;
 use crate::report::sections::ratio;
 use crate::units::{show_count, show_duration, show_rate};

@@ -61,14 +61,14 @@ fn seconds_add_up_to_the_report() {
         .next()
         .unwrap()
         .split(',')
-        .position(|name| name == "ok")
+        .position(|name| name == "completed")
         .unwrap();
     let cells = csv
         .lines()
         .skip(1)
         .map(|line| line.split(',').nth(column).unwrap().parse::<u64>().unwrap());
-    assert_eq!(cells.sum::<u64>(), number(report, "/messages/ok"));
-    for name in ["sent", "ok", "failed", "missing"] {
+    assert_eq!(cells.sum::<u64>(), number(report, "/messages/completed"));
+    for name in ["sent", "completed", "failed", "missing"] {
         let sum: u64 = objects.iter().map(|object| object[name].as_u64().unwrap()).sum();
         assert_eq!(sum, number(report, &format!("/messages/{name}")), "{name}");
     }
@@ -145,9 +145,9 @@ fn find_max_prints_a_curve_and_the_highest_rate_that_held() {
     let (server, folder) = (Server::start(), TempDir::new().unwrap());
     let path = file(&folder, "curve.json");
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_urecho"));
-    let flags = "--find-max p50<100ms -c 4 -d 200ms --warmup 50ms --drain 10s --json";
+    let flags = "-c 4 -d 200ms --warmup 50ms --drain 10s --json";
     command
-        .arg("load")
+        .args(["find-max", "p50<100ms"])
         .arg(server.address.to_string())
         .args(flags.split(' '))
         .arg(&path);
@@ -155,29 +155,29 @@ fn find_max_prints_a_curve_and_the_highest_rate_that_held() {
     assert_eq!(ended.code(), Some(0), "{}{}", ended.stdout, ended.stderr);
     assert_says(
         &ended.stdout,
-        &["planned", "p99.9", "is the highest rate with p50 < 100ms"],
+        &["offered", "p99.9", "is the highest rate with p50 < 100ms"],
     );
     let curve: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     let found = curve["found_per_s"].as_f64().unwrap();
     let points = curve["points"].as_array().unwrap();
     let held = points
         .iter()
-        .filter(|point| point["held"] == true && point["rate_per_s"].as_f64() == Some(found));
-    assert!(held.count() >= 2, "what is found has held twice: {curve:#}");
+        .filter(|point| point["held"] == true && point["offered_per_s"].as_f64() == Some(found));
+    assert!(held.count() >= 2, "the rate found has held twice: {curve:#}");
     assert!(
         points.iter().any(|point| point["held"] == false),
-        "and something above it has not: {curve:#}"
+        "and a higher rate has not: {curve:#}"
     );
 }
 
 #[test]
-fn find_max_finds_nothing_in_runs_that_are_invalid() {
+fn find_max_ignores_runs_that_are_invalid() {
     let server = Server::start();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_urecho"));
-    // Met by any queue that grows for a fifth of a second; what stops the search is the rate that is not achieved.
-    let flags = "--find-max p50<5s -c 4 -d 200ms --warmup 0s --drain 10s --json -";
+    // A queue that grows for a fifth of a second meets this; the unachieved rate must stop the search.
+    let flags = "-c 4 -d 200ms --warmup 0s --drain 10s --json -";
     command
-        .arg("load")
+        .args(["find-max", "p50<5s"])
         .arg(server.address.to_string())
         .args(flags.split(' '));
     let ended = crate::support::run(&mut command);

@@ -19,7 +19,7 @@ pub(crate) fn complaints_of_comparison(report: &Value) -> Vec<String> {
 
 /// What is wrong with a check, by its schema.
 pub(crate) fn complaints_of_check(report: &Value) -> Vec<String> {
-    static SCHEMA: LazyLock<Validator> = LazyLock::new(|| validator(urecho::check::report::CHECK_SCHEMA));
+    static SCHEMA: LazyLock<Validator> = LazyLock::new(|| validator(urecho::check::output::json::CHECK_SCHEMA));
     complaints_by(&SCHEMA, report)
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn complaints(report: &Value) -> Vec<String> {
     if report["schema"] == urecho::compare::comparison::SCHEMA {
         return complaints_of_comparison(report);
     }
-    if report["schema"] == urecho::check::report::SCHEMA {
+    if report["schema"] == urecho::check::output::json::SCHEMA {
         return complaints_of_check(report);
     }
     static SCHEMA: LazyLock<Validator> = LazyLock::new(|| validator(urecho::report::LOAD_SCHEMA));
@@ -60,13 +60,13 @@ pub(crate) fn complaints(report: &Value) -> Vec<String> {
 
 /// Everything with percentiles; null where it does not apply.
 const DISTRIBUTIONS: [&str; 7] = [
-    "/connect_ns",
-    "/first_byte_ns",
-    "/close_ns",
-    "/send_lag_ns",
-    "/rtt_ns",
-    "/latency_ns/service",
-    "/latency_ns/response",
+    "/connect",
+    "/first_byte",
+    "/close",
+    "/send_lag",
+    "/kernel_rtt",
+    "/latency/service",
+    "/latency/response",
 ];
 
 /// Sums that must hold in every report.
@@ -76,15 +76,12 @@ fn sums(report: &Value) -> Vec<String> {
         let kinds = report.pointer(path).and_then(Value::as_object).unwrap();
         kinds.values().filter_map(Value::as_u64).sum()
     };
-    let [sent, ok, failed, missing] = ["sent", "ok", "failed", "missing"].map(|name| at(&format!("/messages/{name}")));
+    let [sent, ok, failed, missing] =
+        ["sent", "completed", "failed", "missing"].map(|name| at(&format!("/messages/{name}")));
     let whole = report["partial"] == false;
     // A message that waited for its turn to the end has a response time, and no service time.
     let open = report["plan"]["mode"] == "open";
-    let latency = if open {
-        "/latency_ns/response"
-    } else {
-        "/latency_ns/service"
-    };
+    let latency = if open { "/latency/response" } else { "/latency/service" };
     let opened = at("/connections/opened") + at("/connections/failed");
     let rules = [
         (sent == ok + failed + missing, "sent is not ok + failed + missing"),
@@ -118,7 +115,15 @@ fn sums(report: &Value) -> Vec<String> {
 
 /// BlockFigures of a distribution that are smaller than one before them, or of no samples.
 fn disorder(path: &str, distribution: &Value) -> Vec<String> {
-    let names = ["min", "p50", "p90", "p99", "p99_9", "p99_99", "max"];
+    let names = [
+        "min_ns",
+        "p50_ns",
+        "p90_ns",
+        "p99_ns",
+        "p99_9_ns",
+        "p99_99_ns",
+        "max_ns",
+    ];
     let known: Vec<u64> = names.iter().filter_map(|name| distribution[*name].as_u64()).collect();
     let empty = distribution["count"] == 0;
     let mut complaints = Vec::new();

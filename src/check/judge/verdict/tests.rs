@@ -4,7 +4,7 @@ use super::*;
 use crate::check::fixtures::{Head, UNCHANGED, record, restart};
 use crate::check::judge::decision::Threshold;
 use crate::check::output::Check;
-use crate::check::record::{Failure, Inconclusive};
+use crate::check::record::{Failure, Inconclusive, Restart};
 use crate::clock::Nanos;
 
 fn verdict_of(record: &Record, metric: Metric) -> Verdict {
@@ -209,7 +209,10 @@ fn a_failed_server_fails_the_check_with_its_own_exit_code() {
     assert_eq!(fail(6).exit_code, 6);
     let judgement = fail(4);
     assert_eq!(judgement.exit_code, 4);
-    assert_eq!(judgement.reasons, ["head could not be measured in restart 4: it crashed"]);
+    assert_eq!(
+        judgement.reasons,
+        ["head could not be measured in restart 4: it crashed"]
+    );
 }
 
 #[test]
@@ -265,8 +268,14 @@ fn an_invalid_record_is_refused() {
     for (text, words) in [
         ("", "not a JSON document"),
         ("{}", "found none"),
-        (r#"{"schema": "urecho.check/1"}"#, "expected schema urecho.check/2, found urecho.check/1"),
-        (r#"{"schema": "urecho.check/2", "record": {}}"#, "not a valid urecho.check/2"),
+        (
+            r#"{"schema": "urecho.check/1"}"#,
+            "expected schema urecho.check/2, found urecho.check/1",
+        ),
+        (
+            r#"{"schema": "urecho.check/2", "record": {}}"#,
+            "not a valid urecho.check/2",
+        ),
         (effect.as_str(), "p50"),
     ] {
         let error = Check::replay(text).unwrap_err().to_string();

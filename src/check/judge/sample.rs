@@ -1,0 +1,108 @@
+//! The sample of a check: one value per restart and metric.
+
+use super::metric::Metric;
+use super::noise::{self, NoiseSigns, NoiseSource};
+use crate::check::record::{Block, Record, Restart, Terms};
+use crate::report::Environment;
+use crate::stats::median;
+
+/// What the verdict of a metric follows from.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample<'a> {
+    pub(super) terms: &'a Terms,
+    /// CPUs of the machine; steal is summed over them.
+    pub(super) cpus: f64,
+    pub(super) restarts: &'a [Restart],
+}
+
+impl<'a> Sample<'a> {
+    /// Restarts measured on these terms, in this environment.
+    pub fn new(terms: &'a Terms, environment: &Environment, restarts: &'a [Restart]) -> Sample<'a> {
+        Sample {
+            terms,
+            cpus: environment.machine.cpus.unwrap_or(1).max(1) as f64,
+            restarts,
+        }
+    }
+
+    pub(super) fn of(record: &'a Record) -> Sample<'a> {
+        Sample::new(&record.terms, &record.environment, &record.restarts)
+    }
+
+    /// Its first restarts.
+    pub(super) fn first(self, restarts: usize) -> Sample<'a> {
+        Sample {
+            restarts: &self.restarts[..restarts],
+            ..self
+        }
+    }
+}
+
+/// The value of a restart: medians over its blocks that count.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct RestartValue {
+    pub(super) base: f64,
+    pub(super) head: f64,
+    pub(super) score: f64,
+}
+
+/// Why a restart has no value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum NoValue {
+    /// Most of its blocks were disturbed.
+    TooNoisy(NoiseSource),
+    /// A block has no value of the metric: too few messages, or not observable.
+    Unavailable,
+}
+
+/// The value of each restart.
+pub(super) fn values(sample: Sample<'_>, metric: Metric) -> Vec<Result<RestartValue, NoValue>> {
+    let signs: Vec<Vec<NoiseSigns>> = sample
+        .restarts
+        .iter()
+        .map(|restart| signs(restart.blocks(metric), sample.cpus))
+        .collect();
+    let typical = noise::typical_pressure(signs.iter().flatten());
+    let both = sample.restarts.iter().zip(signs);
+    both.map(|(restart, signs)| value(restart.blocks(metric), metric, &signs, typical))
+        .collect()
+}
+
+pub(super) fn signs(blocks: &[Block], cpus: f64) -> Vec<NoiseSigns> {
+    let of = |block: &Block| NoiseSigns::of(&[&block.base, &block.head], cpus);
+    blocks.iter().map(of).collect()
+}
+
+fn value(
+    blocks: &[Block],
+    metric: Metric,
+    signs: &[NoiseSigns],
+    typical_pressure: f64,
+) -> Result<RestartValue, NoValue> {
+    let kept = noise::undisturbed(signs, typical_pressure).map_err(|noise| NoValue::TooNoisy(noise.mostly))?;
+    let pairs = kept.into_iter().map(|index| {
+        let Block { base, head } = &blocks[index];
+        Some((metric.figure(base)?, metric.figure(head)?))
+    });
+    let pairs: Vec<(f64, f64)> = pairs.collect::<Option<_>>().ok_or(NoValue::Unavailable)?;
+    let middle =
+        |of: &dyn Fn(&(f64, f64)) -> f64| median(&pairs.iter().map(of).collect::<Vec<_>>()).ok_or(NoValue::Unavailable);
+    Ok(RestartValue {
+        base: middle(&|pair| pair.0)?,
+        head: middle(&|pair| pair.1)?,
+        score: middle(&|&(base, head)| metric.score(base, head))?,
+    })
+}
+
+/// Why most of the restarts without a value have none.
+pub(super) fn missing(values: &[Result<RestartValue, NoValue>]) -> String {
+    let mut missing: Vec<NoValue> = values.iter().filter_map(|value| value.err()).collect();
+    missing.sort_unstable();
+    let most = missing.chunk_by(|a, b| a == b).max_by_key(|same| same.len());
+    let count = format!("{} of {} restarts", missing.len(), values.len());
+    match most.map(|same| same[0]) {
+        None => "no restart was completed".into(),
+        Some(NoValue::Unavailable) => format!("unavailable in {count}: too few messages, or not observable"),
+        Some(NoValue::TooNoisy(source)) => format!("{count} were too noisy, mostly because of {source}"),
+    }
+}
