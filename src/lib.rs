@@ -14,7 +14,7 @@
 //! 6  cli        the only user of clap: one file per command; shared by them: workload, outputs, cpu_split
 //!    main       the binary: the allocator, and a call
 //! 5  check      the regression gate: experiment, time_budget, record; judge: metric, noise, sample, decision, verdict;
-//!               output: summary, text, markdown, junit, github, json; baseline, history
+//!               output: summary, row, text, markdown, junit, github, json; baseline, history
 //! 4  compare    servers side by side: candidate, server (a child process), round (one restart of all), experiment,
 //!               block, comparison, table
 //!    find_max   the highest rate at which a condition holds: search, curve

@@ -13,7 +13,7 @@ mod page;
 mod run;
 mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -93,7 +93,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn write_page(log: &PathBuf, page: &PathBuf) -> Result<()> {
+fn write_page(log: &Path, page: &Path) -> Result<()> {
     let text = std::fs::read_to_string(log).map_err(|cause| Error::Usage(format!("{}: {cause}", log.display())))?;
     file::write(page, &page::page(&log::read(&text)?))
 }

@@ -128,7 +128,13 @@ fn assert_contains(text: &str, part: &str) {
 }
 
 fn page_counts() {
-    let unchanged = |number: usize| line(if number % 2 == 0 { "A/A" } else { "A/A'" }, number % 3 == 0, 0.0);
+    let unchanged = |number: usize| {
+        line(
+            if number.is_multiple_of(2) { "A/A" } else { "A/A'" },
+            number.is_multiple_of(3),
+            0.0,
+        )
+    };
     let mut old = line("A/A", false, 0.2);
     old.environment.urecho = "0.0.1".into();
     let mut log: Vec<Line> = (0..29).map(|number| line("spin=1us", number == 0, 0.06)).collect();
@@ -171,7 +177,9 @@ fn small_run() {
         run::run(&run::Request {
             log: log.clone(),
             checks: 1,
-            treatments: ["A/A", "A/A'"].map(|name| Treatment::from_str(name).unwrap()).into(),
+            treatments: ["A/A", "A/A'"]
+                .map(|name| Treatment::from_str(name).expect("a valid treatment"))
+                .into(),
             arguments: arguments.map(str::to_owned).into(),
         })
         .unwrap_or_else(|error| panic!("{error}"));

@@ -140,10 +140,10 @@ mod tests {
 
     #[test]
     fn a_step_is_found_where_it_happened() {
-        let luck = |number: usize| 1.0 + (number * 7 % 5) as f64 / 1_000.0;
+        let variation = |number: usize| 1.0 + (number * 7 % 5) as f64 / 1_000.0;
         let step = |number: usize| if number < 12 { 80_000.0 } else { 84_000.0 };
         let points: Vec<Point> = (0..24)
-            .map(|number| point(number, step(number) * luck(number)))
+            .map(|number| point(number, step(number) * variation(number)))
             .collect();
         let text = show(&points);
         assert!(text.contains("p50         worse from commit-12 on: 80"), "{text}");

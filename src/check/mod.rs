@@ -1,6 +1,6 @@
 //! The regression gate: two versions of a server, restarted together again and again and loaded in turns.
 //!
-//! A *restart* launches base and head, each with its own luck in memory layout, ports and hash seeds: one restart is one
+//! A *restart* launches base and head, each with its own memory layout, ports and hash seeds: one restart is one
 //! sample, however many messages it carried. Within a restart the two take turns in *blocks*, so that whatever disturbs the
 //! machine hits both. A block's score is ln(head / base) of a metric, positive if head is worse (for throughput
 //! ln(base / head)); a restart's value is the median of its blocks.

@@ -1,4 +1,4 @@
-//! The committed JSON Schemas are those of the types. `SCHEMAS=overwrite cargo test --lib schemas` writes them anew.
+//! The committed JSON Schemas are those of the types. `SCHEMAS=overwrite cargo test --lib schemas` rewrites them.
 
 use std::fs;
 use std::path::Path;

@@ -37,7 +37,7 @@ enum Command {
     Replay(ReplayFlags),
     /// Compare with stored runs, if both versions cannot run side by side
     #[command(subcommand)]
-    Baseline(baseline::Command),
+    Baseline(Box<baseline::Command>),
     /// Report change points in a history written by --append; runs nothing
     History(HistoryFlags),
 }

@@ -7,7 +7,7 @@ use super::sections::{Arrivals, Close, Connections, Fairness, PlanSummary, SizeD
 use super::{Figures, Report};
 use crate::clock::Nanos;
 use crate::load::result::Loss;
-use crate::units::{show_count, show_duration, show_rate, show_size};
+use crate::units::{plural, show_count, show_duration, show_percent, show_rate, show_size};
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -115,7 +115,7 @@ impl Figures {
                 f,
                 "server       {} CPU per message, {} of a CPU, {} resident ({} per connection), {} context switches",
                 show_duration(Nanos(server.cpu_ns_per_message)),
-                percent(server.cpu_ratio),
+                show_percent(server.cpu_ratio),
                 show_size(server.resident_bytes),
                 show_size(server.resident_bytes_per_connection),
                 show_count(server.context_switches_voluntary + server.context_switches_involuntary),
@@ -127,8 +127,8 @@ impl Figures {
             f,
             "generator    {} CPU per message, busiest thread {} of a CPU, {} without spinning",
             show_duration(Nanos(generator.cpu_ns_per_message)),
-            percent(generator.cpu_ratio),
-            percent(generator.busy_ratio),
+            show_percent(generator.cpu_ratio),
+            show_percent(generator.busy_ratio),
         )?;
         if generator.cq_overflows > 0 {
             write!(
@@ -300,13 +300,4 @@ fn pace(plan: &PlanSummary) -> String {
         None if plan.think_ns > 0 => format!("closed loop, {} think time", show_duration(Nanos(plan.think_ns))),
         None => "closed loop".to_owned(),
     }
-}
-
-fn plural(count: u64, what: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{} {what}{plural}", show_count(count))
-}
-
-fn percent(ratio: f64) -> String {
-    format!("{:.0} %", ratio * 100.0)
 }

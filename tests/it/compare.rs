@@ -12,7 +12,7 @@ use crate::support::reports;
 use crate::support::runs::{Finished, Running};
 
 /// Short slices, few of them.
-const SHORT: &str = "-c 4 --restarts 2 --blocks 1 --slice 30ms --guard 10ms";
+const SHORT: &str = "-c 4 --restarts 2 --blocks 1 --slice 30ms --slice-warmup 10ms";
 
 /// Compares `urecho serve` with peers of these modes.
 fn compare(modes: &[Mode], flags: &str) -> Finished {
@@ -35,7 +35,7 @@ fn server<'a>(report: &'a Value, name: &str) -> &'a Value {
 fn assert_well(server: &Value) {
     assert_eq!(server["failure"], Value::Null, "{server:#}");
     assert_eq!(server["restarts"].as_array().unwrap().len(), 2, "{server:#}");
-    assert!(server["rate_per_s"]["median"].as_f64().unwrap() > 0.0);
+    assert!(server["completed_per_s"]["median"].as_f64().unwrap() > 0.0);
     assert!(server["cpu_ns_per_message"]["median"].as_f64().unwrap() > 0.0);
 }
 
@@ -56,8 +56,8 @@ fn two_honest_servers_are_compared_with_the_first() {
     assert_well(server(report, "ours"));
     let other = server(report, "honest");
     assert_well(other);
-    assert_eq!(other["rate_per_s"]["ratio"]["restarts"], 2);
-    assert_eq!(server(report, "ours")["rate_per_s"]["ratio"], Value::Null);
+    assert_eq!(other["completed_per_s"]["ratio"]["restarts"], 2);
+    assert_eq!(server(report, "ours")["completed_per_s"]["ratio"], Value::Null);
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_server_gets_sigterm_before_it_is_killed() {
 
 #[test]
 fn a_server_that_exits_is_reported_with_the_tail_of_its_stderr() {
-    let message = format!("ended by itself (exit status: 1): {LAST_LINE}");
+    let message = format!("exited unexpectedly (exit status: 1): {LAST_LINE}");
     assert_fails(Mode::Exits, 5, &message);
 }
 
@@ -106,7 +106,7 @@ fn a_server_that_cannot_be_started_or_does_not_listen_is_reported() {
     let measured = Running::compare(&candidates, SHORT).wait();
     let report = measured.report(5);
     assert_well(server(report, "ours"));
-    for (name, words) in [("nowhere", "No such file"), ("false", "ended by itself")] {
+    for (name, words) in [("nowhere", "No such file"), ("false", "exited unexpectedly")] {
         let failure = server(report, name)["failure"].as_str().unwrap().to_owned();
         assert!(failure.contains(words), "{failure}");
     }
@@ -114,7 +114,7 @@ fn a_server_that_cannot_be_started_or_does_not_listen_is_reported() {
 
 #[test]
 fn lists_make_a_table_for_each_combination() {
-    let flags = "-c 1,3 --size 64B,5000B --pipeline 1,4 --restarts 1 --blocks 1 --slice 10ms --guard 5ms";
+    let flags = "-c 1,3 --size 64B,5000B --pipeline 1,4 --restarts 1 --blocks 1 --slice 10ms --slice-warmup 5ms";
     let measured = Running::compare(&[ours("ours")], flags).wait();
     let cells = measured.report(0)["scenarios"].as_array().unwrap().clone();
     let loads: Vec<_> = cells
@@ -145,7 +145,7 @@ fn an_open_loop_and_churn_can_be_compared_too() {
 fn connections_that_do_not_fit_at_once_are_opened_for_each_slice() {
     // 80 descriptors hold 20 connections and what a session needs besides them once, but not twice.
     let candidates = [ours("a"), ours("b")];
-    let flags = "-c 20 --restarts 1 --blocks 1 --slice 20ms --guard 10ms";
+    let flags = "-c 20 --restarts 1 --blocks 1 --slice 20ms --slice-warmup 10ms";
     let measured = Running::compare_with_descriptors(80, &candidates, flags).wait();
     let report = measured.report(0);
     assert_eq!(report["scenarios"][0]["method"]["connected_at_once"], false);

@@ -111,7 +111,7 @@ impl Run {
         let (service, response) = write_log(&log);
         fs::write(&distribution, hgrm(&response)).unwrap();
         let latencies = json!({ "service": summary(&service), "response": summary(&response) });
-        fs::write(&report, json!({ "latency_ns": latencies }).to_string()).unwrap();
+        fs::write(&report, json!({ "latency": latencies }).to_string()).unwrap();
         Run {
             service,
             response,

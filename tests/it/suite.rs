@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use urecho::compare::comparison::{BlockFigures, Comparison, Method, SCHEMA, Scenario, ServerResult};
+use urecho::compare::BlockFigures;
+use urecho::compare::comparison::{Comparison, Method, SCHEMA, Scenario, ServerBlocks};
 use urecho::load::Workload;
 use urecho::report::Environment;
 use urecho::sys::disturbance::Disturbance;
@@ -142,9 +143,9 @@ fn a_ratio_that_its_blocks_do_not_make_ends_the_summary() {
         return;
     };
     for path in [
-        "/scenarios/0/servers/1/rate_per_s/ratio/estimate",
-        "/scenarios/0/servers/1/rate_per_s/ratio/interval/0",
-        "/scenarios/0/servers/0/rate_per_s/median",
+        "/scenarios/0/servers/1/completed_per_s/ratio/estimate",
+        "/scenarios/0/servers/1/completed_per_s/ratio/interval/low",
+        "/scenarios/0/servers/0/completed_per_s/median",
     ] {
         let name = folder.path().join("a.json");
         let good = fs::read_to_string(&name).unwrap();
@@ -154,7 +155,7 @@ fn a_ratio_that_its_blocks_do_not_make_ends_the_summary() {
         fs::write(&name, serde_json::to_string(&report).unwrap()).unwrap();
         let ended = summarise(folder.path());
         assert_eq!(ended.code(), Some(1), "{path}");
-        assert!(ended.stderr.contains("rate_per_s"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("completed_per_s"), "{}", ended.stderr);
         fs::write(&name, good).unwrap();
     }
 }
@@ -172,7 +173,7 @@ fn assert_well(ended: &support::Output) {
 }
 
 /// Six restarts of two blocks on a moody machine, at so much of a rate in each restart.
-fn standing(name: &str, share: impl Fn(usize) -> f64) -> ServerResult {
+fn standing(name: &str, share: impl Fn(usize) -> f64) -> ServerBlocks {
     let block = |rate: f64| BlockFigures {
         messages: rate as u64,
         completed_per_s: rate,
@@ -191,11 +192,16 @@ fn standing(name: &str, share: impl Fn(usize) -> f64) -> ServerResult {
         vec![block(rate), block(rate * 1.013)]
     };
     let restarts = MOODS.into_iter().enumerate().map(restart).collect();
-    ServerResult::of(name.into(), format!("./{name} {{port}}"), restarts, None)
+    ServerBlocks {
+        name: name.into(),
+        command: format!("./{name} {{port}}"),
+        restarts,
+        failure: None,
+    }
 }
 
 /// A folder as the suite leaves it, of cells that nobody has measured, and its summary. None: no python3.
-fn summarised(cells: &[(&str, Vec<ServerResult>)]) -> Option<(TempDir, support::Output)> {
+fn summarised(cells: &[(&str, Vec<ServerBlocks>)]) -> Option<(TempDir, support::Output)> {
     if !has_python() {
         return None;
     }

@@ -1,7 +1,7 @@
 //! A check as annotations: workflow commands for GitHub's log.
 
 use super::Summary;
-use super::text::details;
+use super::row::details;
 use crate::check::judge::{MetricVerdict, Verdict};
 use crate::check::record::Inconclusive;
 

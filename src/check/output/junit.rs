@@ -3,7 +3,7 @@
 //! By hand: three elements and one escaping rule. The quick-junit crate would bring an XML writer, chrono and uuid.
 
 use super::Summary;
-use super::text::details;
+use super::row::details;
 use crate::check::judge::{MetricVerdict, Verdict};
 use crate::check::record::Inconclusive;
 

@@ -1,7 +1,7 @@
 //! A check as Markdown: a heading, a table, and what to do next.
 
 use super::Summary;
-use super::text::{HEADS, row};
+use super::row::{HEADS, row};
 use crate::output::markdown;
 
 /// Bytes of `$GITHUB_STEP_SUMMARY` that one check may use. All steps of a job share 1 MiB, and the stderr of a crashing

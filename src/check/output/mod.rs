@@ -4,6 +4,7 @@ mod github;
 pub mod json;
 mod junit;
 mod markdown;
+mod row;
 pub mod summary;
 mod text;
 

@@ -115,7 +115,7 @@ impl Summary {
     }
 
     fn changes(&self, verdict: Verdict) -> String {
-        let changes: Vec<String> = self.gating_with(verdict).map(super::text::change).collect();
+        let changes: Vec<String> = self.gating_with(verdict).map(super::row::change).collect();
         changes.join(", ")
     }
 
@@ -129,7 +129,7 @@ impl Summary {
             Some(detectable) => format!(
                 "{} (would have detected {} or more)",
                 metric.metric,
-                super::text::percent(detectable)
+                super::row::percent(detectable)
             ),
             None => metric.metric.to_string(),
         };

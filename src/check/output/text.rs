@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::Summary;
-use crate::check::judge::MetricVerdict;
+use super::row::{HEADS, row};
 
 impl Display for Summary {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -26,8 +26,6 @@ impl Display for Summary {
     }
 }
 
-pub(super) const HEADS: [&str; 7] = ["metric", "base", "head", "change", "interval", "threshold", "verdict"];
-
 fn columns(cells: &[impl AsRef<str>; 7]) -> String {
     let [metric, base, head, change, interval, threshold, verdict] = cells.each_ref().map(AsRef::as_ref);
     format!("  {metric:<11}{base:>11}{head:>11}{change:>10}{interval:>20}{threshold:>11}  {verdict}")
@@ -35,82 +33,9 @@ fn columns(cells: &[impl AsRef<str>; 7]) -> String {
         .to_owned()
 }
 
-/// The cells of a metric.
-pub(super) fn row(metric: &MetricVerdict) -> [String; 7] {
-    let figure = |figure: Option<f64>| figure.map_or("n/a".into(), |figure| metric.metric.show(figure));
-    let interval = metric.interval.map_or("n/a".into(), |interval| {
-        format!("{} .. {}", signed_percent(interval.low), signed_percent(interval.high))
-    });
-    [
-        metric.metric.name().into(),
-        figure(metric.base),
-        figure(metric.head),
-        metric.change.map_or("n/a".into(), signed_percent),
-        interval,
-        metric.threshold.map_or("n/a".into(), percent),
-        verdict(metric),
-    ]
-}
-
-/// In capitals if it gates, in brackets if it is for information.
-fn verdict(metric: &MetricVerdict) -> String {
-    let name = metric.verdict.name();
-    let mut text = if metric.gates {
-        name.to_owned()
-    } else {
-        format!("({})", name.to_lowercase())
-    };
-    match (&metric.why, metric.detectable) {
-        (Some(why), _) => text.push_str(&format!(": {why}")),
-        (None, Some(detectable)) => text.push_str(&format!(": would detect {} or more", percent(detectable))),
-        (None, None) => {}
-    }
-    text
-}
-
-/// `p50 +6.0 % (81.2 µs to 86.1 µs)`.
-pub(super) fn change(metric: &MetricVerdict) -> String {
-    let [name, base, head, change, ..] = row(metric);
-    format!("{name} {change} ({base} to {head})")
-}
-
-/// The change with its interval and threshold.
-pub(super) fn details(metric: &MetricVerdict) -> String {
-    let [_, _, _, _, interval, threshold, _] = row(metric);
-    let why = metric.why.as_ref().map_or(String::new(), |why| format!("; {why}"));
-    format!("{}, interval {interval}, threshold {threshold}{why}", change(metric))
-}
-
-/// From this change on, 900 %, a factor is easier to read.
-const FACTOR_FROM: f64 = 9.0;
-
-/// `+6.0 %`, or `x12`.
-fn signed_percent(share: f64) -> String {
-    if share >= FACTOR_FROM {
-        return percent(share);
-    }
-    format!("{:+.1} %", share * 100.0)
-}
-
-/// `6.0 %`, or `x12`.
-pub(super) fn percent(share: f64) -> String {
-    if share >= FACTOR_FROM {
-        return format!("x{:.0}", 1.0 + share);
-    }
-    format!("{:.1} %", share * 100.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn changes_are_percentages_and_large_ones_factors() {
-        for (share, text) in [(0.06, "+6.0 %"), (-0.5, "-50.0 %"), (1202.9, "x1204")] {
-            assert_eq!(signed_percent(share), text);
-        }
-        assert_eq!((percent(0.08), percent(17.7)), ("8.0 %".into(), "x19".into()));
-    }
 
     #[test]
     fn columns_do_not_run_into_each_other() {

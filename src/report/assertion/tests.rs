@@ -77,7 +77,7 @@ fn a_value_is_read_in_the_unit_of_its_metric() {
 }
 
 #[test]
-fn a_text_that_compares_nothing_is_refused_with_examples() {
+fn a_text_without_a_comparison_is_refused_with_examples() {
     for text in ["", "p99", "2ms", "p99 2ms"] {
         refused(text, &["no comparison", "`p99<2ms`", "`rate>=50k/s`"]);
     }
@@ -90,7 +90,7 @@ fn a_text_that_compares_nothing_is_refused_with_examples() {
 }
 
 #[test]
-fn an_unknown_metric_is_refused_with_those_there_are() {
+fn an_unknown_metric_is_refused_with_the_known_ones() {
     for text in [
         "p95<2ms",
         "<2ms",
@@ -107,7 +107,7 @@ fn an_unknown_metric_is_refused_with_those_there_are() {
 }
 
 #[test]
-fn what_only_an_open_loop_has_is_refused_in_a_closed_one() {
+fn a_metric_of_the_open_loop_is_refused_in_a_closed_one() {
     for text in ["response.p99<2ms", "lag.p99<50us"] {
         let assertion = parse(text).unwrap();
         assert_eq!(assertion.fits(true), Ok(()));
@@ -137,7 +137,7 @@ fn an_interval_on_one_side_decides_and_one_across_does_not() {
 #[test]
 fn an_interval_that_ends_on_the_bound_is_decided_by_the_sign() {
     use AssertionResult::{False, True, Undecided};
-    // It ends there, it begins there, it is nothing else.
+    // The bound is the upper end, the lower end, and both.
     let (up_to, from, only) = ((1e6, 2e6), (2e6, 3e6), (2e6, 2e6));
     for (text, expected) in [
         ("p99<2ms", [Undecided, False, False]),

@@ -3,8 +3,8 @@
 use super::Grade::{Invalid, Suspect, Valid};
 use super::*;
 
-/// A quiet machine with two CPUs, one for the server and one for the generator: 20k/s for 30 s over 10,000 connections.
-fn quiet() -> Inputs {
+/// An idle machine with two CPUs, one for the server and one for the generator: 20k/s for 30 s over 10,000 connections.
+fn idle_machine() -> Inputs {
     Inputs {
         open_loop: true,
         send_lag_p99: Some(Nanos(38_000)),
@@ -29,14 +29,14 @@ fn quiet() -> Inputs {
         failed: 0,
         missing: 0,
         verify: true,
-        // 60 messages each on average, drawn by lot: 1 / (1 + 1/60).
+        // 60 messages each on average, picked at random: 1 / (1 + 1/60).
         fairness_jain: Some(0.984),
         retransmits: Some(0),
         listen_overflows: Some(0),
     }
 }
 
-/// The same machine with 50 connections that send as fast as they are answered: both sides have no time left.
+/// The same machine with 50 connections in a closed loop: both sides are saturated.
 fn saturated() -> Inputs {
     Inputs {
         open_loop: false,
@@ -51,26 +51,26 @@ fn saturated() -> Inputs {
         sent: 6_000_000,
         fairness_jain: Some(0.999),
         pressure_share: Some(0.06),
-        ..quiet()
+        ..idle_machine()
     }
 }
 
-/// The quiet run with something changed.
-fn quiet_but(change: impl FnOnce(&mut Inputs)) -> Inputs {
-    let mut inputs = quiet();
+/// The run on an idle machine, with a change.
+fn idle_machine_but(change: impl FnOnce(&mut Inputs)) -> Inputs {
+    let mut inputs = idle_machine();
     change(&mut inputs);
     inputs
 }
 
-/// The saturated run with something changed.
+/// The saturated run, with a change.
 fn saturated_but(change: impl FnOnce(&mut Inputs)) -> Inputs {
     let mut inputs = saturated();
     change(&mut inputs);
     inputs
 }
 
-/// Checks that nothing at all is held against the run.
-fn believed(inputs: &Inputs) {
+/// Checks that the run is valid without a reason.
+fn assert_valid(inputs: &Inputs) {
     assert_eq!(
         judge(inputs),
         Verdict {
@@ -80,8 +80,8 @@ fn believed(inputs: &Inputs) {
     );
 }
 
-/// Checks that this one reason decides; returns what it says.
-fn doubted(inputs: &Inputs, grade: Grade, code: &str) -> String {
+/// Checks that this is the only reason; returns its text.
+fn assert_reason(inputs: &Inputs, grade: Grade, code: &str) -> String {
     let verdict = judge(inputs);
     let [reason] = verdict.reasons.as_slice() else {
         panic!("not one reason: {verdict}");
@@ -95,18 +95,18 @@ fn doubted(inputs: &Inputs, grade: Grade, code: &str) -> String {
 }
 
 #[test]
-fn an_open_loop_on_a_quiet_machine_is_valid() {
-    believed(&quiet());
+fn an_open_loop_on_an_idle_machine_is_valid() {
+    assert_valid(&idle_machine());
 }
 
 #[test]
 fn a_closed_loop_that_saturates_both_sides_is_valid() {
-    believed(&saturated());
+    assert_valid(&saturated());
 }
 
 #[test]
-fn what_could_not_be_seen_convicts_nobody() {
-    believed(&quiet_but(|run| {
+fn no_rule_fires_on_an_unknown_input() {
+    assert_valid(&idle_machine_but(|run| {
         run.send_lag_p99 = None;
         run.service_p50 = None;
         run.server_busy = None;
@@ -119,27 +119,28 @@ fn what_could_not_be_seen_convicts_nobody() {
 }
 
 #[test]
-fn a_short_lag_is_believed_however_fast_the_server_is() {
-    let with =
-        |lag, service| quiet_but(|run| (run.send_lag_p99, run.service_p50) = (Some(Nanos(lag)), Some(Nanos(service))));
-    believed(&with(50_000, 10_000));
-    doubted(&with(50_001, 10_000), Suspect, "send-lag");
-    doubted(&with(1_000_000, 10_000), Suspect, "send-lag");
-    doubted(&with(1_000_001, 10_000), Invalid, "send-lag");
+fn a_short_lag_is_valid_however_fast_the_server_is() {
+    let with = |lag, service| {
+        idle_machine_but(|run| (run.send_lag_p99, run.service_p50) = (Some(Nanos(lag)), Some(Nanos(service))))
+    };
+    assert_valid(&with(50_000, 10_000));
+    assert_reason(&with(50_001, 10_000), Suspect, "send-lag");
+    assert_reason(&with(1_000_000, 10_000), Suspect, "send-lag");
+    assert_reason(&with(1_000_001, 10_000), Invalid, "send-lag");
 }
 
 #[test]
-fn a_lag_is_measured_against_the_service_time_when_that_is_long() {
+fn a_lag_is_judged_relative_to_a_long_service_time() {
     let with = |lag| {
-        quiet_but(|run| {
+        idle_machine_but(|run| {
             run.service_p50 = Some(Nanos(2_000_000));
             run.send_lag_p99 = Some(Nanos(lag));
         })
     };
-    believed(&with(200_000));
-    doubted(&with(200_001), Suspect, "send-lag");
-    doubted(&with(2_000_000), Suspect, "send-lag");
-    let what = doubted(&with(2_500_000), Invalid, "send-lag");
+    assert_valid(&with(200_000));
+    assert_reason(&with(200_001), Suspect, "send-lag");
+    assert_reason(&with(2_000_000), Suspect, "send-lag");
+    let what = assert_reason(&with(2_500_000), Invalid, "send-lag");
     assert!(
         ["2.50 ms", "200 µs", "2.00 ms"]
             .iter()
@@ -149,27 +150,27 @@ fn a_lag_is_measured_against_the_service_time_when_that_is_long() {
 }
 
 #[test]
-fn a_lag_beside_an_unknown_service_time_has_only_the_fixed_bounds() {
-    let with = |lag| quiet_but(|run| (run.send_lag_p99, run.service_p50) = (Some(Nanos(lag)), None));
-    believed(&with(50_000));
-    doubted(&with(60_000), Suspect, "send-lag");
+fn a_lag_with_an_unknown_service_time_has_only_the_fixed_bounds() {
+    let with = |lag| idle_machine_but(|run| (run.send_lag_p99, run.service_p50) = (Some(Nanos(lag)), None));
+    assert_valid(&with(50_000));
+    assert_reason(&with(60_000), Suspect, "send-lag");
 }
 
 #[test]
-fn a_rate_that_was_not_achieved_means_a_queue_that_grew() {
-    let with = |achieved| quiet_but(|run| (run.offered_per_s, run.achieved_per_s) = (1_000.0, achieved));
-    believed(&with(990.0));
-    believed(&with(1_003.0));
-    let what = doubted(&with(989.9), Suspect, "rate-not-achieved");
+fn an_unachieved_rate_means_a_growing_queue() {
+    let with = |achieved| idle_machine_but(|run| (run.offered_per_s, run.achieved_per_s) = (1_000.0, achieved));
+    assert_valid(&with(990.0));
+    assert_valid(&with(1_003.0));
+    let what = assert_reason(&with(989.9), Suspect, "rate-not-achieved");
     assert!(what.contains("98.99 %") && what.contains("below 99 %"), "{what}");
-    doubted(&with(900.0), Suspect, "rate-not-achieved");
-    doubted(&with(899.9), Invalid, "rate-not-achieved");
-    doubted(&with(0.0), Invalid, "rate-not-achieved");
+    assert_reason(&with(900.0), Suspect, "rate-not-achieved");
+    assert_reason(&with(899.9), Invalid, "rate-not-achieved");
+    assert_reason(&with(0.0), Invalid, "rate-not-achieved");
 }
 
 #[test]
 fn a_closed_loop_has_no_lag_and_no_offered_rate() {
-    believed(&saturated_but(|run| {
+    assert_valid(&saturated_but(|run| {
         run.send_lag_p99 = Some(Nanos::SECOND);
         run.offered_per_s = 1_000.0;
     }));
@@ -177,44 +178,48 @@ fn a_closed_loop_has_no_lag_and_no_offered_rate() {
 
 #[test]
 fn a_generator_without_reserve_queues_in_an_open_loop() {
-    believed(&quiet_but(|run| run.generator_busy = 0.8));
-    doubted(&quiet_but(|run| run.generator_busy = 0.81), Suspect, "generator-busy");
+    assert_valid(&idle_machine_but(|run| run.generator_busy = 0.8));
+    assert_reason(
+        &idle_machine_but(|run| run.generator_busy = 0.81),
+        Suspect,
+        "generator-busy",
+    );
 }
 
 #[test]
 fn a_generator_without_reserve_is_the_bottleneck_if_the_server_has_some() {
     let with = |generator, server| saturated_but(|run| (run.generator_busy, run.server_busy) = (generator, server));
-    believed(&with(0.95, Some(0.5)));
-    believed(&with(1.0, Some(0.9)));
-    doubted(&with(0.96, Some(0.89)), Suspect, "generator-bottleneck");
-    doubted(&with(0.96, None), Suspect, "generator-bottleneck");
+    assert_valid(&with(0.95, Some(0.5)));
+    assert_valid(&with(1.0, Some(0.9)));
+    assert_reason(&with(0.96, Some(0.89)), Suspect, "generator-bottleneck");
+    assert_reason(&with(0.96, None), Suspect, "generator-bottleneck");
 }
 
 #[test]
 fn a_server_is_saturated_by_the_cpus_it_can_use() {
     let with = |busy, cpus| saturated_but(|run| (run.server_busy, run.server_cpus) = (Some(busy), cpus));
-    believed(&with(1.9, Some(2)));
-    let what = doubted(&with(1.0, Some(2)), Suspect, "generator-bottleneck");
+    assert_valid(&with(1.9, Some(2)));
+    let what = assert_reason(&with(1.0, Some(2)), Suspect, "generator-bottleneck");
     assert!(what.contains("50 %"), "{what}");
-    // Of how many is unknown: one, as far as we can tell.
-    believed(&with(0.97, None));
-    doubted(&with(1.2, None), Suspect, "generator-bottleneck");
-    doubted(&with(0.0, Some(0)), Suspect, "generator-bottleneck");
+    // With an unknown number of CPUs, one is assumed.
+    assert_valid(&with(0.97, None));
+    assert_reason(&with(1.2, None), Suspect, "generator-bottleneck");
+    assert_reason(&with(0.0, Some(0)), Suspect, "generator-bottleneck");
 }
 
 #[test]
 fn stolen_time_reaches_p99_at_one_per_cent_and_p90_at_ten() {
-    believed(&quiet_but(|run| run.steal_share = 0.01));
-    doubted(&quiet_but(|run| run.steal_share = 0.011), Suspect, "steal");
-    doubted(&quiet_but(|run| run.steal_share = 0.1), Suspect, "steal");
-    doubted(&quiet_but(|run| run.steal_share = 0.11), Invalid, "steal");
+    assert_valid(&idle_machine_but(|run| run.steal_share = 0.01));
+    assert_reason(&idle_machine_but(|run| run.steal_share = 0.011), Suspect, "steal");
+    assert_reason(&idle_machine_but(|run| run.steal_share = 0.1), Suspect, "steal");
+    assert_reason(&idle_machine_but(|run| run.steal_share = 0.11), Invalid, "steal");
 }
 
 #[test]
-fn a_neighbour_that_computes_shows_as_pressure() {
-    believed(&quiet_but(|run| run.pressure_share = Some(0.25)));
-    doubted(
-        &quiet_but(|run| run.pressure_share = Some(0.26)),
+fn a_second_program_shows_as_pressure() {
+    assert_valid(&idle_machine_but(|run| run.pressure_share = Some(0.25)));
+    assert_reason(
+        &idle_machine_but(|run| run.pressure_share = Some(0.26)),
         Suspect,
         "cpu-pressure",
     );
@@ -222,16 +227,16 @@ fn a_neighbour_that_computes_shows_as_pressure() {
 
 #[test]
 fn one_overflow_one_shared_cpu_one_debug_build_or_one_interruption_is_enough() {
-    doubted(
-        &quiet_but(|run| run.overflows = 1),
+    assert_reason(
+        &idle_machine_but(|run| run.overflows = 1),
         Suspect,
         "completion-queue-overflow",
     );
-    doubted(&quiet_but(|run| run.shares_cpu = true), Suspect, "shared-cpu");
-    doubted(&quiet_but(|run| run.debug_build = true), Suspect, "debug-build");
-    doubted(&quiet_but(|run| run.partial = true), Suspect, "partial");
-    doubted(
-        &quiet_but(|run| run.listen_overflows = Some(1)),
+    assert_reason(&idle_machine_but(|run| run.shares_cpu = true), Suspect, "shared-cpu");
+    assert_reason(&idle_machine_but(|run| run.debug_build = true), Suspect, "debug-build");
+    assert_reason(&idle_machine_but(|run| run.partial = true), Suspect, "partial");
+    assert_reason(
+        &idle_machine_but(|run| run.listen_overflows = Some(1)),
         Suspect,
         "listen-overflow",
     );
@@ -239,11 +244,11 @@ fn one_overflow_one_shared_cpu_one_debug_build_or_one_interruption_is_enough() {
 
 #[test]
 fn a_run_without_a_p99_is_suspect_and_one_without_a_sample_invalid() {
-    believed(&quiet_but(|run| run.samples = 368));
-    let what = doubted(&quiet_but(|run| run.samples = 367), Suspect, "too-few-samples");
+    assert_valid(&idle_machine_but(|run| run.samples = 368));
+    let what = assert_reason(&idle_machine_but(|run| run.samples = 367), Suspect, "too-few-samples");
     assert!(what.contains("367") && what.contains("368"), "{what}");
-    doubted(
-        &quiet_but(|run| (run.samples, run.sent) = (0, 0)),
+    assert_reason(
+        &idle_machine_but(|run| (run.samples, run.sent) = (0, 0)),
         Invalid,
         "too-few-samples",
     );
@@ -251,43 +256,56 @@ fn a_run_without_a_p99_is_suspect_and_one_without_a_sample_invalid() {
 
 #[test]
 fn one_incomplete_message_is_suspect_and_one_in_a_hundred_the_limit() {
-    let with = |failed, missing| quiet_but(|run| (run.sent, run.failed, run.missing) = (10_000, failed, missing));
-    doubted(&with(1, 0), Suspect, "incomplete-messages");
-    doubted(&with(0, 1), Suspect, "incomplete-messages");
-    doubted(&with(60, 40), Suspect, "incomplete-messages");
-    doubted(&with(60, 41), Invalid, "incomplete-messages");
+    let with =
+        |failed, missing| idle_machine_but(|run| (run.sent, run.failed, run.missing) = (10_000, failed, missing));
+    assert_reason(&with(1, 0), Suspect, "incomplete-messages");
+    assert_reason(&with(0, 1), Suspect, "incomplete-messages");
+    assert_reason(&with(60, 40), Suspect, "incomplete-messages");
+    assert_reason(&with(60, 41), Invalid, "incomplete-messages");
 }
 
 #[test]
 fn one_absent_connection_is_suspect_and_a_tenth_the_limit() {
-    doubted(&quiet_but(|run| run.unopened = 1), Suspect, "unopened-connections");
-    doubted(&quiet_but(|run| run.unopened = 1_000), Suspect, "unopened-connections");
-    doubted(&quiet_but(|run| run.unopened = 1_001), Invalid, "unopened-connections");
-    doubted(&quiet_but(|run| run.lost = 1), Suspect, "lost-connections");
-    doubted(&quiet_but(|run| run.lost = 1_001), Invalid, "lost-connections");
+    assert_reason(
+        &idle_machine_but(|run| run.unopened = 1),
+        Suspect,
+        "unopened-connections",
+    );
+    assert_reason(
+        &idle_machine_but(|run| run.unopened = 1_000),
+        Suspect,
+        "unopened-connections",
+    );
+    assert_reason(
+        &idle_machine_but(|run| run.unopened = 1_001),
+        Invalid,
+        "unopened-connections",
+    );
+    assert_reason(&idle_machine_but(|run| run.lost = 1), Suspect, "lost-connections");
+    assert_reason(&idle_machine_but(|run| run.lost = 1_001), Invalid, "lost-connections");
 }
 
 #[test]
-fn starvation_is_looked_for_where_connections_are_not_drawn_by_lot() {
-    believed(&saturated_but(|run| run.fairness_jain = Some(0.8)));
-    doubted(
+fn starvation_is_judged_only_in_a_closed_loop() {
+    assert_valid(&saturated_but(|run| run.fairness_jain = Some(0.8)));
+    assert_reason(
         &saturated_but(|run| run.fairness_jain = Some(0.79)),
         Suspect,
         "starvation",
     );
-    believed(&quiet_but(|run| run.fairness_jain = Some(0.5)));
+    assert_valid(&idle_machine_but(|run| run.fairness_jain = Some(0.5)));
 }
 
 #[test]
-fn a_few_segments_sent_again_are_somebody_elses() {
-    let with = |again| quiet_but(|run| (run.sent, run.retransmits) = (1_000_000, Some(again)));
-    believed(&with(100));
-    doubted(&with(101), Suspect, "retransmits");
+fn a_few_retransmits_are_tolerated() {
+    let with = |again| idle_machine_but(|run| (run.sent, run.retransmits) = (1_000_000, Some(again)));
+    assert_valid(&with(100));
+    assert_reason(&with(101), Suspect, "retransmits");
 }
 
 #[test]
-fn a_run_that_was_not_verified_says_so_and_stays_valid() {
-    let what = doubted(&quiet_but(|run| run.verify = false), Valid, "unverified");
+fn an_unverified_run_says_so_and_stays_valid() {
+    let what = assert_reason(&idle_machine_but(|run| run.verify = false), Valid, "unverified");
     assert!(what.contains("--no-verify"), "{what}");
 }
 
@@ -309,7 +327,7 @@ fn the_worst_reason_decides_and_comes_first() {
         ),
     ];
     for (changes, grade, codes) in table {
-        let mut inputs = quiet();
+        let mut inputs = idle_machine();
         changes.iter().for_each(|change| change(&mut inputs));
         let verdict = judge(&inputs);
         let found: Vec<_> = verdict.reasons.iter().map(|reason| reason.code).collect();
@@ -317,7 +335,7 @@ fn the_worst_reason_decides_and_comes_first() {
     }
 }
 
-/// A run about which everything is wrong that can be.
+/// A run on which every rule fires.
 fn hopeless(open_loop: bool) -> Inputs {
     Inputs {
         open_loop,
@@ -350,7 +368,7 @@ fn hopeless(open_loop: bool) -> Inputs {
 }
 
 #[test]
-fn every_rule_has_a_name_of_its_own_and_says_what_to_do() {
+fn every_rule_has_its_own_name_and_advice() {
     let (open, closed) = (judge(&hopeless(true)), judge(&hopeless(false)));
     let mut reasons = open.reasons;
     reasons.extend(closed.reasons);
@@ -367,9 +385,9 @@ fn every_rule_has_a_name_of_its_own_and_says_what_to_do() {
 }
 
 #[test]
-fn people_read_the_grade_and_a_line_for_each_reason() {
-    assert_eq!(judge(&quiet()).to_string(), "verdict      VALID\n");
-    let inputs = quiet_but(|run| (run.verify, run.steal_share) = (false, 0.0215));
+fn the_text_has_the_grade_and_a_line_per_reason() {
+    assert_eq!(judge(&idle_machine()).to_string(), "verdict      VALID\n");
+    let inputs = idle_machine_but(|run| (run.verify, run.steal_share) = (false, 0.0215));
     let text = judge(&inputs).to_string();
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines[0], "verdict      SUSPECT");
@@ -381,8 +399,8 @@ fn people_read_the_grade_and_a_line_for_each_reason() {
 }
 
 #[test]
-fn programs_read_stable_names() {
-    let json = serde_json::to_value(judge(&quiet_but(|run| run.debug_build = true))).unwrap();
+fn the_json_has_stable_names() {
+    let json = serde_json::to_value(judge(&idle_machine_but(|run| run.debug_build = true))).unwrap();
     assert_eq!(json["grade"], "SUSPECT");
     assert_eq!(json["reasons"][0]["grade"], "SUSPECT");
     assert_eq!(json["reasons"][0]["code"], "debug-build");

@@ -69,7 +69,7 @@ fn a_tiny_accept_queue_and_slow_accepts_only_take_longer() {
 fn a_run_without_warm_up_and_drain_is_a_run() {
     let measured = load(Peer::honest().address, "-c 5 --warmup 0s --drain 0s");
     let report = measured.report(measured.code().unwrap());
-    assert!(number(report, "/messages/ok") > 0);
+    assert!(number(report, "/messages/completed") > 0);
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn a_server_that_dies_in_the_middle_ends_the_run_and_every_message_is_accounted_
     let report = measured.report(5);
     assert_eq!(number(report, "/connections/opened"), 20);
     assert!(
-        number(report, "/messages/ok") > 0 && number(report, "/messages/failed") > 0,
+        number(report, "/messages/completed") > 0 && number(report, "/messages/failed") > 0,
         "{report:#}"
     );
     assert_says(&measured.stderr, &["closed every connection before the run was over"]);
@@ -162,8 +162,8 @@ fn a_server_that_dies_in_the_middle_ends_the_run_and_every_message_is_accounted_
 fn assert_all_echoed(connections: u64, measured: &Finished) {
     let report = measured.report(0);
     assert_eq!(number(report, "/connections/opened"), connections);
-    assert_eq!(number(report, "/connect_ns/count"), connections);
-    let (sent, ok) = (number(report, "/messages/sent"), number(report, "/messages/ok"));
+    assert_eq!(number(report, "/connect/count"), connections);
+    let (sent, ok) = (number(report, "/messages/sent"), number(report, "/messages/completed"));
     assert!(sent == ok && ok > 0, "{report:#}");
     assert!(report["partial"] == false && measured.stderr.is_empty(), "{measured}");
 }

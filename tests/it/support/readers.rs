@@ -51,7 +51,7 @@ pub(crate) fn assert_files_agree(report: &Path, log: &Path, distribution: &Path,
 /// Checks that report and interval log agree on one latency. Returns its part of the report.
 pub(crate) fn assert_log_agrees(report: &Path, log: &Path, latency: &str) -> Value {
     let report: Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
-    let reported = report["latency_ns"][latency].clone();
+    let reported = report["latency"][latency].clone();
     let count = reported["count"].as_u64().unwrap();
 
     for (reader, tags) in read_log(log) {
