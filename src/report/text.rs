@@ -115,7 +115,7 @@ impl Figures {
                 f,
                 "server       {} CPU per message, {} of a CPU, {} resident ({} per connection), {} context switches",
                 show_duration(Nanos(server.cpu_ns_per_message)),
-                show_percent(server.cpu_ratio),
+                show_percent(server.cpu_ratio, 0),
                 show_size(server.resident_bytes),
                 show_size(server.resident_bytes_per_connection),
                 show_count(server.context_switches_voluntary + server.context_switches_involuntary),
@@ -127,8 +127,8 @@ impl Figures {
             f,
             "generator    {} CPU per message, busiest thread {} of a CPU, {} without spinning",
             show_duration(Nanos(generator.cpu_ns_per_message)),
-            show_percent(generator.cpu_ratio),
-            show_percent(generator.busy_ratio),
+            show_percent(generator.cpu_ratio, 0),
+            show_percent(generator.busy_ratio, 0),
         )?;
         if generator.cq_overflows > 0 {
             write!(

@@ -68,14 +68,11 @@ const PHRASES: &[&str] = &[
 /// Rooms that still use some of these. May only get shorter.
 const REMAINING: &[&str] = &[
     "src/load/",
-    "tests/it/check.rs",
     "tests/it/compare.rs",
     "tests/it/load/dishonest_peers.rs",
     "tests/it/load/outputs.rs",
     "tests/it/load/report.rs",
     "tests/it/load/workloads.rs",
-    "tests/it/snapshots/help_check.txt",
-    "tests/it/snapshots/help_compare.txt",
     "tests/it/suite.rs",
     "bench/",
     "Cargo.toml",
