@@ -98,7 +98,7 @@ impl Baseline {
         }
     }
 
-    /// Reads a stored file. Errors: [`Error::Usage`] if it is none.
+    /// Reads a stored file. Errors: [`Error::Usage`] if it is not one.
     pub fn parse(text: &str) -> Result<Baseline> {
         let baseline: Baseline = output::json::parse(text, SCHEMA).map_err(Error::Usage)?;
         if baseline.runs.is_empty() {

@@ -61,7 +61,7 @@ impl Point {
     }
 }
 
-/// Reads a history. Errors: [`Error::Usage`] if it is none.
+/// Reads a history. Errors: [`Error::Usage`] if it is not one.
 pub fn read(text: &str) -> Result<Vec<Point>> {
     let points: Vec<Point> = output::json::parse_lines(text, SCHEMA)?;
     let figures = || points.iter().flat_map(|point| point.head.values());

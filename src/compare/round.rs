@@ -36,7 +36,7 @@ pub struct BlockedLoad {
 /// The blocks of one candidate in one restart: one list per load.
 pub type RestartBlocks = Vec<Vec<BlockFigures>>;
 
-/// Carries out one restart. For each candidate, in their order: its blocks, or why there are none.
+/// Carries out one restart. For each candidate, in their order: its blocks, or the error that prevented them.
 ///
 /// Ends early when `stop` fires, and then returns the blocks completed so far.
 pub(super) fn restart(

@@ -62,7 +62,7 @@ pub struct Report {
 pub struct Figures {
     /// Where it ran, and with which build.
     pub environment: Environment,
-    /// What was asked for.
+    /// The plan.
     pub plan: PlanSummary,
     /// What became of the connections.
     pub connections: Connections,

@@ -144,7 +144,7 @@ impl Figures {
         if let Some(rtt) = &self.kernel_rtt {
             writeln!(
                 f,
-                "kernel rtt   {} (TCP_INFO, smoothed, sampled), {} retransmits of ours",
+                "kernel rtt   {} (TCP_INFO, smoothed, sampled), {} retransmits by us",
                 Short(rtt),
                 show_count(self.retransmits)
             )?;

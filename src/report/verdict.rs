@@ -108,7 +108,7 @@ pub struct Reason {
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Verdict {
-    /// The worst grade among the reasons; valid if there are none.
+    /// The worst grade among the reasons; valid without one.
     pub grade: Grade,
     /// Worst first.
     pub reasons: Vec<Reason>,
