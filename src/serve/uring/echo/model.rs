@@ -14,8 +14,9 @@ const SEEDS: u64 = if cfg!(miri) { 10 } else { 2_000 };
 
 #[test]
 fn every_byte_is_echoed_in_order_and_every_buffer_is_given_back() {
-    let streams: usize = run_all(Ends::Fin);
-    assert!(streams > 0, "no peer was taken for a stream in any world");
+    let streams = run_all(Ends::Fin);
+    // The few short worlds under Miri have none.
+    assert!(streams > 0 || cfg!(miri), "no peer was taken for a stream in any world");
 }
 
 #[test]
