@@ -3,20 +3,26 @@
 //! A schedule does not know how the server fares. That is what makes a measurement free of coordinated omission
 //! (Gil Tene's wrk2): what a slow server delays is the answers, never the plan.
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::Nanos;
 use crate::random::Random;
 
 /// How messages are paced.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(tag = "mode", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Pace {
     /// A connection's next message goes when an earlier one has come back, `think` later.
     Closed {
         /// The pause between answer and next message.
+        #[serde(rename = "think_ns")]
         think: Nanos,
     },
     /// Messages go at planned instants, whatever comes back.
     Open {
         /// How many.
+        #[serde(rename = "offered_per_s")]
         rate: Rate,
         /// How evenly.
         arrivals: Arrivals,
@@ -31,7 +37,9 @@ impl Pace {
 }
 
 /// Messages a second over all connections of a run: the first during warm-up, then linearly to the last.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Rate {
     /// When measuring begins, and before.
     pub from: f64,
@@ -40,7 +48,9 @@ pub struct Rate {
 }
 
 /// How evenly messages are spread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
 pub enum Arrivals {
     /// Independent of each other, as from many users who do not know each other.
     Poisson,

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::Nanos;
 use crate::load::schedule::Pace;
 use crate::load::sizes::Sizes;
@@ -60,7 +62,9 @@ pub struct Traffic {
 }
 
 /// Connections that are closed and replaced while a run goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Churn {
     /// Messages on each connection before it is closed. At least 1.
     pub messages: u64,
@@ -69,7 +73,9 @@ pub struct Churn {
 }
 
 /// How we close a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
 pub enum Close {
     /// Graceful: FIN, then wait for the peer's.
     Fin,

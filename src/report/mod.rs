@@ -26,8 +26,7 @@ use assertion::{Assertion, Judgement};
 pub use distribution::{Bounds, Distribution, IntervalMethod, Percentiles};
 use sections::ratio;
 pub use sections::{
-    Arrivals, ChurnSummary, Close, Connections, Environment, Fairness, Generator, Mode, OfferedRate, PlanSummary,
-    Server, SizeDistribution,
+    Connections, Environment, Fairness, Generator, PlanSummary, Server, SizeDistribution, SizeSummary,
 };
 use verdict::Verdict;
 

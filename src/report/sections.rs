@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Nanos;
 use crate::load::result::{ConnectionMessages, Loss};
-use crate::load::schedule::{self, Pace};
+use crate::load::schedule::Pace;
 use crate::load::sizes::Sizes;
-use crate::load::{self, RunResult, Workload};
+use crate::load::{Churn, RunResult, Workload};
 use crate::sys::machine::Machine;
 
 /// Where a run was made.
@@ -47,22 +47,14 @@ pub struct PlanSummary {
     pub targets: Vec<String>,
     /// Source addresses that connections took in turn; 0: the kernel chose.
     pub sources: u64,
-    /// What made a message due.
-    pub mode: Mode,
-    /// The offered rate; null in a closed loop.
-    pub offered: Option<OfferedRate>,
-    /// Pause between a reply and the next message, in a closed loop.
-    pub think_ns: u64,
+    /// When messages were sent.
+    pub pace: Pace,
     /// Messages in flight per connection, at most.
     pub pipeline: u64,
-    /// Distribution of message sizes.
-    pub sizes: SizeDistribution,
-    /// Mean message size in bytes.
-    pub size_bytes_mean: f64,
-    /// Largest message in bytes.
-    pub size_bytes_max: u64,
-    /// Messages after which a connection was closed and replaced, and how; null: connections stayed open.
-    pub churn: Option<ChurnSummary>,
+    /// Message sizes.
+    pub sizes: SizeSummary,
+    /// How connections were closed and replaced; null: they stayed open.
+    pub churn: Option<Churn>,
     /// True if every byte of every reply was compared.
     pub verify: bool,
     /// Threads of the generator.
@@ -81,39 +73,17 @@ pub struct PlanSummary {
     pub seed: u64,
 }
 
-/// What makes a message due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// A plan, regardless of replies.
-    Open,
-    /// The reply to the previous message.
-    Closed,
-}
-
-/// The rate of an open loop, over all connections.
+/// Message sizes, summarised.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct OfferedRate {
-    /// Messages per second when measuring begins.
-    pub from_per_s: f64,
-    /// Messages per second when it ends; the rate changes linearly in between.
-    pub to_per_s: f64,
-    /// The arrival process.
-    pub arrivals: Arrivals,
-}
-
-/// The arrival process of an open loop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum Arrivals {
-    /// Exponential gaps.
-    Poisson,
-    /// Equal gaps.
-    Constant,
+pub struct SizeSummary {
+    /// How they are distributed.
+    pub distribution: SizeDistribution,
+    /// Mean size in bytes.
+    pub mean_bytes: f64,
+    /// Largest size in bytes.
+    pub max_bytes: u64,
 }
 
 /// The distribution of message sizes.
@@ -129,55 +99,31 @@ pub enum SizeDistribution {
     Weighted,
 }
 
-/// Connections that were closed and replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct ChurnSummary {
-    /// Messages on each connection.
-    pub messages: u64,
-    /// How it was closed.
-    pub close: Close,
-}
-
-/// How a connection was closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum Close {
-    /// Graceful: our FIN, then the peer's.
-    Fin,
-    /// Abortive: RST.
-    Rst,
+impl SizeSummary {
+    fn of(sizes: &Sizes) -> SizeSummary {
+        SizeSummary {
+            distribution: match sizes {
+                Sizes::Fixed(_) => SizeDistribution::Fixed,
+                Sizes::Uniform { .. } => SizeDistribution::Uniform,
+                Sizes::Weighted(_) => SizeDistribution::Weighted,
+            },
+            mean_bytes: sizes.mean(),
+            max_bytes: sizes.max(),
+        }
+    }
 }
 
 impl PlanSummary {
     /// A workload and its targets; no target where each server has its own.
     pub fn of(targets: &[SocketAddr], workload: &Workload) -> PlanSummary {
-        let (mode, offered, think) = match workload.pace {
-            Pace::Closed { think } => (Mode::Closed, None, think),
-            Pace::Open { rate, arrivals } => {
-                let offered = OfferedRate {
-                    from_per_s: rate.from,
-                    to_per_s: rate.to,
-                    arrivals: arrivals.into(),
-                };
-                (Mode::Open, Some(offered), Nanos(0))
-            }
-        };
-        let traffic = &workload.traffic;
         PlanSummary {
             targets: targets.iter().map(ToString::to_string).collect(),
             sources: workload.sources.len() as u64,
-            mode,
-            offered,
-            think_ns: think.0,
-            pipeline: traffic.depth as u64,
-            sizes: SizeDistribution::from(&traffic.sizes),
-            size_bytes_mean: traffic.sizes.mean(),
-            size_bytes_max: traffic.sizes.max(),
-            churn: workload.churn.map(ChurnSummary::from),
-            verify: traffic.verify,
+            pace: workload.pace,
+            pipeline: workload.traffic.depth as u64,
+            sizes: SizeSummary::of(&workload.traffic.sizes),
+            churn: workload.churn,
+            verify: workload.traffic.verify,
             threads: workload.threads,
             cpus: workload.cpus.clone(),
             spin: workload.spin,
@@ -185,37 +131,6 @@ impl PlanSummary {
             warmup_ns: workload.warmup.0,
             drain_ns: workload.drain.0,
             seed: workload.seed,
-        }
-    }
-}
-
-impl From<schedule::Arrivals> for Arrivals {
-    fn from(arrivals: schedule::Arrivals) -> Arrivals {
-        match arrivals {
-            schedule::Arrivals::Poisson => Arrivals::Poisson,
-            schedule::Arrivals::Constant => Arrivals::Constant,
-        }
-    }
-}
-
-impl From<&Sizes> for SizeDistribution {
-    fn from(sizes: &Sizes) -> SizeDistribution {
-        match sizes {
-            Sizes::Fixed(_) => SizeDistribution::Fixed,
-            Sizes::Uniform { .. } => SizeDistribution::Uniform,
-            Sizes::Weighted(_) => SizeDistribution::Weighted,
-        }
-    }
-}
-
-impl From<load::Churn> for ChurnSummary {
-    fn from(churn: load::Churn) -> ChurnSummary {
-        ChurnSummary {
-            messages: churn.messages,
-            close: match churn.close {
-                load::Close::Fin => Close::Fin,
-                load::Close::Rst => Close::Rst,
-            },
         }
     }
 }

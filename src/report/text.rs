@@ -3,10 +3,12 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::distribution::{Bounds, Distribution, Figure, IntervalMethod, Statistic};
-use super::sections::{Arrivals, Close, Connections, Fairness, PlanSummary, SizeDistribution};
+use super::sections::{Connections, Fairness, PlanSummary, SizeDistribution, SizeSummary};
 use super::{Figures, Report};
 use crate::clock::Nanos;
+use crate::load::Close;
 use crate::load::result::Loss;
+use crate::load::schedule::{Arrivals, Pace};
 use crate::units::{plural, show_count, show_duration, show_percent, show_rate, show_size};
 
 impl Display for Report {
@@ -78,7 +80,7 @@ impl Figures {
         if let Some(offered) = self.offered_per_s {
             write!(f, "{} offered, ", show_rate(offered))?;
         }
-        let volume = (self.completed_per_s * self.plan.size_bytes_mean) as u64;
+        let volume = (self.completed_per_s * self.plan.sizes.mean_bytes) as u64;
         write!(
             f,
             "{} completed, {}/s each way",
@@ -253,8 +255,8 @@ fn interval(bounds: Option<Bounds>) -> String {
 pub(crate) fn describe(connections: u64, plan: &PlanSummary) -> String {
     let mut parts = vec![
         plural(connections, "connection"),
-        sizes(plan),
-        pace(plan),
+        sizes(plan.sizes),
+        pace(plan.pace),
         plural(plan.threads.into(), "thread"),
     ];
     if plan.pipeline > 1 {
@@ -271,33 +273,32 @@ pub(crate) fn describe(connections: u64, plan: &PlanSummary) -> String {
     parts.join(", ")
 }
 
-fn sizes(plan: &PlanSummary) -> String {
-    let max = show_size(plan.size_bytes_max);
-    let distribution = match plan.sizes {
+fn sizes(sizes: SizeSummary) -> String {
+    let max = show_size(sizes.max_bytes);
+    let distribution = match sizes.distribution {
         SizeDistribution::Fixed => return max,
         SizeDistribution::Uniform => "uniform",
         SizeDistribution::Weighted => "weighted",
     };
-    let mean = show_size(plan.size_bytes_mean as u64);
+    let mean = show_size(sizes.mean_bytes as u64);
     format!("{distribution} sizes up to {max} (mean {mean})")
 }
 
-fn pace(plan: &PlanSummary) -> String {
-    match plan.offered {
-        Some(offered) => {
-            let (from, to) = (offered.from_per_s, offered.to_per_s);
-            let rate = if from == to {
-                show_rate(from)
-            } else {
-                format!("{} to {}", show_rate(from), show_rate(to))
-            };
-            let arrivals = match offered.arrivals {
+fn pace(pace: Pace) -> String {
+    match pace {
+        Pace::Closed { think: Nanos(0) } => "closed loop".to_owned(),
+        Pace::Closed { think } => format!("closed loop, {} think time", show_duration(think)),
+        Pace::Open { rate, arrivals } => {
+            let arrivals = match arrivals {
                 Arrivals::Poisson => "Poisson",
                 Arrivals::Constant => "constant",
             };
-            format!("open loop at {rate} ({arrivals})")
+            let from = show_rate(rate.from);
+            if rate.from == rate.to {
+                format!("open loop at {from} ({arrivals})")
+            } else {
+                format!("open loop at {from} to {} ({arrivals})", show_rate(rate.to))
+            }
         }
-        None if plan.think_ns > 0 => format!("closed loop, {} think time", show_duration(Nanos(plan.think_ns))),
-        None => "closed loop".to_owned(),
     }
 }

@@ -123,7 +123,7 @@ fn lists_make_a_table_for_each_combination() {
             let number = |path: &str| cell.pointer(path).unwrap().as_u64().unwrap();
             (
                 number("/connections"),
-                number("/load/size_bytes_max"),
+                number("/load/sizes/max_bytes"),
                 number("/load/pipeline"),
             )
         })

@@ -1,9 +1,10 @@
 //! The summary of a judged check, of two versions or against a baseline: what every output format draws.
 
 use super::Check;
-use crate::check::judge::{Judgement, MetricVerdict, Profile, Verdict};
+use crate::check::judge::{Judgement, MetricVerdict, Verdict};
 use crate::check::record::{Ended, Inconclusive, Load, Record};
 use crate::clock::Nanos;
+use crate::load::schedule::Pace;
 use crate::report::Environment;
 use crate::units::{show_count, show_duration, show_rate, show_size};
 
@@ -165,7 +166,7 @@ pub(in crate::check) fn conditions(environment: &Environment, loads: &[Load]) ->
             "{} loop, {} connections, {} B, pipeline {}",
             load.profile.name(),
             load.connections,
-            load.plan.size_bytes_mean,
+            load.plan.sizes.mean_bytes,
             load.plan.pipeline
         )
     };
@@ -181,18 +182,18 @@ pub(in crate::check) fn conditions(environment: &Environment, loads: &[Load]) ->
 }
 
 fn show_load(load: &Load, capacity: f64) -> String {
-    let rate = match (load.profile, load.plan.offered) {
-        (Profile::Open, Some(offered)) => {
-            let share = offered.from_per_s / capacity * 100.0;
-            format!(", {} ({share:.0} % of base's capacity)", show_rate(offered.from_per_s))
+    let rate = match load.plan.pace {
+        Pace::Open { rate, .. } => {
+            let share = rate.from / capacity * 100.0;
+            format!(", {} ({share:.0} % of base's capacity)", show_rate(rate.from))
         }
-        _ => String::new(),
+        Pace::Closed { .. } => String::new(),
     };
     format!(
         "{} loop with {} connections, {}{rate}, {} blocks in slices of {}",
         load.profile.name(),
         show_count(load.connections.into()),
-        show_size(load.plan.size_bytes_max),
+        show_size(load.plan.sizes.max_bytes),
         load.blocks,
         show_duration(Nanos(load.plan.duration_ns)),
     )

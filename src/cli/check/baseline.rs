@@ -9,10 +9,10 @@ use clap::{Args, Subcommand};
 use super::{HeadFlags, JsonFlag, JudgementFlags, MeasurementFlags, OutputFlags, parse_file, show_progress};
 use crate::check::baseline::{Baseline, Run};
 use crate::check::experiment::{Control, Experiment, Offered};
-use crate::check::judge::Profile;
 use crate::clock::Nanos;
 use crate::compare::Candidate;
 use crate::error::Result;
+use crate::load::schedule::Pace;
 use crate::output::file;
 use crate::output::progress::ProgressLine;
 use crate::report::Environment;
@@ -156,8 +156,8 @@ fn follow(experiment: &mut Experiment, baseline: &Baseline) {
             continue;
         };
         experiment.slice = experiment.slice.or(Some(Nanos(load.plan.duration_ns)));
-        if let (Profile::Open, Some(offered)) = (profile, load.plan.offered) {
-            experiment.offered = Offered::Rate(offered.from_per_s);
+        if let Pace::Open { rate, .. } = load.plan.pace {
+            experiment.offered = Offered::Rate(rate.from);
         }
     }
 }

@@ -31,7 +31,7 @@ fn an_open_loop_sends_what_is_offered_and_shows_both_latencies() {
         // 1,000 planned; six standard deviations of a Poisson count are 190.
         assert!(sent.abs_diff(1000) < 190, "{sent}");
         assert_eq!(response, sent);
-        assert_eq!(report["plan"]["offered"]["arrivals"], arrivals);
+        assert_eq!(report["plan"]["pace"]["arrivals"], arrivals);
         assert_says(&measured.stdout, &["response", "service", "send lag", "offered"]);
     }
 }
@@ -67,14 +67,14 @@ fn a_pipeline_keeps_order_and_bytes() {
 fn sizes_are_drawn_from_ranges_and_weights() {
     let (_, report) = measured("-c 4 -s uniform:1B..100KiB");
     assert_eq!(
-        (&report["plan"]["sizes"], number(&report, "/plan/size_bytes_max")),
+        (&report["plan"]["sizes"]["distribution"], number(&report, "/plan/sizes/max_bytes")),
         (&"uniform".into(), 102_400)
     );
     let folder = tempfile::TempDir::new().unwrap();
     let weights = folder.path().join("weights");
     std::fs::write(&weights, "# mostly small\n64B 9\n64KiB 1\n").unwrap();
     let (_, report) = measured(&format!("-c 4 -s file:{}", weights.display()));
-    assert_eq!(number(&report, "/plan/size_bytes_max"), 65_536);
+    assert_eq!(number(&report, "/plan/sizes/max_bytes"), 65_536);
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn sums(report: &Value) -> Vec<String> {
         ["sent", "completed", "failed", "missing"].map(|name| at(&format!("/messages/{name}")));
     let whole = report["partial"] == false;
     // A message that waited for its turn to the end has a response time, and no service time.
-    let open = report["plan"]["mode"] == "open";
+    let open = report["plan"]["pace"]["mode"] == "open";
     let latency = if open { "/latency/response" } else { "/latency/service" };
     let opened = at("/connections/opened") + at("/connections/failed");
     let rules = [
