@@ -10,7 +10,7 @@ use crate::check::judge::verdict;
 use crate::check::record::{Block, Ended, Failure, Load, Record, Restart, Setup, Side, Terms};
 use crate::check::time_budget::{self, Demand, RemainingTime};
 use crate::clock::{self, Nanos};
-use crate::compare::{self, BlockedLoad, Candidate, CandidateBlocks, Protocol, RestartBlocks};
+use crate::compare::{self, Candidate, CandidateBlocks, Protocol, ProtocolLoad, RestartBlocks};
 use crate::error::{Error, Result};
 use crate::load::schedule::{Arrivals, Pace, Rate};
 use crate::load::{self, Workload};
@@ -205,7 +205,7 @@ impl Experiment {
         let mut workload = self.workload.clone();
         workload.duration = TRIAL_SLICE;
         let protocol = Protocol {
-            loads: vec![BlockedLoad { workload, blocks: 2 }],
+            loads: vec![ProtocolLoad { workload, blocks: 2 }],
             server_cpus: self.terms.server_cpus.clone(),
             connected_at_once: load::fits_at_once(&self.workload, 1),
         };
@@ -244,13 +244,13 @@ impl Experiment {
             },
         }
         .divide(deadline - clock::now(), self.blocks, self.slice);
-        let load = |&profile: &Profile| BlockedLoad {
+        let load = |&profile: &Profile| ProtocolLoad {
             workload: self.slice_load(profile, layout.slice, offered),
             blocks: time_budget::blocks_of(profile, &self.profiles, layout.blocks),
         };
-        let loads: Vec<BlockedLoad> = self.profiles.iter().map(load).collect();
+        let loads: Vec<ProtocolLoad> = self.profiles.iter().map(load).collect();
         let connected_at_once = load::fits_at_once(&self.workload, sides * loads.len());
-        let summary = |(&profile, load): (&Profile, &BlockedLoad)| Load {
+        let summary = |(&profile, load): (&Profile, &ProtocolLoad)| Load {
             profile,
             connections: load.workload.connections,
             blocks: load.blocks,

@@ -10,7 +10,7 @@ use crate::cli::cpu_split::{CpuRequest, CpuSplit};
 use crate::cli::workload::{self, ArrivalsFlag, ChurnFlags, GeneratorFlags};
 use crate::clock::Nanos;
 use crate::compare::comparison::{Comparison, Method, SCHEMA, Scenario, ServerBlocks};
-use crate::compare::{self, BlockedLoad, Candidate, CandidateBlocks, Protocol};
+use crate::compare::{self, Candidate, CandidateBlocks, Protocol, ProtocolLoad};
 use crate::error::{Error, Result};
 use crate::load::schedule::{Pace, Rate};
 use crate::load::sizes::Sizes;
@@ -190,7 +190,7 @@ impl Flags {
 
     fn protocol(&self, workload: &Workload, cpus: &CpuSplit, candidates: usize) -> Protocol {
         Protocol {
-            loads: vec![BlockedLoad {
+            loads: vec![ProtocolLoad {
                 workload: workload.clone(),
                 blocks: self.blocks as usize,
             }],

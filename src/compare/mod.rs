@@ -15,5 +15,5 @@ mod table;
 pub use block::BlockFigures;
 pub use candidate::Candidate;
 pub use experiment::{CandidateBlocks, Failure, run};
-pub use round::{BlockedLoad, Protocol, RestartBlocks};
+pub use round::{Protocol, ProtocolLoad, RestartBlocks};
 pub use server::Server;

@@ -17,16 +17,16 @@ use crate::sys::usage;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Protocol {
     /// The loads, at least one. Their warm-up and duration are those of a slice. Each has its own connections.
-    pub loads: Vec<BlockedLoad>,
+    pub loads: Vec<ProtocolLoad>,
     /// CPUs of each server; all, if empty.
     pub server_cpus: Vec<usize>,
     /// True to keep connections to all candidates open; false to open them for each slice, if they do not fit.
     pub connected_at_once: bool,
 }
 
-/// A load, and how often it runs.
+/// A load of the protocol, and how often it runs.
 #[derive(Debug, Clone, PartialEq)]
-pub struct BlockedLoad {
+pub struct ProtocolLoad {
     /// The load of a slice.
     pub workload: Workload,
     /// Blocks in each restart. Those of several loads are spread evenly.
@@ -53,7 +53,7 @@ pub(super) fn restart(
     }
     let turns = protocol.loads.iter().map(|load| load.blocks).max().unwrap_or(0);
     for turn in 0..turns {
-        for (load, BlockedLoad { blocks, .. }) in protocol.loads.iter().enumerate() {
+        for (load, ProtocolLoad { blocks, .. }) in protocol.loads.iter().enumerate() {
             let is_due = (turn + 1) * blocks / turns > turn * blocks / turns;
             if is_due && stop.signal().is_none() {
                 block(&mut participants, protocol, load, random);
@@ -148,7 +148,7 @@ impl<'a> Participant<'a> {
             .insert(Server::launch(self.candidate, &protocol.server_cpus)?);
         self.resident_before = resident(&server.processes());
         if protocol.connected_at_once {
-            for (load, BlockedLoad { workload, .. }) in protocol.loads.iter().enumerate() {
+            for (load, ProtocolLoad { workload, .. }) in protocol.loads.iter().enumerate() {
                 self.sessions[load] = Some(self.connect(workload)?);
             }
         }

@@ -5,19 +5,44 @@ use std::fmt::{self, Display, Formatter};
 use super::comparison::{Compared, Comparison, IDLE_CPU_RATIO_MAX, Ratio, RatioInterval, Scenario, ServerResult};
 use crate::clock::Nanos;
 use crate::output::markdown;
+use crate::output::table::Column::{Left, Right};
+use crate::output::table::{self, Column};
 use crate::report::text::describe;
 use crate::sys::affinity;
 use crate::units::{show_count, show_duration};
 
-/// The columns: a head, a figure, and its format.
-const COLUMNS: [Column; 4] = [
-    ("messages/s", |server| server.completed_per_s, per_second),
-    ("p50", |server| server.p50_ns, duration),
-    ("p99", |server| server.p99_ns, duration),
-    ("CPU/message", |server| server.cpu_ns_per_message, duration),
+/// A figure of a server, and how to show it.
+struct FigureColumn {
+    head: &'static str,
+    figure: fn(&ServerResult) -> Option<Compared>,
+    show: fn(f64) -> String,
+}
+
+const FIGURES: [FigureColumn; 4] = [
+    FigureColumn {
+        head: "messages/s",
+        figure: |server| server.completed_per_s,
+        show: per_second,
+    },
+    FigureColumn {
+        head: "p50",
+        figure: |server| server.p50_ns,
+        show: duration,
+    },
+    FigureColumn {
+        head: "p99",
+        figure: |server| server.p99_ns,
+        show: duration,
+    },
+    FigureColumn {
+        head: "CPU/message",
+        figure: |server| server.cpu_ns_per_message,
+        show: duration,
+    },
 ];
 
-type Column = (&'static str, fn(&ServerResult) -> Option<Compared>, fn(f64) -> String);
+/// The columns in plain text: the server, then its figures.
+const COLUMNS: [Column; 5] = [Left(14), Right(19), Right(19), Right(19), Right(19)];
 
 const LEGEND: &str = "ratio to the first server, with its 95 % interval over restarts. \
     `=`: not resolved, the interval contains 1. `?`: fewer than 6 restarts, no interval.";
@@ -85,9 +110,8 @@ impl Scenario {
     }
 
     pub(super) fn markdown(&self) -> String {
-        let mut head = vec!["server"];
-        head.extend(COLUMNS.map(|(head, ..)| head));
-        let table = markdown::table(&head, self.servers.iter().map(ServerResult::cells));
+        let heads = heads("server");
+        let table = markdown::table(&heads, self.servers.iter().map(ServerResult::cells));
         let notes: String = self.not_idle().map(|text| format!("\n{text}\n")).collect();
         format!("**{}**\n\n{}\n\n{table}{notes}", self.title(), self.method())
     }
@@ -96,8 +120,7 @@ impl Scenario {
 impl Display for Scenario {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n  {}", self.title(), self.method())?;
-        let heads = COLUMNS.map(|(head, ..)| format!("{head:>21}"));
-        writeln!(f, "  {:<14}{}", "", heads.concat())?;
+        writeln!(f, "  {}", table::row(&COLUMNS, &heads("")))?;
         self.servers.iter().try_for_each(|server| server.fmt(f))?;
         self.not_idle().try_for_each(|text| writeln!(f, "  {text}"))
     }
@@ -108,40 +131,46 @@ impl Display for ServerResult {
         if let Some(failure) = &self.failure {
             return writeln!(f, "  {:<14}  FAILED: {failure}", self.name);
         }
-        let columns = COLUMNS.map(|(_, figure, show)| (figure(self), show));
-        let figures = columns.map(|(figure, show)| {
-            let text = figure.map_or("n/a".to_owned(), |figure| show(figure.median));
-            format!("{text:>21}")
-        });
-        writeln!(f, "  {:<14}{}", self.name, figures.concat())?;
-        let ratios = columns.map(|(figure, _)| figure.and_then(|figure| figure.ratio));
+        let figures =
+            FIGURES.map(|column| (column.figure)(self).map_or("n/a".to_owned(), |one| (column.show)(one.median)));
+        writeln!(f, "  {}", table::row(&COLUMNS, &with_first(&self.name, figures)))?;
+        let ratios = FIGURES.map(|column| (column.figure)(self).and_then(|figure| figure.ratio));
         if ratios.iter().all(Option::is_none) {
             return Ok(());
         }
-        let ratios = ratios.map(|ratio| format!("{:>21}", ratio.map_or(String::new(), |ratio| ratio.to_string())));
-        writeln!(f, "  {:<14}{}", "", ratios.concat().trim_end())
+        let ratios = ratios.map(|ratio| ratio.map_or(String::new(), |ratio| ratio.to_string()));
+        writeln!(f, "  {}", table::row(&COLUMNS, &with_first("", ratios)))
     }
 }
 
 impl ServerResult {
     /// The cells of its row in Markdown.
     fn cells(&self) -> Vec<String> {
-        let mut cells = vec![self.name.clone()];
         if let Some(failure) = &self.failure {
-            cells.push(format!("FAILED: {failure}"));
-            cells.resize(COLUMNS.len() + 1, String::new());
-            return cells;
+            let mut figures = [const { String::new() }; FIGURES.len()];
+            figures[0] = format!("FAILED: {failure}");
+            return with_first(&self.name, figures);
         }
-        cells.extend(COLUMNS.map(|(_, figure, show)| match figure(self) {
+        let figures = FIGURES.map(|FigureColumn { figure, show, .. }| match figure(self) {
             None => "n/a".to_owned(),
             Some(Compared { median, ratio: None }) => show(median),
             Some(Compared {
                 median,
                 ratio: Some(ratio),
             }) => format!("{} [{ratio}]", show(median)),
-        }));
-        cells
+        });
+        with_first(&self.name, figures)
     }
+}
+
+fn heads(first: &'static str) -> Vec<&'static str> {
+    std::iter::once(first)
+        .chain(FIGURES.map(|column| column.head))
+        .collect()
+}
+
+fn with_first(first: &str, figures: [String; FIGURES.len()]) -> Vec<String> {
+    std::iter::once(first.to_owned()).chain(figures).collect()
 }
 
 impl Display for Ratio {

@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::Nanos;
-use crate::output;
+use crate::output::json;
+use crate::output::table::Column::{Left, Right};
+use crate::output::table::{self, Column};
 use crate::report::verdict::Grade;
 use crate::report::{Distribution, Report};
 use crate::units::{show_duration, show_rate};
@@ -34,6 +36,18 @@ pub struct Curve {
     /// All rates tried, in order of trying.
     pub points: Vec<Point>,
 }
+
+/// The columns of the table: rates, response times, verdict, and whether the condition held.
+const COLUMNS: [Column; 8] = [
+    Right(12),
+    Right(12),
+    Right(9),
+    Right(9),
+    Right(9),
+    Right(9),
+    Left(7),
+    Left(0),
+];
 
 /// The outcome at one rate.
 #[derive(Debug, Clone, Serialize)]
@@ -82,18 +96,24 @@ impl Curve {
 
     /// As one JSON document.
     pub fn json(&self) -> String {
-        output::json::document(self)
+        json::document(self)
     }
 }
 
 impl Display for Curve {
     /// In order of rate.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{:>12} {:>12} {:>10} {:>10} {:>10} {:>10}  {:<9} {}",
-            "offered", "completed", "p50", "p99", "p99.9", "max", "verdict", self.condition
-        )?;
+        let head = [
+            "offered",
+            "completed",
+            "p50",
+            "p99",
+            "p99.9",
+            "max",
+            "verdict",
+            &self.condition,
+        ];
+        writeln!(f, "{}", table::row(&COLUMNS, &head))?;
         let mut points: Vec<&Point> = self.points.iter().collect();
         points.sort_by(|a, b| a.offered_per_s.total_cmp(&b.offered_per_s));
         for point in points {
@@ -115,17 +135,16 @@ impl Display for Point {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let show = |ns: Option<u64>| ns.map_or("n/a".to_owned(), |ns| show_duration(Nanos(ns)));
         let response = &self.response;
-        write!(
-            f,
-            "{:>12} {:>12} {:>10} {:>10} {:>10} {:>10}  {:<9} {}",
+        let cells = [
             show_rate(self.offered_per_s),
             show_rate(self.completed_per_s),
             show(response.p50_ns),
             show(response.p99_ns),
             show(response.p99_9_ns),
             show(response.max_ns),
-            self.grade,
-            if self.held { "holds" } else { "not shown" },
-        )
+            self.grade.to_string(),
+            if self.held { "holds" } else { "does not hold" }.to_owned(),
+        ];
+        f.write_str(&table::row(&COLUMNS, &cells))
     }
 }

@@ -1,6 +1,7 @@
-//! What every command writes the same way: files that appear whole, JSON, Markdown tables, the progress line.
+//! What every command writes the same way: files that appear whole, JSON, tables, the progress line.
 
 pub mod file;
 pub mod json;
 pub mod markdown;
 pub mod progress;
+pub mod table;

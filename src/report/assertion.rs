@@ -175,13 +175,13 @@ impl Assertion {
 
     /// Judges it by what `estimate` returns for its metric. An error says why there is no estimate (`needs 368 samples,
     /// has 100`) and leaves it undecided.
-    pub fn judge(&self, estimate: impl FnOnce(Metric) -> Result<Estimate, String>) -> Judgement {
+    pub fn judge(&self, estimate: impl FnOnce(Metric) -> Result<Estimate, String>) -> AssertionOutcome {
         let (result, shown) = match estimate(self.metric) {
             Ok(estimate) => (self.result(&estimate), shown_estimate(self.metric, &estimate)),
             Err(why) => (AssertionResult::Undecided, why),
         };
         let assertion = self.to_string();
-        Judgement {
+        AssertionOutcome {
             text: format!("{assertion}: {result} ({shown})"),
             assertion,
             result,
@@ -257,7 +257,7 @@ pub enum AssertionResult {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Judgement {
+pub struct AssertionOutcome {
     /// The condition, `p99 < 2ms`.
     pub assertion: String,
     /// Whether it holds.
@@ -267,8 +267,8 @@ pub struct Judgement {
 }
 
 /// The exit code of a run with these: 1 if any is false, else 3 if any is undecided, else 0.
-pub fn exit_code(judgements: &[Judgement]) -> u8 {
-    let any = |result| judgements.iter().any(|judgement| judgement.result == result);
+pub fn exit_code(outcomes: &[AssertionOutcome]) -> u8 {
+    let any = |result| outcomes.iter().any(|outcome| outcome.result == result);
     if any(AssertionResult::False) {
         1
     } else if any(AssertionResult::Undecided) {

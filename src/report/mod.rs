@@ -22,12 +22,10 @@ use crate::load::RunResult;
 use crate::load::result::HostActivity;
 pub use crate::load::result::{ConnectionMessages, Messages};
 use crate::output;
-use assertion::{Assertion, Judgement};
+use assertion::{Assertion, AssertionOutcome};
 pub use distribution::{Bounds, Distribution, IntervalMethod, Percentiles};
 use sections::ratio;
-pub use sections::{
-    Connections, Environment, Fairness, Generator, PlanSummary, Server, SizeDistribution, SizeSummary,
-};
+pub use sections::{Connections, Environment, Fairness, Generator, PlanSummary, Server, SizeDistribution, SizeSummary};
 use verdict::Verdict;
 
 /// Version of the report's JSON. A change that breaks readers gets a new number.
@@ -49,13 +47,13 @@ pub struct Report {
     /// How far the figures can be trusted, with reasons.
     pub verdict: Verdict,
     /// The outcome of each `--assert`.
-    pub assertions: Vec<Judgement>,
-    /// Everything else: what was measured, and under which conditions.
+    pub assertions: Vec<AssertionOutcome>,
+    /// All measurements and their conditions.
     #[serde(flatten)]
     pub figures: Figures,
 }
 
-/// What was measured, and under which conditions: all of a report that is not a judgement.
+/// All measurements of a run and their conditions: a report without its judgements.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 pub struct Figures {
@@ -93,7 +91,7 @@ pub struct Figures {
     pub server: Option<Server>,
     /// What the generator used.
     pub generator: Generator,
-    /// What else happened on this machine while measuring.
+    /// Other activity on this machine while measuring.
     pub host: HostActivity,
 }
 

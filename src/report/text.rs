@@ -9,6 +9,8 @@ use crate::clock::Nanos;
 use crate::load::Close;
 use crate::load::result::Loss;
 use crate::load::schedule::{Arrivals, Pace};
+use crate::output::table::Column::{Left, Right};
+use crate::output::table::{self, Column};
 use crate::units::{plural, show_count, show_duration, show_percent, show_rate, show_size};
 
 impl Display for Report {
@@ -17,8 +19,8 @@ impl Display for Report {
             writeln!(f, "PARTIAL: interrupted before the planned end")?;
         }
         self.figures.fmt(f)?;
-        for judgement in &self.assertions {
-            writeln!(f, "assert       {}", judgement.text)?;
+        for outcome in &self.assertions {
+            writeln!(f, "assert       {}", outcome.text)?;
         }
         self.verdict.fmt(f)
     }
@@ -96,19 +98,48 @@ impl Figures {
 
     fn latencies(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let service = &self.latency.service;
-        let Some(response) = &self.latency.response else {
-            writeln!(f, "latency      {:>17}   95 % interval", "service")?;
-            let mut rows = Statistic::TABLE.into_iter();
-            return rows.try_for_each(|statistic| writeln!(f, "{}", row(statistic, &[service])));
+        let response = self.latency.response.as_ref();
+        let (heads, distributions) = match response {
+            None => (vec!["service", INTERVAL], vec![service]),
+            Some(response) => (vec!["response", INTERVAL, "service", INTERVAL], vec![response, service]),
         };
-        writeln!(
-            f,
-            "latency      {:>17}   {:<25} {:>17}   95 % interval",
-            "response", "95 % interval", "service"
-        )?;
-        let mut rows = Statistic::TABLE.into_iter();
-        rows.try_for_each(|statistic| writeln!(f, "{}", row(statistic, &[response, service])))?;
-        writeln!(f, "  response: from the planned instant; service: from submission")
+        let heads: Vec<&str> = std::iter::once("latency").chain(heads).collect();
+        writeln!(f, "{}", table::row(&LATENCY_HEAD, &heads))?;
+        for statistic in Statistic::TABLE {
+            writeln!(
+                f,
+                "  {}",
+                table::row(&LATENCY, &latency_cells(statistic, &distributions))
+            )?;
+        }
+        if response.is_some() {
+            writeln!(f, "  response: from the planned instant; service: from submission")?;
+        }
+        self.legend(f)
+    }
+
+    /// Explains the marks that occur in the table.
+    fn legend(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let service = Some(&self.latency.service);
+        let distributions = [self.latency.response.as_ref(), service].into_iter().flatten();
+        let figures: Vec<Figure> = distributions
+            .flat_map(|one| Statistic::TABLE.map(|statistic| one.figure(statistic)))
+            .collect();
+        let methods = |method| {
+            figures
+                .iter()
+                .any(|figure| figure.bounds.is_some_and(|bounds| bounds.method == method))
+        };
+        if methods(IntervalMethod::Blocks) {
+            writeln!(f, "  b: from blocks of seconds, because samples depend on each other")?;
+        }
+        if methods(IntervalMethod::Untested) {
+            writeln!(f, "  u: the run was too short to test whether samples are independent")?;
+        }
+        if figures.iter().any(|figure| figure.lower_bound) {
+            writeln!(f, "  >: at least; missing replies could only raise it")?;
+        }
+        Ok(())
     }
 
     fn processes(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -186,7 +217,7 @@ impl Display for Fairness {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "Jain index {:.4}", self.jain)?;
         let slowest = self.slowest.iter().take(3);
-        let slowest = slowest.map(|slow| format!("connection {} {}", slow.connection, show_count(slow.messages)));
+        let slowest = slowest.map(|slow| format!("{} (connection {})", show_count(slow.messages), slow.connection));
         write!(f, "; fewest messages: {}", slowest.collect::<Vec<_>>().join(", "))
     }
 }
@@ -218,15 +249,18 @@ impl Display for Short<'_> {
     }
 }
 
-/// A row of the table: the name, then value and interval of each column.
-fn row(statistic: Statistic, columns: &[&Distribution]) -> String {
-    let cells = columns.iter().map(|distribution| {
+const INTERVAL: &str = "95 % interval";
+
+/// The columns of the latency table: name, then value and interval of one or two distributions. Rows are indented by 2.
+const LATENCY: [Column; 5] = [Left(9), Right(18), Left(25), Right(18), Left(0)];
+const LATENCY_HEAD: [Column; 5] = [Left(11), Right(18), Left(25), Right(18), Left(0)];
+
+fn latency_cells(statistic: Statistic, distributions: &[&Distribution]) -> Vec<String> {
+    let cells = distributions.iter().flat_map(|distribution| {
         let figure = distribution.figure(statistic);
-        format!("{:>17}   {:<25}", value(figure), interval(figure.bounds))
+        [value(figure), interval(figure.bounds)]
     });
-    format!("  {:<11}{}", statistic.name(), cells.collect::<Vec<_>>().join(" "))
-        .trim_end()
-        .to_owned()
+    std::iter::once(statistic.name().to_owned()).chain(cells).collect()
 }
 
 fn value(figure: Figure) -> String {

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::clock::Nanos;
 
-/// The conditions of a run that the rules look at. Shares are fractions: 0.01 is 1 %. `None` is unknown, and no rule
+/// The conditions of a run that the rules judge. Shares are fractions: 0.01 is 1 %. `None` is unknown, and no rule
 /// fires on it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inputs {

@@ -4,6 +4,8 @@ use std::fmt::{self, Display, Formatter};
 
 use super::Summary;
 use super::row::{HEADS, row};
+use crate::output::table::Column::{Left, Right};
+use crate::output::table::{self, Column};
 
 impl Display for Summary {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -15,9 +17,9 @@ impl Display for Summary {
         writeln!(f, "  base  {}", self.base)?;
         writeln!(f, "  head  {}", self.head)?;
         if self.has_figures() {
-            writeln!(f, "\n{}", columns(&HEADS))?;
+            writeln!(f, "\n  {}", table::row(&COLUMNS, &HEADS))?;
             for metric in &self.judgement.metrics {
-                writeln!(f, "{}", columns(&row(metric)))?;
+                writeln!(f, "  {}", table::row(&COLUMNS, &row(metric)))?;
             }
             writeln!(f, "\n  {}", self.confidence)?;
         }
@@ -26,28 +28,4 @@ impl Display for Summary {
     }
 }
 
-fn columns(cells: &[impl AsRef<str>; 7]) -> String {
-    let [metric, base, head, change, interval, threshold, verdict] = cells.each_ref().map(AsRef::as_ref);
-    format!("  {metric:<11}{base:>11}{head:>11}{change:>10}{interval:>20}{threshold:>11}  {verdict}")
-        .trim_end()
-        .to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_do_not_run_into_each_other() {
-        let row = columns(&[
-            "p50",
-            "21.4 µs",
-            "25.3 ms",
-            "x1204",
-            "-95.2 % .. x1204",
-            "3.0 %",
-            "REGRESSED",
-        ]);
-        assert_eq!(row.split_whitespace().count(), 13, "{row}");
-    }
-}
+const COLUMNS: [Column; 7] = [Left(11), Right(9), Right(9), Right(8), Right(18), Right(9), Left(0)];

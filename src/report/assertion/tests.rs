@@ -17,8 +17,8 @@ fn refused(text: &str, hints: &[&str]) {
 /// The result of an assertion about a metric whose interval has these ends.
 fn result(text: &str, low: f64, high: f64) -> AssertionResult {
     let value = (low + high) / 2.0;
-    let judgement = parse(text).unwrap().judge(|_| Ok(Estimate { value, low, high }));
-    judgement.result
+    let outcome = parse(text).unwrap().judge(|_| Ok(Estimate { value, low, high }));
+    outcome.result
 }
 
 /// The line about a metric with this estimate.
@@ -196,20 +196,20 @@ fn one_false_assertion_is_worse_than_any_number_of_undecided_ones() {
     let good = judged("p99<2ms", 1e6, 1e6);
     let bad = judged("p99<2ms", 3e6, 3e6);
     let open = judged("p99<2ms", 1e6, 3e6);
-    for (judgements, code) in [
+    for (outcomes, code) in [
         (vec![], 0),
         (vec![good.clone()], 0),
         (vec![good.clone(), open.clone()], 3),
         (vec![open, bad, good], 1),
     ] {
-        assert_eq!(exit_code(&judgements), code, "{judgements:?}");
+        assert_eq!(exit_code(&outcomes), code, "{outcomes:?}");
     }
 }
 
 #[test]
 fn the_result_is_a_word_in_json() {
-    let judgement = parse("errors<=0").unwrap().judge(|_| Ok(Estimate::exact(0.0)));
-    let json = serde_json::to_value(judgement).unwrap();
+    let outcome = parse("errors<=0").unwrap().judge(|_| Ok(Estimate::exact(0.0)));
+    let json = serde_json::to_value(outcome).unwrap();
     assert_eq!(
         (json["assertion"].as_str(), json["result"].as_str()),
         (Some("errors <= 0"), Some("true"))

@@ -218,8 +218,8 @@ fn bottleneck(inputs: &Inputs) -> Option<Reason> {
     })
 }
 
-/// How much of what the server could use it has used. Where it is not known how many CPUs that is, the fewest that
-/// can explain what it did: we accuse ourselves only on inputs.
+/// Share of its CPUs that the server used. If their number is unknown, the smallest that explains the figure is assumed,
+/// so that this rule fires only on evidence.
 fn server_share(inputs: &Inputs) -> Option<f64> {
     let busy = inputs.server_busy?;
     let cpus = match inputs.server_cpus {

@@ -67,7 +67,10 @@ fn a_pipeline_keeps_order_and_bytes() {
 fn sizes_are_drawn_from_ranges_and_weights() {
     let (_, report) = measured("-c 4 -s uniform:1B..100KiB");
     assert_eq!(
-        (&report["plan"]["sizes"]["distribution"], number(&report, "/plan/sizes/max_bytes")),
+        (
+            &report["plan"]["sizes"]["distribution"],
+            number(&report, "/plan/sizes/max_bytes")
+        ),
         (&"uniform".into(), 102_400)
     );
     let folder = tempfile::TempDir::new().unwrap();
