@@ -12,9 +12,9 @@ use crate::units::show_count;
 
 impl Figures {
     pub(super) fn verdict_inputs(&self, run: &RunResult) -> Inputs {
-        let elapsed = Nanos(self.elapsed_ns).as_secs();
+        let disturbance = self.host.disturbance;
         let cpus = self.environment.machine.cpus.unwrap_or(1) as f64;
-        let share = |span: Option<Nanos>| span.map(|span| ratio(span.as_secs(), elapsed));
+        let share = |part: Option<Nanos>| part.map(|part| ratio(part.as_secs(), disturbance.span.as_secs()));
         let (connections, network) = (&self.connections, self.host.network);
         Inputs {
             open_loop: self.offered_per_s.is_some(),
@@ -30,8 +30,8 @@ impl Figures {
             server_busy: self.server.as_ref().map(|server| server.cpu_ratio),
             server_cpus: run.server.as_ref().map(|server| server.parallelism),
             shares_cpu: run.shares_cpu,
-            steal_share: share(self.host.disturbance.steal).unwrap_or(0.0) / cpus,
-            pressure_share: share(self.host.disturbance.pressure),
+            steal_share: share(disturbance.steal).unwrap_or(0.0) / cpus,
+            pressure_share: share(disturbance.pressure),
             overflows: self.generator.cq_overflows,
             debug_build: self.environment.debug_build,
             partial: run.interrupted.is_some(),
