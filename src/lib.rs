@@ -27,7 +27,7 @@
 //!    sys        the rest of the kernel: socket, listener, signal, waker, workers (threads), child, limits, affinity,
 //!               prctl, run_delay, usage, disturbance, machine, netstat, tcp_info
 //!    histogram  latency histograms, block_series (intervals of dependent samples), hlog, hgrm
-//!    output     file (appears whole), json, markdown, progress
+//!    output     file (appears whole), json, markdown, table, progress
 //! 0  error      failures, by exit code
 //!    units      one grammar for counts, sizes, durations and rates
 //!    clock      monotonic nanoseconds

@@ -1,4 +1,4 @@
-//! `urecho bench`: one command that starts a server, and leaves nothing behind, however it ends.
+//! `urecho bench`: one command that starts a server and always stops it.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use crate::support::runs::Running;
 use crate::support::{assert_says, until};
 
 #[test]
-fn it_measures_its_own_server_and_leaves_nothing_behind() {
+fn a_bench_measures_its_own_server_and_stops_it() {
     let bench = Running::bench("-c 50 -d 1s");
     let server = server_of(&bench);
     let measured = bench.wait();
@@ -30,7 +30,7 @@ fn it_measures_its_own_server_and_leaves_nothing_behind() {
     assert_says(&measured.stdout, &rows);
     assert_says(&measured.stdout, &["server ", "generator ", "CPU per message", "seed "]);
     assert!(measured.stderr.is_empty(), "{measured}");
-    assert!(!server.lives(), "it is waited for");
+    assert!(!server.lives(), "it has been reaped");
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn an_interrupted_bench_reports_and_stops_its_server() {
     bench.signal(Signal::SIGINT);
     let measured = bench.wait();
     assert_eq!(measured.report(130)["partial"], true);
-    assert!(!server.lives(), "it is waited for");
+    assert!(!server.lives(), "it has been reaped");
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_killed_bench_takes_its_server_with_it() {
 }
 
 #[test]
-fn a_bench_that_is_killed_while_its_server_works_takes_it_with_it() {
+fn a_bench_killed_under_load_takes_its_server_with_it() {
     let bench = Running::bench("-c 20 -d 60s");
     let server = server_of(&bench);
     server.wait_until_busy();
@@ -76,7 +76,7 @@ fn a_bench_that_is_killed_while_its_server_works_takes_it_with_it() {
 }
 
 #[test]
-fn a_server_that_dies_is_named_with_its_signal() {
+fn a_killed_server_is_reported_with_its_signal() {
     let bench = Running::bench("-c 20 -d 60s --warmup 0s");
     let server = server_of(&bench);
     server.wait_until_busy();
@@ -87,16 +87,16 @@ fn a_server_that_dies_is_named_with_its_signal() {
     assert!(!server.lives());
 }
 
-/// A child of a bench: its process id may be given to another once it is gone, its start time not.
+/// A child of a bench. Its start time identifies it: its process id may be reused.
 struct Child {
     pid: i32,
     started: String,
 }
 
-/// Waits until the bench has started its server, and that is really it.
+/// Waits until the bench has started its server.
 fn server_of(bench: &Running) -> Child {
     let mut found = None;
-    until("the bench has a child that serves", || {
+    until("the bench has started its server", || {
         let stats = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
             let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
             Stat::of(pid)
@@ -117,19 +117,19 @@ fn server_of(bench: &Running) -> Child {
 }
 
 impl Child {
-    /// False once it has exited, waited for or not.
+    /// False once it has exited, reaped or not.
     fn lives(&self) -> bool {
         Stat::of(self.pid).is_some_and(|stat| stat.started == self.started && stat.state != "Z" && stat.state != "X")
     }
 
-    /// Waits until it has served for a while: then the load is in the middle.
+    /// Waits until it has used some CPU time: then the load is running.
     fn wait_until_busy(&self) {
         let cpu = || urecho::sys::usage::process_cpu(self.pid).unwrap_or_default();
         until("the server is busy", || cpu().0 > 150_000_000);
     }
 }
 
-/// What /proc/PID/stat says, proc_pid_stat(5).
+/// Fields of /proc/PID/stat, proc_pid_stat(5).
 struct Stat {
     state: String,
     parent: i32,
@@ -139,7 +139,7 @@ struct Stat {
 impl Stat {
     fn of(pid: i32) -> Option<Stat> {
         let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name, in brackets, may hold anything.
+        // The name, in brackets, may contain spaces and brackets.
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let (state, parent, started) = (fields.first()?, fields.get(1)?, fields.get(19)?);
         Some(Stat {

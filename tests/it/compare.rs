@@ -1,4 +1,4 @@
-//! `urecho compare`: servers of all kinds, side by side.
+//! `urecho compare`: honest and broken servers side by side.
 
 use std::process::Command;
 
@@ -116,11 +116,11 @@ fn a_server_that_cannot_be_started_or_does_not_listen_is_reported() {
 fn lists_make_a_table_for_each_combination() {
     let flags = "-c 1,3 --size 64B,5000B --pipeline 1,4 --restarts 1 --blocks 1 --slice 10ms --slice-warmup 5ms";
     let measured = Running::compare(&[ours("ours")], flags).wait();
-    let cells = measured.report(0)["scenarios"].as_array().unwrap().clone();
-    let loads: Vec<_> = cells
+    let scenarios = measured.report(0)["scenarios"].as_array().unwrap().clone();
+    let loads: Vec<_> = scenarios
         .iter()
-        .map(|cell| {
-            let number = |path: &str| cell.pointer(path).unwrap().as_u64().unwrap();
+        .map(|scenario| {
+            let number = |path: &str| scenario.pointer(path).unwrap().as_u64().unwrap();
             (
                 number("/connections"),
                 number("/load/sizes/max_bytes"),
@@ -133,7 +133,7 @@ fn lists_make_a_table_for_each_combination() {
 }
 
 #[test]
-fn an_open_loop_and_churn_can_be_compared_too() {
+fn servers_are_compared_in_an_open_loop_and_with_churn() {
     for flags in ["--rate 2k/s", "--churn 1"] {
         let measured = compare(&[Mode::Honest], flags);
         assert_well(server(measured.report(0), "ours"));
@@ -143,7 +143,7 @@ fn an_open_loop_and_churn_can_be_compared_too() {
 
 #[test]
 fn connections_that_do_not_fit_at_once_are_opened_for_each_slice() {
-    // 80 descriptors hold 20 connections and what a session needs besides them once, but not twice.
+    // 80 descriptors suffice for one session of 20 connections with its ring and timers, but not for two.
     let candidates = [ours("a"), ours("b")];
     let flags = "-c 20 --restarts 1 --blocks 1 --slice 20ms --slice-warmup 10ms";
     let measured = Running::compare_with_descriptors(80, &candidates, flags).wait();
@@ -153,7 +153,7 @@ fn connections_that_do_not_fit_at_once_are_opened_for_each_slice() {
 }
 
 #[test]
-fn a_second_signal_ends_what_servers_have_started_too() {
+fn a_second_signal_also_kills_the_children_of_servers() {
     let folder = TempDir::new().unwrap();
     let script = folder.path().join("server");
     let id = folder.path().join("id");
@@ -168,13 +168,13 @@ fn a_second_signal_ends_what_servers_have_started_too() {
     let child = std::fs::read_to_string(&id).unwrap();
     support::until("its end", || {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.trim()));
-        stat.map_or(true, |stat| stat.contains(") Z ")) // Nobody may care for an orphan's end.
+        stat.map_or(true, |stat| stat.contains(") Z ")) // No process may reap an orphan.
     });
     assert!(matches!(running.wait().code(), Some(130 | 143)));
 }
 
 #[test]
-fn wrong_commands_are_refused_before_anything_starts() {
+fn invalid_candidates_are_refused_before_anything_starts() {
     for (candidate, words) in [("no-port=true", "{port}"), ("true {port}", "NAME=COMMAND")] {
         let ended = refused(&[candidate]);
         assert_eq!(ended.code(), Some(2));
@@ -190,7 +190,7 @@ fn refused(candidates: &[&str]) -> support::Output {
 }
 
 #[test]
-fn the_schema_names_its_draft_and_knows_broken_comparisons() {
+fn the_schema_is_valid_and_refuses_broken_comparisons() {
     let schema: Value = serde_json::from_str(urecho::compare::comparison::COMPARE_SCHEMA).unwrap();
     jsonschema::meta::validate(&schema).unwrap();
     let report = serde_json::json!({ "schema": "urecho.compare/1", "partial": false, "scenarios": [] });

@@ -1,17 +1,20 @@
-//! Files and exit codes: all of them tell of the same run.
+//! Output files and exit codes: all describe the same run.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::readers;
-use crate::support::reports::number;
+use crate::support::reports::{complaints, number};
 use crate::support::runs::{Running, load};
-use crate::support::{Server, assert_says};
+use crate::support::{Output, Server, assert_says, run};
 
+/// An open loop that ends within its second interval.
 const OPEN: &str = "-c 10 --rate 2k/s -d 1200ms --drain 5s";
 
 fn file(folder: &TempDir, name: &str) -> PathBuf {
@@ -75,15 +78,14 @@ fn seconds_add_up_to_the_report() {
 }
 
 #[test]
-fn an_interrupted_run_marks_every_file_as_partial_and_leaves_no_scraps() {
+fn an_interrupted_run_marks_every_file_as_partial_and_leaves_no_temporary_file() {
     let (server, folder) = (Server::start(), TempDir::new().unwrap());
     let names = ["p.hgrm", "p.hlog", "p.jsonl", "p.csv"];
     let flags = names
         .map(|name| format!("--{} {}", &name[2..], file(&folder, name).display()))
         .join(" ");
     let running = Running::load(server.address, &format!("-c 5 --rate 1k/s -d 60s --drain 5s {flags}"));
-    // Written once the first second is over.
-    crate::support::until("the first second is on its way", || {
+    crate::support::until("the first interval is written", || {
         fs::read_dir(folder.path())
             .unwrap()
             .flatten()
@@ -97,20 +99,20 @@ fn an_interrupted_run_marks_every_file_as_partial_and_leaves_no_scraps() {
     assert_eq!(
         fs::read_dir(folder.path()).unwrap().count(),
         names.len(),
-        "no drafts are left"
+        "no temporary file is left"
     );
 }
 
 #[test]
 fn a_failed_run_leaves_no_file_behind() {
     let folder = TempDir::new().unwrap();
-    let (_held, nobody) = crate::support::peers::refusing();
-    load(nobody, &format!("--hlog {}", file(&folder, "x.hlog").display())).refusal(5);
+    let (_held, refusing) = crate::support::peers::refusing();
+    load(refusing, &format!("--hlog {}", file(&folder, "x.hlog").display())).refusal(5);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[test]
-fn a_place_that_cannot_be_written_is_told_before_anything_is_sent() {
+fn an_output_that_cannot_be_written_is_an_error_before_anything_is_sent() {
     let server = Server::start();
     let refusal = load(server.address, "--hlog /nowhere/x.hlog");
     assert_says(refusal.refusal(4), &["/nowhere/x.hlog"]);
@@ -144,20 +146,14 @@ fn a_rate_that_cannot_be_kept_makes_the_verdict_invalid() {
 fn find_max_prints_a_curve_and_the_highest_rate_that_held() {
     let (server, folder) = (Server::start(), TempDir::new().unwrap());
     let path = file(&folder, "curve.json");
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_urecho"));
-    let flags = "-c 4 -d 200ms --warmup 50ms --drain 10s --json";
-    command
-        .args(["find-max", "p50<100ms"])
-        .arg(server.address.to_string())
-        .args(flags.split(' '))
-        .arg(&path);
-    let ended = crate::support::run(&mut command);
-    assert_eq!(ended.code(), Some(0), "{}{}", ended.stdout, ended.stderr);
+    let flags = format!("-c 4 -d 200ms --warmup 50ms --drain 10s --json {}", path.display());
+    let output = find_max("p50<100ms", server.address, &flags);
+    assert_eq!(output.code(), Some(0), "{output}");
     assert_says(
-        &ended.stdout,
+        &output.stdout,
         &["offered", "p99.9", "is the highest rate with p50 < 100ms"],
     );
-    let curve: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let curve = valid(&fs::read_to_string(&path).unwrap());
     let found = curve["found_per_s"].as_f64().unwrap();
     let points = curve["points"].as_array().unwrap();
     let held = points
@@ -173,15 +169,9 @@ fn find_max_prints_a_curve_and_the_highest_rate_that_held() {
 #[test]
 fn find_max_ignores_runs_that_are_invalid() {
     let server = Server::start();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_urecho"));
     // A queue that grows for a fifth of a second meets this; the unachieved rate must stop the search.
     let flags = "-c 4 -d 200ms --warmup 0s --drain 10s --json -";
-    command
-        .args(["find-max", "p50<5s"])
-        .arg(server.address.to_string())
-        .args(flags.split(' '));
-    let ended = crate::support::run(&mut command);
-    let curve: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let curve = valid(&find_max("p50<5s", server.address, flags).stdout);
     let points = curve["points"].as_array().unwrap();
     assert!(
         points
@@ -190,4 +180,17 @@ fn find_max_ignores_runs_that_are_invalid() {
         "{curve:#}"
     );
     assert!(points.iter().any(|point| point["grade"] == "INVALID"), "{curve:#}");
+}
+
+fn find_max(condition: &str, target: SocketAddr, flags: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
+    command.args(["find-max", condition, &target.to_string()]);
+    run(command.args(flags.split(' ')))
+}
+
+/// A document that satisfies its schema.
+fn valid(text: &str) -> Value {
+    let document = serde_json::from_str(text).unwrap();
+    assert_eq!(complaints(&document), [""; 0], "{document:#}");
+    document
 }

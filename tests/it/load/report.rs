@@ -1,5 +1,6 @@
-//! The JSON report and its schema: real reports satisfy it, broken ones do not.
+//! The JSON report and its schema: real reports satisfy it, broken reports do not.
 
+use std::process::Command;
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
@@ -7,32 +8,18 @@ use serde_json::{Value, json};
 use crate::support::peers::Peer;
 use crate::support::reports::complaints;
 use crate::support::runs::load;
-use crate::support::{ServeProcess, run};
+use crate::support::{Output, ServeProcess, assert_says, run};
 
 #[test]
-fn what_goes_to_stdout_is_the_report_and_nothing_else() {
-    let peer = Peer::honest();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_urecho"));
-    command.args([
-        "load",
-        &peer.address.to_string(),
-        "-c",
-        "2",
-        "-d",
-        "100ms",
-        "--warmup",
-        "0s",
-        "--json",
-        "-",
-    ]);
-    let ended = run(&mut command);
-    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+fn a_report_to_stdout_is_the_only_output() {
+    let output = run_load("-c 2 -d 100ms --warmup 0s --json -");
+    let report: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(complaints(&report), [""; 0]);
-    assert_eq!((ended.code(), ended.stderr.as_str()), (Some(0), ""));
+    assert_eq!((output.code(), output.stderr.as_str()), (Some(0), ""));
 }
 
 #[test]
-fn the_report_that_is_written_is_the_one_that_is_printed() {
+fn text_and_json_show_the_same_run() {
     let measured = load(Peer::honest().address, "-c 2");
     let report = measured.report(0);
     let completed = urecho::units::show_count(report["messages"]["completed"].as_u64().unwrap());
@@ -44,7 +31,7 @@ fn the_report_that_is_written_is_the_one_that_is_printed() {
 
 #[test]
 fn too_few_samples_are_null_and_say_how_many_are_needed() {
-    // What is asked for within a millisecond is waited for: a few messages, and all of them.
+    // All messages due within the millisecond are waited for, and they are few.
     let measured = load(Peer::honest().address, "-c 2 -s 1MiB -d 1ms");
     let service = &measured.report(0)["latency"]["service"];
     assert_eq!(service["p99_99_ns"], Value::Null);
@@ -52,17 +39,10 @@ fn too_few_samples_are_null_and_say_how_many_are_needed() {
 }
 
 #[test]
-fn a_report_that_cannot_be_written_is_said_so() {
-    let peer = Peer::honest();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_urecho"));
-    let flags = ["-d", "50ms", "--warmup", "0s", "--json", "/nowhere/report.json"];
-    let ended = run(command.args(["load", &peer.address.to_string()]).args(flags));
-    assert_eq!(ended.code(), Some(4));
-    assert!(
-        ended.stderr.contains("cannot write /nowhere/report.json: No such file"),
-        "{}",
-        ended.stderr
-    );
+fn a_report_that_cannot_be_written_is_an_error() {
+    let output = run_load("-d 50ms --warmup 0s --json /nowhere/report.json");
+    assert_eq!(output.code(), Some(4));
+    assert_says(&output.stderr, &["cannot write /nowhere/report.json: No such file"]);
 }
 
 #[test]
@@ -70,9 +50,9 @@ fn every_missing_field_is_found() {
     let report = good();
     let paths = paths(&report);
     assert!(paths.len() > 50, "{paths:?}");
-    // Percentiles have intervals where there were samples enough.
+    // Intervals exist only for percentiles with enough samples.
     for path in paths.into_iter().filter(|path| !path.contains("/intervals/p")) {
-        assert_spoilt(&format!("without {path}"), |report| remove(report, &path));
+        assert_invalid(&format!("without {path}"), |report| remove(report, &path));
     }
 }
 
@@ -80,7 +60,7 @@ fn every_missing_field_is_found() {
 fn an_unknown_field_is_found_in_every_object() {
     for path in paths(&good()).into_iter().chain([String::new()]) {
         if good().pointer(&path).is_some_and(Value::is_object) {
-            assert_spoilt(&format!("more in {path}"), |report| {
+            assert_invalid(&format!("more in {path}"), |report| {
                 report.pointer_mut(&path).unwrap()["more"] = 1.into()
             });
         }
@@ -90,10 +70,10 @@ fn an_unknown_field_is_found_in_every_object() {
 #[test]
 fn every_value_has_its_type() {
     for path in paths(&good()) {
-        assert_spoilt(&path, |report| {
+        assert_invalid(&path, |report| {
             *report.pointer_mut(&path).unwrap() = json!({ "an": "object" })
         });
-        assert_spoilt(&path, |report| *report.pointer_mut(&path).unwrap() = json!(-1.5));
+        assert_invalid(&path, |report| *report.pointer_mut(&path).unwrap() = json!(-1.5));
     }
 }
 
@@ -106,7 +86,7 @@ fn nanoseconds_are_whole_and_not_negative() {
             "/latency/service/p50_ns",
             "/connect/max_ns",
         ] {
-            assert_spoilt(&format!("{path} {wrong}"), |report| {
+            assert_invalid(&format!("{path} {wrong}"), |report| {
                 *report.pointer_mut(path).unwrap() = wrong.clone()
             });
         }
@@ -114,31 +94,29 @@ fn nanoseconds_are_whole_and_not_negative() {
 }
 
 #[test]
-fn another_version_is_another_schema() {
-    assert_spoilt("version 1", |report| report["schema"] = "urecho.load/1".into());
+fn the_schema_refuses_other_versions() {
+    assert_invalid("version 1", |report| report["schema"] = "urecho.load/1".into());
 }
 
 #[test]
-fn only_known_kinds_of_failure_pass() {
-    for good_kind in ["eof", "reset", "refused", "timeout", "errno_113"] {
+fn only_known_kinds_of_failure_are_valid() {
+    for known in ["eof", "reset", "refused", "timeout", "errno_113"] {
         let mut report = good();
-        report["connections"]["lost"] = json!({ good_kind: 1 });
-        assert_eq!(complaints(&report), [""; 0], "{good_kind}");
+        report["connections"]["lost"] = json!({ known: 1 });
+        assert_eq!(complaints(&report), [""; 0], "{known}");
     }
-    for bad_kind in ["EOF", "errno_", "errno_x", "eof2", "unknown"] {
-        assert_spoilt(bad_kind, |report| {
-            report["connections"]["lost"] = json!({ bad_kind: 1 })
-        });
+    for unknown in ["EOF", "errno_", "errno_x", "eof2", "unknown"] {
+        assert_invalid(unknown, |report| report["connections"]["lost"] = json!({ unknown: 1 }));
     }
 }
 
 #[test]
-fn sums_that_do_not_hold_are_found() {
-    assert_spoilt("sent", |report| report["messages"]["sent"] = 99.into());
-    assert_spoilt("count", |report| report["latency"]["service"]["count"] = 99.into());
-    assert_spoilt("censored", |report| report["latency"]["service"]["censored"] = 3.into());
-    assert_spoilt("opened", |report| report["connections"]["opened"] = 1.into());
-    assert_spoilt("p90 before p50", |report| {
+fn inconsistent_sums_are_found() {
+    assert_invalid("sent", |report| report["messages"]["sent"] = 99.into());
+    assert_invalid("count", |report| report["latency"]["service"]["count"] = 99.into());
+    assert_invalid("censored", |report| report["latency"]["service"]["censored"] = 3.into());
+    assert_invalid("opened", |report| report["connections"]["opened"] = 1.into());
+    assert_invalid("p90 before p50", |report| {
         report["latency"]["service"]["p90_ns"] = 1.into()
     });
 }
@@ -150,7 +128,15 @@ fn the_schema_names_its_draft_and_closes_every_object() {
     jsonschema::meta::validate(&schema).unwrap();
 }
 
-/// A report that is in order: that of a real run, made once.
+/// `urecho load` of an honest peer with exactly these flags.
+fn run_load(flags: &str) -> Output {
+    let peer = Peer::honest();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
+    command.args(["load", &peer.address.to_string()]);
+    run(command.args(flags.split(' ')))
+}
+
+/// A valid report: that of a real run, made once.
 fn good() -> Value {
     static REPORT: LazyLock<Value> = LazyLock::new(|| {
         let server = ServeProcess::start(&["--workers", "1"]);
@@ -159,9 +145,10 @@ fn good() -> Value {
     REPORT.clone()
 }
 
-fn assert_spoilt(what: &str, spoil: impl FnOnce(&mut Value)) {
+/// A valid report is invalid with this change.
+fn assert_invalid(what: &str, change: impl FnOnce(&mut Value)) {
     let mut report = good();
-    spoil(&mut report);
+    change(&mut report);
     assert!(!complaints(&report).is_empty(), "passed: {what}");
 }
 

@@ -11,15 +11,21 @@ pub(crate) fn number(report: &Value, path: &str) -> u64 {
     value.unwrap_or_else(|| panic!("no number at {path} of {report:#}"))
 }
 
-/// What is wrong with a comparison, by its schema.
+/// What the schema finds wrong with a comparison.
 pub(crate) fn complaints_of_comparison(report: &Value) -> Vec<String> {
     static SCHEMA: LazyLock<Validator> = LazyLock::new(|| validator(urecho::compare::comparison::COMPARE_SCHEMA));
     complaints_by(&SCHEMA, report)
 }
 
-/// What is wrong with a check, by its schema.
+/// What the schema finds wrong with a check.
 pub(crate) fn complaints_of_check(report: &Value) -> Vec<String> {
     static SCHEMA: LazyLock<Validator> = LazyLock::new(|| validator(urecho::check::output::json::CHECK_SCHEMA));
+    complaints_by(&SCHEMA, report)
+}
+
+/// What the schema finds wrong with a curve of `find-max`.
+fn complaints_of_curve(report: &Value) -> Vec<String> {
+    static SCHEMA: LazyLock<Validator> = LazyLock::new(|| validator(urecho::find_max::curve::FIND_MAX_SCHEMA));
     complaints_by(&SCHEMA, report)
 }
 
@@ -35,13 +41,16 @@ fn complaints_by(schema: &Validator, report: &Value) -> Vec<String> {
         .collect()
 }
 
-/// What is wrong with a report: by its schema, and by what a schema cannot say.
+/// What is wrong with a report of any command: by its schema, and for a run by rules that a schema cannot express.
 pub(crate) fn complaints(report: &Value) -> Vec<String> {
     if report["schema"] == urecho::compare::comparison::SCHEMA {
         return complaints_of_comparison(report);
     }
     if report["schema"] == urecho::check::output::json::SCHEMA {
         return complaints_of_check(report);
+    }
+    if report["schema"] == urecho::find_max::curve::SCHEMA {
+        return complaints_of_curve(report);
     }
     static SCHEMA: LazyLock<Validator> = LazyLock::new(|| validator(urecho::report::LOAD_SCHEMA));
     let complaints = complaints_by(&SCHEMA, report);
@@ -58,7 +67,7 @@ pub(crate) fn complaints(report: &Value) -> Vec<String> {
     complaints
 }
 
-/// Everything with percentiles; null where it does not apply.
+/// All distributions of a report; null where one does not apply.
 const DISTRIBUTIONS: [&str; 7] = [
     "/connect",
     "/first_byte",
@@ -76,34 +85,37 @@ fn sums(report: &Value) -> Vec<String> {
         let kinds = report.pointer(path).and_then(Value::as_object).unwrap();
         kinds.values().filter_map(Value::as_u64).sum()
     };
-    let [sent, ok, failed, missing] =
+    let [sent, completed, failed, missing] =
         ["sent", "completed", "failed", "missing"].map(|name| at(&format!("/messages/{name}")));
     let whole = report["partial"] == false;
-    // A message that waited for its turn to the end has a response time, and no service time.
+    // A message that was due but never sent has a response time and no service time.
     let open = report["plan"]["pace"]["mode"] == "open";
     let latency = if open { "/latency/response" } else { "/latency/service" };
     let opened = at("/connections/opened") + at("/connections/failed");
     let rules = [
-        (sent == ok + failed + missing, "sent is not ok + failed + missing"),
         (
-            at(&format!("{latency}/count")) == ok + missing,
-            "not a sample for each message",
+            sent == completed + failed + missing,
+            "sent is not completed + failed + missing",
+        ),
+        (
+            at(&format!("{latency}/count")) == completed + missing,
+            "samples are not completed + missing",
         ),
         (
             at(&format!("{latency}/censored")) == missing,
-            "not a censored sample for each that is missing",
+            "censored samples are not the missing messages",
         ),
         (
             at("/connections/failed") == total("/connections/failures"),
-            "failures do not add up",
+            "failed connections are not the sum of failures",
         ),
         (
             total("/connections/lost") <= at("/connections/opened"),
-            "more lost than opened",
+            "more connections lost than opened",
         ),
         (
             !whole || !report["plan"]["churn"].is_null() || opened == at("/connections/requested"),
-            "opened and failed are not all",
+            "opened + failed is not requested",
         ),
     ];
     rules
@@ -113,7 +125,7 @@ fn sums(report: &Value) -> Vec<String> {
         .collect()
 }
 
-/// BlockFigures of a distribution that are smaller than one before them, or of no samples.
+/// Figures of a distribution that do not ascend, or exist without samples.
 fn disorder(path: &str, distribution: &Value) -> Vec<String> {
     let names = [
         "min_ns",

@@ -68,14 +68,10 @@ const PHRASES: &[&str] = &[
 /// Rooms that still use some of these. May only get shorter.
 const REMAINING: &[&str] = &[
     "src/load/",
-    "tests/it/compare.rs",
     "tests/it/load/dishonest_peers.rs",
-    "tests/it/load/outputs.rs",
-    "tests/it/load/report.rs",
     "tests/it/load/workloads.rs",
     "tests/it/suite.rs",
     "bench/",
-    "Cargo.toml",
 ];
 
 /// Records of what was measured, and what other tools made.
