@@ -17,8 +17,9 @@ use criterion::{Criterion, Throughput};
 use urecho::clock::Nanos;
 use urecho::histogram::Recorder;
 use urecho::load::Traffic;
+use urecho::load::connection::{Connection, Next, Outgoing, Receive};
 use urecho::load::payload::PayloadStream;
-use urecho::load::pinger::Pinger;
+use urecho::load::pipeline::Pipeline;
 use urecho::load::sizes::Sizes;
 use urecho::ring::{Buffers, Chain, Chunk, Queues, Ring, SizeClass};
 use urecho::slab::{Key, Slab};
@@ -173,20 +174,24 @@ fn messages(timer: &mut Timer) {
         depth: 1,
         verify: true,
     };
-    let mut pinger = Pinger::new(PayloadStream::new(1, 2), 0);
+    let pipeline = Pipeline::new(PayloadStream::new(1, 2), 0, traffic.depth);
+    let (mut connection, next) = Connection::established(0, pipeline, u64::MAX);
+    assert_eq!(next.receive, Receive::Arm);
     let mut buffer = [0; 64];
-    timer.time_repeated("pinger/ask, write, read and verify", REPEATS, || {
-        let mut answers = 0;
+    timer.time_repeated("connection/issue, write, send, receive and verify", REPEATS, || {
+        let mut completed = 0;
         for _ in 0..REPEATS {
-            pinger.ask(Nanos(0), true);
-            let len = pinger.write(&traffic, &mut buffer, Nanos(1));
-            pinger.sent();
+            let next = black_box(connection.issue(Nanos(0), true));
+            assert_eq!(next.send, Some(Outgoing::Buffer));
+            let len = connection.write(&traffic, &mut buffer, Nanos(1));
+            let next = black_box(connection.sent(Ok(()), false));
+            assert_eq!(next, Next::default());
             let echo = black_box(&buffer[..len]);
-            pinger.received(&traffic, echo, |_| answers += 1).unwrap();
+            let next = connection.received(&traffic, echo, true, Nanos(2), |_| {}).unwrap();
+            completed += black_box(next).completed as u64;
         }
-        answers
+        completed
     });
-    assert!(pinger.is_quiet());
 }
 
 /// Latencies recorded, merged and read.

@@ -2,9 +2,10 @@
 //!
 //! Three ideas carry it. **The ring owns every byte the kernel may touch**: received data is a moved ticket for a
 //! pool buffer, so giving one back twice does not compile, and everything above `ring/` is safe Rust.
-//! **Connections are pure**: `serve::uring::echo` and `load::pinger` take events and return what to do next, and a model
-//! test drives them through every order of completions without a kernel. **The measuring stick does not change
-//! with the thing measured**: the load generator is the same code whatever it measures.
+//! **State machines are pure**: a connection of the server (`serve::uring::echo`) and all decisions of the load
+//! (`load::connection`, `load::dialer`, `load::timeline`) take events and return what to do next, and model tests drive them
+//! through many orders of completions without a kernel. **The measuring stick does not change with the thing measured**:
+//! the load generator is the same code whatever it measures.
 //!
 //! # The map
 //!
@@ -21,8 +22,9 @@
 //! 3  report     one run: sections, distribution, intervals, text, files; verdict (validity rules), assertion, inputs
 //! 2  serve      the server: engine (the contract), startup, accept, handoff, drain, counters; one folder per engine:
 //!               uring (echo, stream_detector, buffers, spin, fault), epoll (connection), tokio_uring
-//!    load       the load generator: pinger (pure), payload, sizes, schedule; worker with ramp and pacing; workers,
-//!               shared, monitor, interval, session, workload, result, phases, preflight, capacity
+//!    load       the load generator. Pure: connection (pipeline, payload), dialer, timeline (phases, schedule, active),
+//!               accounting. Effects: worker (lifecycle), workers, shared, session, monitor. Before a run: workload, sizes,
+//!               capacity, preflight. After it: interval, result, observer
 //! 1  ring       io_uring: setup, token, chain (Chunk), pool of groups, scratch, wait, spin, completion, memory
 //!    sys        the rest of the kernel: socket, listener, signal, waker, workers (threads), child, limits, affinity,
 //!               prctl, run_delay, usage, disturbance, machine, netstat, tcp_info
@@ -39,7 +41,7 @@
 //! `unsafe` lives in `ring` and `sys` only. `tests/it/tidy` checks this map, the floors and the vocabulary.
 //!
 //! Start reading at [`serve::engine`] (what a server promises) and [`serve::uring::echo`] (what a connection does), then [`ring`]
-//! (how bytes move), then `serve::uring` (one worker). For the load: [`load::pinger`], then `load::worker`.
+//! (how bytes move), then `serve::uring` (one worker). For the load: [`load::connection`], then `load::worker`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))] // in a test a panic is the answer
 

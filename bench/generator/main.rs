@@ -15,7 +15,7 @@ use urecho::clock::{self, Nanos};
 use urecho::compare::Server;
 use urecho::histogram::Recorder;
 use urecho::load::payload::PayloadStream;
-use urecho::load::pinger::Pinger;
+use urecho::load::pipeline::Pipeline;
 use urecho::load::sizes::Sizes;
 use urecho::load::{self, Plan, Traffic, Workload};
 use urecho::random::Random;
@@ -176,35 +176,30 @@ fn verifying() -> f64 {
     per_message(true) - per_message(false)
 }
 
-/// Nanoseconds to take one answer, verified or not.
+/// Nanoseconds to take one reply, verified or not.
 fn per_message(verify: bool) -> f64 {
     const MESSAGES: u64 = 1_000_000;
+    const BATCH: u64 = 1_000;
     let traffic = Traffic {
         sizes: Sizes::Fixed(SIZE as u64),
-        depth: 1,
+        depth: BATCH as usize,
         verify,
     };
-    let mut pinger = Pinger::new(PayloadStream::new(1, 1), 0);
-    let mut buffer = [0; SIZE];
+    let mut pipeline = Pipeline::new(PayloadStream::new(1, 1), 0, traffic.depth);
+    let mut buffer = vec![0; SIZE * BATCH as usize];
     let mut spent = Nanos(0);
-    for _ in 0..MESSAGES / 1000 {
-        // Answers of a thousand messages are timed together: a clock takes longer than a check.
-        let mut echoes = Vec::new();
-        let mut twin = Pinger::new(PayloadStream::new(1, 1), 0);
-        std::mem::swap(&mut twin, &mut pinger);
-        for _ in 0..1000 {
-            twin.ask(Nanos(0), true);
-            twin.write(&traffic, &mut buffer, Nanos(0));
-            twin.sent();
-            echoes.push(buffer);
-            let begin = clock::now();
-            twin.received(&traffic, std::hint::black_box(&echoes[echoes.len() - 1]), |message| {
+    for _ in 0..MESSAGES / BATCH {
+        (0..BATCH).for_each(|_| pipeline.issue(Nanos(0), true));
+        assert_eq!(pipeline.write(&traffic, &mut buffer, Nanos(0)), buffer.len());
+        // A batch is timed together: reading the clock takes longer than checking a message.
+        let begin = clock::now();
+        for reply in buffer.chunks_exact(SIZE) {
+            let result = pipeline.receive(&traffic, std::hint::black_box(reply), |message| {
                 std::hint::black_box(message);
-            })
-            .unwrap();
-            spent = spent + (clock::now() - begin);
+            });
+            result.unwrap();
         }
-        pinger = twin;
+        spent = spent + (clock::now() - begin);
     }
     spent.0 as f64 / MESSAGES as f64
 }

@@ -1,7 +1,7 @@
 //! Does a plan fit this machine? Descriptors, ports and CPUs, computed before the first connection is opened.
 
 use crate::error::{Error, Result};
-use crate::load::{Plan, Workload};
+use crate::load::workload::{Plan, Workload};
 use crate::sys::{affinity, limits, usage};
 use crate::units::{plural, show_count};
 
@@ -76,7 +76,7 @@ pub fn fits_at_once(workload: &Workload, sessions: usize) -> bool {
 }
 
 /// True if every thread of the generator can have a CPU that the server does not need. `needed` is how many the
-/// server needs, of those it may use; a server on another machine (or not visible) needs none of ours.
+/// server needs, of those it may use; a server that is remote or not visible needs no CPU here.
 pub(super) fn has_spare_cpu(workload: &Workload, server: Option<i32>, needed: usize) -> bool {
     let threads = workload.threads as usize;
     let mut cpus = match workload.cpus.as_slice() {

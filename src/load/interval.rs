@@ -4,10 +4,10 @@
 //! allocation, and nothing on the data path is shared.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 
 use crate::clock::Nanos;
-use crate::load::pinger::Message;
+use crate::load::pipeline::Message;
 use crate::load::result::{Latencies, Messages, Span};
 
 /// Empty intervals that a worker can have in store.
@@ -17,7 +17,7 @@ const EMPTY: usize = 2;
 const BACKLOG: usize = 4;
 
 /// One second of one worker, or of all.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Interval {
     /// Which second of the measurement, from 0.
     pub index: u64,
@@ -32,19 +32,6 @@ pub struct Interval {
 }
 
 impl Interval {
-    fn new() -> Interval {
-        Interval {
-            index: 0,
-            span: Span {
-                begin: Nanos(0),
-                end: Nanos(0),
-            },
-            latencies: Latencies::default(),
-            messages: Messages::default(),
-            lost: 0,
-        }
-    }
-
     fn clear(&mut self) {
         self.latencies.service.clear();
         self.latencies.response.clear();
@@ -82,26 +69,21 @@ impl Interval {
     }
 }
 
-/// A worker's end: the interval it records into, and where it sends it.
+/// A worker's end: where it gets empty intervals and sends full ones.
 pub(super) struct IntervalWriter {
     worker: usize,
-    pub(super) current: Interval,
     full: SyncSender<(usize, Interval)>,
     empty: Receiver<Interval>,
 }
 
 impl IntervalWriter {
-    /// Ends the interval at `end` and begins the next one. Waits if the merger is [`BACKLOG`] intervals behind.
-    pub(super) fn rotate(&mut self, end: Nanos) {
-        self.current.span.end = end;
-        let mut next = match self.empty.try_recv() {
-            Ok(empty) => empty,
-            // The merger is late: an allocation is better than a wait.
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => Interval::new(),
-        };
-        next.index = self.current.index + 1;
-        next.span = Span { begin: end, end };
-        let full = std::mem::replace(&mut self.current, next);
+    /// An empty interval. The merger returns those it has read; one that is late costs an allocation, not a wait.
+    pub(super) fn empty(&self) -> Interval {
+        self.empty.try_recv().unwrap_or_default()
+    }
+
+    /// Sends an interval. Waits if the merger is [`BACKLOG`] intervals behind.
+    pub(super) fn send(&self, full: Interval) {
         let _ = self.full.send((self.worker, full)); // The merger is gone: nothing reads it any more.
     }
 }
@@ -124,11 +106,10 @@ impl IntervalMerger {
         let mut writers = Vec::new();
         for worker in 0..workers {
             let (empty_sender, empty) = sync_channel(EMPTY);
-            let _ = empty_sender.send(Interval::new()); // Cannot fail: there is room, and `empty` is alive.
+            let _ = empty_sender.send(Interval::default()); // Cannot fail: there is room, and `empty` is alive.
             empty_senders.push(empty_sender);
             writers.push(IntervalWriter {
                 worker,
-                current: Interval::new(),
                 full: full_sender.clone(),
                 empty,
             });
@@ -184,15 +165,23 @@ impl IntervalMerger {
 mod tests {
     use super::*;
 
+    fn interval(index: u64, completed: u64, end: u64) -> Interval {
+        let mut interval = Interval {
+            index,
+            ..Interval::default()
+        };
+        interval.messages.completed = completed;
+        interval.span.end = Nanos(end);
+        interval
+    }
+
     #[test]
     fn an_interval_is_complete_once_every_worker_has_sent_it() {
-        let (mut merger, mut writers) = IntervalMerger::new(2);
-        writers[0].current.messages.completed = 3;
-        writers[0].rotate(Nanos(10));
+        let (mut merger, writers) = IntervalMerger::new(2);
+        writers[0].send(interval(0, 3, 10));
         assert!(merger.wait(Nanos(0)));
         assert!(merger.next_complete(false).is_none());
-        writers[1].current.messages.completed = 4;
-        writers[1].rotate(Nanos(12));
+        writers[1].send(interval(0, 4, 12));
         assert!(merger.wait(Nanos(0)));
         let interval = merger.next_complete(false).unwrap();
         assert_eq!(
@@ -203,9 +192,8 @@ mod tests {
 
     #[test]
     fn intervals_left_when_all_workers_have_returned_are_not_lost() {
-        let (mut merger, mut writers) = IntervalMerger::new(2);
-        writers[1].current.messages.completed = 4;
-        writers[1].rotate(Nanos(10));
+        let (mut merger, writers) = IntervalMerger::new(2);
+        writers[1].send(interval(0, 4, 10));
         drop(writers);
         while merger.wait(Nanos::SECOND) {}
         assert_eq!(merger.next_complete(true).unwrap().messages.completed, 4);
@@ -214,16 +202,17 @@ mod tests {
 
     #[test]
     fn intervals_come_back_empty() {
-        let (mut merger, mut writers) = IntervalMerger::new(1);
-        for second in 1..10 {
-            let current = &mut writers[0].current;
-            current.latencies.service.record(Nanos(5));
-            current.lost = 1;
-            writers[0].rotate(Nanos(second));
+        let (mut merger, writers) = IntervalMerger::new(1);
+        for index in 0..10 {
+            let mut interval = interval(index, 1, index);
+            interval.latencies.service.record(Nanos(5));
+            interval.lost = 1;
+            writers[0].send(interval);
             assert!(merger.wait(Nanos(0)));
-            let current = &writers[0].current;
-            assert_eq!((current.latencies.service.count(), current.lost), (0, 0));
             assert_eq!(merger.next_complete(false).unwrap().latencies.service.count(), 1);
+            let empty = writers[0].empty();
+            assert_eq!((empty.latencies.service.count(), empty.lost), (0, 0));
+            assert_eq!(empty.messages, Messages::default());
         }
     }
 }

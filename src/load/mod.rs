@@ -1,58 +1,40 @@
 //! The load generator: a plan in, measured latencies out.
 //!
-//! `pinger` is one connection and pure. `worker` is one thread, with `ramp` for opening connections and `pacing` for when
-//! messages are sent; `workers` starts and joins all of them. `capacity` and `preflight` refuse a plan that cannot
-//! succeed. A plan runs in one go, watched by `monitor`, or slice by slice as a `session`.
+//! Decisions are pure and know no kernel, clock or thread: `connection` with its `pipeline` of messages, `dialer`,
+//! `timeline`, `accounting`. A `worker` is one thread: it turns the ring, passes events on and does what they say. `workers`
+//! starts and joins all of them, after `capacity` and `preflight` have refused a plan that cannot succeed. A plan runs in
+//! one go, watched by `monitor`, or slice by slice as a `session`.
 
+mod accounting;
+mod active;
 mod capacity;
+pub mod connection;
+mod dialer;
 pub mod interval;
 mod monitor;
-mod pacing;
+mod observer;
 pub mod payload;
 mod phases;
-pub mod pinger;
+pub mod pipeline;
 mod preflight;
-mod ramp;
 pub mod result;
 pub mod schedule;
 mod session;
 mod shared;
 pub mod sizes;
+mod timeline;
 mod worker;
 mod workers;
 mod workload;
 
-use crate::clock::Nanos;
 use crate::error::Result;
 use crate::sys::signal::Stop;
 pub use capacity::fits_at_once;
-use interval::Interval;
+pub use observer::{Observer, Progress};
 pub use result::RunResult;
 pub use session::{Session, Slice};
 use workers::Workers;
 pub use workload::{Churn, Close, Plan, Traffic, Workload};
-
-/// Receives what happens while a run goes on, on the thread that called [`run`].
-pub trait Observer {
-    /// How far the run is, 4 times a second.
-    fn progress(&mut self, _progress: Progress) {}
-
-    /// One second is over, all workers together. The last one may be shorter, and includes the drain.
-    fn interval(&mut self, _interval: &Interval) {}
-}
-
-impl Observer for () {}
-
-/// How far a run has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Connections opened so far.
-    pub opened: u64,
-    /// Messages completed so far, those of the warm-up not counted.
-    pub completed: u64,
-    /// Time since measuring began; zero before.
-    pub elapsed: Nanos,
-}
 
 /// Runs a plan until its time is over or `stop` fires.
 ///

@@ -2,9 +2,9 @@
 
 use crate::clock::{self, Nanos};
 use crate::histogram::BlockSeries;
-use crate::load::Observer;
 use crate::load::capacity;
 use crate::load::interval::{Interval, IntervalMerger};
+use crate::load::observer::Observer;
 use crate::load::phases::Phases;
 use crate::load::result::{HostActivity, Latencies, Messages, ServerUsage};
 use crate::load::shared::Shared;

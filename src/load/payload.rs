@@ -1,21 +1,21 @@
-//! What connections say: bytes that depend on seed, connection, message and position, made and checked in place.
+//! Payloads: bytes that depend on seed, connection, message and position, generated and checked in place.
 //!
 //! A message is a sequence of 64-bit words, `first + index × STEP`, little endian. The first word is a hash of
-//! (seed, connection, message), so no two messages of a run look alike; the odd step (a Weyl sequence) makes every
-//! word of a message differ from every other. Reordered, repeated or foreign bytes are therefore found, and both making
-//! and checking are one addition a word, which compilers turn into vector code.
+//! (seed, connection, message), so messages of a run differ; the odd step (a Weyl sequence) makes all words of a message
+//! differ. Reordered, repeated or foreign bytes are therefore detected. Generating and checking take one addition per
+//! word, which compilers turn into vector code.
 
 use crate::random::{STEP, mix};
 
-/// Words made at a time: a cache line of them.
+/// Words generated at a time: a cache line.
 const WORDS: usize = 8;
 const BLOCK: usize = WORDS * size_of::<u64>();
 
-/// What one connection says.
+/// The payload of one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PayloadStream(u64);
 
-/// The first byte that is not as it was sent.
+/// The first byte that differs from what was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mismatch {
     /// Where in the message, from 0.
@@ -27,12 +27,12 @@ pub struct Mismatch {
 }
 
 impl PayloadStream {
-    /// The payload of one connection of a run.
+    /// The payload of connection `connection` in a run with this seed.
     pub fn new(seed: u64, connection: u64) -> PayloadStream {
         PayloadStream(mix(mix(seed) ^ connection))
     }
 
-    /// 64 random bits that belong to message `number`, unrelated to its bytes.
+    /// 64 random bits of message `number`, independent of its bytes.
     pub fn draw(self, number: u64) -> u64 {
         mix(!self.0 ^ number)
     }
@@ -44,7 +44,7 @@ impl PayloadStream {
         });
     }
 
-    /// Compares what came back as message `number` from `offset` on.
+    /// Compares the bytes that came back as message `number` from `offset` on. Errors: the first that differs.
     pub fn check(self, number: u64, offset: u64, found: &[u8]) -> Result<(), Mismatch> {
         let mut equal = true;
         self.blocks(number, offset, found.len(), |range, block| {
@@ -63,7 +63,7 @@ impl PayloadStream {
         self.fill(number, offset, &mut expected);
         let at = (0..found.len())
             .find(|&at| expected[at] != found[at])
-            .expect("they were found to differ");
+            .expect("called because some byte differs");
         Mismatch {
             offset: offset + at as u64,
             expected: expected[at],
@@ -71,7 +71,7 @@ impl PayloadStream {
         }
     }
 
-    /// Makes the bytes from `offset` on, `len` of them, block by block; `each` gets the range they belong to.
+    /// Generates `len` bytes from `offset` on, block by block; `each` gets a block and its range.
     fn blocks(self, number: u64, offset: u64, len: usize, mut each: impl FnMut(std::ops::Range<usize>, &[u8])) {
         let first = mix(self.0 ^ number);
         let (mut done, mut skip) = (0, offset as usize % 8);
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_made_in_pieces_is_the_message_made_at_once() {
+    fn a_message_generated_in_pieces_is_the_message_generated_at_once() {
         let payload = PayloadStream::new(1, 2);
         let whole = message(payload, 3, 300);
         for cut in 0..=300 {
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn every_single_flipped_bit_is_found_where_it_is() {
+    fn every_single_flipped_bit_is_detected_where_it_is() {
         let payload = PayloadStream::new(1, 2);
         let mut bytes = message(payload, 3, 100);
         for at in 0..100 {
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_another_message_connection_seed_or_position_are_foreign() {
+    fn bytes_of_another_message_connection_seed_or_position_are_detected() {
         let payload = PayloadStream::new(1, 2);
         let bytes = message(payload, 3, 64);
         for foreign in [
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn offsets_far_into_a_large_message_agree() {
+    fn a_piece_far_into_a_large_message_is_checked_at_its_offset() {
         let payload = PayloadStream::new(9, 9);
         let whole = message(payload, 1, 1 << 16);
         assert_eq!(payload.check(1, 65_001, &whole[65_001..65_100]), Ok(()));

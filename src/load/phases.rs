@@ -1,18 +1,18 @@
-//! When a run warms up, measures, and drains. The same instants for all workers.
+//! When a run warms up, measures and drains. The same times for all workers.
 
 use crate::clock::Nanos;
-use crate::load::Workload;
+use crate::load::workload::Workload;
 
-/// The instants of one run.
+/// The times of one run or slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Phases {
-    /// Messages begin.
+    /// Messages are sent from here on.
     pub(super) start: Nanos,
-    /// Messages asked for from here on count.
+    /// Messages that are due from here on count.
     pub(super) measure: Nanos,
-    /// No message is asked for any more.
+    /// No message is due any more.
     pub(super) end: Nanos,
-    /// No answer is waited for any more.
+    /// Replies are not waited for any longer.
     pub(super) drained: Nanos,
 }
 
@@ -32,7 +32,7 @@ impl Phases {
         }
     }
 
-    /// The run is to end now, if it would not have by itself.
+    /// Ends the run now, but for its drain, if its end is still to come.
     pub(super) fn cut_short(&mut self, now: Nanos) {
         if now < self.end {
             let drain = self.drained - self.end;
@@ -42,12 +42,12 @@ impl Phases {
         }
     }
 
-    /// True if a message asked for at `now` counts.
+    /// True if a message that is due at `now` counts.
     pub(super) fn measures(&self, now: Nanos) -> bool {
         self.measure <= now && now < self.end
     }
 
-    /// The next instant after `now` at which something changes.
+    /// The next of these times after `now`.
     pub(super) fn next_change(&self, now: Nanos) -> Nanos {
         let instants = [self.start, self.measure, self.end, self.drained];
         instants.into_iter().find(|&at| at > now).unwrap_or(Nanos::NEVER)
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_short_it_still_drains_as_long_as_promised() {
+    fn a_run_that_is_cut_short_drains_as_long_as_planned() {
         let mut phases = RUN();
         phases.cut_short(Nanos(120));
         assert_eq!((phases.end, phases.drained), (Nanos(120), Nanos(140)));
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_come_in_order() {
+    fn the_times_follow_each_other() {
         let mut at = Nanos(0);
         let changes: Vec<u64> = std::iter::from_fn(|| {
             at = RUN().next_change(at);

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::clock::{self, Nanos};
 use crate::error::{Error, Result};
-use crate::load::Plan;
 use crate::load::payload::PayloadStream;
+use crate::load::workload::Plan;
 use crate::sys::socket;
 
 /// How long connecting and the first round trip may take together.

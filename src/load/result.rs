@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::clock::Nanos;
 use crate::error::Errno;
 use crate::histogram::{BlockSeries, Recorder};
-use crate::load::Plan;
+use crate::load::workload::Plan;
 use crate::sys::disturbance::Disturbance;
 use crate::sys::netstat::Netstat;
 use crate::sys::usage::Switches;
@@ -103,8 +103,8 @@ pub struct Latencies<T = Recorder> {
     pub response: T,
 }
 
-/// A stretch of clock time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A stretch of time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Span {
     /// Its first instant.
     pub begin: Nanos,
@@ -187,14 +187,6 @@ pub struct WorkerStats {
 }
 
 impl WorkerStats {
-    pub(super) fn count_unopened(&mut self, loss: Loss) {
-        *self.unopened.entry(loss).or_default() += 1;
-    }
-
-    pub(super) fn count_lost(&mut self, loss: Loss) {
-        *self.lost.entry(loss).or_default() += 1;
-    }
-
     /// How long was measured; zero if a run ended before.
     pub fn elapsed(&self) -> Nanos {
         self.measured.map_or(Nanos(0), Span::length)
@@ -267,7 +259,7 @@ pub struct HostActivity {
 /// The result of a run.
 #[derive(Debug, Clone)]
 pub struct RunResult {
-    /// What was asked for.
+    /// The plan.
     pub plan: Plan,
     /// True if threads busy-polled before sleeping: the plan allows it and a CPU was spare.
     pub spin: bool,

@@ -1,7 +1,7 @@
 //! When messages are due: one absolute schedule per worker, fixed before anything is sent.
 //!
-//! A schedule does not know how the server fares. That is what makes a measurement free of coordinated omission
-//! (Gil Tene's wrk2): what a slow server delays is the answers, never the plan.
+//! A schedule does not depend on the server: a slow server delays replies, never the plan. That avoids coordinated
+//! omission (Gil Tene's wrk2).
 
 use serde::{Deserialize, Serialize};
 
@@ -13,24 +13,24 @@ use crate::random::Random;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "mode", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Pace {
-    /// A connection's next message goes when an earlier one has come back, `think` later.
+    /// A connection sends its next message `think` after an earlier one has come back.
     Closed {
-        /// The pause between answer and next message.
+        /// The pause between a reply and the next message.
         #[serde(rename = "think_ns")]
         think: Nanos,
     },
-    /// Messages go at planned instants, whatever comes back.
+    /// Messages are sent at planned times, regardless of replies.
     Open {
-        /// How many.
+        /// How many messages a second.
         #[serde(rename = "offered_per_s")]
         rate: Rate,
-        /// How evenly.
+        /// How they are spread.
         arrivals: Arrivals,
     },
 }
 
 impl Pace {
-    /// True if messages have planned instants.
+    /// True if messages have planned times.
     pub fn is_open(self) -> bool {
         matches!(self, Pace::Open { .. })
     }
@@ -47,29 +47,29 @@ pub struct Rate {
     pub to: f64,
 }
 
-/// How evenly messages are spread.
+/// The arrival process: how messages are spread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Arrivals {
-    /// Independent of each other, as from many users who do not know each other.
+    /// Independent of each other, as from many independent users.
     Poisson,
-    /// As even as the rate allows.
+    /// Evenly spaced.
     Constant,
 }
 
-/// One worker's planned instants, in order.
+/// The planned times of one worker's messages, in order.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     start: Nanos,
-    /// Seconds of warm-up, and of the ramp behind it.
+    /// Seconds of warm-up, and of the ramp that follows.
     warmup: f64,
     ramp: f64,
     /// This worker's messages a second.
     rate: Rate,
     arrivals: Arrivals,
     random: Random,
-    /// How many messages are due before the next one, by expectation.
+    /// How many messages are due before the next one, in expectation.
     expected: f64,
     due: Nanos,
 }
@@ -123,7 +123,7 @@ impl Schedule {
         self.due
     }
 
-    /// Goes on to the message after it.
+    /// Moves on to the message after it.
     pub fn advance(&mut self) {
         self.expected += match self.arrivals {
             Arrivals::Constant => 1.0,
@@ -137,7 +137,7 @@ impl Schedule {
         };
     }
 
-    /// Seconds from the start until so many messages are expected: the inverse of the integral of the rate.
+    /// Seconds from the start until `expected` messages are due: the inverse of the integral of the rate.
     fn instant_of(&self, expected: f64) -> f64 {
         let Rate { from, to } = self.rate;
         let early = from * self.warmup;
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn workers_take_even_turns() {
+    fn workers_are_offset_evenly() {
         let mut all: Vec<u64> = (0..4)
             .flat_map(|index| instants((4000.0, 4000.0), Arrivals::Constant, 0, 1, (index, 4)))
             .collect();
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn poisson_keeps_the_rate_and_the_spread() {
+    fn poisson_arrivals_have_the_rate_and_exponential_gaps() {
         let due = instants((10_000.0, 10_000.0), Arrivals::Poisson, 0, 10, (0, 1));
         // 100,000 expected; five standard deviations of a Poisson count are 1,581.
         assert!(due.len().abs_diff(100_000) < 1_581, "{}", due.len());
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ramp_reaches_every_rate_when_it_should() {
+    fn a_ramp_has_the_planned_rate_at_every_time() {
         let due = instants((1000.0, 3000.0), Arrivals::Constant, 2, 10, (0, 1));
         let within = |from: u64, to: u64| due.iter().filter(|&&due| (from..to).contains(&due)).count();
         assert!(
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ramp_down_to_zero_ends_without_a_wild_instant() {
+    fn a_ramp_down_to_zero_ends_in_order() {
         let due = instants((1000.0, 0.0), Arrivals::Poisson, 0, 2, (0, 1));
         assert!(due.len().abs_diff(1000) < 160, "{}", due.len());
         assert!(due.windows(2).all(|pair| pair[0] <= pair[1]));

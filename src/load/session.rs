@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use crate::clock::{self, Nanos};
 use crate::error::{Error, Result};
-use crate::load::Plan;
 use crate::load::interval::Interval;
 use crate::load::result::{Latencies, Messages, WorkerStats};
 use crate::load::shared::SliceControl;
 use crate::load::workers::Workers;
+use crate::load::workload::Plan;
 use crate::sys::signal::Stop;
 use crate::sys::usage;
 use crate::sys::waker::Waker;

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 
 use crate::clock::{self, Nanos};
+use crate::load::observer::Progress;
 use crate::load::phases::Phases;
 use crate::load::result::WorkerStats;
-use crate::load::{Plan, Progress};
+use crate::load::workload::Plan;
 use crate::sys::signal::Stop;
 use crate::sys::waker::Waker;
 

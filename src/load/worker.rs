@@ -1,25 +1,31 @@
-//! One thread of the load: its ring, its connections, its record.
+//! One thread of the load: turns of the ring, events to connections, and what follows from them.
 //!
-//! Everything that one turn of the ring brings happens at one instant, read once from the clock: after the wait,
-//! before the handlers. Times are therefore never shorter than the truth. How connections come and go is in
-//! `ramp`, when messages go is in `pacing`; this file moves the bytes.
+//! Everything that one turn brings happens at one instant, read from the clock after the wait and before the handlers:
+//! times are never shorter than the truth. What to do is decided by `connection`, `dialer` and `timeline`, and counted by
+//! `accounting`; this file has the effects.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::clock::{self, Nanos};
 use crate::error::{Errno, Error, Result};
+use crate::load::accounting::Accounting;
+use crate::load::connection::{Change, Connection, Next, Outgoing, Receive, Sample, Shutdown};
+use crate::load::dialer::{Dialer, RETRY_DELAY};
 use crate::load::interval::IntervalWriter;
-use crate::load::pacing::Pacing;
-use crate::load::pinger::{Pinger, Wrong};
-use crate::load::ramp::Ramp;
+use crate::load::payload::PayloadStream;
+use crate::load::pipeline::{Pipeline, Wrong};
 use crate::load::result::{Loss, WorkerStats};
 use crate::load::shared::Shared;
-use crate::ring::{Chain, Chunk, Completion, Event, Received, Ring, SizeClass};
+use crate::load::timeline::Timeline;
+use crate::load::workload::Workload;
+use crate::ring::{Chain, Chunk, Completion, Event, Received, Ring, SizeClass, Spin, SpinLimits, SpinPolicy};
 use crate::slab::{Key, Slab};
+use crate::sys::socket;
 
-/// Keys of the stop and the waker, out of the way of connections.
+mod lifecycle;
+
+/// Keys of the stop and of the waker; slots of connections are counted from 0.
 const STOP: Key = Key {
     slot: u32::MAX,
     generation: 0,
@@ -29,297 +35,366 @@ const WAKER: Key = Key {
     generation: 0,
 };
 
+/// Busy-polls as long as an idle CPU of a virtual machine takes to wake. The backoff is long, because messages measured
+/// without busy-polling take twice as long; it starts only when contention lasts.
+const SPIN: SpinLimits = SpinLimits {
+    spin: Spin::Always(Nanos(100_000)),
+    check_every: Nanos(10_000_000),
+    backoff: Nanos(250_000_000),
+};
+
 /// One thread's share of a run. Made and run on its own thread.
 pub(super) struct Worker<'a> {
-    pub(super) index: usize,
-    pub(super) shared: &'a Shared,
-    pub(super) ring: Ring,
-    pub(super) connections: Slab<Connection>,
-    pub(super) ramp: Ramp,
-    pub(super) pacing: Pacing,
-    pub(super) desk: IntervalWriter,
-    /// Connections that wait for a buffer to receive into, and for one to send from.
+    index: usize,
+    shared: &'a Shared,
+    workload: &'a Workload,
+    ring: Ring,
+    connections: Slab<Client>,
+    dialer: Dialer,
+    timeline: Timeline,
+    accounting: Accounting,
+    writer: IntervalWriter,
+    spin: SpinPolicy,
+    /// Connections that wait for a buffer to receive into, longest waiting first; and for one to send from.
     starved: VecDeque<Key>,
-    waiting: VecDeque<Key>,
-    /// Open connections whose messages have not all come back.
-    pub(super) busy: usize,
+    unsent: VecDeque<Key>,
     /// The instant of this turn.
-    pub(super) now: Nanos,
-    pub(super) stopped: bool,
-    pub(super) found: WorkerStats,
+    now: Nanos,
+    /// True once its initial connections have opened or failed.
+    ready: bool,
+    stopped: bool,
 }
 
-pub(super) struct Connection {
-    pub(super) socket: OwnedFd,
-    /// Its number in the whole run, from 0.
-    pub(super) number: u64,
-    pub(super) pinger: Pinger,
-    pub(super) stage: Stage,
-    /// When its connect began.
-    pub(super) begin: Nanos,
-    /// Where it stands in the list of those that speak.
-    pub(super) place: u32,
-    /// Messages answered while measuring.
-    pub(super) answers: u64,
-    /// Messages it may still be asked for before it is closed (churn).
-    pub(super) left: u64,
-    /// Operations that are in the kernel.
-    pub(super) in_flight: u8,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// Dialled; not connected yet.
-    Connecting,
-    /// Connected; its first message has not come back.
-    Proving,
-    /// Has echoed, and takes messages.
-    Open,
-    /// All its messages are back and our FIN is out since then (churn).
-    Closing(Nanos),
-    /// Ended; kept until nothing of it is in the kernel.
-    Gone,
+/// A connection and its socket.
+struct Client {
+    socket: OwnedFd,
+    connection: Connection,
 }
 
 impl<'a> Worker<'a> {
-    /// Makes the ring on this thread. `first` is the connection that has proven the target, and how long connecting
-    /// took, for one of the workers.
+    /// Makes the ring on this thread. `first` is a connection that has echoed already, and how long connecting took.
     pub(super) fn new(
         index: usize,
         shared: &'a Shared,
-        desk: IntervalWriter,
+        writer: IntervalWriter,
         first: Option<(OwnedFd, Nanos)>,
     ) -> Result<Worker<'a>> {
-        let ramp = Ramp::new(&shared.plan.workload, index, first.is_some());
-        let share = ramp.share();
+        let (workload, now) = (&shared.plan.workload, clock::now());
+        let dialer = Dialer::new(workload, index, u64::from(first.is_some()), now);
+        let limits = SpinLimits {
+            spin: if shared.spin { SPIN.spin } else { Spin::Never },
+            ..SPIN
+        };
         let mut worker = Worker {
             index,
             shared,
-            ring: Ring::new(shared.plan.workload.queues(), shared.plan.workload.buffers(share))?,
-            connections: Slab::with_capacity(share),
-            ramp,
-            pacing: Pacing::new(&shared.plan.workload, shared.spin, index),
-            desk,
+            workload,
+            ring: Ring::new(workload.queues(), workload.buffers(dialer.share()))?,
+            connections: Slab::with_capacity(dialer.share()),
+            dialer,
+            timeline: Timeline::new(workload, index, shared.slices.is_some()),
+            accounting: Accounting::new(workload.pace.is_open()),
+            writer,
+            spin: SpinPolicy::of_this_thread(limits),
             starved: VecDeque::new(),
-            waiting: VecDeque::new(),
-            busy: 0,
-            now: clock::now(),
+            unsent: VecDeque::new(),
+            now,
+            ready: false,
             stopped: false,
-            found: WorkerStats::default(),
         };
         worker.ring.watch(STOP, shared.stop.as_fd());
         if let Some(control) = &shared.slices {
             worker.ring.watch(WAKER, control.waker.as_fd());
         }
-        if let Some((socket, connect)) = first {
-            worker.found.connect.record(connect);
-            worker.adopt(socket);
+        if let Some((socket, took)) = first {
+            worker.take_over(socket, took);
         }
         Ok(worker)
     }
 
-    /// Opens, warms up, measures, drains; again for every slice. Errors: wrong data, or a ring that broke.
+    /// Opens, warms up, measures and drains; again for every slice. Errors: wrong data, or a ring that broke.
     pub(super) fn run(mut self) -> Result<WorkerStats> {
         let mut completions = Vec::new();
-        self.widen();
         loop {
-            if self.is_done() && !self.rest() {
-                break;
+            self.feed();
+            self.dial();
+            self.advance();
+            self.publish();
+            if self.is_done() && !self.end_slice() {
+                return Ok(self.finish());
             }
             self.ring.turn(self.wake_up(), &mut completions)?;
             self.now = clock::now();
             for completion in completions.drain(..) {
                 self.handle(completion)?;
             }
-            self.feed();
-            self.progress();
         }
-        self.finish();
-        Ok(self.found)
     }
 
     fn handle(&mut self, completion: Completion) -> Result<()> {
         let Completion { key, more, event } = completion;
-        if matches!(event, Event::Woken) {
-            self.stopped |= key == STOP;
-            return Ok(()); // The waker only wakes.
-        }
-        if !more && let Some(connection) = self.connections.get_mut(key) {
-            connection.in_flight -= 1;
-        }
+        let now = self.now;
         match event {
-            Event::Connected(result) => self.connected(key, result),
-            Event::Received(Received::Data(chunk)) => {
-                let outcome = self.data(key, &chunk);
-                self.ring.give_back(chunk);
-                outcome?;
-                if !more {
-                    self.receive(key);
-                }
-            }
-            Event::Received(Received::Starved) => self.starved.push_back(key),
-            Event::Received(Received::End) => self.ended(key),
-            Event::Received(Received::Failed(errno)) => self.lost(key, Loss::from(errno)),
+            Event::Received(Received::Data(chunk)) => return self.received(key, chunk, more),
             Event::Sent { sent, rest } => self.sent(key, sent, rest),
-            Event::Received(Received::Cancelled) | Event::Cancelled | Event::Woken => {}
+            Event::Received(Received::Starved) => self.update(key, Connection::starved),
+            Event::Received(Received::End) => self.update(key, |connection| connection.ended(now)),
+            Event::Received(Received::Failed(errno)) => {
+                self.update(key, |connection| connection.receive_failed(Loss::from(errno)));
+            }
+            Event::Received(Received::Cancelled) => self.update(key, Connection::receive_cancelled),
+            Event::Connected(result) => {
+                let probe = !self.timeline.is_running(); // Churn: the target has proven itself.
+                self.update(key, |connection| {
+                    connection.connected(result.map_err(Loss::from), probe, now)
+                });
+            }
+            Event::Cancelled => self.update(key, Connection::cancelled),
+            Event::Woken => self.stopped |= key == STOP, // The waker only wakes.
             Event::Accepted(_) | Event::Delivered(_) | Event::Undelivered(..) => {
-                unreachable!("a load generator accepts nobody")
+                unreachable!("a load generator accepts no connections")
             }
         }
-        self.bury(key);
         Ok(())
     }
 
-    /// Verifies what came back, records what it answers, and asks for what is next.
-    fn data(&mut self, key: Key, chunk: &Chunk) -> Result<()> {
-        let Some(connection) = self.connections.get_mut(key) else {
+    fn received(&mut self, key: Key, chunk: Chunk, more: bool) -> Result<()> {
+        let (now, traffic) = (self.now, &self.workload.traffic);
+        let (running, measuring) = (self.timeline.is_running(), self.timeline.measures(now));
+        let Some(Client { connection, .. }) = self.connections.get_mut(key) else {
+            debug_assert!(false, "a completion of a connection that was removed");
+            self.ring.give_back(chunk);
             return Ok(());
         };
-        if connection.stage == Stage::Gone {
-            return Ok(());
-        }
-        let (now, open_loop) = (self.now, self.shared.plan.workload.pace.is_open());
-        let interval = &mut self.desk.current;
-        let (mut answers, mut counted) = (0, 0);
-        let traffic = &self.shared.plan.workload.traffic;
-        let checked = connection.pinger.received(traffic, self.ring.bytes(chunk), |message| {
-            answers += 1;
-            if message.measured {
-                counted += 1;
-                interval.completed(message, now, open_loop);
-            }
+        let accounting = &mut self.accounting;
+        let result = connection.received(traffic, self.ring.bytes(&chunk), more, now, |message| {
+            accounting.completed(message, now, running, measuring);
         });
-        connection.answers += counted;
-        self.found.echoed += if self.pacing.is_running() {
-            answers as u64
-        } else {
-            0 // It has proven its connection.
-        };
-        self.pacing.ok += counted;
-        self.found.achieved += if self.pacing.measures(now) { answers as u64 } else { 0 };
-        let number = connection.number;
-        let target = self.shared.plan.target_of(number);
-        checked.map_err(|wrong| wrong_data(target, number, wrong))?;
-        self.answered(key, answers);
+        self.ring.give_back(chunk);
+        let number = connection.number();
+        let next = result.map_err(|wrong| self.wrong_data(number, wrong))?;
+        self.apply(key, next);
         Ok(())
-    }
-
-    /// So many messages of a connection have just come back.
-    fn answered(&mut self, key: Key, answers: usize) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        self.ramp.first_byte(connection, self.now, &mut self.found);
-        if answers == 0 {
-            return;
-        }
-        if connection.stage == Stage::Proving {
-            return self.proven(key);
-        }
-        self.busy -= usize::from(connection.pinger.is_quiet());
-        if self.shared.plan.workload.pace.is_open() {
-            self.send(key); // One that was queued behind the answered one may go now.
-        } else {
-            for _ in 0..answers {
-                self.ask_again(key);
-            }
-        }
-    }
-
-    /// Asks for one more message, due at `planned`.
-    pub(super) fn ask(&mut self, key: Key, planned: Nanos) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        if connection.stage != Stage::Open {
-            return;
-        }
-        let measured = self.pacing.measures(planned);
-        self.desk.current.messages.sent += u64::from(measured);
-        self.busy += usize::from(connection.pinger.is_quiet());
-        connection.pinger.ask(planned, measured);
-        self.send(key);
-    }
-
-    pub(super) fn send(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        let traffic = &self.shared.plan.workload.traffic;
-        if connection.stage == Stage::Gone || !connection.pinger.wants_to_send(traffic) {
-            return;
-        }
-        let Some(mut chunk) = self.ring.lease() else {
-            self.waiting.push_back(key);
-            return;
-        };
-        self.ring
-            .fill(&mut chunk, |out| connection.pinger.write(traffic, out, self.now));
-        let chain = Chain::of(chunk, self.ring.links());
-        connection.in_flight += 1;
-        self.ring.send(key, connection.socket.as_fd(), chain);
     }
 
     fn sent(&mut self, key: Key, sent: std::result::Result<u32, Errno>, rest: Chain) {
-        let Some(connection) = self.connections.get_mut(key) else {
+        let Some(Client { connection, socket }) = self.connections.get_mut(key) else {
+            debug_assert!(false, "a completion of a connection that was removed");
             return self.ring.give_back_all(rest);
         };
-        if let Err(errno) = sent {
+        let next = connection.sent(sent.map(drop).map_err(Loss::from), !rest.is_empty());
+        if next.send == Some(Outgoing::Rest) {
+            self.ring.send(key, socket.as_fd(), rest);
+        } else {
             self.ring.give_back_all(rest);
-            connection.pinger.sent();
-            return self.lost(key, Loss::from(errno));
         }
-        if !rest.is_empty() {
-            connection.in_flight += 1;
-            return self.ring.send(key, connection.socket.as_fd(), rest);
-        }
-        connection.pinger.sent();
-        self.send(key);
+        self.apply(key, next);
     }
 
-    pub(super) fn receive(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else {
+    /// Passes an event without data to the connection, and does what it says.
+    fn update(&mut self, key: Key, event: impl FnOnce(&mut Connection) -> Next) {
+        if let Some(Client { connection, .. }) = self.connections.get_mut(key) {
+            let next = event(connection);
+            self.apply(key, next);
+        }
+    }
+
+    fn apply(&mut self, key: Key, next: Next) {
+        if let Some(sample) = next.sample {
+            self.accounting.sample(sample);
+            if let Sample::Connect(took) = sample {
+                self.dialer.connected(took);
+            }
+        }
+        self.apply_to_socket(key, &next);
+        if let Some(change) = next.change {
+            self.changed(key, change);
+        }
+        if next.completed > 0 {
+            self.accounting.returned(next.completed);
+            for _ in 0..next.completed {
+                if self.timeline.completed(key, self.now) {
+                    self.issue(key, self.now);
+                }
+            }
+        }
+        if next.remove {
+            self.connections.remove(key);
+        }
+    }
+
+    fn apply_to_socket(&mut self, key: Key, next: &Next) {
+        if next.send == Some(Outgoing::Buffer) && !self.send(key) {
+            self.unsent.push_back(key);
+        }
+        let Some(Client { socket, .. }) = self.connections.get_mut(key) else {
             return;
         };
-        if connection.stage != Stage::Gone {
-            connection.in_flight += 1;
-            self.ring.receive(key, connection.socket.as_fd(), SizeClass::Small);
+        let socket = socket.as_fd();
+        match next.shutdown {
+            None => {}
+            // An error means that the target is gone: its FIN or RST is on its way to us.
+            Some(Shutdown::Write) => drop(socket::shutdown_write(socket)),
+            Some(Shutdown::Both) => socket::shutdown_both(socket),
+            Some(Shutdown::Reset) => socket::reset_on_close(socket),
+        }
+        match next.receive {
+            Receive::Keep => {}
+            Receive::Arm => self.ring.receive(key, socket, SizeClass::Small),
+            Receive::Starve => self.starved.push_back(key),
+            Receive::Cancel => self.ring.cancel_receive(key),
+        }
+        if next.cancel_connect {
+            self.ring.cancel_connect(key);
         }
     }
 
-    /// True while those that wait for a buffer can be served, though nothing completes.
-    pub(super) fn must_feed(&self) -> bool {
-        !self.starved.is_empty() && self.ring.offered(SizeClass::Small) > 0
+    fn changed(&mut self, key: Key, change: Change) {
+        let now = self.now;
+        let Some(Client { connection, .. }) = self.connections.get_mut(key) else {
+            return;
+        };
+        match change {
+            Change::Opened => {
+                self.accounting.opened();
+                self.dialer.opened(connection.number(), now);
+                if self.timeline.add(key, now) {
+                    self.first_messages(key);
+                }
+            }
+            Change::Failed(loss) => {
+                self.accounting.unopened(loss, 1);
+                self.dialer.failed(connection.number());
+                self.dialer.replace(now, RETRY_DELAY);
+            }
+            Change::Lost(loss) => {
+                self.accounting.lost(connection, loss);
+                self.timeline.remove(key);
+                self.dialer.replace(now, RETRY_DELAY);
+            }
+            Change::Closing => {
+                self.accounting.closing();
+                self.timeline.remove(key);
+            }
+            Change::Closed => self.dialer.replace(now, Nanos(0)),
+            Change::Aborted => {
+                self.accounting.closing();
+                self.timeline.remove(key);
+                self.dialer.replace(now, Nanos(0));
+            }
+        }
+    }
+
+    /// Sends the next bytes of a connection that wants a buffer. False if none is free.
+    fn send(&mut self, key: Key) -> bool {
+        let Some(mut chunk) = self.ring.lease() else {
+            return false;
+        };
+        match self.connections.get_mut(key) {
+            Some(Client { socket, connection }) if connection.wants_buffer() => {
+                let (traffic, now) = (&self.workload.traffic, self.now);
+                self.ring.fill(&mut chunk, |out| connection.write(traffic, out, now));
+                let chain = Chain::of(chunk, self.ring.links());
+                self.ring.send(key, socket.as_fd(), chain);
+            }
+            _ => self.ring.give_back(chunk), // It has ended meanwhile.
+        }
+        true
+    }
+
+    /// Issues a message on a connection; or closes the connection, if its messages are used up (churn).
+    fn issue(&mut self, key: Key, planned: Nanos) {
+        let Some(Client { connection, .. }) = self.connections.get_mut(key) else {
+            return;
+        };
+        let next = if connection.takes_messages() {
+            let measured = self.timeline.measures(planned);
+            self.accounting.issued(measured);
+            connection.issue(planned, measured)
+        } else if let Some(churn) = self.workload.churn {
+            connection.retire(churn.close, self.now)
+        } else {
+            return;
+        };
+        self.apply(key, next);
+    }
+
+    /// Closed loop: as many messages as a connection may have in flight.
+    fn first_messages(&mut self, key: Key) {
+        for _ in 0..self.workload.traffic.depth {
+            self.issue(key, self.now);
+        }
     }
 
     /// Serves those that wait for a buffer, in order.
     fn feed(&mut self) {
         for _ in 0..self.starved.len().min(self.ring.offered(SizeClass::Small)) {
             if let Some(key) = self.starved.pop_front() {
-                self.receive(key);
+                self.update(key, Connection::fed);
             }
         }
-        for _ in 0..self.waiting.len() {
-            if let Some(key) = self.waiting.pop_front() {
-                self.send(key);
-            }
+        while let Some(&key) = self.unsent.front()
+            && self.send(key)
+        {
+            self.unsent.pop_front();
         }
+    }
+
+    fn wrong_data(&self, number: u64, wrong: Wrong) -> Error {
+        let target = self.shared.plan.target_of(number);
+        Error::Data(format!("wrong data from {target}: connection {number}, {wrong}"))
     }
 }
 
-fn wrong_data(target: SocketAddr, connection: u64, wrong: Wrong) -> Error {
-    let (message, offset, difference) = match wrong {
-        Wrong::Byte { message, mismatch } => {
-            let difference = format!("expected 0x{:02x}, found 0x{:02x}", mismatch.expected, mismatch.found);
-            (message, mismatch.offset, difference)
+/// Opening connections.
+impl Worker<'_> {
+    /// Gives up connections that have not opened in time, and dials those that are due.
+    fn dial(&mut self) {
+        let now = self.now;
+        while let Some(key) = self.dialer.timed_out(now) {
+            self.update(key, Connection::timed_out);
+            let given_up = self.dialer.give_up(now);
+            self.accounting.unopened(Loss::Timeout, given_up);
         }
-        Wrong::Excess { message, bytes } => (
-            message,
-            0,
-            format!("expected nothing (it had not been sent), found {bytes} bytes"),
-        ),
-    };
-    Error::Data(format!(
-        "wrong data from {target}: connection {connection}, message {message}, offset {offset}: {difference}"
-    ))
+        self.dialer.begin_turn(now, self.timeline.is_sending(now));
+        while let Some(number) = self.dialer.next(now) {
+            self.open(number);
+        }
+    }
+
+    fn open(&mut self, number: u64) {
+        let plan = &self.shared.plan;
+        let (target, source) = (plan.target_of(number), plan.source_of(number));
+        let socket = match socket::client(target, source, &self.workload.options) {
+            Ok(socket) => socket,
+            Err(cause) => {
+                self.accounting.unopened(Loss::from(Errno::from(cause)), 1);
+                return self.dialer.replace(self.now, RETRY_DELAY);
+            }
+        };
+        let now = clock::now(); // The socket took time to make: that is not the target's.
+        let budget = self.workload.messages_per_connection();
+        let connection = Connection::dialed(number, self.pipeline(number, 0), budget, now);
+        let key = self.connections.insert(Client { socket, connection });
+        self.dialer.dialed(number, key, now);
+        if let Some(Client { socket, .. }) = self.connections.get_mut(key) {
+            self.ring.connect(key, socket.as_fd(), target);
+        }
+    }
+
+    /// Takes over connection 0, which has echoed its message 0.
+    fn take_over(&mut self, socket: OwnedFd, took: Nanos) {
+        let budget = self.workload.messages_per_connection();
+        let (connection, next) = Connection::established(0, self.pipeline(0, 1), budget);
+        let key = self.connections.insert(Client { socket, connection });
+        self.accounting.sample(Sample::Connect(took));
+        self.accounting.opened();
+        self.timeline.add(key, self.now);
+        self.apply(key, next);
+    }
+
+    fn pipeline(&self, number: u64, first: u64) -> Pipeline {
+        let payload = PayloadStream::new(self.workload.seed, number);
+        Pipeline::new(payload, first, self.workload.traffic.depth)
+    }
 }

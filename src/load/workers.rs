@@ -7,10 +7,11 @@ use crate::clock::Nanos;
 use crate::error::Result;
 use crate::load::capacity::{self, Capacity};
 use crate::load::interval::{IntervalMerger, IntervalWriter};
+use crate::load::preflight;
 use crate::load::result::WorkerStats;
 use crate::load::shared::{Shared, SliceControl};
 use crate::load::worker::Worker;
-use crate::load::{Plan, preflight};
+use crate::load::workload::Plan;
 use crate::sys::signal::Stop;
 use crate::sys::{listener, prctl, workers};
 

@@ -112,6 +112,11 @@ impl Default for Workload {
 }
 
 impl Workload {
+    /// Messages after which a connection is closed (churn).
+    pub(super) fn messages_per_connection(&self) -> u64 {
+        self.churn.map_or(u64::MAX, |churn| churn.messages)
+    }
+
     /// The size of each thread's ring.
     pub(super) fn queues(&self) -> Queues {
         Queues {

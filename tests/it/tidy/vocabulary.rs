@@ -66,13 +66,7 @@ const PHRASES: &[&str] = &[
 ];
 
 /// Rooms that still use some of these. May only get shorter.
-const REMAINING: &[&str] = &[
-    "src/load/",
-    "tests/it/load/dishonest_peers.rs",
-    "tests/it/load/workloads.rs",
-    "tests/it/suite.rs",
-    "bench/",
-];
+const REMAINING: &[&str] = &["tests/it/load/dishonest_peers.rs", "tests/it/load/workloads.rs"];
 
 /// Records of what was measured, and what other tools made.
 const EXCLUDED: &[&str] = &["bench/runs/", "tests/it/tidy/vocabulary.rs"];

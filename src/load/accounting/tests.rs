@@ -1,0 +1,179 @@
+use super::*;
+use crate::load::connection::Outgoing;
+use crate::load::payload::PayloadStream;
+use crate::load::pipeline::Pipeline;
+use crate::load::result::Messages;
+use crate::load::sizes::Sizes;
+use crate::load::workload::Traffic;
+use crate::random::Random;
+
+const SIZE: usize = 8;
+
+fn traffic() -> Traffic {
+    Traffic {
+        sizes: Sizes::Fixed(SIZE as u64),
+        depth: 3,
+        verify: true,
+    }
+}
+
+/// An open connection whose issued messages are submitted at once, and its target.
+struct Client {
+    connection: Connection,
+    target: PayloadStream,
+    returned: u64,
+}
+
+impl Client {
+    fn new(number: u64) -> Client {
+        let target = PayloadStream::new(1, number);
+        let pipeline = Pipeline::new(target, 0, traffic().depth);
+        let (connection, _) = Connection::established(number, pipeline, u64::MAX);
+        Client {
+            connection,
+            target,
+            returned: 0,
+        }
+    }
+
+    fn issue(&mut self, accounting: &mut Accounting, planned: Nanos, measured: bool) {
+        accounting.issued(measured);
+        let mut next = self.connection.issue(planned, measured);
+        while next.send == Some(Outgoing::Buffer) {
+            self.connection.write(&traffic(), &mut [0; SIZE], planned);
+            next = self.connection.sent(Ok(()), false);
+        }
+    }
+
+    /// The oldest message comes back at `now`.
+    fn complete(&mut self, accounting: &mut Accounting, now: Nanos) {
+        let mut bytes = [0; SIZE];
+        self.target.fill(self.returned, 0, &mut bytes);
+        self.returned += 1;
+        let next = self.connection.received(&traffic(), &bytes, true, now, |message| {
+            accounting.completed(message, now, true, true);
+        });
+        let mut next = next.unwrap();
+        accounting.returned(next.completed);
+        while next.send == Some(Outgoing::Buffer) {
+            self.connection.write(&traffic(), &mut [0; SIZE], now);
+            next = self.connection.sent(Ok(()), false);
+        }
+    }
+}
+
+/// All messages of the intervals so far, and the last interval.
+fn end(accounting: &mut Accounting) -> (Messages, Interval) {
+    let interval = accounting.rotate(Nanos(1), Interval::default());
+    (interval.messages, interval)
+}
+
+#[test]
+fn every_message_that_counts_is_completed_failed_or_missing() {
+    for seed in 0..if cfg!(miri) { 2 } else { 200 } {
+        let mut random = Random::new(seed, 0);
+        let mut accounting = Accounting::new(random.coin());
+        let mut clients: Vec<Client> = (0..4).map(Client::new).collect();
+        let (mut now, mut sent) = (Nanos(1), 0);
+        for _ in 0..200 {
+            now = now + Nanos(random.below(50) as u64);
+            let index = random.below(clients.len());
+            let client = &mut clients[index];
+            match random.below(40) {
+                0 => {
+                    accounting.lost(&client.connection, Loss::Reset);
+                    clients[index] = Client::new(100 + now.0);
+                }
+                1..20 => {
+                    let measured = random.coin();
+                    sent += u64::from(measured);
+                    client.issue(&mut accounting, now, measured);
+                }
+                _ if client.connection.outstanding().count() > 0 => client.complete(&mut accounting, now),
+                _ => {}
+            }
+            let outstanding = clients.iter().map(|client| client.connection.outstanding().count());
+            assert_eq!(accounting.is_idle(), outstanding.sum::<usize>() == 0, "seed {seed}");
+        }
+        for client in &clients {
+            // Measuring began after the end: a message of the warm-up adds nothing.
+            accounting.conclude(&client.connection, Nanos::NEVER, now);
+        }
+        let (messages, interval) = end(&mut accounting);
+        let Messages {
+            completed,
+            failed,
+            missing,
+            ..
+        } = messages;
+        assert_eq!(messages.sent, sent, "seed {seed}");
+        assert_eq!(sent, completed + failed + missing, "seed {seed}: {messages:?}");
+        if accounting.open_loop {
+            let recorded = interval.latencies.response.count();
+            assert_eq!(recorded, completed + missing, "seed {seed}");
+        }
+        let by_connection: u64 = accounting
+            .take_stats()
+            .by_connection
+            .iter()
+            .map(|one| one.messages)
+            .sum();
+        assert_eq!(by_connection, completed, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_missing_message_is_censored_at_its_age() {
+    let mut accounting = Accounting::new(true);
+    let mut client = Client::new(0);
+    client.issue(&mut accounting, Nanos(1_000), true);
+    accounting.conclude(&client.connection, Nanos(0), Nanos(51_000));
+    accounting.unissued(Nanos(11_000), Nanos(51_000));
+    let (messages, interval) = end(&mut accounting);
+    assert_eq!((messages.sent, messages.missing), (2, 2));
+    let max = interval.latencies.response.max().unwrap();
+    assert!(max.lower_bound_only, "{max:?}");
+    assert_eq!(max.value.0 / 100, 500);
+    // The message that was never submitted has no service time.
+    let (service, response) = (&interval.latencies.service, &interval.latencies.response);
+    assert_eq!((service.count(), response.count()), (1, 2));
+}
+
+#[test]
+fn a_closed_loop_that_has_been_silent_since_the_warm_up_is_missing_since_measuring_began() {
+    let mut accounting = Accounting::new(false);
+    let mut client = Client::new(0);
+    client.issue(&mut accounting, Nanos(1_000), false);
+    accounting.conclude(&client.connection, Nanos(20_000), Nanos(50_000));
+    let (messages, interval) = end(&mut accounting);
+    assert_eq!((messages.sent, messages.missing), (1, 1));
+    assert_eq!(interval.latencies.service.max().unwrap().value.0 / 100, 300);
+}
+
+#[test]
+fn intervals_are_numbered_and_follow_each_other() {
+    let mut accounting = Accounting::new(false);
+    accounting.begin_measuring(Nanos(70), ThreadUsage::default());
+    let first = accounting.rotate(Nanos(10), Interval::default());
+    let second = accounting.rotate(Nanos(25), Interval::default());
+    assert_eq!((first.index, second.index), (0, 1));
+    let spans = [first.span, second.span].map(|span| (span.begin, span.end));
+    assert_eq!(spans, [(Nanos(0), Nanos(10)), (Nanos(10), Nanos(25))]);
+}
+
+#[test]
+fn cpu_time_is_what_was_used_while_measuring() {
+    let mut accounting = Accounting::new(false);
+    let usage = |cpu, spun| ThreadUsage {
+        cpu: Nanos(cpu),
+        spun: Nanos(spun),
+    };
+    accounting.begin_measuring(Nanos(1_000), usage(500, 100));
+    accounting.end_measuring(Nanos(3_000), usage(1_500, 300));
+    let stats = accounting.take_stats();
+    assert_eq!(stats.elapsed(), Nanos(2_000));
+    assert_eq!(
+        (stats.cpu.total, stats.cpu.busiest_without_spin),
+        (Nanos(1_000), Nanos(800))
+    );
+}

@@ -1,0 +1,84 @@
+//! `Connection` against a kernel and a target that do whatever is legal: what must hold in every order of completions.
+//!
+//! A world is one connection. Each step lets the target, the kernel or the worker do one legal thing, chosen by the seed:
+//! bytes in any pieces, short sends, no free buffer, receives that end for no reason, FIN and RST at any time, a connect
+//! that is refused or never answered, cancels that complete early or late.
+
+mod world;
+
+use world::{Ending, Fate, World};
+
+use crate::load::workload::Close;
+
+/// Miri runs a step about 5,000 times slower.
+const SEEDS: u64 = if cfg!(miri) { 2 } else { 2_000 };
+
+/// Runs a world of every seed, and counts those that ended in each way.
+fn run(fate: Fate) -> Vec<Ending> {
+    (0..SEEDS).map(|seed| World::new(seed, fate).run()).collect()
+}
+
+fn count(endings: &[Ending], of: impl Fn(&Ending) -> bool) -> usize {
+    endings.iter().filter(|ending| of(ending)).count()
+}
+
+#[test]
+fn a_target_that_keeps_the_connection_echoes_every_message() {
+    for ending in run(Fate::Kept) {
+        assert_eq!(ending, Ending::Idle);
+    }
+}
+
+#[test]
+fn a_connection_whose_messages_are_used_up_closes_with_fin_after_the_last_reply() {
+    for ending in run(Fate::Churned(Close::Fin)) {
+        assert_eq!(ending, Ending::Closed);
+    }
+}
+
+#[test]
+fn a_connection_whose_messages_are_used_up_resets_after_the_last_reply() {
+    for ending in run(Fate::Churned(Close::Rst)) {
+        assert_eq!(ending, Ending::Aborted);
+    }
+}
+
+#[test]
+fn a_target_that_sends_fin_loses_the_connection_or_ends_its_close() {
+    let endings = run(Fate::Finished);
+    let (lost, closed) = (
+        count(&endings, |ending| matches!(ending, Ending::Lost)),
+        count(&endings, |ending| *ending == Ending::Closed),
+    );
+    assert!(
+        cfg!(miri) || lost > 0 && closed > 0,
+        "{lost} lost, {closed} closed of {SEEDS}"
+    );
+}
+
+#[test]
+fn a_reset_at_any_time_fails_exactly_what_is_outstanding() {
+    let endings = run(Fate::Reset);
+    let (lost, failed) = (
+        count(&endings, |ending| matches!(ending, Ending::Lost)),
+        count(&endings, |ending| *ending == Ending::Failed),
+    );
+    assert!(
+        cfg!(miri) || lost > 0 && failed > 0,
+        "{lost} lost, {failed} failed of {SEEDS}"
+    );
+}
+
+#[test]
+fn a_refused_connect_is_a_failure_and_no_message_is_issued() {
+    for ending in run(Fate::Refused) {
+        assert_eq!(ending, Ending::Failed);
+    }
+}
+
+#[test]
+fn a_connection_that_does_not_open_in_time_is_given_up() {
+    for ending in run(Fate::Silent) {
+        assert_eq!(ending, Ending::Failed);
+    }
+}

@@ -1,0 +1,26 @@
+//! What a caller can watch of a run while it goes on.
+
+use crate::clock::Nanos;
+use crate::load::interval::Interval;
+
+/// Receives what happens, on the thread that called [`run`](crate::load::run).
+pub trait Observer {
+    /// How far the run is, 4 times a second.
+    fn progress(&mut self, _progress: Progress) {}
+
+    /// One second is over, all workers together. The last one may be shorter, and includes the drain.
+    fn interval(&mut self, _interval: &Interval) {}
+}
+
+impl Observer for () {}
+
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Connections opened so far.
+    pub opened: u64,
+    /// Messages completed so far, those of the warm-up not counted.
+    pub completed: u64,
+    /// Time since measuring began; zero before.
+    pub elapsed: Nanos,
+}

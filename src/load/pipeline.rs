@@ -1,0 +1,172 @@
+//! The messages of one connection, without a kernel: which bytes go out next, and which must come back next.
+//!
+//! It keeps two cursors on one endless stream of messages, one for sending and one for receiving, and compares every
+//! byte that comes back. When messages are due, and when bytes are sent, is up to the connection.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use crate::clock::Nanos;
+use crate::load::payload::{Mismatch, PayloadStream};
+use crate::load::workload::Traffic;
+
+/// One message that was issued and has not come back completely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Message {
+    /// When it was due.
+    pub planned: Nanos,
+    /// When its first byte was submitted; `NEVER` while it waits.
+    pub submitted: Nanos,
+    /// True if it counts: it was due while measuring.
+    pub measured: bool,
+}
+
+/// Why the bytes that came back are not an echo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrong {
+    /// A byte differs.
+    Byte {
+        /// The message, counted from 0 on its connection.
+        message: u64,
+        /// Where, and how.
+        mismatch: Mismatch,
+    },
+    /// More came back than was sent.
+    Excess {
+        /// The message that had not been sent yet.
+        message: u64,
+        /// How many bytes too many, at least.
+        bytes: usize,
+    },
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wrong::Byte { message, mismatch } => write!(
+                f,
+                "message {message}, offset {}: expected 0x{:02x}, found 0x{:02x}",
+                mismatch.offset, mismatch.expected, mismatch.found
+            ),
+            Wrong::Excess { message, bytes } => write!(
+                f,
+                "message {message}, offset 0: expected nothing (it had not been sent), found {bytes} bytes"
+            ),
+        }
+    }
+}
+
+/// The messages of one connection.
+#[derive(Debug)]
+pub struct Pipeline {
+    payload: PayloadStream,
+    /// Messages that may be in flight at once.
+    depth: usize,
+    /// Issued and not completed, oldest first.
+    outstanding: VecDeque<Message>,
+    /// Number of the oldest outstanding message, and how many of its bytes have come back.
+    oldest: u64,
+    received: u64,
+    /// Number of the message to send next, and how many of its bytes have been sent.
+    next: u64,
+    sent: u64,
+}
+
+impl Pipeline {
+    /// A pipeline whose first message is number `first` of the payload stream, with up to `depth` in flight at once.
+    pub fn new(payload: PayloadStream, first: u64, depth: usize) -> Pipeline {
+        Pipeline {
+            payload,
+            depth,
+            outstanding: VecDeque::with_capacity(1),
+            oldest: first,
+            received: 0,
+            next: first,
+            sent: 0,
+        }
+    }
+
+    /// Issues one more message, due at `planned`.
+    pub fn issue(&mut self, planned: Nanos, measured: bool) {
+        self.outstanding.push_back(Message {
+            planned,
+            submitted: Nanos::NEVER,
+            measured,
+        });
+    }
+
+    /// True if there are bytes to send, of an issued message within the depth.
+    pub fn can_send(&self) -> bool {
+        let in_flight = (self.next - self.oldest) as usize;
+        in_flight < self.outstanding.len().min(self.depth)
+    }
+
+    /// Writes the next bytes to send into `out`, of as many messages as fit, and returns how many.
+    /// Messages whose first byte is among them are submitted at `now`.
+    pub fn write(&mut self, traffic: &Traffic, out: &mut [u8], now: Nanos) -> usize {
+        let mut written = 0;
+        while written < out.len() && self.can_send() {
+            let size = traffic.sizes.of(self.payload.draw(self.next));
+            let len = (out.len() - written).min((size - self.sent) as usize);
+            self.payload
+                .fill(self.next, self.sent, &mut out[written..written + len]);
+            if self.sent == 0 {
+                self.outstanding[(self.next - self.oldest) as usize].submitted = now;
+            }
+            written += len;
+            self.sent += len as u64;
+            if self.sent == size {
+                (self.next, self.sent) = (self.next + 1, 0);
+            }
+        }
+        written
+    }
+
+    /// Compares bytes that came back. Each message they complete goes to `completed`. Errors: the first wrong byte.
+    pub fn receive(
+        &mut self,
+        traffic: &Traffic,
+        mut bytes: &[u8],
+        mut completed: impl FnMut(Message),
+    ) -> Result<(), Wrong> {
+        while !bytes.is_empty() {
+            let size = traffic.sizes.of(self.payload.draw(self.oldest));
+            let sent = if self.oldest < self.next { size } else { self.sent };
+            let len = bytes.len().min((sent - self.received) as usize);
+            if len == 0 {
+                return Err(Wrong::Excess {
+                    message: self.oldest,
+                    bytes: bytes.len(),
+                });
+            }
+            if traffic.verify {
+                self.payload
+                    .check(self.oldest, self.received, &bytes[..len])
+                    .map_err(|mismatch| Wrong::Byte {
+                        message: self.oldest,
+                        mismatch,
+                    })?;
+            }
+            bytes = &bytes[len..];
+            self.received += len as u64;
+            if self.received == size {
+                (self.oldest, self.received) = (self.oldest + 1, 0);
+                completed(self.outstanding.pop_front().expect("only issued messages are sent"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Messages issued and not completed, oldest first.
+    pub fn outstanding(&self) -> impl Iterator<Item = &Message> {
+        self.outstanding.iter()
+    }
+
+    /// True if every issued message has come back.
+    pub fn is_idle(&self) -> bool {
+        self.outstanding.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod model;

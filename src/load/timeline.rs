@@ -1,0 +1,310 @@
+//! What is due when, without a clock: phases, seconds, planned messages, think time, and which connection is next.
+//!
+//! One timeline per worker. It runs once, or once per slice; between slices it keeps the set of active connections.
+
+use std::collections::VecDeque;
+
+use crate::clock::Nanos;
+use crate::load::active::ActiveSet;
+use crate::load::phases::Phases;
+use crate::load::schedule::{Pace, Schedule, ScheduleSpec};
+use crate::load::workload::Workload;
+use crate::random::Random;
+use crate::slab::Key;
+
+#[cfg(test)]
+mod model;
+
+/// What one worker has to do at which time.
+#[derive(Debug)]
+pub(super) struct Timeline {
+    worker: usize,
+    pace: Pace,
+    /// True for a run that consists of slices.
+    sliced: bool,
+    /// Chooses connections.
+    random: Random,
+    active: ActiveSet,
+    /// Closed loop: connections that have not been given their first messages.
+    starting: VecDeque<Key>,
+    /// Closed loop: connections that pause, with the end of their pause; the earliest first.
+    thinking: VecDeque<(Nanos, Key)>,
+    /// None before the start and between slices.
+    run: Option<Run>,
+    /// The last start.
+    started: Nanos,
+}
+
+/// One run or slice.
+#[derive(Debug)]
+struct Run {
+    phases: Phases,
+    measuring: Measuring,
+    /// When the current second of measuring ends.
+    second_ends: Nanos,
+    /// Open loop: when messages are due.
+    schedule: Option<Schedule>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Measuring {
+    NotYet,
+    Now,
+    Over,
+}
+
+/// Something that happens once at a certain time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// Measuring begins at this time.
+    Begin(Nanos),
+    /// Measuring ends at this time.
+    End(Nanos),
+    /// A second is over, this long after the beginning of measuring.
+    Second(Nanos),
+}
+
+/// A message of an open loop that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Planned {
+    /// When.
+    pub(super) at: Nanos,
+    /// The connection that sends it.
+    pub(super) key: Key,
+}
+
+impl Timeline {
+    /// The timeline of worker `worker`, before the start. `sliced`: it starts once per slice.
+    pub(super) fn new(workload: &Workload, worker: usize, sliced: bool) -> Timeline {
+        Timeline {
+            worker,
+            pace: workload.pace,
+            sliced,
+            random: Random::new(workload.seed, 2 * worker as u64),
+            active: ActiveSet::default(),
+            starting: VecDeque::new(),
+            thinking: VecDeque::new(),
+            run: None,
+            started: Nanos::NEVER,
+        }
+    }
+
+    /// True if the run or slice that starts at `start` is to be started now.
+    pub(super) fn is_due(&self, start: Nanos, now: Nanos) -> bool {
+        self.run.is_none() && start <= now && start != self.started
+    }
+
+    /// When a run or slice that starts at `start` is due; `NEVER` if it was started already.
+    pub(super) fn due_at(&self, start: Nanos) -> Nanos {
+        if start == self.started { Nanos::NEVER } else { start }
+    }
+
+    /// Starts the run or slice that begins at `start`.
+    pub(super) fn start(&mut self, workload: &Workload, start: Nanos) {
+        let phases = Phases::of(workload, start);
+        let schedule = match self.pace {
+            Pace::Closed { .. } => {
+                self.starting.extend(self.active.keys());
+                None
+            }
+            Pace::Open { rate, arrivals } => {
+                let spec = ScheduleSpec {
+                    rate,
+                    arrivals,
+                    start,
+                    warmup: workload.warmup,
+                    duration: workload.duration,
+                    worker: self.worker,
+                    workers: workload.threads as usize,
+                };
+                let random = Random::new(workload.seed, 2 * self.worker as u64 + 1);
+                Some(Schedule::new(&spec, random))
+            }
+        };
+        self.started = start;
+        self.run = Some(Run {
+            phases,
+            measuring: Measuring::NotYet,
+            second_ends: if self.sliced {
+                Nanos::NEVER // A slice is one interval, however long it is.
+            } else {
+                phases.measure + Nanos::SECOND
+            },
+            schedule,
+        });
+    }
+
+    /// Ends the phases now, but for the drain: the run was stopped.
+    pub(super) fn cut_short(&mut self, now: Nanos) {
+        if let Some(run) = &mut self.run {
+            run.phases.cut_short(now);
+        }
+    }
+
+    /// Ends a slice.
+    pub(super) fn end_slice(&mut self) {
+        self.run = None;
+        self.starting.clear();
+        self.thinking.clear();
+    }
+
+    /// True from the start of a run or slice to its end.
+    pub(super) fn is_running(&self) -> bool {
+        self.run.is_some()
+    }
+
+    /// True while messages may be issued.
+    pub(super) fn is_sending(&self, now: Nanos) -> bool {
+        self.run.as_ref().is_some_and(|run| now < run.phases.end)
+    }
+
+    /// True if a message that is due at this time counts.
+    pub(super) fn measures(&self, planned: Nanos) -> bool {
+        self.run.as_ref().is_some_and(|run| run.phases.measures(planned))
+    }
+
+    /// When measuring begins or began; `None` before the start.
+    pub(super) fn measuring_begins(&self) -> Option<Nanos> {
+        Some(self.run.as_ref()?.phases.measure)
+    }
+
+    /// True when the run or slice is over: everything due has been issued and come back (`idle`), or the drain is over.
+    pub(super) fn is_over(&self, idle: bool, now: Nanos) -> bool {
+        self.run.as_ref().is_some_and(|run| {
+            let all_issued = run.planned() >= run.phases.end;
+            now >= run.phases.end && (idle && all_issued || now >= run.phases.drained)
+        })
+    }
+
+    /// The next mark that has been passed, in order.
+    pub(super) fn next_mark(&mut self, now: Nanos) -> Option<Mark> {
+        let run = self.run.as_mut()?;
+        let Phases { measure, end, .. } = run.phases;
+        match run.measuring {
+            Measuring::NotYet if now >= measure => {
+                run.measuring = Measuring::Now;
+                Some(Mark::Begin(measure))
+            }
+            Measuring::Now if now >= end => self.end_measuring(now),
+            _ if now >= run.second_ends => {
+                let since = run.second_ends - measure;
+                run.second_ends = run.second_ends + Nanos::SECOND;
+                Some(Mark::Second(since))
+            }
+            _ => None,
+        }
+    }
+
+    /// Ends measuring at once, if it goes on. It ends when the plan says so, however late that is noticed.
+    pub(super) fn end_measuring(&mut self, now: Nanos) -> Option<Mark> {
+        let run = self.run.as_mut().filter(|run| run.measuring == Measuring::Now)?;
+        run.measuring = Measuring::Over;
+        Some(Mark::End(run.phases.end.min(now)))
+    }
+
+    /// A connection takes messages from now on. True if it gets its first ones at once.
+    pub(super) fn add(&mut self, key: Key, now: Nanos) -> bool {
+        self.active.add(key);
+        !self.pace.is_open() && self.is_sending(now)
+    }
+
+    /// A connection takes no more messages.
+    pub(super) fn remove(&mut self, key: Key) {
+        self.active.remove(key);
+    }
+
+    /// How many connections take messages.
+    pub(super) fn active(&self) -> usize {
+        self.active.keys().len()
+    }
+
+    /// A connection that takes messages, at random.
+    pub(super) fn pick(&mut self) -> Option<Key> {
+        self.active.pick(&mut self.random)
+    }
+
+    /// A message has completed. True if the connection may issue the next one at once.
+    pub(super) fn completed(&mut self, key: Key, now: Nanos) -> bool {
+        match self.pace {
+            Pace::Open { .. } => false,
+            Pace::Closed { think: Nanos(0) } => self.is_sending(now),
+            Pace::Closed { think } => {
+                self.thinking.push_back((now + think, key));
+                false
+            }
+        }
+    }
+
+    /// The next connection that gets its first messages (closed loop).
+    pub(super) fn next_starting(&mut self, now: Nanos) -> Option<Key> {
+        if !self.is_sending(now) {
+            self.starting.clear();
+        }
+        self.starting.pop_front()
+    }
+
+    /// The next connection whose pause is over (closed loop).
+    pub(super) fn next_thinking(&mut self, now: Nanos) -> Option<Key> {
+        while let Some(&(due, key)) = self.thinking.front()
+            && due <= now
+        {
+            self.thinking.pop_front();
+            if self.is_sending(now) {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// The next message that is due (open loop), on a connection picked at random. `None` as well if there is no
+    /// connection; then it stays due.
+    pub(super) fn next_planned(&mut self, now: Nanos) -> Option<Planned> {
+        let run = self.run.as_mut()?;
+        let schedule = run.schedule.as_mut()?;
+        let at = schedule.due();
+        if at > now || at >= run.phases.end {
+            return None;
+        }
+        let key = self.active.pick(&mut self.random)?;
+        schedule.advance();
+        Some(Planned { at, key })
+    }
+
+    /// The next message that was due and was not issued, at the end of a run.
+    pub(super) fn next_unissued(&mut self, now: Nanos) -> Option<Nanos> {
+        let run = self.run.as_mut()?;
+        let schedule = run.schedule.as_mut()?;
+        let at = schedule.due();
+        if at >= run.phases.end.min(now) {
+            return None;
+        }
+        schedule.advance();
+        Some(at)
+    }
+
+    /// When to call it again though nothing has completed. `NEVER` before the start.
+    pub(super) fn wake_up(&self, now: Nanos) -> Nanos {
+        let Some(run) = &self.run else {
+            return Nanos::NEVER;
+        };
+        if !self.starting.is_empty() {
+            return now;
+        }
+        let planned = run.planned();
+        let planned = if planned < run.phases.end {
+            planned
+        } else {
+            Nanos::NEVER
+        };
+        let thinking = self.thinking.front().map_or(Nanos::NEVER, |&(due, _)| due);
+        let change = run.phases.next_change(now);
+        change.min(run.second_ends).min(planned).min(thinking)
+    }
+}
+
+impl Run {
+    /// When the next planned message is due; `NEVER` in a closed loop.
+    fn planned(&self) -> Nanos {
+        self.schedule.as_ref().map_or(Nanos::NEVER, Schedule::due)
+    }
+}

@@ -1,0 +1,211 @@
+//! The course of a run on one worker: its start, what becomes due, slices, its end.
+
+use std::os::fd::AsFd;
+
+use super::{Client, Worker};
+use crate::clock::{self, Nanos};
+use crate::load::accounting::ThreadUsage;
+use crate::load::result::WorkerStats;
+use crate::load::timeline::{Mark, Planned};
+use crate::ring::SizeClass;
+use crate::slab::Key;
+use crate::sys::{socket, tcp_info, usage};
+
+/// First messages, or planned messages, that are sent per turn before completions are handled again.
+const BATCH: usize = 64;
+
+/// How often a worker that is ready checks whether the start is known: less than the 5 ms from there to the start.
+const POLL_INTERVAL: Nanos = Nanos(1_000_000);
+
+/// Connections whose round-trip time is read from the kernel every second.
+const RTT_SAMPLES: usize = 4;
+
+impl Worker<'_> {
+    pub(super) fn advance(&mut self) {
+        if !self.timeline.is_running() {
+            self.start_when_due();
+        }
+        if self.timeline.is_running() {
+            let spin = self.spin.check(self.now);
+            self.ring.set_spin(spin);
+            self.pass_marks();
+            self.send_due();
+        }
+    }
+
+    fn start_when_due(&mut self) {
+        if !self.ready && self.dialer.is_complete() {
+            self.ready = true;
+            self.shared.worker_ready(self.now);
+        }
+        let start = self.shared.start();
+        if self.timeline.is_due(start, self.now) {
+            self.timeline.start(self.workload, start);
+            self.dialer.refill(self.timeline.active());
+        }
+    }
+
+    fn pass_marks(&mut self) {
+        if self.stopped {
+            self.timeline.cut_short(self.now);
+        }
+        while let Some(mark) = self.timeline.next_mark(self.now) {
+            self.pass(mark);
+        }
+    }
+
+    fn pass(&mut self, mark: Mark) {
+        match mark {
+            Mark::Begin(at) => self.accounting.begin_measuring(at, self.usage()),
+            Mark::End(at) => self.accounting.end_measuring(at, self.usage()),
+            Mark::Second(since) => {
+                self.sample_round_trips();
+                self.rotate(since);
+            }
+        }
+    }
+
+    fn send_due(&mut self) {
+        for _ in 0..BATCH {
+            let Some(key) = self.timeline.next_starting(self.now) else {
+                break;
+            };
+            self.first_messages(key);
+        }
+        while let Some(key) = self.timeline.next_thinking(self.now) {
+            self.issue(key, self.now);
+        }
+        if !self.workload.pace.is_open() {
+            return;
+        }
+        for _ in 0..BATCH {
+            // The instant of the turn is old by now: a late message must not look early.
+            let now = clock::now();
+            let Some(Planned { at, key }) = self.timeline.next_planned(now) else {
+                return;
+            };
+            self.now = now;
+            if self.timeline.measures(at) {
+                self.accounting.send_lag(now - at);
+            }
+            self.issue(key, at);
+        }
+    }
+
+    fn sample_round_trips(&mut self) {
+        for _ in 0..RTT_SAMPLES.min(self.timeline.active()) {
+            let picked = self.timeline.pick().and_then(|key| self.connections.get_mut(key));
+            if let Some(info) = picked.and_then(|client| tcp_info::of(client.socket.as_fd())) {
+                self.accounting.round_trip(info.rtt);
+            }
+        }
+    }
+
+    fn usage(&self) -> ThreadUsage {
+        ThreadUsage {
+            cpu: usage::thread_cpu(),
+            spun: self.ring.counts().spun,
+        }
+    }
+
+    fn rotate(&mut self, end: Nanos) {
+        let full = self.accounting.rotate(end, self.writer.empty());
+        self.writer.send(full);
+    }
+
+    pub(super) fn publish(&self) {
+        let (opened, completed) = (self.accounting.opened_total(), self.accounting.completed_total());
+        self.shared.publish(self.index, opened, completed);
+    }
+
+    /// When to wake up though nothing completes.
+    pub(super) fn wake_up(&self) -> Nanos {
+        let can_feed = !self.starved.is_empty() && self.ring.offered(SizeClass::Small) > 0;
+        if can_feed {
+            return self.now;
+        }
+        let (dialer, timeline) = (self.dialer.wake_up(self.now), self.timeline.wake_up(self.now));
+        dialer.min(timeline).min(self.start_wake_up())
+    }
+
+    /// When to check whether the start is known or due.
+    fn start_wake_up(&self) -> Nanos {
+        match &self.shared.slices {
+            _ if self.timeline.is_running() || !self.ready => Nanos::NEVER,
+            Some(_) => self.timeline.due_at(self.shared.start()), // The waker says when it is known.
+            None => self.now + POLL_INTERVAL,
+        }
+    }
+}
+
+/// The end of a run or slice.
+impl Worker<'_> {
+    pub(super) fn is_done(&self) -> bool {
+        if !self.timeline.is_running() {
+            return self.stopped;
+        }
+        let deserted = self.connections.is_empty() && self.workload.churn.is_none();
+        deserted || self.timeline.is_over(self.accounting.is_idle(), self.now)
+    }
+
+    /// Hands over what was counted in a slice. False in a run without slices, or if it did not end idle.
+    pub(super) fn end_slice(&mut self) -> bool {
+        let Some(control) = &self.shared.slices else {
+            return false;
+        };
+        if self.stopped || !self.accounting.is_idle() || self.connections.is_empty() {
+            return false;
+        }
+        self.end_measuring();
+        self.end_interval();
+        let _ = control.results.send(self.accounting.take_stats()); // The session is gone: a stop follows.
+        self.timeline.end_slice();
+        true
+    }
+
+    /// Ends all connections. What has not come back by now is missing.
+    pub(super) fn finish(mut self) -> WorkerStats {
+        self.end_measuring();
+        let measure = self.timeline.measuring_begins().unwrap_or(Nanos::NEVER);
+        let keys: Vec<Key> = self.connections.keys().collect();
+        for key in keys {
+            self.conclude(key, measure);
+        }
+        while let Some(planned) = self.timeline.next_unissued(self.now) {
+            if self.timeline.measures(planned) {
+                self.accounting.unissued(planned, self.now);
+            }
+        }
+        self.end_interval();
+        self.accounting.overflows(self.ring.counts().overflows);
+        self.publish();
+        self.accounting.take_stats()
+    }
+
+    fn conclude(&mut self, key: Key, measure: Nanos) {
+        let Some(Client { socket, connection }) = self.connections.get_mut(key) else {
+            return;
+        };
+        // One after the other: cancelling all receives of the ring at once takes the kernel the square of their number.
+        socket::shutdown_both(socket.as_fd());
+        if connection.is_established() {
+            self.accounting.conclude(connection, measure, self.now);
+            let info = tcp_info::of(socket.as_fd());
+            self.accounting
+                .retransmits(info.map_or(0, |info| info.retransmits_total.into()));
+        }
+    }
+
+    /// Ends measuring, if that has not happened.
+    fn end_measuring(&mut self) {
+        if let Some(mark) = self.timeline.end_measuring(self.now) {
+            self.pass(mark);
+        }
+    }
+
+    /// Ends the last interval of a run or slice.
+    fn end_interval(&mut self) {
+        let measure = self.timeline.measuring_begins().unwrap_or(self.now);
+        self.rotate(self.now - measure);
+    }
+}
