@@ -1,4 +1,4 @@
-//! The log of error rates: one line of JSON per check whose right answer was known.
+//! The log of error rates: one line of JSON per check whose correct verdict was known.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub(crate) const SCHEMA: &str = "urecho.error-rates/2";
 /// Version of the lines that urecho 0.2 and 0.3 wrote.
 const OLD_SCHEMA: &str = "urecho.proof/1";
 
-/// One check whose right answer was known.
+/// One check whose correct verdict was known.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Line {

@@ -1,4 +1,4 @@
-//! How often `urecho check` is wrong: runs checks whose right answer is known, and makes a page from their log.
+//! How often `urecho check` is wrong: runs checks whose correct verdict is known, and makes a page from their log.
 //!
 //! ```text
 //! cargo bench --bench error_rates -- run bench/error_rates/log.jsonl       # continues where the log ends
@@ -34,7 +34,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run checks whose right answer is known, and append a line per check to LOG
+    /// Run checks whose correct verdict is known, and append a line per check to LOG
     Run {
         /// The log
         log: PathBuf,

@@ -14,7 +14,7 @@ use crate::log::Line;
 /// Confidence of the bounds.
 const CONFIDENCE: f64 = 0.95;
 
-/// Targets: false alarms rarer than this, and planted slowdowns found more often than that.
+/// Targets: false alarms rarer than this, and injected slowdowns detected more often than that.
 const FALSE_ALARMS_MAX: f64 = 0.01;
 const POWER_MIN: f64 = 0.9;
 
@@ -26,9 +26,9 @@ pub(crate) fn page(log: &[Line]) -> String {
     // A check that was interrupted, or whose server failed, has no answer.
     let is_complete = |line: &&Line| line.ended != Ended::Interrupted && line.verdict != Verdict::Failed;
     let (complete, broken): (Vec<&Line>, Vec<&Line>) = log.iter().copied().partition(is_complete);
-    let (unchanged, planted): (Vec<&Line>, Vec<&Line>) = complete.iter().copied().partition(|line| line.is_unchanged());
+    let (unchanged, slower): (Vec<&Line>, Vec<&Line>) = complete.iter().copied().partition(|line| line.is_unchanged());
     [
-        "# Error rates of `urecho check`\n\nMade from `log.jsonl`, one line per check whose right answer was known, by \
+        "# Error rates of `urecho check`\n\nMade from `log.jsonl`, one line per check whose correct verdict was known, by \
          `cargo bench --bench error_rates`. The second load is an unrelated server that echoes 5,000 messages per second, \
          not pinned."
             .to_owned(),
@@ -38,7 +38,7 @@ pub(crate) fn page(log: &[Line]) -> String {
             unchanged_table(&unchanged),
             false_alarms(&unchanged)
         ),
-        format!("## Planted slowdowns\n\n{}\n{}", planted_table(&planted), power(&planted)),
+        format!("## Injected slowdowns\n\n`spin=250ns` is 250 ns of CPU time per message.\n\n{}\n{}", slower_table(&slower), power(&slower)),
         format!(
             "## Time\n\n{} Checks that were interrupted, or whose servers failed: {}. {}",
             duration(&complete),
@@ -53,7 +53,7 @@ pub(crate) fn page(log: &[Line]) -> String {
 fn older_versions(older: &[&Line]) -> String {
     let (unchanged, slower): (Vec<&Line>, Vec<&Line>) = older.iter().copied().partition(|line| line.is_unchanged());
     format!(
-        "Checks of older versions, not counted above: {}, with {} false alarms in {}, and {} of {} slowdowns found.",
+        "Checks of older versions, not counted above: {}, with {} false alarms in {} of an unchanged server, and {} of {} slowdowns detected.",
         older.len(),
         count(&unchanged, Verdict::Regressed),
         unchanged.len(),
@@ -96,10 +96,13 @@ fn conditions(log: &[&Line]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// The name of a group of checks with and without a second load.
+const EITHER: &str = "either";
+
 /// Checks with the same treatment.
 struct Group<'a> {
     treatment: &'a str,
-    /// Whether there was a second load: `none`, `second load`, or `either`.
+    /// `without` or `with` a second load, or [`EITHER`].
     load: &'static str,
     lines: Vec<&'a Line>,
 }
@@ -117,11 +120,7 @@ fn groups<'a>(log: &[&'a Line]) -> Vec<Group<'a>> {
         let (loaded, alone): (Vec<&Line>, Vec<&Line>) = all.iter().copied().partition(|line| line.second_load);
         let both = !loaded.is_empty() && !alone.is_empty();
         let either = if both { all } else { Vec::new() };
-        [("none", alone), ("second load", loaded), ("either", either)].map(|(load, lines)| Group {
-            treatment,
-            load,
-            lines,
-        })
+        [("without", alone), ("with", loaded), (EITHER, either)].map(|(load, lines)| Group { treatment, load, lines })
     });
     groups.filter(|group| !group.lines.is_empty()).collect()
 }
@@ -133,7 +132,7 @@ fn count(log: &[&Line], verdict: Verdict) -> usize {
 fn unchanged_table(log: &[&Line]) -> String {
     let all = Group {
         treatment: "all",
-        load: "",
+        load: EITHER,
         lines: log.to_vec(),
     };
     let rows = groups(log).into_iter().chain([all]).map(|group| {
@@ -152,7 +151,7 @@ fn unchanged_table(log: &[&Line]) -> String {
     });
     let head = [
         "head",
-        "other load",
+        "second load",
         "checks",
         "REGRESSED",
         "95 % upper bound",
@@ -178,7 +177,7 @@ fn false_alarms(log: &[&Line]) -> String {
     )
 }
 
-fn planted_table(log: &[&Line]) -> String {
+fn slower_table(log: &[&Line]) -> String {
     let rows = groups(log).into_iter().map(|group| {
         let (lines, found) = (&group.lines, count(&group.lines, Verdict::Regressed));
         let [p50, throughput, cpu] = Metric::DEFAULT_GATE.map(|metric| change_and_share(lines, metric));
@@ -197,10 +196,10 @@ fn planted_table(log: &[&Line]) -> String {
         ]
     });
     let head = [
-        "planted",
-        "other load",
+        "fault",
+        "second load",
         "checks",
-        "found",
+        "detected",
         "95 % lower bound",
         "INCONCLUSIVE",
         "missed",
@@ -210,15 +209,15 @@ fn planted_table(log: &[&Line]) -> String {
         "median time",
     ];
     format!(
-        "{}\nFound: by any gating metric. For each metric: the median of the measured changes, and how many checks it would \
+        "{}\nDetected: by any gating metric. For each metric: the median of the measured changes, and how many checks it would \
          have failed alone.\n",
         table(&head, rows)
     )
 }
 
-/// The slowdowns that are found often enough.
+/// The slowdowns that are detected often enough.
 fn power(log: &[&Line]) -> String {
-    let groups = groups(log).into_iter().filter(|group| group.load == "either");
+    let groups = groups(log).into_iter().filter(|group| group.load == EITHER);
     let found: Vec<String> = groups
         .filter_map(|group| {
             let (found, of) = (count(&group.lines, Verdict::Regressed), group.lines.len());
@@ -232,10 +231,10 @@ fn power(log: &[&Line]) -> String {
         })
         .collect();
     if found.is_empty() {
-        "None was found in 90 % of its checks, with and without a second load, yet.".into()
+        "None was detected in 90 % of its checks, with and without a second load, yet.".into()
     } else {
         format!(
-            "Found in at least 90 % of the checks, with and without a second load: {}.",
+            "Detected in at least 90 % of the checks, with and without a second load: {}.",
             found.join("; ")
         )
     }

@@ -1,4 +1,4 @@
-//! Running checks whose right answer is known, one after another.
+//! Running checks whose correct verdict is known, one after another.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -99,7 +99,7 @@ impl Treatment {
 }
 
 fn base_command() -> String {
-    format!("{URECHO} serve --workers 1 --listen 127.0.0.1:{{port}}")
+    shell_words::join([URECHO, "serve", "--workers", "1", "--listen", "127.0.0.1:{port}"])
 }
 
 /// What to run.
