@@ -54,7 +54,7 @@ pub struct Run {
     pub environment: Environment,
     /// What was fixed before anything was measured.
     pub terms: Terms,
-    /// What was fixed once the server had been tried.
+    /// What was fixed once the capacity of the server was known.
     pub setup: Setup,
     /// The sample.
     pub restarts: Vec<SingleRestart>,
@@ -122,6 +122,12 @@ impl Baseline {
     pub fn blocks(&self) -> Option<usize> {
         let loads = self.runs[0].setup.loads.iter();
         loads.map(|load| load.blocks).max()
+    }
+
+    /// Length of a slice, of all loads.
+    pub fn slice(&self) -> Option<Nanos> {
+        let load = self.runs[0].setup.loads.first()?;
+        Some(Nanos(load.plan.duration_ns))
     }
 
     /// Why runs in this environment cannot be compared with the stored ones; none if they can.

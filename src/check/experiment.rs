@@ -1,4 +1,5 @@
-//! Carrying out a check: a trial of base, then restarts of both sides until the verdict is clear or the budget is over.
+//! Carrying out a check: base alone to measure its capacity, then restarts of both sides until the verdict is clear or the
+//! budget is over.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,8 +18,8 @@ use crate::load::{self, Workload};
 use crate::report::{Environment, PlanSummary};
 use crate::sys::signal::Stop;
 
-/// Length of each of the four slices of the trial, enough to measure capacity within a few percent.
-const TRIAL_SLICE: Nanos = Nanos(200_000_000);
+/// Length of each of the four slices of a capacity run, enough to measure capacity within a few percent.
+const CAPACITY_SLICE: Nanos = Nanos(200_000_000);
 
 /// What to check, and how.
 #[derive(Debug, Clone)]
@@ -59,19 +60,20 @@ impl Offered {
 pub struct Control<'a> {
     /// Ends it early.
     pub stop: &'a Stop,
-    /// Called before each restart with its number, from 1, or 0 for the trial of base.
+    /// Called before each restart with its number, from 1, or 0 for the capacity run.
     pub on_restart: &'a mut dyn FnMut(usize),
 }
 
-/// What is fixed once base has been tried.
+/// What is fixed once the capacity of base is known.
 struct Arrangement {
     setup: Setup,
     protocol: Protocol,
 }
 
-/// The outcome of the trial of base.
-struct Trial {
-    capacity_per_s: f64,
+/// The result of a capacity run.
+struct Capacity {
+    /// Messages per second in a closed loop.
+    per_s: f64,
     /// Time of a restart apart from slices: to start a server, connect, and stop it.
     overhead: Nanos,
 }
@@ -90,13 +92,13 @@ impl Experiment {
         let begin = clock::now();
         let deadline = begin + Nanos(self.terms.budget_ns);
         (control.on_restart)(0);
-        let (setup, pairs) = match self.try_base(base, control.stop) {
-            Ok(trial) => {
-                let arrangement = self.arrange(&trial, 2, deadline);
+        let (setup, pairs) = match self.measure_capacity(base, control.stop) {
+            Ok(capacity) => {
+                let arrangement = self.arrange(&capacity, 2, deadline);
                 let pairs = self.run_pairs([base, head], &arrangement, &environment, deadline, control);
                 (Some(arrangement.setup), pairs)
             }
-            Err(failure) => (None, Pairs::failed_trial(failure)),
+            Err(failure) => (None, Pairs::without_capacity(failure)),
         };
         let [base_failure, head_failure] = pairs.failures;
         let side = |candidate: &Candidate, failure| Side {
@@ -124,8 +126,8 @@ impl Experiment {
         let (begin, began_s) = (clock::now(), seconds_since_1970());
         let deadline = begin + Nanos(self.terms.budget_ns);
         (control.on_restart)(0);
-        let trial = self.try_base(server, control.stop).map_err(into_error)?;
-        let Arrangement { setup, protocol } = self.arrange(&trial, 1, deadline);
+        let capacity = self.measure_capacity(server, control.stop).map_err(into_error)?;
+        let Arrangement { setup, protocol } = self.arrange(&capacity, 1, deadline);
         let mut remaining = RemainingTime::new(clock::now(), deadline);
         let candidates = std::slice::from_ref(server);
         let mut results = compare::run(candidates, &protocol, control.stop, &mut |restart, results| {
@@ -200,10 +202,10 @@ impl Experiment {
     }
 
     /// Measures capacity, and the time of a restart. Errors: the server failed; none if interrupted.
-    fn try_base(&self, base: &Candidate, stop: &Stop) -> std::result::Result<Trial, Option<Failure>> {
+    fn measure_capacity(&self, base: &Candidate, stop: &Stop) -> std::result::Result<Capacity, Option<Failure>> {
         let begin = clock::now();
         let mut workload = self.workload.clone();
-        workload.duration = TRIAL_SLICE;
+        workload.duration = CAPACITY_SLICE;
         let protocol = Protocol {
             loads: vec![ProtocolLoad { workload, blocks: 2 }],
             server_cpus: self.terms.server_cpus.clone(),
@@ -218,29 +220,29 @@ impl Experiment {
             _ => return Err(failure),
         };
         let rates: f64 = blocks.iter().map(|block| block.completed_per_s).sum();
-        let slices = Nanos(4 * (TRIAL_SLICE + self.workload.warmup).0);
-        Ok(Trial {
-            capacity_per_s: rates / blocks.len() as f64,
+        let slices = Nanos(4 * (CAPACITY_SLICE + self.workload.warmup).0);
+        Ok(Capacity {
+            per_s: rates / blocks.len() as f64,
             overhead: clock::now() - begin - slices,
         })
     }
 
     /// Divides the time until the deadline into blocks and slices for `sides` servers.
-    fn arrange(&self, trial: &Trial, sides: usize, deadline: Nanos) -> Arrangement {
-        let offered = self.offered.rate(trial.capacity_per_s);
+    fn arrange(&self, capacity: &Capacity, sides: usize, deadline: Nanos) -> Arrangement {
+        let offered = self.offered.rate(capacity.per_s);
         let layout = Demand {
             restarts: self.terms.restarts.min(time_budget::PLANNED_RESTARTS),
             sides,
             profiles: &self.profiles,
             warmup: self.workload.warmup,
-            // Each server is started once and connected once per load. The trial measured one of each without telling
+            // Each server is started once and connected once per load. The capacity run measured one of each without telling
             // them apart, so each is taken as half of it.
-            overhead: Nanos(trial.overhead.0 * (sides * (self.profiles.len() + 1)) as u64 / 2),
+            overhead: Nanos(capacity.overhead.0 * (sides * (self.profiles.len() + 1)) as u64 / 2),
             connections: self.workload.connections,
             rate: if self.profiles.contains(&Profile::Open) {
                 offered
             } else {
-                trial.capacity_per_s
+                capacity.per_s
             },
         }
         .divide(deadline - clock::now(), self.blocks, self.slice);
@@ -257,7 +259,7 @@ impl Experiment {
             plan: PlanSummary::of(&[], &load.workload),
         };
         let setup = Setup {
-            capacity_per_s: trial.capacity_per_s,
+            capacity_per_s: capacity.per_s,
             loads: self.profiles.iter().zip(&loads).map(summary).collect(),
             connected_at_once,
         };
@@ -297,7 +299,7 @@ struct Pairs {
 }
 
 impl Pairs {
-    fn failed_trial(failure: Option<Failure>) -> Pairs {
+    fn without_capacity(failure: Option<Failure>) -> Pairs {
         Pairs {
             restarts: Vec::new(),
             failures: [failure, None],

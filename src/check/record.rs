@@ -24,7 +24,7 @@ pub struct Record {
     pub head: Side,
     /// What was fixed before anything was measured.
     pub terms: Terms,
-    /// What was fixed once base had been tried; null if that failed.
+    /// What was fixed once the capacity of base was known; null if base failed before.
     pub setup: Option<Setup>,
     /// Why there are no more restarts.
     pub ended: Ended,
@@ -50,7 +50,7 @@ pub struct Side {
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Failure {
-    /// In which restart, from 1; 0 is the trial of base before them.
+    /// In which restart, from 1; 0 is the capacity run before them.
     pub restart: usize,
     /// The cause.
     pub what: String,
@@ -77,12 +77,12 @@ pub struct Terms {
     pub inconclusive: Inconclusive,
 }
 
-/// What follows from the trial of base.
+/// What follows from the capacity of base.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Setup {
-    /// Capacity of base in the trial, in messages per second.
+    /// Capacity of base in a closed loop, in messages per second.
     pub capacity_per_s: f64,
     /// The loads, in turn.
     pub loads: Vec<Load>,
@@ -175,7 +175,7 @@ impl Record {
         restarts.flat_map(|restart| restart.closed.iter().chain(&restart.open))
     }
 
-    /// The loads; none if base failed in its trial.
+    /// The loads; none if base failed in its capacity run.
     pub fn loads(&self) -> &[Load] {
         self.setup.as_ref().map_or(&[], |setup| &setup.loads)
     }

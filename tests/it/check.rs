@@ -1,4 +1,4 @@
-//! `urecho check` on real servers: that it runs, what it writes, and that it finds a planted regression. How it decides
+//! `urecho check` on real servers: that it runs, what it writes, and that it detects an injected slowdown. How it decides
 //! is tested in `src/check/judge`, on constructed records.
 
 use std::fs;
@@ -40,7 +40,7 @@ fn replay(report: &Value, flags: &[&str]) -> (support::Output, String) {
 }
 
 #[test]
-fn a_planted_regression_fails_the_build() {
+fn an_injected_slowdown_fails_the_build() {
     let flags = "--restarts 8 --profile closed --gate throughput";
     let measured = check(&serve(""), &serve("--fault spin=200us"), flags);
     // On a machine so busy that most blocks are dropped, the check is inconclusive, and that is no pass either.
@@ -113,7 +113,7 @@ fn a_failed_server_is_distinguished_from_a_regressed_one() {
         (
             "/nowhere/at/all {port}".to_owned(),
             serve(""),
-            "base failed in its trial: cannot start",
+            "base failed in its capacity run: cannot start",
         ),
     ] {
         let measured = check(&base, &head, "--restarts 1");

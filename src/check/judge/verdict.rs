@@ -319,7 +319,7 @@ fn reasons(record: &Record, metrics: &[MetricVerdict], not_idle: Option<(f64, f6
             _ => "failed",
         };
         let when = match failure.restart {
-            0 => "in its trial".to_owned(),
+            0 => "in its capacity run".to_owned(),
             restart => format!("in restart {restart}"),
         };
         Some(format!("{name} {how} {when}: {}", failure.what))

@@ -231,7 +231,7 @@ fn a_written_check_is_replayed_byte_for_byte() {
 
 #[test]
 fn nothing_passes_that_was_not_measured() {
-    // As after an interruption in the trial of base.
+    // As after an interruption in the capacity run.
     let mut stopped = record(0, &UNCHANGED);
     stopped.ended = Ended::Interrupted;
     stopped.setup = None;
