@@ -12,7 +12,7 @@
 //! A file may use its own room and any floor below it; never a floor above, never a sibling on floors 2 and 4.
 //!
 //! ```text
-//! 6  cli        the only user of clap: one file per command; shared by them: workload, outputs, cpu_split
+//! 6  cli        the only user of clap: one file per command; shared by them: workload, values, outputs, cpu_split
 //!    main       the binary: the allocator, and a call
 //! 5  check      the regression gate: experiment, time_budget, record; judge: metric, noise, sample, decision, verdict;
 //!               output: summary, row, text, markdown, junit, github, json; baseline, history

@@ -4,14 +4,14 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::cpu_split::{CpuRequest, CpuSplit};
+use crate::cli::cpu_split::{CpuSplit, ServerCpus};
 use crate::cli::load::{self, LoadFlags};
 use crate::cli::outputs::OutputFlags;
+use crate::cli::values;
 use crate::compare::Server;
 use crate::error::Result;
 use crate::load::Plan;
 use crate::report::Environment;
-use crate::sys::affinity;
 use crate::sys::signal::Stop;
 
 #[derive(Debug, Args)]
@@ -21,26 +21,22 @@ pub(super) struct Flags {
     #[command(flatten)]
     outputs: OutputFlags,
     /// Threads of the server [default: the CPUs that the generator leaves, at least 1]
-    #[arg(long, value_name = "N", value_parser = super::threads)]
+    #[arg(long, value_name = "N", value_parser = values::threads)]
     workers: Option<u32>,
 }
 
 pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     let stop = Stop::on_signals()?;
-    let generator_flags = &flags.load.workload.generator;
-    let request = CpuRequest {
-        allowed: &affinity::allowed(),
-        threads: generator_flags.threads(),
-        generator: &generator_flags.pin,
-        server: &[],
-    };
-    let CpuSplit { server, generator } = request.split();
-    let workers = flags.workers.map_or(server.len().max(1), |workers| workers as usize);
-    let workload = flags.load.workload(generator);
+    let generator = &flags.load.workload.generator;
+    let cpus = CpuSplit::of(generator, ServerCpus::Rest);
+    let workers = flags
+        .workers
+        .map_or(cpus.server.len().max(1), |workers| workers as usize);
+    let workload = flags.load.workload(cpus.generator);
     flags.outputs.check(&workload)?;
-    let mut server = Server::start(workers, &server)?;
+    let mut server = Server::start(workers, &cpus.server)?;
     let targets = vec![server.address()];
-    generator_flags.check_targets(&targets)?;
+    generator.check_targets(&targets)?;
     let result = load::execute(Plan { targets, workload }, &flags.outputs, environment, &stop);
     // A server that crashed is the cause of every other failure.
     server.check()?;

@@ -13,13 +13,13 @@ use clap::{Args, Subcommand};
 use crate::check::experiment::Control;
 use crate::check::history;
 use crate::check::output::Check;
-use crate::cli::workload::Parsed;
+use crate::cli::values::Parsed;
 use crate::compare::Candidate;
 use crate::error::{Error, Result};
 use crate::output::progress::ProgressLine;
 use crate::report::Environment;
 use crate::sys::signal::{self, Stop};
-use flags::{HeadFlags, JudgementFlags, MeasurementFlags};
+use flags::{HeadFlags, JudgementFlags, MeasurementFlags, UtilizationFlag};
 use outputs::{JsonFlag, OutputFlags};
 
 #[derive(Debug, Args)]
@@ -28,7 +28,17 @@ pub(super) struct Flags {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    pair: PairFlags,
+    pair: Option<PairFlags>,
+    #[command(flatten)]
+    rate: UtilizationFlag,
+    #[command(flatten)]
+    measurement: MeasurementFlags,
+    #[command(flatten)]
+    judgement: JudgementFlags,
+    #[command(flatten)]
+    json: JsonFlag,
+    #[command(flatten)]
+    outputs: OutputFlags,
 }
 
 #[derive(Debug, Subcommand)]
@@ -42,30 +52,23 @@ enum Command {
     History(HistoryFlags),
 }
 
+/// The two versions. Flattens nothing: clap tells from its own arguments whether it was given.
 #[derive(Debug, Args)]
 struct PairFlags {
-    /// Command that starts the old (base) server, with `{port}` where the port belongs
+    /// Command that starts the old server (base), with `{port}` where the port belongs
     ///
     /// It runs without a shell: variables and pipes need `sh -c '...'`.
-    #[arg(long, value_name = "COMMAND", value_parser = base, required = true)]
-    base: Option<Candidate>,
+    #[arg(long, value_name = "COMMAND", value_parser = base)]
+    base: Candidate,
     /// Text in the line on base's stdout that announces readiness [default: probe the port]
     #[arg(long, value_name = "TEXT")]
     base_ready: Option<String>,
-    /// Command that starts the new (head) server
-    #[arg(long, value_name = "COMMAND", value_parser = flags::head, required = true)]
-    head: Option<Candidate>,
+    /// Command that starts the new server (head)
+    #[arg(long, value_name = "COMMAND", value_parser = flags::head)]
+    head: Candidate,
     /// Text in the line on head's stdout that announces readiness [default: probe the port]
     #[arg(long, value_name = "TEXT")]
     head_ready: Option<String>,
-    #[command(flatten)]
-    measurement: MeasurementFlags,
-    #[command(flatten)]
-    judgement: JudgementFlags,
-    #[command(flatten)]
-    json: JsonFlag,
-    #[command(flatten)]
-    outputs: OutputFlags,
 }
 
 #[derive(Debug, Args)]
@@ -91,25 +94,19 @@ fn base(command: &str) -> Parsed<Candidate> {
 }
 
 pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
-    match &flags.command {
-        None => run_pair(&flags.pair, environment),
-        Some(Command::Replay(flags)) => replay(flags),
-        Some(Command::Baseline(command)) => baseline::run(command, environment),
-        Some(Command::History(flags)) => {
-            let points = parse_file(&flags.file, history::read)?;
-            let _ = write!(std::io::stdout(), "{}", history::show(&points)); // The reader may have closed the pipe.
-            Ok(ExitCode::SUCCESS)
-        }
+    match (&flags.command, &flags.pair) {
+        (Some(Command::Replay(flags)), _) => replay(flags),
+        (Some(Command::Baseline(command)), _) => baseline::run(command, environment),
+        (Some(Command::History(flags)), _) => show_history(flags),
+        (None, Some(pair)) => run_pair(pair, flags, environment),
+        (None, None) => Err(Error::Usage("give both servers: --base and --head".into())),
     }
 }
 
-fn run_pair(flags: &PairFlags, environment: Environment) -> Result<ExitCode> {
-    let (Some(base), Some(head)) = (flags.base.clone(), flags.head.clone()) else {
-        return Err(Error::Usage("give both servers: --base and --head".into()));
-    };
-    let base = flags::with_ready_text(base, &flags.base_ready);
-    let head = flags::with_ready_text(head, &flags.head_ready);
-    let experiment = flags.measurement.experiment(&flags.judgement)?;
+fn run_pair(pair: &PairFlags, flags: &Flags, environment: Environment) -> Result<ExitCode> {
+    let base = flags::with_ready_text(pair.base.clone(), &pair.base_ready);
+    let head = flags::with_ready_text(pair.head.clone(), &pair.head_ready);
+    let experiment = flags.measurement.experiment(flags.rate.offered(), &flags.judgement)?;
     flags.outputs.check(&flags.json)?;
     let stop = Stop::on_signals()?;
     let restarts = experiment.terms.restarts;
@@ -136,6 +133,12 @@ fn replay(flags: &ReplayFlags) -> Result<ExitCode> {
     let check = parse_file(&flags.file, Check::replay)?;
     flags.outputs.publish(&check.summary(), Some((&flags.json, &check)))?;
     Ok(ExitCode::from(check.judgement.exit_code))
+}
+
+fn show_history(flags: &HistoryFlags) -> Result<ExitCode> {
+    let points = parse_file(&flags.file, history::read)?;
+    let _ = write!(std::io::stdout(), "{}", history::show(&points)); // The reader may have closed the pipe.
+    Ok(ExitCode::SUCCESS)
 }
 
 fn show_progress(line: ProgressLine, restart: usize, of: usize) {

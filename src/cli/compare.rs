@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::cpu_split::{CpuRequest, CpuSplit};
-use crate::cli::workload::{self, ArrivalsFlag, ChurnFlags, GeneratorFlags};
+use crate::cli::cpu_split::{CpuSplit, ServerCpuFlags};
+use crate::cli::values;
+use crate::cli::workload::{ArrivalsFlag, ChurnFlags, GeneratorFlags};
 use crate::clock::Nanos;
 use crate::compare::comparison::{Comparison, Method, SCHEMA, Scenario, ServerBlocks};
 use crate::compare::{self, Candidate, CandidateBlocks, Protocol, ProtocolLoad};
@@ -19,7 +20,6 @@ use crate::output::file;
 use crate::output::progress::ProgressLine;
 use crate::report::Environment;
 use crate::serve::engine::Engine;
-use crate::sys::affinity;
 use crate::sys::signal::{self, Stop};
 
 /// A restart costs the start and stop of every server, and an interval needs six of them.
@@ -34,16 +34,16 @@ pub(super) struct Flags {
     #[arg(value_name = "NAME=COMMAND", value_parser = Candidate::parse)]
     candidates: Vec<Candidate>,
     /// Connections to each server
-    #[arg(short, long, value_name = "N,...", default_value = "50", value_delimiter = ',', value_parser = super::at_least_one)]
+    #[arg(short, long, value_name = "N,...", default_value = "50", value_delimiter = ',', value_parser = values::at_least_one)]
     connections: Vec<u32>,
     /// Message sizes: `64B,16KiB`
-    #[arg(short, long, value_name = "SIZE,...", default_value = "64B", value_delimiter = ',', value_parser = workload::sizes)]
+    #[arg(short, long, value_name = "SIZE,...", default_value = "64B", value_delimiter = ',', value_parser = values::sizes)]
     size: Vec<Sizes>,
     /// Messages in flight per connection
-    #[arg(long, value_name = "N,...", default_value = "1", value_delimiter = ',', value_parser = workload::depth)]
+    #[arg(long, value_name = "N,...", default_value = "1", value_delimiter = ',', value_parser = values::pipeline)]
     pipeline: Vec<u32>,
     /// Open loop: send at RATE over all connections, regardless of replies [default: closed loop]
-    #[arg(long, value_name = "RATE,...", value_delimiter = ',', value_parser = workload::rate)]
+    #[arg(long, value_name = "RATE,...", value_delimiter = ',', value_parser = values::rate)]
     rate: Vec<Rate>,
     /// Arrival process of the open loop
     #[arg(long, value_name = "HOW", default_value = "poisson", requires = "rate")]
@@ -51,22 +51,21 @@ pub(super) struct Flags {
     #[command(flatten)]
     churn: ChurnFlags,
     /// Restarts of all servers; an interval needs 6
-    #[arg(long, value_name = "N", default_value = RESTARTS, value_parser = super::at_least_one)]
+    #[arg(long, value_name = "N", default_value = RESTARTS, value_parser = values::at_least_one)]
     restarts: u32,
     /// Blocks per restart; in each, every server has two slices
-    #[arg(long, value_name = "N", default_value = "2", value_parser = super::at_least_one)]
+    #[arg(long, value_name = "N", default_value = "2", value_parser = values::at_least_one)]
     blocks: u32,
     /// Length of a slice [default: 250ms plus 40us per connection]
-    #[arg(long, value_name = "TIME", value_parser = workload::positive_duration)]
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
     slice: Option<Nanos>,
     /// Warm-up at the start of each slice [default: 50ms plus 20us per connection]
     #[arg(long, value_name = "TIME", value_parser = crate::units::duration)]
     slice_warmup: Option<Nanos>,
     #[command(flatten)]
     generator: GeneratorFlags,
-    /// CPUs of each server [default: the first that the generator leaves]
-    #[arg(long, value_name = "CPU,...", value_delimiter = ',')]
-    server_pin: Vec<usize>,
+    #[command(flatten)]
+    server_cpus: ServerCpuFlags,
     /// Write the comparison as JSON, every block included; `-`, here and below, is stdout instead of the text
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -76,7 +75,7 @@ pub(super) struct Flags {
 }
 
 pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
-    let cpus = flags.cpu_split();
+    let cpus = CpuSplit::of(&flags.generator, flags.server_cpus.cpus());
     let candidates = flags.candidates(&cpus)?;
     let workloads = flags.workloads(&cpus);
     file::check_all([&flags.json, &flags.markdown].into_iter().flatten())?;
@@ -113,16 +112,6 @@ fn exit_code(result: &CandidateBlocks) -> u8 {
 }
 
 impl Flags {
-    fn cpu_split(&self) -> CpuSplit {
-        CpuRequest {
-            allowed: &affinity::allowed(),
-            threads: self.generator.threads(),
-            generator: &self.generator.pin,
-            server: &self.server_pin,
-        }
-        .split_for_one_cpu()
-    }
-
     fn candidates(&self, cpus: &CpuSplit) -> Result<Vec<Candidate>> {
         if self.candidates.is_empty() {
             let workers = cpus.server.len().max(1);
@@ -150,7 +139,7 @@ impl Flags {
             [] => vec![None],
             rates => rates.iter().copied().map(Some).collect(),
         };
-        let seed = self.generator.workload(1, Vec::new()).seed; // The same for all tables.
+        let seed = self.generator.seed(); // The same for all tables.
         let mut workloads = Vec::new();
         for &connections in &self.connections {
             for sizes in &self.size {
@@ -163,8 +152,7 @@ impl Flags {
                         };
                         workloads.push(Workload {
                             traffic,
-                            seed,
-                            ..self.workload(connections, rate, cpus)
+                            ..self.workload(connections, rate, cpus, seed)
                         });
                     }
                 }
@@ -173,7 +161,7 @@ impl Flags {
         workloads
     }
 
-    fn workload(&self, connections: u32, rate: Option<Rate>, cpus: &CpuSplit) -> Workload {
+    fn workload(&self, connections: u32, rate: Option<Rate>, cpus: &CpuSplit, seed: u64) -> Workload {
         let default = Workload::default();
         let scaled = |fixed: u64, per_connection: u64| Nanos(fixed + per_connection * u64::from(connections));
         Workload {
@@ -184,7 +172,7 @@ impl Flags {
                 rate,
                 arrivals: self.arrivals.into(),
             }),
-            ..self.generator.workload(connections, cpus.generator.clone())
+            ..self.generator.workload(connections, cpus.generator.clone(), seed)
         }
     }
 

@@ -1,108 +1,110 @@
 //! Which CPUs serve and which generate, for the commands that start servers.
 
-/// The CPUs of both roles; empty: not pinned.
+use clap::Args;
+
+use super::workload::GeneratorFlags;
+use crate::sys::affinity;
+
+#[derive(Debug, Args)]
+pub(super) struct ServerCpuFlags {
+    /// CPUs of each server [default: the first that the generator leaves]
+    #[arg(long, value_name = "CPU,...", value_delimiter = ',')]
+    server_pin: Vec<usize>,
+}
+
+/// The CPUs of servers and generator; both empty, and so not pinned, if there are too few to separate them.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct CpuSplit {
     pub(super) server: Vec<usize>,
     pub(super) generator: Vec<usize>,
 }
 
-/// What a split is made of.
+/// Which CPUs a server gets.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct CpuRequest<'a> {
-    /// CPUs that this process may use.
-    pub(super) allowed: &'a [usize],
-    /// Threads of the generator.
-    pub(super) threads: usize,
-    /// CPUs requested for the generator; empty: no request.
-    pub(super) generator: &'a [usize],
-    /// CPUs requested for a server; empty: no request.
-    pub(super) server: &'a [usize],
+pub(super) enum ServerCpus<'a> {
+    /// The first that the generator leaves: one worker needs no more, and one generator thread saturates no more.
+    First,
+    /// All that the generator leaves.
+    Rest,
+    /// These.
+    Listed(&'a [usize]),
 }
 
-impl CpuRequest<'_> {
-    /// Gives the generator the last CPUs, one per thread, and the server all others. Requests are granted as they are.
-    /// With a single CPU neither is pinned.
-    pub(super) fn split(self) -> CpuSplit {
-        let without = |taken: &[usize]| -> Vec<usize> {
-            let free = self.allowed.iter().filter(|cpu| !taken.contains(cpu));
-            free.copied().collect()
-        };
-        let generator = match self.generator {
-            [] if self.allowed.len() < 2 => Vec::new(),
-            [] => {
-                let free = without(self.server);
-                let kept_for_server = usize::from(self.server.is_empty());
-                let count = self.threads.min(free.len().saturating_sub(kept_for_server));
-                free[free.len() - count..].to_vec()
-            }
-            requested => requested.to_vec(),
-        };
-        let server = match self.server {
-            [] if generator.is_empty() => Vec::new(),
-            [] => without(&generator),
-            requested => requested.to_vec(),
-        };
-        CpuSplit { server, generator }
+impl ServerCpuFlags {
+    pub(super) fn cpus(&self) -> ServerCpus<'_> {
+        match self.server_pin.as_slice() {
+            [] => ServerCpus::First,
+            cpus => ServerCpus::Listed(cpus),
+        }
+    }
+}
+
+impl CpuSplit {
+    /// Splits the CPUs that this process may use. Without --pin the generator gets the last of them, one per thread, and
+    /// leaves at least one to a server without CPUs of its own.
+    pub(super) fn of(generator: &GeneratorFlags, server: ServerCpus<'_>) -> CpuSplit {
+        CpuSplit::new(&affinity::allowed(), generator.threads(), &generator.pin, server)
     }
 
-    /// As [`split`](CpuRequest::split), but the server gets a single CPU unless more are requested: one worker needs no
-    /// more, and one thread of the generator saturates no more.
-    pub(super) fn split_for_one_cpu(self) -> CpuSplit {
-        let mut split = self.split();
-        if self.server.is_empty() {
-            split.server.truncate(1);
-        }
-        split
+    fn new(allowed: &[usize], threads: usize, pin: &[usize], server: ServerCpus<'_>) -> CpuSplit {
+        let without = |taken: &[usize]| -> Vec<usize> {
+            let free = allowed.iter().filter(|cpu| !taken.contains(cpu));
+            free.copied().collect()
+        };
+        let last = |cpus: &[usize]| cpus[cpus.len() - threads.min(cpus.len())..].to_vec();
+        let generator = match (pin, server) {
+            ([], _) if allowed.len() < 2 => Vec::new(),
+            ([], ServerCpus::Listed(cpus)) => last(&without(cpus)),
+            ([], ServerCpus::First | ServerCpus::Rest) => last(&allowed[1..]),
+            (pin, _) => pin.to_vec(),
+        };
+        let server = match server {
+            ServerCpus::Listed(cpus) => cpus.to_vec(),
+            ServerCpus::First | ServerCpus::Rest if generator.is_empty() => Vec::new(),
+            ServerCpus::First => without(&generator).into_iter().take(1).collect(),
+            ServerCpus::Rest => without(&generator),
+        };
+        CpuSplit { server, generator }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::ServerCpus::{First, Listed, Rest};
     use super::*;
 
-    fn request<'a>(
-        allowed: &'a [usize],
-        threads: usize,
-        generator: &'a [usize],
-        server: &'a [usize],
-    ) -> CpuRequest<'a> {
-        CpuRequest {
-            allowed,
-            threads,
-            generator,
-            server,
+    fn split(allowed: &[usize], threads: usize, pin: &[usize], server: ServerCpus<'_>) -> [Vec<usize>; 2] {
+        let CpuSplit { server, generator } = CpuSplit::new(allowed, threads, pin, server);
+        [server, generator]
+    }
+
+    #[test]
+    fn servers_get_the_first_cpus_and_the_generator_the_last() {
+        assert_eq!(split(&[0, 1], 1, &[], First), [[0], [1]]);
+        assert_eq!(split(&[0, 1, 2, 3], 2, &[], First), [vec![0], vec![2, 3]]);
+        assert_eq!(split(&[0, 1, 2, 3], 2, &[], Rest), [[0, 1], [2, 3]]);
+        assert_eq!(split(&[0, 1, 2, 3], 1, &[0], Rest), [vec![1, 2, 3], vec![0]]);
+    }
+
+    #[test]
+    fn one_cpu_is_left_to_servers_however_many_threads_generate() {
+        for server in [First, Rest] {
+            assert_eq!(split(&[0, 1], 8, &[], server), [[0], [1]]);
         }
-    }
-
-    #[track_caller]
-    fn assert_split(split: CpuSplit, server: &[usize], generator: &[usize]) {
-        assert_eq!((&split.server[..], &split.generator[..]), (server, generator));
-    }
-
-    #[test]
-    fn the_generator_has_the_last_cpus_and_the_server_the_others() {
-        assert_split(request(&[0, 1], 1, &[], &[]).split(), &[0], &[1]);
-        assert_split(request(&[0, 1, 2, 3], 2, &[], &[]).split(), &[0, 1], &[2, 3]);
-        assert_split(request(&[0, 1, 2, 3], 2, &[], &[]).split_for_one_cpu(), &[0], &[2, 3]);
-    }
-
-    #[test]
-    fn the_server_keeps_a_cpu_however_many_threads_generate() {
-        assert_split(request(&[0, 1], 8, &[], &[]).split(), &[0], &[1]);
     }
 
     #[test]
     fn a_single_cpu_is_shared_without_pinning() {
-        assert_split(request(&[3], 1, &[], &[]).split(), &[], &[]);
+        for server in [First, Rest] {
+            assert_eq!(split(&[3], 1, &[], server), [vec![0; 0], vec![]]);
+        }
     }
 
     #[test]
-    fn requests_are_granted_and_the_other_role_gets_the_rest() {
-        assert_split(request(&[0, 1, 2, 3], 1, &[0], &[]).split(), &[1, 2, 3], &[0]);
-        assert_split(request(&[0, 1], 1, &[0], &[]).split_for_one_cpu(), &[1], &[0]);
-        assert_split(request(&[0, 1, 2], 1, &[], &[1, 2]).split_for_one_cpu(), &[1, 2], &[0]);
-        assert_split(request(&[0, 1], 1, &[], &[0, 1]).split(), &[0, 1], &[]);
-        assert_split(request(&[0, 1], 1, &[1], &[1]).split(), &[1], &[1]);
+    fn either_side_gets_the_cpus_it_asks_for_and_the_other_avoids_them() {
+        assert_eq!(split(&[0, 1], 1, &[0], First), [[1], [0]]);
+        assert_eq!(split(&[0, 1, 2], 1, &[], Listed(&[1, 2])), [vec![1, 2], vec![0]]);
+        assert_eq!(split(&[0, 1], 1, &[], Listed(&[0, 1])), [vec![0, 1], vec![]]);
+        assert_eq!(split(&[0, 1], 1, &[1], Listed(&[1])), [[1], [1]], "as requested");
     }
 }

@@ -46,11 +46,12 @@ pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> 
     let generator = &flags.workload.generator;
     generator.check_targets(&flags.targets.targets)?;
     file::check_all(flags.json.iter())?;
+    let workload = flags.run.apply(flags.workload.workload(generator.pin.clone()));
     let stop = Stop::on_signals()?;
     let mut curve = Curve::new(flags.condition.to_string());
     let mut search = Search::from(FIRST_RATE);
     while let Some(rate) = search.next() {
-        let run = load::run(flags.plan(rate), &stop, &mut ())?;
+        let run = load::run(flags.plan(&workload, rate), &stop, &mut ())?;
         curve.partial = run.interrupted.is_some();
         let report = Report::of(&run, environment.clone(), std::slice::from_ref(&flags.condition));
         // An INVALID run says nothing about the server, whatever its figures.
@@ -73,17 +74,17 @@ pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> 
 }
 
 impl Flags {
-    fn plan(&self, rate: f64) -> Plan {
-        let workload = Workload {
-            pace: Pace::Open {
-                rate: Rate { from: rate, to: rate },
-                arrivals: self.arrivals.into(),
-            },
-            ..self.workload.workload(self.workload.generator.pin.clone())
-        };
+    /// `workload` as an open loop at this rate.
+    fn plan(&self, workload: &Workload, rate: f64) -> Plan {
         Plan {
             targets: self.targets.targets.clone(),
-            workload: self.run.apply(workload),
+            workload: Workload {
+                pace: Pace::Open {
+                    rate: Rate { from: rate, to: rate },
+                    arrivals: self.arrivals.into(),
+                },
+                ..workload.clone()
+            },
         }
     }
 

@@ -1,11 +1,12 @@
 //! `urecho load`.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use crate::cli::outputs::OutputFlags;
+use crate::cli::values;
 use crate::cli::workload::{ChurnFlags, PaceFlags, RunFlags, WorkloadFlags};
 use crate::error::{Error, Result};
 use crate::load::{self, Plan, RunResult, Workload};
@@ -27,7 +28,7 @@ pub(super) struct Flags {
 #[derive(Debug, Args)]
 pub(super) struct TargetFlags {
     /// Echo servers, as ADDRESS:PORT or NAME:PORT; connections take them in turn
-    #[arg(value_name = "TARGET", default_value = "127.0.0.1:7007", value_parser = target)]
+    #[arg(value_name = "TARGET", default_value = "127.0.0.1:7007", value_parser = values::target)]
     pub(super) targets: Vec<SocketAddr>,
 }
 
@@ -53,19 +54,6 @@ impl LoadFlags {
             ..self.workload.workload(cpus)
         };
         self.run.apply(workload)
-    }
-}
-
-fn target(text: &str) -> std::result::Result<SocketAddr, String> {
-    let hint = "write ADDRESS:PORT, as in 127.0.0.1:7007 or [::1]:7007";
-    let mut addresses = text.to_socket_addrs().map_err(|error| format!("{error}; {hint}"))?;
-    let address = addresses
-        .next()
-        .ok_or_else(|| format!("the name has no address; {hint}"))?;
-    if address.port() == 0 {
-        Err(format!("port 0 cannot be connected to; {hint}"))
-    } else {
-        Ok(address)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The command line: flags become plans, and results become exit codes.
 //!
-//! The only user of clap. One file per command; `workload` has the flags of a load, `outputs` those of a run's files,
-//! `cpu_split` decides which CPUs serve and which generate.
+//! The only user of clap. One file per command; `workload` has the flags of a load, `values` the parsers of their values,
+//! `outputs` the flags of a run's files, and `cpu_split` decides which CPUs serve and which generate.
 
 mod bench;
 mod check;
@@ -11,9 +11,9 @@ mod find_max;
 mod load;
 mod outputs;
 mod serve;
+mod values;
 mod workload;
 
-use std::ops::RangeInclusive;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -49,15 +49,16 @@ enum Command {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  success
-  1  an assertion is false, or a server regressed
-  2  usage error; nothing was opened
-  3  the verdict is INVALID or INCONCLUSIVE, or an assertion is undecided
-  4  this machine cannot run it: a limit, io_uring is blocked, the address is in use
-  5  the target is unreachable, or not an echo server
-  6  data came back wrong or went missing
-  70 a bug in urecho
-  130, 143  interrupted (SIGINT, SIGTERM); partial results are reported and marked partial";
+  0    success
+  1    an assertion is false, or a server regressed
+  2    usage error; nothing was opened
+  3    the verdict is INVALID or INCONCLUSIVE, or an assertion is undecided
+  4    this machine cannot run it: a limit, io_uring is blocked, the address is in use
+  5    the target is unreachable, or not an echo server
+  6    data came back wrong or went missing
+  70   a bug in urecho
+  130  interrupted by SIGINT; partial results are reported and marked partial
+  143  interrupted by SIGTERM, likewise";
 
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
@@ -100,30 +101,4 @@ fn answer(error: &clap::Error) -> ExitCode {
     let line = words.collect::<Vec<_>>().join(" ");
     eprintln!("urecho: {}", line.trim_start_matches("error: "));
     ExitCode::from(2)
-}
-
-/// A count that must be at least one, for clap.
-fn at_least_one(text: &str) -> std::result::Result<u32, String> {
-    let count = crate::units::count(text)?;
-    match u32::try_from(count) {
-        Ok(0) => Err("must be at least 1".into()),
-        Ok(count) => Ok(count),
-        Err(_) => Err(format!("{count} is more than the maximum of {}", u32::MAX)),
-    }
-}
-
-/// A number of threads, for clap.
-fn threads(text: &str) -> std::result::Result<u32, String> {
-    between(text, 1..=1024)
-}
-
-fn between(text: &str, range: RangeInclusive<u64>) -> std::result::Result<u32, String> {
-    match crate::units::count(text)? {
-        count if range.contains(&count) => Ok(count as u32),
-        count => Err(format!(
-            "{count} is not between {} and {}",
-            range.start(),
-            crate::units::show_count(*range.end())
-        )),
-    }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::cli::values;
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::ring::Large;
@@ -27,10 +28,10 @@ pub(super) struct Flags {
     #[arg(long, value_name = "NAME", default_value = "uring")]
     engine: Engine,
     /// Threads, each with its own ring or epoll instance [default: one for each CPU that this process may use]
-    #[arg(long, value_name = "N", value_parser = super::threads)]
+    #[arg(long, value_name = "N", value_parser = values::threads)]
     workers: Option<u32>,
     /// Connections that may wait to be accepted (capped by net.core.somaxconn)
-    #[arg(long, value_name = "N", default_value = "4096", value_parser = super::at_least_one)]
+    #[arg(long, value_name = "N", default_value = "4096", value_parser = values::at_least_one)]
     backlog: u32,
     /// Congestion control of every connection [default: the system's]
     #[arg(long, value_name = "NAME")]

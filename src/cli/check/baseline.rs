@@ -6,10 +6,11 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::flags::{DEFAULT_UTILIZATION, UtilizationFlag};
 use super::{HeadFlags, JsonFlag, JudgementFlags, MeasurementFlags, OutputFlags, parse_file, show_progress};
 use crate::check::baseline::{Baseline, Run};
 use crate::check::experiment::{Control, Experiment, Offered};
-use crate::clock::Nanos;
+use crate::check::judge::Profile;
 use crate::compare::Candidate;
 use crate::error::Result;
 use crate::load::schedule::Pace;
@@ -22,7 +23,7 @@ use crate::sys::signal::{self, Stop};
 pub(super) enum Command {
     /// Measure a server alone and add the run to FILE; do it three times, at least an hour apart
     Save(SaveFlags),
-    /// Compare a server with the runs in FILE; a pair (--base and --head) is better
+    /// Compare a server with the runs in FILE; comparing two versions side by side is better
     Compare(CompareFlags),
 }
 
@@ -33,6 +34,8 @@ pub(super) struct SaveFlags {
     file: PathBuf,
     #[command(flatten)]
     head: HeadFlags,
+    #[command(flatten)]
+    rate: UtilizationFlag,
     #[command(flatten)]
     measurement: MeasurementFlags,
 }
@@ -68,13 +71,19 @@ enum Measured {
 fn save(flags: &SaveFlags, environment: Environment) -> Result<ExitCode> {
     let path = flags.file.as_path();
     let stored = path.exists().then(|| parse_file(path, Baseline::parse)).transpose()?;
-    let mut experiment = flags.measurement.experiment(&JudgementFlags::default())?;
-    if let Some(stored) = &stored {
-        if let Some(refusal) = stored.refuses_environment(&environment) {
-            return Ok(not_saved(&refusal));
-        }
-        follow(&mut experiment, stored);
+    let refusal = stored
+        .as_ref()
+        .and_then(|stored| stored.refuses_environment(&environment));
+    if let Some(refusal) = refusal {
+        return Ok(not_saved(&refusal));
     }
+    let first = flags
+        .measurement
+        .experiment(flags.rate.offered(), &JudgementFlags::default())?;
+    let experiment = match &stored {
+        None => first,
+        Some(stored) => repeat(first, stored),
+    };
     let run = match measure(&experiment, &flags.head.candidate(), environment)? {
         Measured::Run(run) => *run,
         Measured::Interrupted(signal) => return Ok(ExitCode::from(signal::exit_code(signal))),
@@ -112,18 +121,16 @@ fn write(path: &Path, baseline: &Baseline) -> Result<()> {
 fn compare(flags: &CompareFlags, environment: Environment) -> Result<ExitCode> {
     flags.outputs.check(&JsonFlag::default())?;
     let baseline = parse_file(&flags.file, Baseline::parse)?;
-    let mut experiment = flags.measurement.experiment(&flags.judgement)?;
+    let offered = Offered::Utilization(DEFAULT_UTILIZATION); // For a baseline without an open loop.
+    let experiment = repeat(flags.measurement.experiment(offered, &flags.judgement)?, &baseline);
     let head = flags.head.candidate();
     // Nothing is measured that will not be compared.
     let summary = match baseline.refuses_environment(&environment) {
         Some(refusal) => baseline.refusal_summary(refusal, head.command(), &environment, &experiment.terms),
-        None => {
-            follow(&mut experiment, &baseline);
-            match measure(&experiment, &head, environment)? {
-                Measured::Run(run) => baseline.summary(&run),
-                Measured::Interrupted(signal) => return Ok(ExitCode::from(signal::exit_code(signal))),
-            }
-        }
+        None => match measure(&experiment, &head, environment)? {
+            Measured::Run(run) => baseline.summary(&run),
+            Measured::Interrupted(signal) => return Ok(ExitCode::from(signal::exit_code(signal))),
+        },
     };
     flags.outputs.publish(&summary, None)?;
     Ok(ExitCode::from(summary.judgement.exit_code))
@@ -148,16 +155,16 @@ fn measure(experiment: &Experiment, head: &Candidate, environment: Environment) 
     }
 }
 
-/// Adopts the blocks, slices and rate of the stored runs.
-fn follow(experiment: &mut Experiment, baseline: &Baseline) {
-    experiment.blocks = experiment.blocks.or(baseline.blocks());
-    for &profile in &experiment.profiles {
-        let Some(load) = baseline.load(profile) else {
-            continue;
-        };
-        experiment.slice = experiment.slice.or(Some(Nanos(load.plan.duration_ns)));
-        if let Pace::Open { rate, .. } = load.plan.pace {
-            experiment.offered = Offered::Rate(rate.from);
-        }
+/// The experiment with the rate of the stored runs, and with their blocks and slices unless flags say otherwise.
+fn repeat(experiment: Experiment, baseline: &Baseline) -> Experiment {
+    let stored = baseline.load(Profile::Open).map(|load| load.plan.pace);
+    Experiment {
+        blocks: experiment.blocks.or(baseline.blocks()),
+        slice: experiment.slice.or(baseline.slice()),
+        offered: match stored {
+            Some(Pace::Open { rate, .. }) => Offered::Rate(rate.from),
+            _ => experiment.offered,
+        },
+        ..experiment
     }
 }

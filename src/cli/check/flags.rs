@@ -6,13 +6,13 @@ use crate::check::experiment::{Experiment, Offered};
 use crate::check::judge::decision::{FINAL_RESTARTS, Threshold};
 use crate::check::judge::{Metric, Profile};
 use crate::check::record::{Inconclusive, Terms};
-use crate::cli::cpu_split::{CpuRequest, CpuSplit};
-use crate::cli::workload::{self, Parsed, WorkloadFlags};
+use crate::cli::cpu_split::{CpuSplit, ServerCpuFlags};
+use crate::cli::values::{self, Parsed};
+use crate::cli::workload::WorkloadFlags;
 use crate::clock::Nanos;
 use crate::compare::Candidate;
 use crate::error::{Error, Result};
 use crate::load::Workload;
-use crate::sys::affinity;
 use crate::units;
 
 /// The server of a check that measures one alone.
@@ -26,34 +26,49 @@ pub(super) struct HeadFlags {
     head_ready: Option<String>,
 }
 
+/// The default of --utilization.
+pub(super) const DEFAULT_UTILIZATION: f64 = 0.5;
+
+/// The rate of the open loop, unless stored runs determine it.
+#[derive(Debug, Args)]
+pub(super) struct UtilizationFlag {
+    /// Rate of the open loop, as a share of base's capacity [default: 50%]
+    ///
+    /// The capacity is measured in a closed loop of about a second, before the first restart.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    utilization: Option<f64>,
+}
+
+impl UtilizationFlag {
+    pub(super) fn offered(&self) -> Offered {
+        Offered::Utilization(self.utilization.unwrap_or(DEFAULT_UTILIZATION))
+    }
+}
+
 #[derive(Debug, Args)]
 pub(super) struct MeasurementFlags {
     /// Loads to run: closed (throughput, CPU), open (latency), or both
     #[arg(long, value_name = "WHICH", default_value = "both")]
     profile: ProfileFlag,
-    /// Rate of the open loop, as a share of base's capacity [default: 50%]
-    #[arg(long, value_name = "PERCENT", value_parser = percent)]
-    utilization: Option<f64>,
     #[command(flatten)]
     workload: WorkloadFlags,
-    /// CPUs of each server [default: the first that the generator leaves]
-    #[arg(long, value_name = "CPU,...", value_delimiter = ',')]
-    server_pin: Vec<usize>,
+    #[command(flatten)]
+    server_cpus: ServerCpuFlags,
     /// Time limit for the whole check; a restart in progress is completed
-    #[arg(long, value_name = "TIME", default_value = "150s", value_parser = workload::positive_duration)]
+    #[arg(long, value_name = "TIME", default_value = "150s", value_parser = values::duration)]
     budget: Nanos,
     /// Maximum restarts of both servers; stops after 12 if already conclusive
-    #[arg(long, value_name = "N", default_value_t = FINAL_RESTARTS as u32, value_parser = crate::cli::at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = FINAL_RESTARTS as u32, value_parser = values::at_least_one)]
     restarts: u32,
     /// Blocks per restart; in each, both servers have two slices [default: what fits the budget, 3 to 12]
     ///
     /// If both loads run, the closed loop has half as many.
-    #[arg(long, value_name = "N", value_parser = crate::cli::at_least_one)]
+    #[arg(long, value_name = "N", value_parser = values::at_least_one)]
     blocks: Option<u32>,
     /// Length of a slice [default: 20ms to 1s]
     ///
     /// By default long enough for 1,000 messages and 4 per connection, if the budget allows.
-    #[arg(long, value_name = "TIME", value_parser = workload::positive_duration)]
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
     slice: Option<Nanos>,
     /// Warm-up at the start of each slice [default: 5ms plus 20us per connection]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
@@ -135,14 +150,14 @@ impl HeadFlags {
 
 impl MeasurementFlags {
     /// The experiment, judged by these flags. Errors: [`Error::Usage`] if they gate on what is not measured.
-    pub(super) fn experiment(&self, judgement: &JudgementFlags) -> Result<Experiment> {
-        let cpus = self.cpu_split();
+    pub(super) fn experiment(&self, offered: Offered, judgement: &JudgementFlags) -> Result<Experiment> {
+        let cpus = CpuSplit::of(&self.workload.generator, self.server_cpus.cpus());
         let profiles = self.profiles();
         Ok(Experiment {
             workload: self.workload(&cpus),
             blocks: self.blocks.map(|blocks| blocks as usize),
             slice: self.slice,
-            offered: Offered::Utilization(self.utilization.unwrap_or(0.5)),
+            offered,
             terms: Terms {
                 budget_ns: self.budget.0,
                 restarts: self.restarts as usize,
@@ -153,16 +168,6 @@ impl MeasurementFlags {
             },
             profiles,
         })
-    }
-
-    fn cpu_split(&self) -> CpuSplit {
-        CpuRequest {
-            allowed: &affinity::allowed(),
-            threads: self.workload.generator.threads(),
-            generator: &self.workload.generator.pin,
-            server: &self.server_pin,
-        }
-        .split_for_one_cpu()
     }
 
     fn workload(&self, cpus: &CpuSplit) -> Workload {

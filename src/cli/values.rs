@@ -1,0 +1,236 @@
+//! Value parsers for clap. An error is one line that says what is wrong and what to write instead.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
+
+use crate::clock::Nanos;
+use crate::load::schedule::Rate;
+use crate::load::sizes::{Sizes, Weight};
+use crate::units::{self, show_count, show_size};
+
+/// The largest message. Payload is made and verified piece by piece, so what this limits is the length of a run.
+const MESSAGE_MAX: u64 = 1 << 30;
+
+/// Source addresses taken from a network, at most: with 28,232 ports each, no run needs more.
+const SOURCES_MAX: u128 = 1024;
+
+pub(super) type Parsed<T> = Result<T, String>;
+
+/// Addresses to connect from. A type of its own, because clap takes a `Vec` for a repeated flag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sources(pub(super) Vec<IpAddr>);
+
+pub(super) fn at_least_one(text: &str) -> Parsed<u32> {
+    let count = units::count(text)?;
+    match u32::try_from(count) {
+        Ok(0) => Err("must be at least 1".into()),
+        Ok(count) => Ok(count),
+        Err(_) => Err(format!("{count} is more than the maximum of {}", u32::MAX)),
+    }
+}
+
+pub(super) fn threads(text: &str) -> Parsed<u32> {
+    between(text, 1..=1024)
+}
+
+pub(super) fn pipeline(text: &str) -> Parsed<u32> {
+    between(text, 1..=65_536)
+}
+
+fn between(text: &str, range: RangeInclusive<u64>) -> Parsed<u32> {
+    match units::count(text)? {
+        count if range.contains(&count) => Ok(count as u32),
+        count => Err(format!(
+            "{count} is not between {} and {}",
+            range.start(),
+            show_count(*range.end())
+        )),
+    }
+}
+
+/// A duration above zero.
+pub(super) fn duration(text: &str) -> Parsed<Nanos> {
+    match units::duration(text)? {
+        Nanos(0) => Err("the duration must be greater than 0, as in `10s`".into()),
+        duration => Ok(duration),
+    }
+}
+
+/// One rate, or a ramp: `1k/s..50k/s`.
+pub(super) fn rate(text: &str) -> Parsed<Rate> {
+    let positive = |text: &str| match units::rate(text)? {
+        rate if rate > 0.0 => Ok(rate),
+        _ => Err("the rate must be greater than 0, as in `50k/s`".to_owned()),
+    };
+    let (from, to) = text.split_once("..").unwrap_or((text, text));
+    Ok(Rate {
+        from: positive(from)?,
+        to: positive(to)?,
+    })
+}
+
+fn message_size(text: &str) -> Parsed<u64> {
+    match units::size(text)? {
+        0 => Err("the size must be at least 1 byte, as in `64B`".into()),
+        size @ ..=MESSAGE_MAX => Ok(size),
+        size => Err(format!("{} is more than {}", show_size(size), show_size(MESSAGE_MAX))),
+    }
+}
+
+/// `64B`, `uniform:64B..4KiB` or `file:PATH`.
+pub(super) fn sizes(text: &str) -> Parsed<Sizes> {
+    if let Some(range) = text.strip_prefix("uniform:") {
+        return uniform(range);
+    }
+    if let Some(path) = text.strip_prefix("file:") {
+        let text = fs::read_to_string(path).map_err(|cause| format!("cannot read {path}: {cause}"))?;
+        return weights(&text).map_err(|wrong| format!("{path}: {wrong}"));
+    }
+    message_size(text).map(Sizes::Fixed)
+}
+
+fn uniform(range: &str) -> Parsed<Sizes> {
+    let (least, most) = range
+        .split_once("..")
+        .ok_or("missing `..`: write a range as `uniform:64B..4KiB`")?;
+    let (least, most) = (message_size(least)?, message_size(most)?);
+    if least <= most {
+        Ok(Sizes::Uniform { least, most })
+    } else {
+        let [least, most] = [least, most].map(show_size);
+        Err(format!("{least} is more than {most}: write the smaller end first"))
+    }
+}
+
+/// Lines of `SIZE WEIGHT`; blank lines and lines that start with `#` are ignored.
+fn weights(text: &str) -> Parsed<Sizes> {
+    let lines = text.lines().zip(1..).map(|(line, number)| (line.trim(), number));
+    let weights = lines
+        .filter(|(line, _)| !line.is_empty() && !line.starts_with('#'))
+        .map(|(line, number)| weight(line).map_err(|wrong| format!("line {number}: {wrong}")));
+    Sizes::weighted(&weights.collect::<Parsed<Vec<Weight>>>()?)
+}
+
+fn weight(line: &str) -> Parsed<Weight> {
+    let (size, weight) = line.split_once(char::is_whitespace).ok_or("write `64B 90`")?;
+    let weight = weight.trim();
+    Ok(Weight {
+        size: message_size(size)?,
+        weight: weight
+            .parse()
+            .map_err(|_| format!("`{weight}` is not a whole number: write `64B 90`"))?,
+    })
+}
+
+/// An address, or a network: `127.0.1.0/24`.
+pub(super) fn sources(text: &str) -> Parsed<Sources> {
+    let hint = "write ADDRESS or ADDRESS/PREFIX, as in 127.0.1.0/24";
+    let (address, prefix) = match text.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (text, None),
+    };
+    let address: IpAddr = address
+        .parse()
+        .map_err(|_| format!("`{address}` is not an IP address; {hint}"))?;
+    let bits = if address.is_ipv4() { 32 } else { 128 };
+    let prefix: u32 = match prefix {
+        None => bits,
+        Some(prefix) => prefix
+            .parse()
+            .ok()
+            .filter(|&prefix| prefix <= bits)
+            .ok_or_else(|| format!("`{prefix}` is not a prefix length between 0 and {bits}; {hint}"))?,
+    };
+    Ok(Sources(hosts(address, bits - prefix)))
+}
+
+/// The addresses of a network with this number of host bits, without its network and broadcast address if it has them.
+fn hosts(address: IpAddr, bits: u32) -> Vec<IpAddr> {
+    let (number, v4) = match address {
+        IpAddr::V4(v4) => (u128::from(v4.to_bits()), true),
+        IpAddr::V6(v6) => (v6.to_bits(), false),
+    };
+    let size = 1_u128.checked_shl(bits).unwrap_or(u128::MAX);
+    let network = number & !(size - 1);
+    let (first, last) = if bits < 2 { (0, size - 1) } else { (1, size - 2) };
+    let count = (last - first + 1).min(SOURCES_MAX);
+    let at = |host: u128| {
+        let number = network + first + host;
+        if v4 {
+            IpAddr::V4((number as u32).into())
+        } else {
+            IpAddr::V6(number.into())
+        }
+    };
+    (0..count).map(at).collect()
+}
+
+/// `ADDRESS:PORT` or `NAME:PORT`; the first address of a name.
+pub(super) fn target(text: &str) -> Parsed<SocketAddr> {
+    let hint = "write ADDRESS:PORT, as in 127.0.0.1:7007 or [::1]:7007";
+    let mut addresses = text.to_socket_addrs().map_err(|error| format!("{error}; {hint}"))?;
+    let address = addresses
+        .next()
+        .ok_or_else(|| format!("the name has no address; {hint}"))?;
+    if address.port() == 0 {
+        Err(format!("port 0 cannot be connected to; {hint}"))
+    } else {
+        Ok(address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_fixed_a_range_or_weighted() {
+        assert_eq!(sizes("4KiB"), Ok(Sizes::Fixed(4096)));
+        assert_eq!(sizes("uniform:64B..4KiB"), Ok(Sizes::Uniform { least: 64, most: 4096 }));
+        let [small, large] = [(64, 90), (4096, 10)].map(|(size, weight)| Weight { size, weight });
+        assert_eq!(weights("# mix\n64B 90\n\n4KiB  10\n"), Sizes::weighted(&[small, large]));
+    }
+
+    #[test]
+    fn the_error_for_an_invalid_size_shows_a_valid_one() {
+        for (text, hint) in [
+            ("64k", "64KiB"),
+            ("0B", "64B"),
+            ("uniform:64B", "uniform:64B..4KiB"),
+            ("uniform:4KiB..64B", "smaller end first"),
+            ("2GiB", "1 GiB"),
+            ("file:/nowhere", "cannot read /nowhere"),
+        ] {
+            let wrong = sizes(text).unwrap_err();
+            assert!(wrong.contains(hint), "{text}: {wrong}");
+        }
+        assert!(weights("64B").unwrap_err().contains("line 1"));
+        assert!(weights("64B 1\n64B many").unwrap_err().contains("line 2"));
+    }
+
+    #[test]
+    fn a_rate_is_constant_or_a_ramp() {
+        let ramp = |from, to| Ok(Rate { from, to });
+        assert_eq!(rate("50k/s"), ramp(50_000.0, 50_000.0));
+        assert_eq!(rate("1k/s..2k/s"), ramp(1000.0, 2000.0));
+        assert!(rate("50k").unwrap_err().contains("/s"));
+        assert!(rate("0/s").is_err());
+    }
+
+    #[test]
+    fn a_network_is_the_list_of_its_hosts() {
+        let of = |text: &str| sources(text).unwrap().0;
+        assert_eq!(of("127.0.0.1"), ["127.0.0.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(of("127.0.1.7/30").len(), 2);
+        assert_eq!(of("127.0.1.0/24")[0], "127.0.1.1".parse::<IpAddr>().unwrap());
+        assert_eq!(
+            (of("127.0.0.0/8").len(), of("127.0.0.4/31").len(), of("::1").len()),
+            (1024, 2, 1)
+        );
+        assert_eq!(of("::/0").len(), 1024);
+        for wrong in ["localhost", "127.0.0.1/33", "127.0.0.1/x", ""] {
+            assert!(sources(wrong).unwrap_err().contains("127.0.1.0/24"), "{wrong}");
+        }
+    }
+}
