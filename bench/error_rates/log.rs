@@ -143,7 +143,8 @@ struct OldMetric {
     head: Option<f64>,
     change: Option<f64>,
     interval: Option<(f64, f64)>,
-    matters: Option<f64>,
+    #[serde(rename = "matters")]
+    threshold: Option<f64>,
     restarts: usize,
     of: usize,
     could_have_seen: Option<f64>,
@@ -185,7 +186,7 @@ impl From<OldMetric> for MetricVerdict {
             head: old.head,
             change: old.change,
             interval: old.interval.map(|(low, high)| ChangeInterval { low, high }),
-            threshold: old.matters,
+            threshold: old.threshold,
             restarts: old.restarts,
             of: old.of,
             detectable: old.could_have_seen,

@@ -11,7 +11,7 @@ use crate::cli::values;
 use crate::cli::workload::{ArrivalsFlag, ChurnFlags, GeneratorFlags};
 use crate::clock::Nanos;
 use crate::compare::comparison::{Comparison, Method, SCHEMA, Scenario, ServerBlocks};
-use crate::compare::{self, Candidate, CandidateBlocks, Protocol, ProtocolLoad};
+use crate::compare::{self, Candidate, CandidateBlocks, Protocol, ProtocolLoad, SliceLength};
 use crate::error::{Error, Result};
 use crate::load::schedule::{Pace, Rate};
 use crate::load::sizes::Sizes;
@@ -163,10 +163,10 @@ impl Flags {
 
     fn workload(&self, connections: u32, rate: Option<Rate>, cpus: &CpuSplit, seed: u64) -> Workload {
         let default = Workload::default();
-        let scaled = |fixed: u64, per_connection: u64| Nanos(fixed + per_connection * u64::from(connections));
+        let length = SliceLength::default_for(connections);
         Workload {
-            duration: self.slice.unwrap_or(scaled(250_000_000, 40_000)),
-            warmup: self.slice_warmup.unwrap_or(scaled(50_000_000, 20_000)),
+            duration: self.slice.unwrap_or(length.measured),
+            warmup: self.slice_warmup.unwrap_or(length.warmup),
             churn: self.churn.churn(),
             pace: rate.map_or(default.pace, |rate| Pace::Open {
                 rate,

@@ -6,7 +6,7 @@
 
 #[cfg(test)]
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::compare::BlockFigures;
 use crate::load::Workload;
@@ -150,8 +150,8 @@ impl Comparison {
     }
 }
 
-/// What was measured of one server under one load.
-#[derive(Debug, Clone)]
+/// What was measured of one server under one load. Reads the same members of a [`ServerResult`].
+#[derive(Debug, Clone, Deserialize)]
 pub struct ServerBlocks {
     /// Its name.
     pub name: String,
@@ -169,15 +169,20 @@ type Metric = fn(&BlockFigures) -> Option<f64>;
 impl Scenario {
     /// Compares all servers with the first.
     pub fn of(load: &Workload, method: Method, servers: Vec<ServerBlocks>) -> Scenario {
-        let first = servers.first().map_or(Vec::new(), |first| first.restarts.clone());
-        let compare = |(index, server)| ServerResult::of(server, (index > 0).then_some(first.as_slice()));
         Scenario {
             connections: load.connections.into(),
             load: PlanSummary::of(&[], load),
             method,
-            servers: servers.into_iter().enumerate().map(compare).collect(),
+            servers: compare(servers),
         }
     }
+}
+
+/// Compares all servers with the first.
+pub fn compare(servers: Vec<ServerBlocks>) -> Vec<ServerResult> {
+    let first = servers.first().map_or(Vec::new(), |first| first.restarts.clone());
+    let result = |(index, server)| ServerResult::of(server, (index > 0).then_some(first.as_slice()));
+    servers.into_iter().enumerate().map(result).collect()
 }
 
 impl ServerResult {

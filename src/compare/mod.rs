@@ -15,5 +15,5 @@ mod table;
 pub use block::BlockFigures;
 pub use candidate::Candidate;
 pub use experiment::{CandidateBlocks, Failure, run};
-pub use round::{Protocol, ProtocolLoad, RestartBlocks};
+pub use round::{Protocol, ProtocolLoad, RestartBlocks, SliceLength};
 pub use server::Server;

@@ -33,6 +33,26 @@ pub struct ProtocolLoad {
     pub blocks: usize,
 }
 
+/// Length of a slice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SliceLength {
+    /// Time in which messages count.
+    pub measured: Nanos,
+    /// Time before that.
+    pub warmup: Nanos,
+}
+
+impl SliceLength {
+    /// Longer for more connections: each has to be busy before and while it is measured.
+    pub fn default_for(connections: u32) -> SliceLength {
+        let scaled = |fixed: u64, per_connection: u64| Nanos(fixed + per_connection * u64::from(connections));
+        SliceLength {
+            measured: scaled(250_000_000, 40_000),
+            warmup: scaled(50_000_000, 20_000),
+        }
+    }
+}
+
 /// The blocks of one candidate in one restart: one list per load.
 pub type RestartBlocks = Vec<Vec<BlockFigures>>;
 

@@ -34,9 +34,6 @@ mod readers;
 // SciPy agrees with our statistics.
 mod statistics;
 
-// The benchmark suite, in small.
-mod suite;
-
 // Every committed flamegraph has its folded stacks and a line that agrees with them.
 mod flamegraphs;
 

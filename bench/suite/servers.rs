@@ -1,0 +1,119 @@
+//! The servers of the suite: the engines of `urecho serve`, and the peers that are built.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use urecho::error::{Error, Result};
+use urecho::serve::engine::Engine;
+
+/// All servers are compared with this engine.
+const REFERENCE: Engine = Engine::Epoll;
+
+/// Packages of bench/peers; `threads` uses the standard library only.
+const PEERS: [&str; 5] = ["tokio", "monoio", "compio", "glommio", "threads"];
+
+const PEERS_MANIFEST: &str = "bench/peers/Cargo.toml";
+const PEERS_LOCK: &str = "bench/peers/Cargo.lock";
+const PEERS_TARGET: &str = "bench/peers/target";
+
+/// Congestion control of all sockets on both sides. bbr paces with a timer per socket, whose cost would be part of every
+/// figure (METHOD.md).
+pub(crate) const CONGESTION: &str = "reno";
+
+/// One server.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    pub(crate) name: String,
+    pub(crate) program: PathBuf,
+    /// Its arguments, with `{port}`.
+    arguments: String,
+}
+
+impl Server {
+    /// NAME=COMMAND for `urecho compare`.
+    pub(crate) fn candidate(&self) -> String {
+        let program = self.program.to_string_lossy();
+        format!("{}={} {}", self.name, shell_words::quote(&program), self.arguments)
+    }
+}
+
+/// The servers, the reference first, and the peers that are not built.
+#[derive(Debug)]
+pub(crate) struct Servers {
+    /// `urecho`, relative to the directory of Cargo.toml if it is below it.
+    pub(crate) urecho: PathBuf,
+    pub(crate) all: Vec<Server>,
+    pub(crate) skipped: Vec<&'static str>,
+}
+
+impl Servers {
+    /// This build's engines, and the peers that are there.
+    pub(crate) fn find() -> Servers {
+        let urecho = relative(Path::new(env!("CARGO_BIN_EXE_urecho")));
+        let engine = |engine: Engine| Server {
+            name: engine.name().to_owned(),
+            program: urecho.clone(),
+            arguments: format!(
+                "serve --engine {engine} --workers 1 --congestion {CONGESTION} --listen 127.0.0.1:{{port}}"
+            ),
+        };
+        let peer = |name: &str| Server {
+            name: name.to_owned(),
+            program: Path::new(PEERS_TARGET).join("release").join(name),
+            arguments: format!("--congestion {CONGESTION} --listen 127.0.0.1:{{port}}"),
+        };
+        let engines = [REFERENCE]
+            .into_iter()
+            .chain(Engine::ALL.into_iter().filter(|&engine| engine != REFERENCE));
+        let (built, skipped): (Vec<&str>, Vec<&str>) = PEERS.iter().partition(|name| peer(name).program.exists());
+        Servers {
+            all: engines.map(engine).chain(built.into_iter().map(peer)).collect(),
+            skipped,
+            urecho,
+        }
+    }
+
+    /// Versions of the peers, one line each.
+    pub(crate) fn peer_versions(&self) -> Result<Vec<String>> {
+        let lock = std::fs::read_to_string(PEERS_LOCK)
+            .map_err(|cause| Error::Machine(format!("cannot read {PEERS_LOCK}: {cause}")))?;
+        let versions = PEERS.iter().map(|name| match *name {
+            name if self.skipped.contains(&name) => format!("peer {name}: SKIPPED, not built"),
+            "threads" => "peer threads: the standard library".to_owned(),
+            name => format!(
+                "peer {name}: {}, by {PEERS_LOCK}",
+                locked_version(&lock, name).unwrap_or("unknown")
+            ),
+        });
+        Ok(versions.collect())
+    }
+}
+
+/// Builds the peers. Errors: [`Error::Machine`] if Cargo fails.
+pub(crate) fn build_peers() -> Result<()> {
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--locked", "--release"])
+        .args(["--manifest-path", PEERS_MANIFEST, "--target-dir", PEERS_TARGET])
+        .status()
+        .map_err(|cause| Error::Machine(format!("cannot start cargo: {cause}")))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Error::Machine(format!(
+            "the peers do not build: cargo build --manifest-path {PEERS_MANIFEST}"
+        )))
+    }
+}
+
+/// The version of a package in a lock file: the line after its name.
+fn locked_version<'a>(lock: &'a str, name: &str) -> Option<&'a str> {
+    let name = format!("name = \"{name}\"");
+    let mut lines = lock.lines().skip_while(|line| *line != name);
+    lines.nth(1)?.strip_prefix("version = \"")?.strip_suffix('"')
+}
+
+/// Relative to the current directory if it is below it, so that printed commands work in every checkout.
+pub(crate) fn relative(path: &Path) -> PathBuf {
+    let current = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(current).unwrap_or(path).to_owned()
+}
