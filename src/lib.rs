@@ -19,7 +19,8 @@
 //! 4  compare    servers side by side: candidate, server (a child process), round (one restart of all), experiment,
 //!               block, comparison, table
 //!    find_max   the highest rate at which a condition holds: search, curve
-//! 3  report     one run: sections, distribution, intervals, text, files; verdict (validity rules), assertion, inputs
+//! 3  report     one run: sections, distribution, intervals, text with latency_table, files; verdict (validity rules),
+//!               assertion, inputs
 //! 2  serve      the server: engine (the contract), startup, accept, handoff, drain, counters; one folder per engine:
 //!               uring (echo, stream_detector, buffers, spin, fault), epoll (connection), tokio_uring
 //!    load       the load generator. Pure: connection (pipeline, payload), dialer, timeline (phases, schedule, active),

@@ -9,7 +9,7 @@ use crate::output::table::Column::{Left, Right};
 use crate::output::table::{self, Column};
 use crate::report::text::describe;
 use crate::sys::affinity;
-use crate::units::{show_count, show_duration};
+use crate::units::{show_count, show_duration, show_percent};
 
 /// A figure of a server, and how to show it.
 struct FigureColumn {
@@ -102,10 +102,8 @@ impl Scenario {
             (ratio > IDLE_CPU_RATIO_MAX).then_some((&server.name, ratio))
         });
         busy.map(|(name, ratio)| {
-            format!(
-                "NOT IDLE: {name} used {:.0} % of a CPU while others had the traffic, and slowed them down",
-                100.0 * ratio
-            )
+            let cpu = show_percent(ratio, 0);
+            format!("NOT IDLE: {name} used {cpu} of a CPU while others had the traffic, which may slow them down")
         })
     }
 

@@ -10,6 +10,7 @@ mod distribution;
 pub mod files;
 mod inputs;
 pub mod intervals;
+mod latency_table;
 mod sections;
 pub(crate) mod text;
 pub mod verdict;

@@ -2,15 +2,14 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::distribution::{Bounds, Distribution, Figure, IntervalMethod, Statistic};
+use super::distribution::{Distribution, Statistic};
+use super::latency_table::{LatencyTable, value};
 use super::sections::{Connections, Fairness, PlanSummary, SizeDistribution, SizeSummary};
 use super::{Figures, Report};
 use crate::clock::Nanos;
 use crate::load::Close;
 use crate::load::result::Loss;
 use crate::load::schedule::{Arrivals, Pace};
-use crate::output::table::Column::{Left, Right};
-use crate::output::table::{self, Column};
 use crate::units::{plural, show_count, show_duration, show_percent, show_rate, show_size};
 
 impl Display for Report {
@@ -97,49 +96,12 @@ impl Figures {
     }
 
     fn latencies(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let service = &self.latency.service;
-        let response = self.latency.response.as_ref();
-        let (heads, distributions) = match response {
-            None => (vec!["service", INTERVAL], vec![service]),
-            Some(response) => (vec!["response", INTERVAL, "service", INTERVAL], vec![response, service]),
+        let service = ("service", &self.latency.service);
+        let Some(response) = &self.latency.response else {
+            return LatencyTable(vec![service]).fmt(f);
         };
-        let heads: Vec<&str> = std::iter::once("latency").chain(heads).collect();
-        writeln!(f, "{}", table::row(&LATENCY_HEAD, &heads))?;
-        for statistic in Statistic::TABLE {
-            writeln!(
-                f,
-                "  {}",
-                table::row(&LATENCY, &latency_cells(statistic, &distributions))
-            )?;
-        }
-        if response.is_some() {
-            writeln!(f, "  response: from the planned instant; service: from submission")?;
-        }
-        self.legend(f)
-    }
-
-    /// Explains the marks that occur in the table.
-    fn legend(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let service = Some(&self.latency.service);
-        let distributions = [self.latency.response.as_ref(), service].into_iter().flatten();
-        let figures: Vec<Figure> = distributions
-            .flat_map(|one| Statistic::TABLE.map(|statistic| one.figure(statistic)))
-            .collect();
-        let methods = |method| {
-            figures
-                .iter()
-                .any(|figure| figure.bounds.is_some_and(|bounds| bounds.method == method))
-        };
-        if methods(IntervalMethod::Blocks) {
-            writeln!(f, "  b: from blocks of seconds, because samples depend on each other")?;
-        }
-        if methods(IntervalMethod::Untested) {
-            writeln!(f, "  u: the run was too short to test whether samples are independent")?;
-        }
-        if figures.iter().any(|figure| figure.lower_bound) {
-            writeln!(f, "  >: at least; missing replies could only raise it")?;
-        }
-        Ok(())
+        LatencyTable(vec![("response", response), service]).fmt(f)?;
+        writeln!(f, "  response: from the planned instant; service: from submission")
     }
 
     fn processes(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -247,42 +209,6 @@ impl Display for Short<'_> {
         let figures = [Statistic::P50, Statistic::P99, Statistic::Max].map(show);
         f.write_str(&figures.join("   "))
     }
-}
-
-const INTERVAL: &str = "95 % interval";
-
-/// The columns of the latency table: name, then value and interval of one or two distributions. Rows are indented by 2.
-const LATENCY: [Column; 5] = [Left(9), Right(18), Left(25), Right(18), Left(0)];
-const LATENCY_HEAD: [Column; 5] = [Left(11), Right(18), Left(25), Right(18), Left(0)];
-
-fn latency_cells(statistic: Statistic, distributions: &[&Distribution]) -> Vec<String> {
-    let cells = distributions.iter().flat_map(|distribution| {
-        let figure = distribution.figure(statistic);
-        [value(figure), interval(figure.bounds)]
-    });
-    std::iter::once(statistic.name().to_owned()).chain(cells).collect()
-}
-
-fn value(figure: Figure) -> String {
-    match figure.value {
-        Some(value) if figure.lower_bound => format!("> {}", show_duration(value)),
-        Some(value) => show_duration(value),
-        None => format!("n/a (needs {})", show_count(figure.needs)),
-    }
-}
-
-/// `1.19 ms .. 1.24 ms`, with a mark for its method unless it is order statistics.
-fn interval(bounds: Option<Bounds>) -> String {
-    let Some(bounds) = bounds else {
-        return String::new();
-    };
-    let high = bounds.high_ns.map_or("?".to_owned(), |high| show_duration(Nanos(high)));
-    let mark = match bounds.method {
-        IntervalMethod::OrderStatistics => "",
-        IntervalMethod::Blocks => " b",
-        IntervalMethod::Untested => " u",
-    };
-    format!("{} .. {high}{mark}", show_duration(Nanos(bounds.low_ns)))
 }
 
 /// A load in one line, without its duration: `50 connections, 64 B, closed loop, 1 thread`.
