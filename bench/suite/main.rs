@@ -93,7 +93,9 @@ fn main() -> ExitCode {
             };
             run::run(settings, into)
         }
-        Some(Command::Stall) => stall::run(Duration::from_secs(10)).map(|()| 0),
+        Some(Command::Stall) => stall::run(Duration::from_secs(10))
+            .map(|text| print!("{text}"))
+            .map(|()| 0),
         Some(Command::Summary { folder }) => summarise(&folder).map(|()| 0),
     };
     match result {

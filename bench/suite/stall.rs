@@ -18,12 +18,10 @@ const ROWS: [&str; 7] = [
     "messages", "latency", "  p50 ", "  p90 ", "  p99 ", "  p99.9 ", "  max ",
 ];
 
-/// Measures for `measured`, and stops the server for a tenth of it. Prints the rows of the reports.
-pub(crate) fn run(measured: Duration) -> Result<()> {
-    for load in ["-c 50 --rate 5k/s", "-c 50"] {
-        println!("{}", stalled_load(load, measured)?);
-    }
-    Ok(())
+/// Measures for `measured`, and stops the server for a tenth of it. Returns the commands and the rows of their reports.
+pub(crate) fn run(measured: Duration) -> Result<String> {
+    let loads = ["-c 50 --rate 5k/s", "-c 50"].map(|load| stalled_load(load, measured));
+    Ok(loads.into_iter().collect::<Result<Vec<_>>>()?.join("\n"))
 }
 
 fn stalled_load(load: &str, measured: Duration) -> Result<String> {

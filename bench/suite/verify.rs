@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -14,6 +15,7 @@ use urecho::sys::disturbance::Disturbance;
 use urecho::sys::machine;
 
 use crate::matrix::Matrix;
+use crate::stall;
 
 /// A test: its name and body.
 type Case = (&'static str, fn());
@@ -40,7 +42,7 @@ const CASES: [Case; 7] = [
         "a ratio that does not follow from its blocks is refused",
         a_wrong_ratio_is_refused,
     ),
-    ("the stall prints its rows", the_stall_prints_its_rows),
+    ("a stall shows in both reports", a_stall_shows_in_both_reports),
 ];
 
 const ENGINES: [&str; 3] = ["epoll", "uring", "tokio-uring"];
@@ -176,8 +178,11 @@ fn a_wrong_ratio_is_refused() {
     }
 }
 
-fn the_stall_prints_its_rows() {
-    crate::stall::run(std::time::Duration::from_millis(600)).unwrap();
+fn a_stall_shows_in_both_reports() {
+    let text = stall::run(Duration::from_millis(600)).unwrap();
+    for row in ["$ urecho load", "messages ", "  p50 ", "  p99 ", "  max "] {
+        assert_eq!(text.lines().filter(|line| line.starts_with(row)).count(), 2, "{text}");
+    }
 }
 
 /// It ran to its end, and every engine has results. A peer may have failed; that is shown in its row.
