@@ -39,6 +39,23 @@
 //!    stats      signed_rank, order_statistics, change_points, proportion, quantiles, median
 //! ```
 //!
+//! # Glossary
+//!
+//! | word | meaning |
+//! |---|---|
+//! | message, round trip | what a connection sends; until its last byte has come back |
+//! | open loop, closed loop | messages are due by a plan; by the reply to an earlier message |
+//! | offered, issued, completed | messages due by the plan; submitted; echoed completely and correctly |
+//! | response time, service time | latency from the planned instant; from submission |
+//! | censored | a value known only to be at least x: no reply by the end of the drain |
+//! | interval | one second of samples of a run (a *confidence interval* is always called that) |
+//! | candidate, restart | a server under comparison; one launch of all of them, the sample of every statistic |
+//! | slice, block | the smallest interleaved unit of load; two slices of every candidate, in ABBA order |
+//! | threshold | the smallest change of a metric that counts; the *minimum detectable effect* is what a check could have found |
+//! | starved | a connection without a receive buffer |
+//! | handoff | passing an accepted socket to the worker that serves it |
+//! | drain | the end of a server or run: no new work, finish what is in flight |
+//!
 //! `unsafe` lives in `ring` and `sys` only. `tests/it/tidy` checks this map, the floors and the vocabulary.
 //!
 //! Start reading at [`serve::engine`] (what a server promises) and [`serve::uring::echo`] (what a connection does), then [`ring`]
