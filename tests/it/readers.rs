@@ -125,7 +125,7 @@ impl Run {
 
 /// The distribution in the shape of the JSON report.
 fn summary(recorder: &Recorder) -> Value {
-    let mut summary = json!({ "count": recorder.count(), "max": max(recorder) });
+    let mut summary = json!({ "count": recorder.count(), "max_ns": max(recorder) });
     for (name, q) in PERCENTILES {
         summary[name] = json!(value(recorder, q));
     }

@@ -15,7 +15,7 @@ try {
   process.exit(77);
 }
 
-const QUANTILES = { p50: 0.5, p90: 0.9, p99: 0.99, p99_9: 0.999 };
+const QUANTILES = { p50_ns: 0.5, p90_ns: 0.9, p99_ns: 0.99, p99_9_ns: 0.999 };
 const CEILING_NS = 60_000_000_000;
 // Counters of 32 bits, the default, would overflow.
 const BITS = 64;

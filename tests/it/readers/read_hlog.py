@@ -15,7 +15,7 @@ try:
 except ImportError:
     sys.exit(77)
 
-QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99_9": 0.999}
+QUANTILES = {"p50_ns": 0.5, "p90_ns": 0.9, "p99_ns": 0.99, "p99_9_ns": 0.999}
 CEILING_NS = 60_000_000_000
 
 

@@ -28,7 +28,8 @@ pub(crate) struct Tag {
     pub(crate) percentiles: BTreeMap<String, u64>,
 }
 
-pub(crate) const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999)];
+pub(crate) const PERCENTILES: [(&str, f64); 4] =
+    [("p50_ns", 0.5), ("p90_ns", 0.9), ("p99_ns", 0.99), ("p99_9_ns", 0.999)];
 
 /// Exit code of a script whose package is not installed.
 const MISSING: i32 = 77;
@@ -39,31 +40,37 @@ const MISSING: i32 = 77;
 pub(crate) fn assert_files_agree(report: &Path, log: &Path, distribution: &Path, latency: &str) {
     let reported = assert_log_agrees(report, log, latency);
     let text = fs::read_to_string(distribution).unwrap();
-    let count = reported["count"].as_u64().unwrap();
+    let count = field(&reported, "count").unwrap();
     assert_eq!(rows(&text).last().map_or(0, |row| row.2), count);
     for (name, q) in PERCENTILES {
-        if let Some(value) = reported[name].as_u64() {
+        if let Some(value) = field(&reported, name) {
             assert_on_curve(&plotted(&text), q, value);
         }
     }
+}
+
+/// A figure of a distribution; none if it is null. Panics if there is no such field.
+fn field(distribution: &Value, name: &str) -> Option<u64> {
+    let value = distribution.get(name);
+    value.unwrap_or_else(|| panic!("no {name} in {distribution}")).as_u64()
 }
 
 /// Checks that report and interval log agree on one latency. Returns its part of the report.
 pub(crate) fn assert_log_agrees(report: &Path, log: &Path, latency: &str) -> Value {
     let report: Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
     let reported = report["latency"][latency].clone();
-    let count = reported["count"].as_u64().unwrap();
+    let count = field(&reported, "count").unwrap();
 
     for (reader, tags) in read_log(log) {
         let tag = &tags[latency];
         assert_eq!(tag.count, count, "{reader}");
         for (name, _) in PERCENTILES {
-            if let Some(value) = reported[name].as_u64() {
+            if let Some(value) = field(&reported, name) {
                 assert_near(tag.percentiles[name], value, &format!("{reader}, {name}"));
             }
         }
         // The log holds values up to a minute, the report has no limit.
-        let max = reported["max"].as_u64().unwrap_or(0).min(60_000_000_000);
+        let max = field(&reported, "max_ns").unwrap_or(0).min(60_000_000_000);
         assert_near(tag.max, max, &format!("{reader}, max"));
     }
     reported
