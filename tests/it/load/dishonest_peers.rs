@@ -1,4 +1,4 @@
-//! `urecho load` against peers that are no echo servers, or stop being one: each lie has its exit code and message.
+//! `urecho load` against peers that are not echo servers, or stop being one: each lie has its exit code and message.
 
 use std::io::{Read, Write};
 use std::sync::Mutex;
@@ -182,7 +182,7 @@ fn a_reset_on_accept_is_no_echo_server() {
 }
 
 #[test]
-fn where_nobody_listens_the_message_says_so_and_what_to_do() {
+fn a_refused_connection_is_reported_with_advice() {
     let (_taken, address) = refusing();
     let refusal = load(address, "-c 50");
     let what = format!("cannot connect to {address}: Connection refused");
@@ -190,7 +190,7 @@ fn where_nobody_listens_the_message_says_so_and_what_to_do() {
 }
 
 #[test]
-fn connections_that_fall_silent_leave_missing_messages() {
+fn connections_that_stop_replying_leave_missing_messages() {
     let peer = Peer::replying(SIZE, |connection, number, bytes| match (connection, number) {
         (1 | 2, 5..) => Reply::Nothing,
         _ => Reply::Bytes(bytes),
@@ -295,10 +295,10 @@ fn whatever_connections_do_every_message_is_accounted_for() {
 
 /// What a connection of a seed does with a message: nearly always it echoes; the first message of all it echoes.
 fn whim(seed: u64, connection: usize, number: usize, bytes: Vec<u8>) -> Reply {
-    let mut dice = [0; 4];
-    PayloadStream::new(seed, connection as u64).fill(number as u64, 0, &mut dice);
-    let part = bytes[..dice[1] as usize % bytes.len()].to_vec();
-    match dice[0] {
+    let mut random = [0; 4];
+    PayloadStream::new(seed, connection as u64).fill(number as u64, 0, &mut random);
+    let part = bytes[..random[1] as usize % bytes.len()].to_vec();
+    match random[0] {
         _ if connection == 0 && number == 0 => Reply::Bytes(bytes),
         0 => Reply::Close(part),
         1 => Reply::Close(bytes),
@@ -334,7 +334,7 @@ fn half_lost(end: impl Fn() -> Reply + Send + Sync + 'static) -> Finished {
     measured
 }
 
-/// Refused with exit 5 and this message, after a single connection of the 50 that were asked for.
+/// Refused with exit 5 and this message, after a single connection of the 50 in the plan.
 fn assert_no_echo_server(peer: &Peer, words: &[&str]) {
     let measured = load(peer.address, "-c 50 --seed 1");
     let refusal = measured.refusal(5);

@@ -116,15 +116,15 @@ fn connections_take_sources_and_targets_in_turn() {
 }
 
 #[test]
-fn without_verifying_a_liar_gets_away_and_the_report_says_so() {
-    let liar = || {
+fn without_verification_wrong_bytes_pass_and_the_report_says_so() {
+    let corrupting = || {
         Peer::replying(64, |_, number, mut bytes| {
             bytes[7] ^= u8::from(number > 0);
             Reply::Bytes(bytes)
         })
     };
-    assert_says(load(liar().address, "-c 2").refusal(6), &["offset 7"]);
-    let blind = load(liar().address, "-c 2 --no-verify");
+    assert_says(load(corrupting().address, "-c 2").refusal(6), &["offset 7"]);
+    let blind = load(corrupting().address, "-c 2 --no-verify");
     assert_eq!(blind.report(0)["plan"]["verify"], false);
     assert_says(&blind.stdout, &["NOT VERIFIED", "unverified"]);
 }
@@ -144,7 +144,7 @@ fn a_server_that_dies_in_an_open_loop_leaves_every_message_accounted_for() {
 }
 
 #[test]
-fn a_connection_that_falls_silent_in_the_warm_up_is_missed() {
+fn a_connection_that_stops_replying_in_the_warm_up_is_missed() {
     let peer = Peer::replying(64, |connection, number, bytes| match (connection % 4, number) {
         (3, 2..) => Reply::Nothing,
         _ => Reply::Bytes(bytes),

@@ -66,7 +66,7 @@ const PHRASES: &[&str] = &[
 ];
 
 /// Rooms that still use some of these. May only get shorter.
-const REMAINING: &[&str] = &["tests/it/load/dishonest_peers.rs", "tests/it/load/workloads.rs"];
+const REMAINING: &[&str] = &[];
 
 /// Records of what was measured, and what other tools made.
 const EXCLUDED: &[&str] = &["bench/runs/", "tests/it/tidy/vocabulary.rs"];
