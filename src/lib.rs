@@ -51,6 +51,7 @@
 //! | interval | one second of samples of a run (a *confidence interval* is always called that) |
 //! | candidate, restart | a server under comparison; one launch of all of them, the sample of every statistic |
 //! | slice, block | the smallest interleaved unit of load; two slices of every candidate, in ABBA order |
+//! | base, head | the server that a check compares with; the server that it judges |
 //! | threshold | the smallest change of a metric that counts; the *minimum detectable effect* is what a check could have found |
 //! | starved | a connection without a receive buffer |
 //! | handoff | passing an accepted socket to the worker that serves it |

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::output::progress::ProgressLine;
 use crate::report::Environment;
 use crate::sys::signal::{self, Stop};
-use flags::{HeadFlags, JudgementFlags, MeasurementFlags, UtilizationFlag};
+use flags::{JudgementFlags, MeasurementFlags, SingleServerFlags, UtilizationFlag};
 use outputs::{JsonFlag, OutputFlags};
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@
 //! worker does what [`Next`] says and reports back. When messages are due is for the timeline.
 
 use crate::clock::Nanos;
-use crate::load::pipeline::{Message, Pipeline, Wrong};
+use crate::load::pipeline::{EchoMismatch, Message, Pipeline};
 use crate::load::result::Loss;
 use crate::load::workload::{Close, Traffic};
 
@@ -135,7 +135,7 @@ impl Connection {
         more: bool,
         now: Nanos,
         mut completed: impl FnMut(Message),
-    ) -> Result<Next, Wrong> {
+    ) -> Result<Next, EchoMismatch> {
         let mut next = Next::default();
         if !more {
             self.receiving = Receiving::Idle;
@@ -177,7 +177,7 @@ impl Connection {
     }
 
     /// There is a buffer for this starved connection.
-    pub fn fed(&mut self) -> Next {
+    pub fn buffer_free(&mut self) -> Next {
         let mut next = Next::default();
         if self.receiving == Receiving::Starved {
             next.receive = self.arm();

@@ -23,7 +23,7 @@ pub struct Message {
 
 /// Why the bytes that came back are not an echo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wrong {
+pub enum EchoMismatch {
     /// A byte differs.
     Byte {
         /// The message, counted from 0 on its connection.
@@ -40,15 +40,15 @@ pub enum Wrong {
     },
 }
 
-impl fmt::Display for Wrong {
+impl fmt::Display for EchoMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Wrong::Byte { message, mismatch } => write!(
+            EchoMismatch::Byte { message, mismatch } => write!(
                 f,
                 "message {message}, offset {}: expected 0x{:02x}, found 0x{:02x}",
                 mismatch.offset, mismatch.expected, mismatch.found
             ),
-            Wrong::Excess { message, bytes } => write!(
+            EchoMismatch::Excess { message, bytes } => write!(
                 f,
                 "message {message}, offset 0: expected nothing (it had not been sent), found {bytes} bytes"
             ),
@@ -128,13 +128,13 @@ impl Pipeline {
         traffic: &Traffic,
         mut bytes: &[u8],
         mut completed: impl FnMut(Message),
-    ) -> Result<(), Wrong> {
+    ) -> Result<(), EchoMismatch> {
         while !bytes.is_empty() {
             let size = traffic.sizes.of(self.payload.draw(self.oldest));
             let sent = if self.oldest < self.next { size } else { self.sent };
             let len = bytes.len().min((sent - self.received) as usize);
             if len == 0 {
-                return Err(Wrong::Excess {
+                return Err(EchoMismatch::Excess {
                     message: self.oldest,
                     bytes: bytes.len(),
                 });
@@ -142,7 +142,7 @@ impl Pipeline {
             if traffic.verify {
                 self.payload
                     .check(self.oldest, self.received, &bytes[..len])
-                    .map_err(|mismatch| Wrong::Byte {
+                    .map_err(|mismatch| EchoMismatch::Byte {
                         message: self.oldest,
                         mismatch,
                     })?;

@@ -55,7 +55,7 @@ enum Measuring {
 
 /// Something that happens once at a certain time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mark {
+pub(super) enum Milestone {
     /// Measuring begins at this time.
     Begin(Nanos),
     /// Measuring ends at this time.
@@ -177,29 +177,29 @@ impl Timeline {
     }
 
     /// The next mark that has been passed, in order.
-    pub(super) fn next_mark(&mut self, now: Nanos) -> Option<Mark> {
+    pub(super) fn next_milestone(&mut self, now: Nanos) -> Option<Milestone> {
         let run = self.run.as_mut()?;
         let Phases { measure, end, .. } = run.phases;
         match run.measuring {
             Measuring::NotYet if now >= measure => {
                 run.measuring = Measuring::Now;
-                Some(Mark::Begin(measure))
+                Some(Milestone::Begin(measure))
             }
             Measuring::Now if now >= end => self.end_measuring(now),
             _ if now >= run.second_ends => {
                 let since = run.second_ends - measure;
                 run.second_ends = run.second_ends + Nanos::SECOND;
-                Some(Mark::Second(since))
+                Some(Milestone::Second(since))
             }
             _ => None,
         }
     }
 
     /// Ends measuring at once, if it goes on. It ends when the plan says so, however late that is noticed.
-    pub(super) fn end_measuring(&mut self, now: Nanos) -> Option<Mark> {
+    pub(super) fn end_measuring(&mut self, now: Nanos) -> Option<Milestone> {
         let run = self.run.as_mut().filter(|run| run.measuring == Measuring::Now)?;
         run.measuring = Measuring::Over;
-        Some(Mark::End(run.phases.end.min(now)))
+        Some(Milestone::End(run.phases.end.min(now)))
     }
 
     /// A connection takes messages from now on. True if it gets its first ones at once.

@@ -14,7 +14,7 @@ use crate::load::connection::{Change, Connection, Next, Outgoing, Receive, Sampl
 use crate::load::dialer::{Dialer, RETRY_DELAY};
 use crate::load::interval::IntervalWriter;
 use crate::load::payload::PayloadStream;
-use crate::load::pipeline::{Pipeline, Wrong};
+use crate::load::pipeline::{EchoMismatch, Pipeline};
 use crate::load::result::{Loss, WorkerStats};
 use crate::load::shared::Shared;
 use crate::load::timeline::Timeline;
@@ -330,7 +330,7 @@ impl<'a> Worker<'a> {
     fn feed(&mut self) {
         for _ in 0..self.starved.len().min(self.ring.offered(SizeClass::Small)) {
             if let Some(key) = self.starved.pop_front() {
-                self.update(key, Connection::fed);
+                self.update(key, Connection::buffer_free);
             }
         }
         while let Some(&key) = self.unsent.front()
@@ -340,7 +340,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn wrong_data(&self, number: u64, wrong: Wrong) -> Error {
+    fn wrong_data(&self, number: u64, wrong: EchoMismatch) -> Error {
         let target = self.shared.plan.target_of(number);
         Error::Data(format!("wrong data from {target}: connection {number}, {wrong}"))
     }

@@ -1,7 +1,7 @@
 //! A check as Markdown: a heading, a table, and what to do next.
 
 use super::Summary;
-use super::row::{HEADS, row};
+use super::row::{TITLES, row};
 use crate::output::markdown;
 
 /// Bytes of `$GITHUB_STEP_SUMMARY` that one check may use. All steps of a job share 1 MiB, and the stderr of a crashing
@@ -21,7 +21,7 @@ impl Summary {
         if self.has_figures() {
             let rows = self.judgement.metrics.iter().map(row);
             let rows = rows.map(|row| row.map(|cell| cell.replace('<', "&lt;")));
-            parts.push(markdown::table(&HEADS, rows).trim_end().to_owned());
+            parts.push(markdown::table(&TITLES, rows).trim_end().to_owned());
             parts.push("A verdict in capitals gates; one in brackets is for information.".into());
         }
         parts.push(paragraph(&self.method));

@@ -3,7 +3,7 @@
 use crate::check::judge::MetricVerdict;
 
 /// The heads of the columns.
-pub(super) const HEADS: [&str; 7] = ["metric", "base", "head", "change", "interval", "threshold", "verdict"];
+pub(super) const TITLES: [&str; 7] = ["metric", "base", "head", "change", "interval", "threshold", "verdict"];
 
 /// The cells of a metric.
 pub(super) fn row(metric: &MetricVerdict) -> [String; 7] {

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::Summary;
-use super::row::{HEADS, row};
+use super::row::{TITLES, row};
 use crate::output::table::Column::{Left, Right};
 use crate::output::table::{self, Column};
 
@@ -17,7 +17,7 @@ impl Display for Summary {
         writeln!(f, "  base  {}", self.base)?;
         writeln!(f, "  head  {}", self.head)?;
         if self.has_figures() {
-            writeln!(f, "\n  {}", table::row(&COLUMNS, &HEADS))?;
+            writeln!(f, "\n  {}", table::row(&COLUMNS, &TITLES))?;
             for metric in &self.judgement.metrics {
                 writeln!(f, "  {}", table::row(&COLUMNS, &row(metric)))?;
             }

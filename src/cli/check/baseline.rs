@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::flags::{DEFAULT_UTILIZATION, UtilizationFlag};
-use super::{HeadFlags, JsonFlag, JudgementFlags, MeasurementFlags, OutputFlags, parse_file, show_progress};
+use super::{JsonFlag, JudgementFlags, MeasurementFlags, OutputFlags, SingleServerFlags, parse_file, show_progress};
 use crate::check::baseline::{Baseline, Run};
 use crate::check::experiment::{Control, Experiment, Offered};
 use crate::check::judge::Profile;
@@ -33,7 +33,7 @@ pub(super) struct SaveFlags {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]
-    head: HeadFlags,
+    head: SingleServerFlags,
     #[command(flatten)]
     rate: UtilizationFlag,
     #[command(flatten)]
@@ -46,7 +46,7 @@ pub(super) struct CompareFlags {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]
-    head: HeadFlags,
+    head: SingleServerFlags,
     #[command(flatten)]
     measurement: MeasurementFlags,
     #[command(flatten)]

@@ -17,7 +17,7 @@ use crate::units;
 
 /// The server of a check that measures one alone.
 #[derive(Debug, Args)]
-pub(super) struct HeadFlags {
+pub(super) struct SingleServerFlags {
     /// Command that starts the server, with `{port}` where the port belongs
     #[arg(long, value_name = "COMMAND", value_parser = head)]
     head: Candidate,
@@ -142,7 +142,7 @@ fn min_change(text: &str) -> Parsed<(Metric, f64)> {
     Ok((metric, metric.parse_value(value)?))
 }
 
-impl HeadFlags {
+impl SingleServerFlags {
     pub(super) fn candidate(&self) -> Candidate {
         with_ready_text(self.head.clone(), &self.head_ready)
     }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::{Message, Pipeline, Traffic, Wrong};
+use super::{EchoMismatch, Message, Pipeline, Traffic};
 use crate::clock::Nanos;
 use crate::load::payload::{Mismatch, PayloadStream};
 use crate::load::sizes::{Sizes, Weight};
@@ -94,7 +94,7 @@ impl Wire {
     }
 
     /// One thing happens, and everything visible is as the model has it.
-    fn step(&mut self) -> Result<(), Wrong> {
+    fn step(&mut self) -> Result<(), EchoMismatch> {
         self.now = self.now + Nanos(self.random.below(100) as u64);
         let result = match self.random.below(4) {
             0 if self.issued < MESSAGES => {
@@ -147,7 +147,7 @@ impl Wire {
     }
 
     /// Some of the bytes on the wire arrive; completions and error must be those predicted.
-    fn receive(&mut self) -> Result<(), Wrong> {
+    fn receive(&mut self) -> Result<(), EchoMismatch> {
         let most = [1, 3, 100, 10_000][self.random.below(4)];
         let len = 1 + self.random.below(most.min(self.echo.len()));
         let bytes: Vec<u8> = self.echo.drain(..len).collect();
@@ -170,14 +170,14 @@ impl Wire {
     }
 
     /// What is wrong with the next bytes to come back, and how many before it are right.
-    fn first_error(&self, bytes: &[u8]) -> Option<(usize, Wrong)> {
+    fn first_error(&self, bytes: &[u8]) -> Option<(usize, EchoMismatch)> {
         for (index, &found) in bytes.iter().enumerate() {
             let at = self.returned + index;
             let place = self.complete_before(at);
             let message = self.first + place as u64;
             if at == self.written {
                 let bytes = bytes.len() - index;
-                return Some((index, Wrong::Excess { message, bytes }));
+                return Some((index, EchoMismatch::Excess { message, bytes }));
             }
             if found != self.stream[at] {
                 let mismatch = Mismatch {
@@ -185,7 +185,7 @@ impl Wire {
                     expected: self.stream[at],
                     found,
                 };
-                return Some((index, Wrong::Byte { message, mismatch }));
+                return Some((index, EchoMismatch::Byte { message, mismatch }));
             }
         }
         None
@@ -340,7 +340,7 @@ fn without_verification_bytes_are_counted_and_not_compared() {
     let mut completed = 0;
     assert_eq!(pipeline.receive(&traffic, &[7; 8], |_| completed += 1), Ok(()));
     assert_eq!(completed, 1);
-    let excess = Wrong::Excess { message: 1, bytes: 3 };
+    let excess = EchoMismatch::Excess { message: 1, bytes: 3 };
     assert_eq!(pipeline.receive(&traffic, &[7; 3], |_| {}), Err(excess));
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Mark, Planned, Timeline};
+use super::{Milestone, Planned, Timeline};
 use crate::clock::Nanos;
 use crate::load::schedule::{Arrivals, Pace, Rate, Schedule, ScheduleSpec};
 use crate::load::workload::Workload;
@@ -29,7 +29,7 @@ const fn ms(count: u64) -> Nanos {
 /// Everything that came of one timeline.
 #[derive(Default)]
 struct Log {
-    marks: Vec<(Nanos, Mark)>,
+    marks: Vec<(Nanos, Milestone)>,
     /// Planned messages, and when they were issued.
     planned: Vec<(Nanos, Planned)>,
     /// Planned messages that were not issued.
@@ -117,7 +117,7 @@ impl World {
     }
 
     fn advance(&mut self) {
-        while let Some(mark) = self.timeline.next_mark(self.now) {
+        while let Some(mark) = self.timeline.next_milestone(self.now) {
             self.log.marks.push((self.now, mark));
         }
         while let Some(key) = self.timeline.next_starting(self.now) {
@@ -159,21 +159,24 @@ impl World {
         let (seed, marks) = (self.seed, &self.log.marks);
         let begins: Vec<_> = marks
             .iter()
-            .filter(|(_, mark)| matches!(mark, Mark::Begin(_)))
+            .filter(|(_, mark)| matches!(mark, Milestone::Begin(_)))
             .collect();
-        let ends: Vec<_> = marks.iter().filter(|(_, mark)| matches!(mark, Mark::End(_))).collect();
+        let ends: Vec<_> = marks
+            .iter()
+            .filter(|(_, mark)| matches!(mark, Milestone::End(_)))
+            .collect();
         assert_eq!((begins.len(), ends.len()), (1, 1), "seed {seed}: {marks:?}");
         assert!(
-            begins[0].1 == Mark::Begin(measure) && begins[0].0 >= measure,
+            begins[0].1 == Milestone::Begin(measure) && begins[0].0 >= measure,
             "seed {seed}"
         );
         assert!(
-            ends[0].1 == Mark::End(end) && ends[0].0 >= end,
+            ends[0].1 == Milestone::End(end) && ends[0].0 >= end,
             "seed {seed}: {ends:?} at {end:?}"
         );
         let seconds = marks.iter().filter_map(|&(at, mark)| match mark {
-            Mark::Second(since) => Some((at, since)),
-            Mark::Begin(_) | Mark::End(_) => None,
+            Milestone::Second(since) => Some((at, since)),
+            Milestone::Begin(_) | Milestone::End(_) => None,
         });
         for (index, (at, since)) in seconds.enumerate() {
             assert_eq!(since, Nanos((index as u64 + 1) * 1_000_000_000), "seed {seed}");
@@ -262,11 +265,11 @@ fn a_run_that_is_stopped_ends_then_and_drains() {
         world.reply = ms(600);
         world.run(ms(7), Some(stop));
         let begin = world.log.marks.iter().find_map(|&(_, mark)| match mark {
-            Mark::Begin(at) => Some(at),
+            Milestone::Begin(at) => Some(at),
             _ => None,
         });
         let end = world.log.marks.iter().find_map(|&(_, mark)| match mark {
-            Mark::End(at) => Some(at),
+            Milestone::End(at) => Some(at),
             _ => None,
         });
         let (begin, end) = (begin.unwrap(), end.unwrap());

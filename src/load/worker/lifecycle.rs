@@ -6,7 +6,7 @@ use super::{Client, Worker};
 use crate::clock::{self, Nanos};
 use crate::load::accounting::ThreadUsage;
 use crate::load::result::WorkerStats;
-use crate::load::timeline::{Mark, Planned};
+use crate::load::timeline::{Milestone, Planned};
 use crate::ring::SizeClass;
 use crate::slab::Key;
 use crate::sys::{socket, tcp_info, usage};
@@ -49,16 +49,16 @@ impl Worker<'_> {
         if self.stopped {
             self.timeline.cut_short(self.now);
         }
-        while let Some(mark) = self.timeline.next_mark(self.now) {
+        while let Some(mark) = self.timeline.next_milestone(self.now) {
             self.pass(mark);
         }
     }
 
-    fn pass(&mut self, mark: Mark) {
+    fn pass(&mut self, mark: Milestone) {
         match mark {
-            Mark::Begin(at) => self.accounting.begin_measuring(at, self.usage()),
-            Mark::End(at) => self.accounting.end_measuring(at, self.usage()),
-            Mark::Second(since) => {
+            Milestone::Begin(at) => self.accounting.begin_measuring(at, self.usage()),
+            Milestone::End(at) => self.accounting.end_measuring(at, self.usage()),
+            Milestone::Second(since) => {
                 self.sample_round_trips();
                 self.rotate(since);
             }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::clock::Nanos;
 use crate::ring::SizeClass;
-use crate::serve::uring::echo::Supply;
+use crate::serve::uring::echo::SpareBuffers;
 use crate::slab::Key;
 
 /// Small buffers that one connection may hold, queued or being sent, before its peer must read: 64 × 4 KiB. With 16, one
@@ -24,7 +24,7 @@ const SMALL_RETRY: Nanos = Nanos(1_000_000);
 
 /// Buffers of a ring at one moment.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stock {
+pub(super) struct BufferLevels {
     /// Small buffers that the kernel may fill.
     pub(super) small: usize,
     /// Large buffers that the kernel may fill.
@@ -63,13 +63,13 @@ impl BufferShares {
     }
 
     /// What one of `connections` may use. Its share shrinks as they become more, so that slow readers cannot take all.
-    pub(super) fn supply(&self, connections: usize, large_offered: usize) -> Supply {
+    pub(super) fn supply(&self, connections: usize, large_offered: usize) -> SpareBuffers {
         let (shared, least) = if self.low {
             (self.total / 4, 1)
         } else {
             (self.total, HELD_MIN)
         };
-        Supply {
+        SpareBuffers {
             cap: (shared / connections.max(1)).clamp(least, HELD_MAX),
             small: self.size,
             large_free: large_offered > 0 && !self.low,
@@ -132,13 +132,13 @@ impl BufferShares {
     }
 
     /// When a worker must serve the starved although nothing completes.
-    pub(super) fn deadline(&self, stock: Stock, now: impl FnOnce() -> Nanos) -> Nanos {
+    pub(super) fn deadline(&self, levels: BufferLevels, now: impl FnOnce() -> Nanos) -> Nanos {
         let (small, large) = (!self.starved_small.is_empty(), !self.starved_large.is_empty());
-        if (small && stock.small > 0) || (large && stock.large > 0) {
+        if (small && levels.small > 0) || (large && levels.large > 0) {
             // At once: the connections served last may have nothing to receive, and then no completion would follow.
             return now();
         }
-        if small && stock.has_spare {
+        if small && levels.has_spare {
             // Buffers lent in one turn count as on their way back until the next. If peers that do not read have kept them
             // all, only another turn finds that out and offers spare ones.
             return self.large_deadline.min(now() + SMALL_RETRY);
@@ -160,7 +160,7 @@ pub(super) enum LargeShare {
 mod tests {
     use super::*;
 
-    const EMPTY: Stock = Stock {
+    const EMPTY: BufferLevels = BufferLevels {
         small: 0,
         large: 0,
         has_spare: false,
@@ -226,12 +226,12 @@ mod tests {
         let mut shares = shares();
         shares.starve(Key::reserved(0), SizeClass::Small);
         assert_eq!(shares.deadline(EMPTY, || Nanos(7)), Nanos::NEVER);
-        let spare = Stock {
+        let spare = BufferLevels {
             has_spare: true,
             ..EMPTY
         };
         assert_eq!(shares.deadline(spare, || Nanos(7)), Nanos(7) + SMALL_RETRY);
-        let free = Stock { small: 1, ..EMPTY };
+        let free = BufferLevels { small: 1, ..EMPTY };
         assert_eq!(shares.deadline(free, || Nanos(7)), Nanos(7));
         assert_eq!(shares.next_small(), Some(Key::reserved(0)));
         assert_eq!(shares.next_small(), None);

@@ -43,7 +43,7 @@ pub enum Receive {
 
 /// The buffers that a worker can spare for one connection at the moment of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Supply {
+pub struct SpareBuffers {
     /// Small buffers that the connection may hold. Receiving pauses at this number and resumes at half of it.
     pub cap: usize,
     /// Bytes in a small buffer.
@@ -104,7 +104,7 @@ enum Fin {
 
 impl Echo {
     /// A new connection; the first [`Next`] arms its receive.
-    pub fn new(supply: Supply) -> (Echo, Next) {
+    pub fn new(supply: SpareBuffers) -> (Echo, Next) {
         let mut echo = Echo {
             queued: Chain::default(),
             receiving: Receiving::Idle,
@@ -120,7 +120,7 @@ impl Echo {
     }
 
     /// The receive has completed; `more` if it is still armed.
-    pub fn received(&mut self, what: Received, more: bool, supply: Supply, links: &mut Links) -> Next {
+    pub fn received(&mut self, what: Received, more: bool, supply: SpareBuffers, links: &mut Links) -> Next {
         if !more {
             self.receiving = Receiving::Idle;
         }
@@ -154,7 +154,7 @@ impl Echo {
     }
 
     /// The send has completed; `rest` is what the socket did not take.
-    pub fn sent(&mut self, delivered: bool, mut rest: Chain, supply: Supply, links: &mut Links) -> Next {
+    pub fn sent(&mut self, delivered: bool, mut rest: Chain, supply: SpareBuffers, links: &mut Links) -> Next {
         assert!(self.sending > 0, "a send completed that was never started");
         self.sending = 0;
         if !delivered {
@@ -166,13 +166,13 @@ impl Echo {
     }
 
     /// The cancel has completed.
-    pub fn cancelled(&mut self, supply: Supply) -> Next {
+    pub fn cancelled(&mut self, supply: SpareBuffers) -> Next {
         self.cancelling = false;
         self.next(supply)
     }
 
     /// A buffer of its class is free for this starved connection.
-    pub fn buffer_free(&mut self, supply: Supply) -> Next {
+    pub fn buffer_free(&mut self, supply: SpareBuffers) -> Next {
         if self.receiving == Receiving::Starved {
             self.receiving = Receiving::Idle;
         }
@@ -180,7 +180,7 @@ impl Echo {
     }
 
     /// No large buffer is free for this starved stream: it receives into small ones from now on.
-    pub fn no_large_buffer(&mut self, supply: Supply) -> Next {
+    pub fn no_large_buffer(&mut self, supply: SpareBuffers) -> Next {
         self.detector.reset();
         self.buffer_free(supply)
     }
@@ -199,7 +199,7 @@ impl Echo {
 
     /// The server drains, and this connection has been idle: send FIN unless bytes arrive first. If they do, call this
     /// again when the connection is idle again.
-    pub fn close_idle(&mut self, supply: Supply) -> Next {
+    pub fn close_idle(&mut self, supply: SpareBuffers) -> Next {
         if self.fin != Fin::Sent {
             self.fin = if self.is_echoed() { Fin::Due } else { Fin::Unsent };
         }
@@ -216,7 +216,7 @@ impl Echo {
         self.fin == Fin::Sent
     }
 
-    fn next(&mut self, supply: Supply) -> Next {
+    fn next(&mut self, supply: SpareBuffers) -> Next {
         let mut next = Next::default();
         if self.peer == Peer::Gone {
             next.give_back = std::mem::take(&mut self.queued);

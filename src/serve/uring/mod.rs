@@ -23,8 +23,8 @@ use crate::serve::handoff::{self, Channel};
 use crate::serve::startup::{Ready, Shared, Startup};
 use crate::slab::{Key, Slab};
 use crate::sys::socket;
-use buffers::{BufferShares, LargeShare, Stock};
-use echo::{Echo, Next, Receive, Supply};
+use buffers::{BufferLevels, BufferShares, LargeShare};
+use echo::{Echo, Next, Receive, SpareBuffers};
 use fault::{Fault, FaultInjector};
 use spin::Spinning;
 
@@ -188,12 +188,12 @@ impl<'a> Worker<'a> {
 
     /// When to wake up although nothing completes.
     fn deadline(&self) -> Nanos {
-        let stock = Stock {
+        let levels = BufferLevels {
             small: self.ring.offered(SizeClass::Small),
             large: self.ring.offered(SizeClass::Large),
             has_spare: self.ring.has_spare(),
         };
-        let buffers = self.buffers.deadline(stock, clock::now);
+        let buffers = self.buffers.deadline(levels, clock::now);
         buffers.min(self.drain.deadline()).min(self.accepting.deadline())
     }
 
@@ -255,7 +255,7 @@ impl Worker<'_> {
     }
 
     /// Passes an event without data to a connection.
-    fn update(&mut self, key: Key, event: impl FnOnce(&mut Echo, Supply) -> Next) {
+    fn update(&mut self, key: Key, event: impl FnOnce(&mut Echo, SpareBuffers) -> Next) {
         let supply = self.supply();
         match self.connections.get_mut(key) {
             Some(connection) => {
@@ -302,7 +302,7 @@ impl Worker<'_> {
         }
     }
 
-    fn supply(&self) -> Supply {
+    fn supply(&self) -> SpareBuffers {
         let large_offered = self.ring.offered(SizeClass::Large);
         self.buffers.supply(self.connections.len(), large_offered)
     }
@@ -333,10 +333,11 @@ impl Worker<'_> {
             self.update_if_open(key, Echo::buffer_free);
         }
         let offered = self.ring.offered(SizeClass::Large);
-        let (streams, event): (_, fn(&mut Echo, Supply) -> Next) = match self.buffers.large_share(offered, clock::now) {
-            LargeShare::Buffers(streams) => (streams, Echo::buffer_free),
-            LargeShare::TimedOut(streams) => (streams, Echo::no_large_buffer),
-        };
+        let (streams, event): (_, fn(&mut Echo, SpareBuffers) -> Next) =
+            match self.buffers.large_share(offered, clock::now) {
+                LargeShare::Buffers(streams) => (streams, Echo::buffer_free),
+                LargeShare::TimedOut(streams) => (streams, Echo::no_large_buffer),
+            };
         for _ in 0..streams {
             let Some(key) = self.buffers.next_large() else {
                 break;
@@ -346,7 +347,7 @@ impl Worker<'_> {
     }
 
     /// Passes an event to a connection that may have closed while it was queued.
-    fn update_if_open(&mut self, key: Key, event: impl FnOnce(&mut Echo, Supply) -> Next) {
+    fn update_if_open(&mut self, key: Key, event: impl FnOnce(&mut Echo, SpareBuffers) -> Next) {
         if self.connections.get_mut(key).is_some() {
             self.update(key, event);
         }

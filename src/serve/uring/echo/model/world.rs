@@ -8,7 +8,7 @@ mod worker;
 use crate::error::Errno;
 use crate::random::Random;
 use crate::ring::{Chain, Links, Received, SizeClass, fake};
-use crate::serve::uring::echo::{Echo, Next, Receive, Supply};
+use crate::serve::uring::echo::{Echo, Next, Receive, SpareBuffers};
 
 /// Far more than any world has needed: the longest of 100,000 took 43,279, on one buffer of one byte.
 const STEPS: usize = 200_000;

@@ -47,7 +47,7 @@ impl World {
         }
     }
 
-    fn serve_next_starved(&mut self, class: SizeClass, event: fn(&mut Echo, Supply) -> Next) {
+    fn serve_next_starved(&mut self, class: SizeClass, event: fn(&mut Echo, SpareBuffers) -> Next) {
         let Some(index) = self.buffers(class).starved.pop_front() else {
             return;
         };
@@ -80,8 +80,8 @@ impl World {
     }
 
     /// The cap changes with the number of connections.
-    pub(super) fn supply(&mut self) -> Supply {
-        Supply {
+    pub(super) fn supply(&mut self) -> SpareBuffers {
+        SpareBuffers {
             cap: self.some(self.cap),
             small: self.small.size,
             large_free: !self.large.offered.is_empty(),
