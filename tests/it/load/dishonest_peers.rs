@@ -1,29 +1,30 @@
-//! `urecho load` against peers that are not echo servers, or stop being one: each lie has its exit code and message.
+//! `urecho load` against peers that do not echo, or stop echoing: each fault has its exit code and message.
 
 use std::io::{Read, Write};
 use std::sync::Mutex;
 
 use urecho::load::payload::PayloadStream;
+use urecho::random::Random;
 
 use crate::support::peers::{Peer, Reply, discard, echo, refusing};
 use crate::support::reports::number;
 use crate::support::runs::{Finished, load};
 use crate::support::{assert_says, reset};
 
-/// Bytes in a message here, unless said otherwise: the default.
+/// The default message size, in bytes.
 const SIZE: usize = 64;
 
 #[test]
-fn a_flipped_bit_in_the_first_message_is_no_echo_server() {
+fn a_flipped_bit_in_the_first_message_means_not_an_echo_server() {
     let peer = Peer::replying(SIZE, |_, _, bytes| Reply::Bytes(flipped(bytes, 10)));
     let (expected, found) = byte(0, 0, 10);
     let what = format!("byte 10 of the first message came back as 0x{found:02x} instead of 0x{expected:02x}");
-    assert_no_echo_server(&peer, &[&what]);
+    assert_not_an_echo_server(&peer, &[&what]);
 }
 
 #[test]
-fn a_flipped_bit_in_a_later_message_is_wrong_data_and_named_exactly() {
-    let peer = honest_until(5, |_, bytes| Reply::Bytes(flipped(bytes, 7)));
+fn a_flipped_bit_in_a_later_message_is_wrong_data_with_its_exact_place() {
+    let peer = honest_except(5, |_, bytes| Reply::Bytes(flipped(bytes, 7)));
     let (expected, found) = byte(0, 5, 7);
     let what = format!("connection 0, message 5, offset 7: expected 0x{expected:02x}, found 0x{found:02x}");
     assert_wrong_data(&peer, "-c 1", &[&what]);
@@ -31,7 +32,7 @@ fn a_flipped_bit_in_a_later_message_is_wrong_data_and_named_exactly() {
 
 #[test]
 fn the_connection_with_the_wrong_data_is_named() {
-    let peer = honest_until(5, |connection, bytes| match connection {
+    let peer = honest_except(5, |connection, bytes| match connection {
         1 => Reply::Bytes(flipped(bytes, 63)),
         _ => Reply::Bytes(bytes),
     });
@@ -39,8 +40,8 @@ fn the_connection_with_the_wrong_data_is_named() {
 }
 
 #[test]
-fn wrong_data_on_one_thread_ends_the_run_of_all() {
-    let peer = honest_until(5, |connection, bytes| match connection {
+fn wrong_data_on_one_thread_stops_all_threads() {
+    let peer = honest_except(5, |connection, bytes| match connection {
         3 => Reply::Bytes(flipped(bytes, 0)),
         _ => Reply::Bytes(bytes),
     });
@@ -48,7 +49,7 @@ fn wrong_data_on_one_thread_ends_the_run_of_all() {
 }
 
 #[test]
-fn a_bit_that_flips_far_into_a_large_message_is_named_exactly() {
+fn a_flipped_bit_far_into_a_large_message_has_its_exact_place() {
     let peer = Peer::replying(1 << 20, |_, number, bytes| match number {
         2 => Reply::Bytes(flipped(bytes, 1_000_000)),
         _ => Reply::Bytes(bytes),
@@ -61,9 +62,9 @@ fn a_bit_that_flips_far_into_a_large_message_is_named_exactly() {
 }
 
 #[test]
-fn messages_of_two_connections_in_exchange_are_wrong_data() {
+fn messages_swapped_between_two_connections_are_wrong_data() {
     let held = Mutex::new(Vec::new());
-    let peer = honest_until(4, move |_, bytes| {
+    let peer = honest_except(4, move |_, bytes| {
         let other = std::mem::replace(&mut *held.lock().unwrap(), bytes);
         if other.is_empty() {
             Reply::Nothing
@@ -89,13 +90,13 @@ fn an_old_message_in_place_of_the_new_one_is_wrong_data() {
 
 #[test]
 fn a_message_that_comes_twice_is_wrong_data() {
-    let peer = honest_until(5, |_, bytes| Reply::Bytes([bytes.clone(), bytes].concat()));
+    let peer = honest_except(5, |_, bytes| Reply::Bytes([bytes.clone(), bytes].concat()));
     assert_wrong_data(&peer, "-c 1", &["connection 0, message 6, ", "found 64 bytes"]);
 }
 
 #[test]
 fn bytes_beyond_the_message_are_wrong_data() {
-    let peer = honest_until(5, |_, bytes| Reply::Bytes([&bytes[..], b"xyz"].concat()));
+    let peer = honest_except(5, |_, bytes| Reply::Bytes([&bytes[..], b"xyz"].concat()));
     assert_wrong_data(
         &peer,
         "-c 1",
@@ -104,28 +105,28 @@ fn bytes_beyond_the_message_are_wrong_data() {
 }
 
 #[test]
-fn a_short_answer_and_an_end_is_no_echo_server() {
+fn a_short_reply_and_fin_means_not_an_echo_server() {
     let peer = Peer::replying(SIZE, |_, _, bytes| Reply::Close(bytes[..10].to_vec()));
-    assert_no_echo_server(
+    assert_not_an_echo_server(
         &peer,
         &["only 10 of 64 bytes came back before it closed the connection"],
     );
 }
 
 #[test]
-fn silence_is_no_echo_server() {
+fn no_reply_means_not_an_echo_server() {
     let peer = Peer::replying(SIZE, |_, _, _| Reply::Nothing);
-    assert_no_echo_server(&peer, &["it accepted the connection, but nothing came back within 1 s"]);
+    assert_not_an_echo_server(&peer, &["it accepted the connection, but nothing came back within 1 s"]);
 }
 
 #[test]
-fn a_peer_that_discards_everything_is_no_echo_server() {
+fn a_peer_that_discards_everything_is_not_an_echo_server() {
     let peer = Peer::start(|_, stream| discard(&stream));
-    assert_no_echo_server(&peer, &["it accepted the connection, but nothing came back within 1 s"]);
+    assert_not_an_echo_server(&peer, &["it accepted the connection, but nothing came back within 1 s"]);
 }
 
 #[test]
-fn a_peer_that_never_reads_is_no_echo_server_however_large_the_message() {
+fn a_peer_that_never_reads_is_not_an_echo_server_even_for_large_messages() {
     let streams = Mutex::new(Vec::new());
     let peer = Peer::start(move |_, stream| streams.lock().unwrap().push(stream));
     let measured = load(peer.address, "-s 100MiB");
@@ -138,40 +139,40 @@ fn a_banner_is_shown() {
         stream.write_all(b"220 mail.example ESMTP\r\n").unwrap();
         echo(stream);
     });
-    assert_no_echo_server(
+    assert_not_an_echo_server(
         &peer,
         &[r#"It sent "220 mail.example ESMTP\r\n"#, "byte 0 of the first message"],
     );
 }
 
 #[test]
-fn the_answer_of_a_web_server_is_shown() {
+fn the_reply_of_a_web_server_is_shown() {
     let peer = Peer::start(|_, mut stream| {
         let _ = stream.read(&mut [0; 4096]);
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
     });
-    assert_no_echo_server(&peer, &[r#"It sent "HTTP/1.1 400 Bad Request\r\nConnection: close"#]);
+    assert_not_an_echo_server(&peer, &[r#"It sent "HTTP/1.1 400 Bad Request\r\nConnection: close"#]);
 }
 
 #[test]
-fn garbage_from_the_peer_cannot_disturb_the_terminal() {
+fn control_characters_from_the_peer_are_escaped() {
     let peer = Peer::start(|_, mut stream| {
         stream.write_all(b"\x1b]0;owned\x07\xff\x00").unwrap();
         discard(&stream);
     });
-    assert_no_echo_server(&peer, &[r#"It sent "\x1b]0;owned\x07\xff\x00""#]);
+    assert_not_an_echo_server(&peer, &[r#"It sent "\x1b]0;owned\x07\xff\x00""#]);
 }
 
 #[test]
-fn a_close_on_accept_is_no_echo_server() {
+fn a_close_on_accept_means_not_an_echo_server() {
     let peer = Peer::start(|_, stream| drop(stream));
-    assert_no_echo_server(&peer, &["nothing came back"]);
+    assert_not_an_echo_server(&peer, &["nothing came back"]);
 }
 
 #[test]
-fn a_reset_on_accept_is_no_echo_server() {
+fn a_reset_on_accept_means_not_an_echo_server() {
     let peer = Peer::start(|_, stream| reset(stream));
-    // It may come while connecting, while writing, or while reading: the kernel tells only one of them.
+    // It may arrive while connecting, writing or reading; the kernel reports it once.
     let measured = load(peer.address, "-c 50");
     assert_says(measured.refusal(5), &[&peer.address.to_string()]);
     assert!(
@@ -182,7 +183,7 @@ fn a_reset_on_accept_is_no_echo_server() {
 }
 
 #[test]
-fn a_refused_connection_is_reported_with_advice() {
+fn a_refused_connection_is_explained_with_advice() {
     let (_taken, address) = refusing();
     let refusal = load(address, "-c 50");
     let what = format!("cannot connect to {address}: Connection refused");
@@ -211,39 +212,42 @@ fn connections_that_stop_replying_leave_missing_messages() {
 }
 
 #[test]
-fn half_of_the_connections_closed_is_counted_and_the_rest_goes_on() {
-    let report = half_lost(|| Reply::Close(Vec::new()));
-    assert_eq!(report.report(6)["connections"]["lost"], serde_json::json!({ "eof": 5 }));
-    assert_says(&report.stdout, &["10 opened, 0 failed, 5 lost (5 eof)"]);
+fn half_of_the_connections_are_closed_and_counted_and_the_others_continue() {
+    let measured = half_lost(|| Reply::Close(Vec::new()));
+    assert_eq!(
+        measured.report(6)["connections"]["lost"],
+        serde_json::json!({ "eof": 5 })
+    );
+    assert_says(&measured.stdout, &["10 opened, 0 failed, 5 lost (5 eof)"]);
 }
 
 #[test]
-fn half_of_the_connections_reset_is_counted_and_the_rest_goes_on() {
-    let report = half_lost(|| Reply::Reset);
+fn half_of_the_connections_are_reset_and_counted_and_the_others_continue() {
+    let measured = half_lost(|| Reply::Reset);
     assert_eq!(
-        report.report(6)["connections"]["lost"],
+        measured.report(6)["connections"]["lost"],
         serde_json::json!({ "reset": 5 })
     );
 }
 
 #[test]
-fn an_answer_that_breaks_off_is_a_failed_message() {
-    let peer = honest_until(5, |_, bytes| Reply::Close(bytes[..10].to_vec()));
+fn a_reply_that_breaks_off_is_a_failed_message() {
+    let peer = honest_except(5, |_, bytes| Reply::Close(bytes[..10].to_vec()));
     let measured = load(peer.address, "-c 1 --warmup 0s");
     assert_eq!(number(measured.report(5), "/messages/failed"), 1);
 }
 
 #[test]
 fn a_server_that_closes_all_connections_is_an_unreachable_target() {
-    let peer = honest_until(20, |_, _| Reply::Close(Vec::new()));
+    let peer = honest_except(20, |_, _| Reply::Close(Vec::new()));
     let measured = load(peer.address, "-c 10 --warmup 0s -d 60s");
     assert_eq!(number(measured.report(5), "/connections/lost/eof"), 10);
     assert_says(&measured.stderr, &["closed every connection before the run was over"]);
 }
 
 #[test]
-fn connections_that_do_not_open_are_counted_and_the_run_goes_on() {
-    let peer = honest_until(0, |connection, bytes| match connection {
+fn connections_that_do_not_open_are_counted_and_the_run_continues() {
+    let peer = honest_except(0, |connection, bytes| match connection {
         7.. => Reply::Reset,
         _ => Reply::Bytes(bytes),
     });
@@ -256,8 +260,8 @@ fn connections_that_do_not_open_are_counted_and_the_run_goes_on() {
 }
 
 #[test]
-fn a_connection_that_is_never_answered_times_out() {
-    let peer = honest_until(0, |connection, bytes| match connection {
+fn a_connection_without_a_first_reply_times_out() {
+    let peer = honest_except(0, |connection, bytes| match connection {
         1 => Reply::Nothing,
         _ => Reply::Bytes(bytes),
     });
@@ -266,22 +270,22 @@ fn a_connection_that_is_never_answered_times_out() {
 }
 
 #[test]
-fn a_thread_that_loses_all_its_connections_does_not_lengthen_what_was_measured() {
-    let peer = honest_until(0, |connection, bytes| match connection {
+fn a_thread_that_loses_all_its_connections_does_not_lengthen_the_measured_time() {
+    let peer = honest_except(0, |connection, bytes| match connection {
         0 => Reply::Bytes(bytes),
         _ => Reply::Reset,
     });
     let measured = load(peer.address, "-c 2 -t 2 --warmup 2s -d 100ms");
-    // The warm-up is far longer than what is measured: it must not be part of it.
+    // The warm-up is far longer than the measured time, and must not be part of it.
     assert!(number(measured.report(5), "/elapsed_ns") < 2_000_000_000, "{measured}");
 }
 
 #[test]
-fn whatever_connections_do_every_message_is_accounted_for() {
-    // The sums are checked with every report that is read: see `reports`.
+fn every_message_is_accounted_for_under_random_faults() {
+    // The sums are checked in every report that is read: `support::reports`.
     for seed in 1..=12 {
         let peer = Peer::replying(SIZE, move |connection, number, bytes| {
-            whim(seed, connection, number, bytes)
+            random_reply(seed, connection, number, bytes)
         });
         let measured = load(peer.address, "-c 12 -t 2 -d 60ms --warmup 10ms --drain 30ms");
         let report = measured.report(measured.code().unwrap());
@@ -293,12 +297,11 @@ fn whatever_connections_do_every_message_is_accounted_for() {
     }
 }
 
-/// What a connection of a seed does with a message: nearly always it echoes; the first message of all it echoes.
-fn whim(seed: u64, connection: usize, number: usize, bytes: Vec<u8>) -> Reply {
-    let mut random = [0; 4];
-    PayloadStream::new(seed, connection as u64).fill(number as u64, 0, &mut random);
-    let part = bytes[..random[1] as usize % bytes.len()].to_vec();
-    match random[0] {
+/// Echoes all but about one message of fifty. The very first message is always echoed.
+fn random_reply(seed: u64, connection: usize, number: usize, bytes: Vec<u8>) -> Reply {
+    let mut random = Random::new(seed, (connection << 32 | number) as u64);
+    let part = bytes[..random.below(bytes.len())].to_vec();
+    match random.below(256) {
         _ if connection == 0 && number == 0 => Reply::Bytes(bytes),
         0 => Reply::Close(part),
         1 => Reply::Close(bytes),
@@ -309,20 +312,20 @@ fn whim(seed: u64, connection: usize, number: usize, bytes: Vec<u8>) -> Reply {
     }
 }
 
-/// Echoes, but for the message with this number on every connection.
-fn honest_until(last: usize, answer: impl Fn(usize, Vec<u8>) -> Reply + Send + Sync + 'static) -> Peer {
+/// Echoes every message but that with number `faulty` on each connection, to which `reply` replies.
+fn honest_except(faulty: usize, reply: impl Fn(usize, Vec<u8>) -> Reply + Send + Sync + 'static) -> Peer {
     Peer::replying(SIZE, move |connection, number, bytes| {
-        if number == last {
-            answer(connection, bytes)
+        if number == faulty {
+            reply(connection, bytes)
         } else {
             Reply::Bytes(bytes)
         }
     })
 }
 
-/// Even connections live, odd ones end with message 20. The survivors are measured to the end.
+/// Even connections echo to the end of the run, odd ones end with message 20.
 fn half_lost(end: impl Fn() -> Reply + Send + Sync + 'static) -> Finished {
-    let peer = honest_until(20, move |connection, bytes| match connection % 2 {
+    let peer = honest_except(20, move |connection, bytes| match connection % 2 {
         0 => Reply::Bytes(bytes),
         _ => end(),
     });
@@ -334,21 +337,21 @@ fn half_lost(end: impl Fn() -> Reply + Send + Sync + 'static) -> Finished {
     measured
 }
 
-/// Refused with exit 5 and this message, after a single connection of the 50 in the plan.
-fn assert_no_echo_server(peer: &Peer, words: &[&str]) {
+/// Refused with exit 5 and these phrases, after one connection of the 50 requested.
+fn assert_not_an_echo_server(peer: &Peer, phrases: &[&str]) {
     let measured = load(peer.address, "-c 50 --seed 1");
     let refusal = measured.refusal(5);
     assert_says(refusal, &[&format!("{} is not an echo server: ", peer.address)]);
-    assert_says(refusal, words);
-    assert_eq!(peer.accepted(), 1, "one connection is enough to tell");
+    assert_says(refusal, phrases);
+    assert_eq!(peer.accepted(), 1, "one connection was enough");
 }
 
-/// Output with exit 6 and this message.
-fn assert_wrong_data(peer: &Peer, flags: &str, words: &[&str]) {
+/// Ends with exit 6 and these phrases.
+fn assert_wrong_data(peer: &Peer, flags: &str, phrases: &[&str]) {
     let measured = load(peer.address, &format!("{flags} --seed 1"));
     let refusal = measured.refusal(6);
     assert_says(refusal, &[&format!("wrong data from {}: ", peer.address)]);
-    assert_says(refusal, words);
+    assert_says(refusal, phrases);
 }
 
 fn flipped(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
@@ -356,7 +359,7 @@ fn flipped(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
     bytes
 }
 
-/// What seed 1 says at this place, and what comes back with a bit flipped.
+/// The byte of seed 1 at this place, and the same byte with a bit flipped.
 fn byte(connection: u64, message: u64, at: u64) -> (u8, u8) {
     let mut byte = [0];
     PayloadStream::new(1, connection).fill(message, at, &mut byte);

@@ -16,7 +16,7 @@ fn one_byte_messages_come_back_on_a_hundred_connections() {
 }
 
 #[test]
-fn the_usual_message_comes_back_on_one_connection_as_on_fifty() {
+fn messages_of_64_bytes_come_back_on_one_and_on_fifty_connections() {
     let peer = Peer::honest();
     assert_all_echoed(1, &load(peer.address, "-c 1 -s 64B"));
     assert_all_echoed(50, &load(peer.address, "-c 50 -s 64B"));
@@ -49,31 +49,31 @@ fn every_connection_of_the_run_is_opened_once() {
 }
 
 #[test]
-fn our_own_server_is_as_good_as_any() {
+fn urechos_own_server_is_loaded_and_observed() {
     let server = ServeProcess::start(&["--workers", "1"]);
     let measured = load(server.address, "-c 64");
     assert_all_echoed(64, &measured);
     assert!(
         measured.report(0)["server"].is_object(),
-        "its CPU is known: it is local"
+        "its CPU time is known, as it is local"
     );
 }
 
 #[test]
-fn a_tiny_accept_queue_and_slow_accepts_only_take_longer() {
+fn a_short_accept_queue_and_slow_accepts_only_take_longer() {
     let peer = Peer::slow_to_accept(1, Duration::from_millis(2));
     assert_all_echoed(40, &load(peer.address, "-c 40"));
 }
 
 #[test]
-fn a_run_without_warm_up_and_drain_is_a_run() {
+fn warm_up_and_drain_may_be_zero() {
     let measured = load(Peer::honest().address, "-c 5 --warmup 0s --drain 0s");
     let report = measured.report(measured.code().unwrap());
     assert!(number(report, "/messages/completed") > 0);
 }
 
 #[test]
-fn the_seed_that_was_given_is_the_seed_that_is_reported() {
+fn the_given_seed_is_reported() {
     let measured = load(Peer::honest().address, "-c 1 --seed 12345");
     assert_eq!(number(measured.report(0), "/plan/seed"), 12_345);
 }
@@ -89,7 +89,7 @@ fn a_termination_ends_the_run_with_a_partial_report() {
 }
 
 #[test]
-fn a_run_that_is_interrupted_in_its_warm_up_has_measured_nothing_in_no_time() {
+fn a_run_interrupted_in_its_warm_up_reports_no_message_and_no_time() {
     let measured = interrupted(Signal::SIGINT, "--warmup 60s");
     let report = measured.report(130);
     assert_eq!(number(report, "/messages/sent"), 0);
@@ -97,8 +97,8 @@ fn a_run_that_is_interrupted_in_its_warm_up_has_measured_nothing_in_no_time() {
 }
 
 #[test]
-fn a_run_that_is_interrupted_while_it_opens_connections_has_measured_nothing_in_no_time() {
-    // The second connection is accepted, and never answered: opening does not end.
+fn a_run_interrupted_while_it_opens_connections_reports_no_time() {
+    // The second connection is accepted but gets no reply: opening does not end.
     let peer = Peer::replying(64, |connection, _, bytes| match connection {
         0 => Reply::Bytes(bytes),
         _ => Reply::Nothing,
@@ -124,23 +124,23 @@ fn more_connections_than_descriptors_are_refused_before_any_is_opened() {
 }
 
 #[test]
-fn the_most_connections_that_a_refusal_offers_do_fit() {
+fn the_maximum_in_a_refusal_fits() {
     let peer = Peer::honest();
-    let within = |connections: &str| {
+    let limited = |connections: &str| {
         let script = format!(
             "ulimit -n 100; exec \"$0\" load {} -d 50ms --warmup 0s -c {connections}",
             peer.address
         );
         run(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_urecho")]))
     };
-    let refusal = within("1000").stderr;
-    let most = refusal.trim().rsplit(' ').next().unwrap();
-    let ended = within(most);
-    assert_eq!(ended.code(), Some(0), "-c {most}: {}", ended.stderr);
+    let refusal = limited("1000").stderr;
+    let maximum = refusal.trim().rsplit(' ').next().unwrap();
+    let ended = limited(maximum);
+    assert_eq!(ended.code(), Some(0), "-c {maximum}: {}", ended.stderr);
 }
 
 #[test]
-fn a_server_that_dies_in_the_middle_ends_the_run_and_every_message_is_accounted_for() {
+fn a_killed_server_ends_the_run_and_every_message_is_accounted_for() {
     let server = ServeProcess::start(&["--workers", "1"]);
     let before = server.cpu();
     let running = Running::load(server.address, "-c 20 -d 60s --warmup 0s");
@@ -158,17 +158,17 @@ fn a_server_that_dies_in_the_middle_ends_the_run_and_every_message_is_accounted_
     assert_says(&measured.stderr, &["closed every connection before the run was over"]);
 }
 
-/// All connections opened, all messages came back, none of them changed.
+/// All connections opened, and every message came back unchanged.
 fn assert_all_echoed(connections: u64, measured: &Finished) {
     let report = measured.report(0);
     assert_eq!(number(report, "/connections/opened"), connections);
     assert_eq!(number(report, "/connect/count"), connections);
-    let (sent, ok) = (number(report, "/messages/sent"), number(report, "/messages/completed"));
-    assert!(sent == ok && ok > 0, "{report:#}");
+    let (sent, completed) = (number(report, "/messages/sent"), number(report, "/messages/completed"));
+    assert!(sent == completed && completed > 0, "{report:#}");
     assert!(report["partial"] == false && measured.stderr.is_empty(), "{measured}");
 }
 
-/// A long run against an honest peer, cut short by a signal once 1,000 messages have come.
+/// A long run against an honest peer, interrupted by a signal after 1,000 messages.
 fn interrupted(signal: Signal, flags: &str) -> Finished {
     let peer = Peer::replying(64, |_, _, bytes| Reply::Bytes(bytes));
     let running = Running::load(peer.address, &format!("-c 10 -d 60s {flags}"));

@@ -1,4 +1,4 @@
-//! Every shape of load against a real server: what the report says adds up, and every byte was right.
+//! Every kind of workload against a real server: every byte is verified, and the report adds up.
 
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ fn measured(flags: &str) -> (Finished, Value) {
 }
 
 #[test]
-fn an_open_loop_sends_what_is_offered_and_shows_both_latencies() {
+fn an_open_loop_sends_what_is_offered_and_reports_both_latencies() {
     for arrivals in ["poisson", "constant"] {
         let (measured, report) = measured(&format!("-c 10 --rate 2k/s --arrivals {arrivals} -d 500ms --drain 5s"));
         let (sent, response) = (
@@ -37,7 +37,7 @@ fn an_open_loop_sends_what_is_offered_and_shows_both_latencies() {
 }
 
 #[test]
-fn response_is_never_shorter_than_service() {
+fn response_time_is_never_shorter_than_service_time() {
     let (_, report) = measured("-c 2 --rate 5k/s -d 500ms --drain 5s");
     for figure in ["p50_ns", "p90_ns", "p99_ns", "max_ns"] {
         let of = |latency| number(&report, &format!("/latency/{latency}/{figure}"));
@@ -47,7 +47,7 @@ fn response_is_never_shorter_than_service() {
 }
 
 #[test]
-fn a_ramp_plans_the_mean_of_its_ends() {
+fn a_ramp_offers_the_mean_of_its_ends() {
     let (_, report) = measured("-c 5 --rate 200/s..3800/s --arrivals constant -d 500ms --drain 5s");
     assert!(number(&report, "/messages/sent").abs_diff(1000) <= 2, "{report:#}");
 }
@@ -81,14 +81,14 @@ fn sizes_are_drawn_from_ranges_and_weights() {
 }
 
 #[test]
-fn a_thinker_sends_no_more_than_its_pauses_allow() {
+fn think_time_limits_the_number_of_messages() {
     let (_, report) = measured("-c 5 --think 50ms -d 500ms");
-    // At most one message in each pause, and one before the first.
+    // At most one message per pause, and one before the first.
     assert!(number(&report, "/messages/sent") <= 5 * 11, "{report:#}");
 }
 
 #[test]
-fn churn_closes_and_opens_and_counts_them_apart() {
+fn churn_counts_closed_and_opened_connections() {
     for close in ["fin", "rst"] {
         let server = Server::start();
         let measured = load(server.address, &format!("-c 5 --churn 3 --close {close} -d 300ms"));
@@ -117,34 +117,34 @@ fn connections_take_sources_and_targets_in_turn() {
 
 #[test]
 fn without_verification_wrong_bytes_pass_and_the_report_says_so() {
-    let corrupting = || {
+    let faulty = || {
         Peer::replying(64, |_, number, mut bytes| {
             bytes[7] ^= u8::from(number > 0);
             Reply::Bytes(bytes)
         })
     };
-    assert_says(load(corrupting().address, "-c 2").refusal(6), &["offset 7"]);
-    let blind = load(corrupting().address, "-c 2 --no-verify");
-    assert_eq!(blind.report(0)["plan"]["verify"], false);
-    assert_says(&blind.stdout, &["NOT VERIFIED", "unverified"]);
+    assert_says(load(faulty().address, "-c 2").refusal(6), &["offset 7"]);
+    let unverified = load(faulty().address, "-c 2 --no-verify");
+    assert_eq!(unverified.report(0)["plan"]["verify"], false);
+    assert_says(&unverified.stdout, &["NOT VERIFIED", "unverified"]);
 }
 
 #[test]
-fn a_server_that_dies_in_an_open_loop_leaves_every_message_accounted_for() {
+fn every_message_is_accounted_for_if_a_server_fails_in_an_open_loop() {
     let peer = Peer::replying(64, |_, number, bytes| match number {
         ..40 => Reply::Bytes(bytes),
         _ => Reply::Close(Vec::new()),
     });
     let measured = load(peer.address, "-c 8 --rate 2k/s -d 800ms");
     let report = measured.report(5);
-    let [sent, ok, failed, missing] =
+    let [sent, completed, failed, missing] =
         ["sent", "completed", "failed", "missing"].map(|name| number(report, &format!("/messages/{name}")));
-    assert_eq!(sent, ok + failed + missing, "{measured}");
-    assert!(ok > 0, "{measured}");
+    assert_eq!(sent, completed + failed + missing, "{measured}");
+    assert!(completed > 0, "{measured}");
 }
 
 #[test]
-fn a_connection_that_stops_replying_in_the_warm_up_is_missed() {
+fn a_connection_that_stops_replying_during_warm_up_leaves_missing_messages() {
     let peer = Peer::replying(64, |connection, number, bytes| match (connection % 4, number) {
         (3, 2..) => Reply::Nothing,
         _ => Reply::Bytes(bytes),
@@ -154,10 +154,10 @@ fn a_connection_that_stops_replying_in_the_warm_up_is_missed() {
 }
 
 #[test]
-fn a_server_of_one_connection_at_a_time_is_given_up_as_a_whole() {
+fn a_server_of_one_connection_at_a_time_is_given_up_with_all_others() {
     let (served, turn) = std::sync::mpsc::sync_channel::<()>(1);
     let turn = std::sync::Mutex::new(turn);
-    // The first connection keeps the server to itself until it ends.
+    // The first connection occupies the server until it ends.
     let peer = Peer::start(move |number, stream| {
         if number == 0 {
             crate::support::peers::echo(stream);
