@@ -1,6 +1,7 @@
 //! Parsing, showing, and the errors for ambiguous and malformed input.
 
 use super::*;
+use crate::random::Random;
 
 /// Checks that the value is refused in one line that names what to write instead.
 fn assert_refused<T: std::fmt::Debug>(parse: fn(&str) -> Result<T, String>, text: &str, hints: &[&str]) {
@@ -197,22 +198,6 @@ fn rates_show_whole_messages_unless_they_are_slow() {
     }
 }
 
-/// SplitMix64 (Steele, Lea & Flood 2014): enough chance for a test, and the same on every machine.
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[(self.next() % from.len() as u64) as usize]
-    }
-}
-
 #[test]
 fn no_input_makes_a_parser_panic_or_a_message_long() {
     const PIECES: [&str; 26] = [
@@ -244,10 +229,10 @@ fn no_input_makes_a_parser_panic_or_a_message_long() {
         "99999999999999999999",
     ];
     let seed = 20_260_101;
-    let mut chance = Chance(seed);
+    let mut random = Random::new(seed, 0);
     for round in 0..50_000 {
-        let length = chance.next() % 7;
-        let text: String = (0..length).map(|_| chance.pick(&PIECES)).collect();
+        let length = random.below(7);
+        let text: String = (0..length).map(|_| PIECES[random.below(PIECES.len())]).collect();
         let messages = [
             count(&text).err(),
             size(&text).err(),
@@ -266,10 +251,9 @@ fn no_input_makes_a_parser_panic_or_a_message_long() {
 #[test]
 fn what_is_shown_can_be_typed_and_comes_back() {
     let seed = 7;
-    let mut chance = Chance(seed);
+    let mut random = Random::new(seed, 0);
     for round in 0..20_000 {
-        let shift = chance.next() % 64;
-        let value = chance.next() >> shift;
+        let value = random.bits() >> random.below(64);
         let typed = |shown: String| shown.replace(',', "_").replace(' ', "");
         assert_eq!(
             count(&typed(show_count(value))),
