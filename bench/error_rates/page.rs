@@ -7,7 +7,7 @@ use urecho::check::record::Ended;
 use urecho::clock::Nanos;
 use urecho::output::markdown::table;
 use urecho::stats::{median, proportion};
-use urecho::units::show_duration;
+use urecho::units::{plural, show_duration, show_percent};
 
 use crate::log::Line;
 
@@ -91,7 +91,10 @@ fn conditions(log: &[&Line]) -> String {
         } else {
             format!("{least} to {most}")
         };
-        format!("- {} checks: {text} in slices of {range}", slices.len())
+        format!(
+            "- {}: {text} in slices of {range}",
+            plural(slices.len() as u64, "check")
+        )
     });
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -142,7 +145,10 @@ fn unchanged_table(log: &[&Line]) -> String {
             group.load.to_owned(),
             lines.len().to_string(),
             alarms.to_string(),
-            percent(proportion::upper_bound(alarms as u64, lines.len() as u64, CONFIDENCE)),
+            show_percent(
+                proportion::upper_bound(alarms as u64, lines.len() as u64, CONFIDENCE),
+                1,
+            ),
             count(lines, Verdict::Improved).to_string(),
             count(lines, Verdict::Passed).to_string(),
             count(lines, Verdict::Inconclusive).to_string(),
@@ -172,8 +178,10 @@ fn false_alarms(log: &[&Line]) -> String {
         "The target, below 1 % with 95 % confidence, is not met yet: it takes 0 alarms in 299 checks, or 1 in 473."
     };
     format!(
-        "{alarms} false alarms in {of} checks: below {} with 95 % confidence. {target}",
-        percent(bound)
+        "{} in {}: below {} with 95 % confidence. {target}",
+        plural(alarms, "false alarm"),
+        plural(of, "check"),
+        show_percent(bound, 1)
     )
 }
 
@@ -186,7 +194,7 @@ fn slower_table(log: &[&Line]) -> String {
             group.load.to_owned(),
             lines.len().to_string(),
             found.to_string(),
-            percent(proportion::lower_bound(found as u64, lines.len() as u64, CONFIDENCE)),
+            show_percent(proportion::lower_bound(found as u64, lines.len() as u64, CONFIDENCE), 1),
             count(lines, Verdict::Inconclusive).to_string(),
             (count(lines, Verdict::Passed) + count(lines, Verdict::Improved)).to_string(),
             p50,
@@ -270,8 +278,4 @@ fn duration(log: &[&Line]) -> String {
         median_time(log),
         show_duration(Nanos(longest as u64))
     )
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
 }

@@ -154,14 +154,14 @@ fn page_counts() {
     log.push(line("A/A", false, 0.0));
     assert_contains(&page(&log), "is met.");
     log.push(line("A/A", true, 0.2));
-    assert_contains(&page(&log), "1 false alarms in 300");
+    assert_contains(&page(&log), "1 false alarm in 300 checks");
 }
 
 fn page_without_incomplete_checks() {
     let mut interrupted = line("A/A", false, 0.2);
     interrupted.ended = Ended::Interrupted;
     let text = page(&[interrupted, line("A/A", false, 0.0)]);
-    assert_contains(&text, "0 false alarms in 1 checks");
+    assert_contains(&text, "0 false alarms in 1 check:");
     assert_contains(&text, "failed: 1.");
 }
 

@@ -20,6 +20,7 @@ use crate::output;
 use crate::report::{Environment, PlanSummary};
 use crate::stats::median;
 use crate::stats::signed_rank::{self, Estimate};
+use crate::units::plural;
 
 /// Version of a baseline's JSON.
 pub const SCHEMA: &str = "urecho.baseline/2";
@@ -200,7 +201,7 @@ impl Baseline {
 
     /// The summary of a comparison.
     pub fn summary(&self, run: &Run) -> Summary {
-        let method = format!("Measured: {} restarts", run.restarts.len());
+        let method = format!("Measured: {}", plural(run.restarts.len() as u64, "restart"));
         let conditions = conditions(&run.environment, &run.setup.loads);
         let head = Head {
             command: run.command.clone(),
@@ -236,7 +237,11 @@ impl Baseline {
             _ => "compare two versions with --base and --head, which does not depend on the day",
         };
         Summary {
-            base: format!("{} stored runs of {}", self.runs.len(), self.runs[0].command),
+            base: format!(
+                "{} of {}",
+                plural(self.runs.len() as u64, "stored run"),
+                self.runs[0].command
+            ),
             head: head.command,
             confidence:
                 "Confidence: unknown. Intervals are widened by the range of the stored runs, which is a rule of \

@@ -13,6 +13,7 @@ use crate::check::output::Summary;
 use crate::error::{Error, Result};
 use crate::output;
 use crate::stats::change_points::Search;
+use crate::units::plural;
 
 /// Version of a line's JSON.
 pub const SCHEMA: &str = "urecho.history/2";
@@ -78,11 +79,11 @@ pub fn show(points: &[Point]) -> String {
     };
     let (row, others): (Vec<&Point>, Vec<&Point>) =
         points.iter().partition(|point| point.conditions == last.conditions);
-    let mut text = format!("{} checks: {}\n", row.len(), last.conditions);
+    let mut text = format!("{}: {}\n", plural(row.len() as u64, "check"), last.conditions);
     if !others.is_empty() {
+        let skipped = plural(others.len() as u64, "check");
         text.push_str(&format!(
-            "  {} others skipped: their machine, version or load differs from the last\n",
-            others.len()
+            "  {skipped} skipped: their machine, version or load differs from the last\n"
         ));
     }
     for metric in Metric::ALL {
@@ -96,7 +97,7 @@ pub fn show(points: &[Point]) -> String {
     }
     text.push_str(
         "A change point needs 5 checks on either side, and appears by chance in 1 metric of 100. The values depend on the \
-         day: compare two versions with --base and --head before you blame one.\n",
+         day: compare two versions with --base and --head before blaming a commit.\n",
     );
     text
 }
@@ -106,7 +107,7 @@ fn show_row(metric: Metric, row: &[(&Point, f64)]) -> String {
     let logs: Vec<f64> = row.iter().map(|(_, figure)| figure.ln()).collect();
     let changes = SEARCH.change_points(&logs);
     if changes.is_empty() {
-        return format!("  {metric:<11} no change in {} checks\n", row.len());
+        return format!("  {metric:<11} no change in {}\n", plural(row.len() as u64, "check"));
     }
     let lines = changes.iter().map(|change| {
         let [before, after] = [change.before, change.after].map(f64::exp);
@@ -155,7 +156,7 @@ mod tests {
             .for_each(|point| point.conditions = "another".into());
         let text = show(&moved);
         assert!(
-            text.contains("12 others skipped") && text.contains("no change in 12 checks"),
+            text.contains("12 checks skipped") && text.contains("no change in 12 checks"),
             "{text}"
         );
         assert_eq!(show(&[]), "no checks\n");

@@ -264,7 +264,7 @@ fn a_baseline_needs_three_runs_and_the_same_machine() {
     let stored = path_in(&folder, "baseline.json", &mut kept);
     let head = serve("");
     let save = ["baseline", "save", stored, "--head", &head, "--restarts", "1"];
-    assert_says(&run_tiny(&save, 0).stdout, &["1 runs stored"]);
+    assert_says(&run_tiny(&save, 0).stdout, &["1 run stored"]);
     assert_says(&run_tiny(&save, 0).stdout, &["2 runs stored, 1 at least an hour apart"]);
     let mut kept = String::new();
     let junit = path_in(&folder, "a.xml", &mut kept);

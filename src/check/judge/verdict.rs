@@ -14,6 +14,7 @@ use crate::check::record::{Block, Ended, Load, Record, Terms};
 use crate::compare::BlockFigures;
 use crate::compare::comparison::IDLE_CPU_RATIO_MAX;
 use crate::stats::median;
+use crate::units::show_percent;
 
 /// Head compared with base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -303,9 +304,9 @@ fn busy(record: &Record) -> Option<String> {
     let typical = noise::typical_pressure(&signs(&blocks, Sample::of(record).cpus));
     (typical > noise::PRESSURE_EXCESS_MAX).then(|| {
         format!(
-            "some thread waited for a CPU {:.0} % of the time (pressure): other programs, or a server with more threads \
-             than CPUs",
-            typical * 100.0
+            "some thread waited for a CPU {} of the time (pressure): other programs, or a server with more threads than \
+             CPUs",
+            show_percent(typical, 0)
         )
     })
 }
@@ -326,7 +327,7 @@ fn reasons(record: &Record, metrics: &[MetricVerdict], not_idle: Option<(f64, f6
     });
     let mut reasons: Vec<String> = failures.collect();
     reasons.extend(not_idle.map(|(base, head)| {
-        let [base, head] = [base, head].map(|share| format!("{:.0} %", share * 100.0));
+        let [base, head] = [base, head].map(|share| show_percent(share, 0));
         format!(
             "base used {base} and head {head} of a CPU while the other had the traffic, and slowed it down: give the \
              servers more CPUs with --server-pin"

@@ -1,6 +1,7 @@
 //! One metric of a check as the cells of a table, and in one line.
 
 use crate::check::judge::MetricVerdict;
+use crate::units::show_percent;
 
 /// The heads of the columns.
 pub(super) const TITLES: [&str; 7] = ["metric", "base", "head", "change", "interval", "threshold", "verdict"];
@@ -67,7 +68,7 @@ pub(super) fn percent(share: f64) -> String {
     if share >= FACTOR_FROM {
         return format!("x{:.0}", 1.0 + share);
     }
-    format!("{:.1} %", share * 100.0)
+    show_percent(share, 1)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::check::record::{Ended, Inconclusive, Load, Record};
 use crate::clock::Nanos;
 use crate::load::schedule::Pace;
 use crate::report::Environment;
-use crate::units::{show_count, show_duration, show_rate, show_size};
+use crate::units::{plural, show_duration, show_percent, show_rate, show_size};
 
 /// A judged check, ready to be published.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,9 +54,9 @@ impl Check {
             several => format!("{} metrics gate", several.len()),
         };
         format!(
-            "Confidence: one-sided error {:.2} % per metric at each of two analyses; {gating}, so comparing a build with \
+            "Confidence: one-sided error {} per metric at each of two analyses; {gating}, so comparing a build with \
              itself yields REGRESSED in at most 1 % of checks",
-            self.judgement.alpha * 100.0
+            show_percent(self.judgement.alpha, 2)
         )
     }
 
@@ -184,17 +184,17 @@ pub(in crate::check) fn conditions(environment: &Environment, loads: &[Load]) ->
 fn show_load(load: &Load, capacity: f64) -> String {
     let rate = match load.plan.pace {
         Pace::Open { rate, .. } => {
-            let share = rate.from / capacity * 100.0;
-            format!(", {} ({share:.0} % of base's capacity)", show_rate(rate.from))
+            let share = show_percent(rate.from / capacity, 0);
+            format!(", {} ({share} of base's capacity)", show_rate(rate.from))
         }
         Pace::Closed { .. } => String::new(),
     };
     format!(
-        "{} loop with {} connections, {}{rate}, {} blocks in slices of {}",
+        "{} loop with {}, {}{rate}, {} in slices of {}",
         load.profile.name(),
-        show_count(load.connections.into()),
+        plural(load.connections.into(), "connection"),
         show_size(load.plan.sizes.max_bytes),
-        load.blocks,
+        plural(load.blocks as u64, "block"),
         show_duration(Nanos(load.plan.duration_ns)),
     )
 }

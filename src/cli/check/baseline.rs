@@ -18,6 +18,7 @@ use crate::output::file;
 use crate::output::progress::ProgressLine;
 use crate::report::Environment;
 use crate::sys::signal::{self, Stop};
+use crate::units::plural;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -109,11 +110,11 @@ fn not_saved(refusal: &str) -> ExitCode {
 
 fn write(path: &Path, baseline: &Baseline) -> Result<()> {
     file::write(path, &baseline.json())?;
-    let (runs, separate) = (baseline.runs.len(), baseline.separate_runs());
+    let (runs, separate) = (plural(baseline.runs.len() as u64, "run"), baseline.separate_runs());
     let name = path.display();
     let _ = writeln!(
         std::io::stdout(),
-        "{name}: {runs} runs stored, {separate} at least an hour apart; a comparison needs 3 of those"
+        "{name}: {runs} stored, {separate} at least an hour apart; a comparison needs 3 of those"
     ); // The file is written; the reader may have closed the pipe.
     Ok(())
 }
