@@ -9,12 +9,12 @@ use clap::Args;
 use crate::cli::load::TargetFlags;
 use crate::cli::workload::{ArrivalsFlag, RunFlags, WorkloadFlags};
 use crate::error::Result;
-use crate::find_max::curve::Curve;
+use crate::find_max::curve::{Curve, Point, SCHEMA};
 use crate::find_max::search::Search;
 use crate::load::schedule::{Pace, Rate};
 use crate::load::{self, Plan, Workload};
 use crate::output::file;
-use crate::report::assertion::{self, Assertion, AssertionResult};
+use crate::report::assertion::{self, Assertion, AssertionOutcome, AssertionResult};
 use crate::report::verdict::Grade;
 use crate::report::{Environment, Report};
 use crate::sys::signal::{self, Stop};
@@ -48,29 +48,39 @@ pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> 
     file::check_all(flags.json.iter())?;
     let workload = flags.run.apply(flags.workload.workload(generator.pin.clone()));
     let stop = Stop::on_signals()?;
-    let mut curve = Curve::new(flags.condition.to_string());
     let mut search = Search::from(FIRST_RATE);
-    while let Some(rate) = search.next() {
+    let (mut points, mut interrupted) = (Vec::new(), None);
+    while let (Some(rate), None) = (search.rate(), interrupted) {
         let run = load::run(flags.plan(&workload, rate), &stop, &mut ())?;
-        curve.partial = run.interrupted.is_some();
         let report = Report::of(&run, environment.clone(), std::slice::from_ref(&flags.condition));
-        // An INVALID run says nothing about the server, whatever its figures.
-        let holds = report
-            .assertions
-            .iter()
-            .all(|assertion| assertion.result == AssertionResult::True);
-        let held = holds && report.verdict.grade != Grade::Invalid;
-        let point = curve.push(rate, held, &report);
+        let point = Point::of(rate, holds(&report), &report);
         eprintln!("{point}"); // A search takes minutes: show that it goes on.
-        if let Some(signal) = run.interrupted {
-            flags.publish(&curve)?;
-            return Ok(ExitCode::from(signal::exit_code(signal)));
+        interrupted = run.interrupted;
+        if interrupted.is_none() {
+            search = search.after(point.held);
         }
-        search.record(held);
+        points.push(point);
     }
-    curve.found_per_s = search.found();
+    let curve = Curve {
+        schema: SCHEMA,
+        condition: flags.condition.to_string(),
+        found_per_s: search.found(),
+        partial: interrupted.is_some(),
+        points,
+    };
     flags.publish(&curve)?;
-    Ok(ExitCode::from(if curve.found_per_s.is_some() { 0 } else { 1 }))
+    let exit = match (interrupted, curve.found_per_s) {
+        (Some(signal), _) => signal::exit_code(signal),
+        (None, Some(_)) => 0,
+        (None, None) => 1,
+    };
+    Ok(ExitCode::from(exit))
+}
+
+/// True if all assertions are true. An INVALID run says nothing about the server, whatever its figures.
+fn holds(report: &Report) -> bool {
+    let is_true = |assertion: &AssertionOutcome| assertion.result == AssertionResult::True;
+    report.assertions.iter().all(is_true) && report.verdict.grade != Grade::Invalid
 }
 
 impl Flags {

@@ -68,32 +68,22 @@ pub struct Point {
     pub service: Distribution,
 }
 
-impl Curve {
-    /// Without points.
-    pub fn new(condition: String) -> Curve {
-        Curve {
-            schema: SCHEMA,
-            condition,
-            found_per_s: None,
-            partial: false,
-            points: Vec::new(),
-        }
-    }
-
-    /// Adds the outcome at one rate, and returns it.
-    pub fn push(&mut self, rate: f64, held: bool, report: &Report) -> &Point {
+impl Point {
+    /// The outcome of a run at this rate.
+    pub fn of(rate: f64, held: bool, report: &Report) -> Point {
         let figures = &report.figures;
-        self.points.push(Point {
+        Point {
             offered_per_s: rate,
             completed_per_s: figures.completed_per_s,
             held,
             grade: report.verdict.grade,
             response: figures.main_latency().clone(),
             service: figures.latency.service.clone(),
-        });
-        &self.points[self.points.len() - 1]
+        }
     }
+}
 
+impl Curve {
     /// As one JSON document.
     pub fn json(&self) -> String {
         json::document(self)

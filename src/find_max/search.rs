@@ -13,82 +13,98 @@ const LOWEST: f64 = 10.0;
 /// Above this a search stops climbing: no generator of this kind sends a hundred million messages per second.
 const HIGHEST: f64 = 1e8;
 
-/// A search in progress.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Search {
-    next: Option<f64>,
-    /// The highest rate that held, and the lowest that did not.
-    held: Option<f64>,
-    failed: Option<f64>,
-    /// While confirming: how many more times the next rate must hold.
-    confirm: Option<u8>,
-    found: Option<f64>,
+/// A search in progress, or its result.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Search {
+    /// The limit is above `held` and below `failed`, as far as they are known.
+    Bracketing {
+        /// The rate to try.
+        rate: f64,
+        /// The highest rate that held.
+        held: Option<f64>,
+        /// The lowest rate that did not.
+        failed: Option<f64>,
+    },
+    /// A rate has held, or one 5 % higher has not.
+    Confirming {
+        /// The rate to try.
+        rate: f64,
+        /// How many more times it must hold.
+        times: u8,
+    },
+    /// The highest rate that held twice; none if no rate did.
+    Over(Option<f64>),
 }
 
 impl Search {
     /// Starts at `rate` messages per second.
     pub fn from(rate: f64) -> Search {
-        Search {
-            next: Some(rate),
+        Search::Bracketing {
+            rate,
             held: None,
             failed: None,
-            confirm: None,
-            found: None,
         }
     }
 
     /// The rate to try; none when the search is over.
-    pub fn next(&self) -> Option<f64> {
-        self.next
+    pub fn rate(self) -> Option<f64> {
+        match self {
+            Search::Bracketing { rate, .. } | Search::Confirming { rate, .. } => Some(rate),
+            Search::Over(_) => None,
+        }
     }
 
-    /// The highest rate that held twice, once the search is over; none if no rate did.
-    pub fn found(&self) -> Option<f64> {
-        self.found
+    /// The result; none while the search goes on, and if no rate held twice.
+    pub fn found(self) -> Option<f64> {
+        match self {
+            Search::Over(found) => found,
+            _ => None,
+        }
     }
 
-    /// Records whether the condition held at the rate returned by [`next`](Search::next).
-    pub fn record(&mut self, held: bool) {
-        let Some(rate) = self.next else { return };
-        self.next = match self.confirm {
-            Some(times) => self.confirmed(rate, held, times),
-            None => {
-                *(if held { &mut self.held } else { &mut self.failed }) = Some(rate);
-                self.between()
-            }
+    /// The search after a try of [`rate`](Search::rate), given whether the condition held.
+    pub fn after(self, holds: bool) -> Search {
+        let next = match self {
+            Search::Bracketing { rate, failed, .. } if holds => above(rate, failed),
+            Search::Bracketing { rate, held, .. } => below(rate, held),
+            Search::Confirming { rate, times: 1 } if holds => Search::Over(Some(rate)),
+            Search::Confirming { rate, times } if holds => Search::Confirming { rate, times: times - 1 },
+            Search::Confirming { rate, .. } => Search::Confirming {
+                rate: rate / CLOSE,
+                times: 2,
+            },
+            Search::Over(found) => Search::Over(found),
         };
-        self.next = self.next.filter(|&rate| rate >= LOWEST);
-    }
-
-    /// The next rate upwards, downwards, or in between; the highest that held once the bounds are close.
-    fn between(&mut self) -> Option<f64> {
-        match (self.held, self.failed) {
-            (Some(held), None) if held < HIGHEST => Some(held * 2.0),
-            (None, Some(failed)) => Some(failed / 2.0),
-            (Some(held), Some(failed)) if failed / held > CLOSE => Some((held * failed).sqrt()),
-            (held, _) => {
-                self.confirm = Some(1);
-                held
-            }
+        match next.rate() {
+            Some(rate) if rate < LOWEST => Search::Over(None),
+            _ => next,
         }
     }
+}
 
-    /// The same rate until it has held twice; a lower one if it fails.
-    fn confirmed(&mut self, rate: f64, held: bool, times: u8) -> Option<f64> {
-        match (held, times) {
-            (true, 1) => {
-                self.found = Some(rate);
-                None
-            }
-            (true, _) => {
-                self.confirm = Some(times - 1);
-                Some(rate)
-            }
-            (false, _) => {
-                self.confirm = Some(2);
-                Some(rate / CLOSE)
-            }
-        }
+/// Above the highest rate that held: doubles or bisects, and confirms that rate once the bounds are close.
+fn above(held: f64, failed: Option<f64>) -> Search {
+    let bracketing = |rate| Search::Bracketing {
+        rate,
+        held: Some(held),
+        failed,
+    };
+    match failed {
+        None if held < HIGHEST => bracketing(held * 2.0),
+        Some(failed) if failed / held > CLOSE => bracketing((held * failed).sqrt()),
+        _ => Search::Confirming { rate: held, times: 1 },
+    }
+}
+
+/// Below the lowest rate that failed: halves until a rate holds, then bisects.
+fn below(failed: f64, held: Option<f64>) -> Search {
+    match held {
+        Some(held) => above(held, Some(failed)),
+        None => Search::Bracketing {
+            rate: failed / 2.0,
+            held,
+            failed: Some(failed),
+        },
     }
 }
 
@@ -101,8 +117,8 @@ mod tests {
     fn search(from: f64, mut holds: impl FnMut(f64, usize) -> bool) -> (Option<f64>, usize) {
         let mut search = Search::from(from);
         let mut tried = 0;
-        while let Some(rate) = search.next() {
-            search.record(holds(rate, tried));
+        while let Some(rate) = search.rate() {
+            search = search.after(holds(rate, tried));
             tried += 1;
             assert!(tried < 100, "a search comes to an end");
         }
