@@ -1,62 +1,55 @@
-//! What the command line says and refuses: help, versions, one message for each wrong value.
+//! The command line: help, version, and an error for each invalid value.
 //!
-//! The help is kept as snapshots; after a change on purpose, `SNAPSHOTS=overwrite cargo test --test it command_line`.
+//! Help is kept as snapshots; after an intended change, `SNAPSHOTS=overwrite cargo test --test it command_line`.
 
+use std::path::Path;
 use std::process::Command;
 
-use snapbox::{assert_data_eq, file};
+use snapbox::{Data, assert_data_eq};
 use urecho::error::Error;
 
 use crate::support::peers::Peer;
 use crate::support::{Output, assert_says, run};
 
+/// Every command, with its subcommands.
+const COMMANDS: [&str; 12] = [
+    "",
+    "serve",
+    "load",
+    "bench",
+    "compare",
+    "check",
+    "check replay",
+    "check baseline",
+    "check baseline save",
+    "check baseline compare",
+    "check history",
+    "find-max",
+];
+
 #[test]
-fn help_is_as_reviewed() {
-    assert_data_eq!(help("--help"), file!["snapshots/help.txt"]);
+fn the_help_of_every_command_is_as_reviewed() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/snapshots");
+    for command in COMMANDS {
+        let name = format!("help {command}").trim().replace([' ', '-'], "_");
+        let snapshot = Data::read_from(&folder.join(name).with_extension("txt"), None);
+        assert_data_eq!(help(&format!("{command} --help")), snapshot);
+    }
 }
 
 #[test]
-fn help_of_serve_is_as_reviewed() {
-    assert_data_eq!(help("serve --help"), file!["snapshots/help_serve.txt"]);
-}
-
-#[test]
-fn help_of_load_is_as_reviewed() {
-    assert_data_eq!(help("load --help"), file!["snapshots/help_load.txt"]);
-}
-
-#[test]
-fn help_of_check_is_as_reviewed() {
-    assert_data_eq!(help("check --help"), file!["snapshots/help_check.txt"]);
-}
-
-#[test]
-fn help_of_bench_is_as_reviewed() {
-    assert_data_eq!(help("bench --help"), file!["snapshots/help_bench.txt"]);
-}
-
-#[test]
-fn help_of_compare_is_as_reviewed() {
-    assert_data_eq!(help("compare --help"), file!["snapshots/help_compare.txt"]);
-}
-
-#[test]
-fn help_of_find_max_is_as_reviewed() {
-    assert_data_eq!(help("find-max --help"), file!["snapshots/help_find_max.txt"]);
-}
-
-#[test]
-fn help_of_the_subcommands_of_check_is_as_reviewed() {
-    assert_data_eq!(help("check replay --help"), file!["snapshots/help_check_replay.txt"]);
-    assert_data_eq!(
-        help("check baseline save --help"),
-        file!["snapshots/help_check_baseline_save.txt"]
-    );
-    assert_data_eq!(
-        help("check baseline compare --help"),
-        file!["snapshots/help_check_baseline_compare.txt"]
-    );
-    assert_data_eq!(help("check history --help"), file!["snapshots/help_check_history.txt"]);
+fn no_command_is_without_a_snapshot() {
+    for command in COMMANDS {
+        let help = help(&format!("{command} --help"));
+        let listed = help.split_once("Commands:\n").map_or("", |(_, rest)| rest);
+        let lines = listed.lines().take_while(|line| !line.is_empty());
+        // A name is indented by two spaces, the rest of its description by more.
+        let names = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+        for name in names.filter(|name| !["", "help"].contains(name)) {
+            let full = format!("{command} {name}");
+            assert!(COMMANDS.contains(&full.trim()), "{full}");
+        }
+    }
 }
 
 #[test]
@@ -74,7 +67,7 @@ fn the_version_is_that_of_the_package() {
 }
 
 #[test]
-fn the_exit_codes_in_the_help_are_those_of_the_errors() {
+fn the_help_lists_the_exit_code_of_every_error() {
     let help = help("--help");
     let (_, table) = help.split_once("Exit codes:\n").unwrap();
     let listed = |code: u8| table.lines().any(|line| line.trim().starts_with(&format!("{code} ")));
@@ -93,20 +86,20 @@ fn the_exit_codes_in_the_help_are_those_of_the_errors() {
 }
 
 #[test]
-fn a_command_that_is_missing_or_unknown_is_refused_with_the_known_ones() {
+fn a_missing_or_unknown_command_is_refused_with_a_list() {
     assert_refused("", &["Usage: urecho <COMMAND>", "serve", "load", "bench"]);
     assert_refused("sevre", &["unrecognized subcommand 'sevre'", "'serve'"]);
 }
 
 #[test]
-fn an_unknown_flag_is_refused_in_every_command() {
-    for command in ["serve", "load", "bench"] {
+fn an_unknown_flag_is_refused_by_every_command() {
+    for command in COMMANDS.into_iter().filter(|command| !command.is_empty()) {
         assert_refused(&format!("{command} --fast"), &["unexpected argument '--fast'"]);
     }
 }
 
-/// Wrong flags of `serve`, and what the refusal must say.
-const WRONG_SERVE: &[(&str, &[&str])] = &[
+/// Invalid flags of `serve`, and parts of the error.
+const INVALID_FOR_SERVE: &[(&str, &[&str])] = &[
     (
         "--listen localhost",
         &["'localhost' for '--listen <ADDR>'", "invalid socket address"],
@@ -162,14 +155,14 @@ const WRONG_SERVE: &[(&str, &[&str])] = &[
 ];
 
 #[test]
-fn wrong_values_of_serve_are_refused_with_the_right_form() {
-    for (flags, words) in WRONG_SERVE {
+fn an_invalid_value_for_serve_is_refused_with_a_valid_form() {
+    for (flags, words) in INVALID_FOR_SERVE {
         assert_refused(&format!("serve {flags}"), words);
     }
 }
 
-/// Wrong flags of `load` and `bench`, and what the refusal must say.
-const WRONG_MEASURING: &[(&str, &[&str])] = &[
+/// Invalid flags of `load` and `bench`, and parts of the error.
+const INVALID_FOR_LOAD: &[(&str, &[&str])] = &[
     ("-c 0", &["'0' for '--connections <N>'", "must be at least 1"]),
     (
         "-c 10K",
@@ -244,16 +237,36 @@ const WRONG_MEASURING: &[(&str, &[&str])] = &[
 ];
 
 #[test]
-fn wrong_values_of_load_and_bench_are_refused_with_the_right_form() {
-    for (flags, words) in WRONG_MEASURING {
+fn an_invalid_value_for_load_or_bench_is_refused_with_a_valid_form() {
+    for (flags, words) in INVALID_FOR_LOAD {
         for command in ["load", "bench"] {
             assert_refused(&format!("{command} {flags}"), words);
         }
     }
 }
 
+/// Invalid arguments of `find-max`, and parts of the error.
+const INVALID_FOR_FIND_MAX: &[(&str, &[&str])] = &[
+    ("", &["required", "<CONDITION>"]),
+    ("p99", &["'p99' for '<CONDITION>'", "no comparison"]),
+    (
+        "p99<1ms localhost",
+        &["'localhost' for '[TARGET]", "write ADDRESS:PORT"],
+    ),
+    ("p99<1ms --rate 1k/s", &["unexpected argument '--rate'"]),
+    ("p99<1ms --churn 1", &["unexpected argument '--churn'"]),
+    ("p99<1ms --source ::1", &["different address families"]),
+];
+
 #[test]
-fn wrong_targets_are_refused_with_the_right_form() {
+fn an_invalid_argument_of_find_max_is_refused() {
+    for (arguments, words) in INVALID_FOR_FIND_MAX {
+        assert_refused(&format!("find-max {arguments}"), words);
+    }
+}
+
+#[test]
+fn an_invalid_target_is_refused_with_a_valid_form() {
     for target in [
         "localhost",
         "127.0.0.1",
@@ -271,7 +284,7 @@ fn wrong_targets_are_refused_with_the_right_form() {
 }
 
 #[test]
-fn bench_has_no_target_and_its_workers_are_counted() {
+fn bench_takes_workers_and_no_target() {
     assert_refused("bench 127.0.0.1:7007", &["unexpected argument '127.0.0.1:7007'"]);
     assert_refused(
         "bench --workers 0",
@@ -280,14 +293,14 @@ fn bench_has_no_target_and_its_workers_are_counted() {
 }
 
 #[test]
-fn a_wrong_command_line_opens_nothing() {
+fn an_invalid_command_line_opens_nothing() {
     let peer = Peer::honest();
     assert_refused(&format!("load {} -s 64k", peer.address), &["`64KiB`"]);
     assert_eq!(peer.accepted(), 0);
 }
 
 #[test]
-fn a_cpu_that_is_not_there_is_refused_with_the_ones_that_are() {
+fn a_missing_cpu_is_refused_with_a_list_of_those_available() {
     let peer = Peer::honest();
     let ended = urecho(&format!("load {} --pin 1000", peer.address));
     assert_eq!(ended.code(), Some(4), "{}", ended.stderr);
