@@ -123,7 +123,7 @@ fn buffers(timer: &mut Timer) {
             let chunk = black_box(ring.lease().unwrap());
             ring.give_back(chunk);
         }
-        ring.lent(SizeClass::Small)
+        ring.in_use(SizeClass::Small)
     });
     let mut chunks: Vec<Chunk> = Vec::with_capacity(2);
     timer.time_repeated("ring/chain two chunks and unchain them", 2 * REPEATS as usize, || {
@@ -143,8 +143,8 @@ fn buffers(timer: &mut Timer) {
         chunks.drain(..).for_each(|chunk| ring.give_back(chunk));
         taken
     });
-    let (lent, offered) = (ring.lent(SizeClass::Small), ring.offered(SizeClass::Small));
-    assert_eq!((lent, offered), (0, 1));
+    let (in_use, offered) = (ring.in_use(SizeClass::Small), ring.offered(SizeClass::Small));
+    assert_eq!((in_use, offered), (0, 1));
 }
 
 /// Payload bytes, generated and verified.

@@ -12,23 +12,21 @@
 //! A file may use its own room and any floor below it; never a floor above, never a sibling on floors 2 and 4.
 //!
 //! ```text
-//! 6  cli        the only user of clap: one file per command; shared by them: workload, values, outputs, cpu_split
+//! 6  cli        the only user of clap: one file per command; shared by them: load_flags, values, outputs, cpu_split
 //!    main       the binary: the allocator, and a call
 //! 5  check      the regression gate: experiment, time_budget, record; judge: metric, noise, sample, decision, verdict;
 //!               output: summary, row, text, markdown, junit, github, json; baseline, history
-//! 4  compare    servers side by side: candidate, server (a child process), round (one restart of all), experiment,
-//!               block, comparison, table
+//! 4  compare    servers side by side: candidate, server (a child process), restart, experiment, block, comparison, table
 //!    find_max   the highest rate at which a condition holds: search, curve
-//! 3  report     one run: sections, distribution, intervals, text with latency_table, files; verdict (validity rules),
-//!               assertion, inputs
+//! 3  report     one run: sections, distribution, intervals, text with latency_table, files; validity, assertion, inputs
 //! 2  serve      the server: engine (the contract), startup, accept, handoff, drain, counters; one folder per engine:
-//!               uring (echo, stream_detector, buffers, spin, fault), epoll (connection), tokio_uring
+//!               uring (echo, stream_detector, buffers, spinning, fault), epoll (connection), tokio_uring
 //!    load       the load generator. Pure: connection (pipeline, payload), dialer, timeline (phases, schedule, active),
 //!               accounting. Effects: worker (lifecycle), workers, shared, session, monitor. Before a run: workload, sizes,
 //!               capacity, preflight. After it: interval, result, observer
 //! 1  ring       io_uring: setup, token, chain (Chunk), pool of groups, scratch, wait, spin, completion, memory
-//!    sys        the rest of the kernel: socket, listener, signal, waker, workers (threads), child, limits, affinity,
-//!               prctl, run_delay, usage, disturbance, machine, netstat, tcp_info
+//!    sys        the rest of the kernel: socket, listener, signal, waker, threads, child, limits, affinity, prctl,
+//!               run_delay, usage, disturbance, machine, netstat, tcp_info
 //!    histogram  latency histograms, block_series (intervals of dependent samples), hlog, hgrm
 //!    output     file (appears whole), json, markdown, table, progress
 //! 0  error      failures, by exit code

@@ -7,7 +7,7 @@ use urecho::check::judge::metric::ChangeInterval;
 use urecho::check::judge::verdict::scores;
 use urecho::check::judge::{Metric, MetricVerdict, Verdict};
 use urecho::check::output::Check;
-use urecho::check::record::Ended;
+use urecho::check::record::StopReason;
 use urecho::error::Result;
 use urecho::output::json;
 use urecho::report::Environment;
@@ -38,7 +38,7 @@ pub(crate) struct Line {
     /// Restarts done.
     pub(crate) restarts: usize,
     /// Why there were no more.
-    pub(crate) ended: Ended,
+    pub(crate) stop_reason: StopReason,
     /// Length of the check.
     pub(crate) elapsed_ns: u64,
     /// Why the verdict is what it is.
@@ -59,7 +59,7 @@ impl Line {
     pub(crate) fn of(check: &Check, treatment: &str, second_load: bool) -> Line {
         let (judgement, record) = (&check.judgement, &check.record);
         let loads = record.loads();
-        let gate = record.terms.gate.iter();
+        let gate = record.settings.gate.iter();
         Line {
             schema: SCHEMA.into(),
             environment: record.environment.clone(),
@@ -68,10 +68,10 @@ impl Line {
             verdict: judgement.verdict,
             metrics: judgement.metrics.clone(),
             restarts: record.restarts.len(),
-            ended: record.ended,
+            stop_reason: record.stop_reason,
             elapsed_ns: record.elapsed_ns,
             reasons: judgement.reasons.clone(),
-            budget_ns: record.terms.budget_ns,
+            budget_ns: record.settings.budget_ns,
             blocks: loads
                 .iter()
                 .map(|load| (load.profile.name().to_owned(), load.blocks))
@@ -116,7 +116,8 @@ struct OldLine {
     verdict: Verdict,
     metrics: Vec<OldMetric>,
     restarts: usize,
-    ended: Ended,
+    #[serde(rename = "ended")]
+    stop_reason: StopReason,
     elapsed_ns: u64,
     reasons: Vec<String>,
     budget_ns: u64,
@@ -165,7 +166,7 @@ impl From<OldLine> for Line {
             verdict: old.verdict,
             metrics: old.metrics.into_iter().map(MetricVerdict::from).collect(),
             restarts: old.restarts,
-            ended: old.ended,
+            stop_reason: old.stop_reason,
             elapsed_ns: old.elapsed_ns,
             reasons: old.reasons,
             budget_ns: old.budget_ns,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use urecho::check::judge::{Metric, Verdict};
-use urecho::check::record::Ended;
+use urecho::check::record::StopReason;
 use urecho::clock::Nanos;
 use urecho::output::markdown::table;
 use urecho::stats::{median, proportion};
@@ -24,7 +24,7 @@ pub(crate) fn page(log: &[Line]) -> String {
     let newest = log.last().map(version);
     let (log, older): (Vec<&Line>, Vec<&Line>) = log.iter().partition(|line| Some(version(line)) == newest);
     // A check that was interrupted, or whose server failed, has no answer.
-    let is_complete = |line: &&Line| line.ended != Ended::Interrupted && line.verdict != Verdict::Failed;
+    let is_complete = |line: &&Line| line.stop_reason != StopReason::Interrupted && line.verdict != Verdict::Failed;
     let (complete, broken): (Vec<&Line>, Vec<&Line>) = log.iter().copied().partition(is_complete);
     let (unchanged, slower): (Vec<&Line>, Vec<&Line>) = complete.iter().copied().partition(|line| line.is_unchanged());
     [

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::thread::{self, JoinHandle};
 
 use urecho::check::output::Check;
-use urecho::check::record::Ended;
+use urecho::check::record::StopReason;
 use urecho::clock::Nanos;
 use urecho::compare::Server;
 use urecho::error::{Error, Result};
@@ -134,7 +134,7 @@ pub(crate) fn run(request: &Request) -> Result<()> {
         let load = second_load.then(SecondLoad::start).transpose()?;
         let check = check(treatment, &request.arguments)?;
         drop(load);
-        if stop.signal().is_some() || check.record.ended == Ended::Interrupted {
+        if stop.signal().is_some() || check.record.stop_reason == StopReason::Interrupted {
             break;
         }
         append(

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use urecho::check::judge::decision::{self, Decision, INTERIM_RESTARTS, decide};
 use urecho::check::judge::metric::ChangeInterval;
 use urecho::check::judge::{Metric, MetricVerdict, Verdict};
-use urecho::check::record::Ended;
+use urecho::check::record::StopReason;
 use urecho::error::Result;
 use urecho::report::Environment;
 use urecho::sys::machine;
@@ -112,7 +112,7 @@ fn line(treatment: &str, second_load: bool, p50: f64) -> Line {
             why: None,
         }],
         restarts: INTERIM_RESTARTS,
-        ended: Ended::Decided,
+        stop_reason: StopReason::Decided,
         elapsed_ns: 30_000_000_000,
         reasons: Vec::new(),
         budget_ns: 150_000_000_000,
@@ -159,7 +159,7 @@ fn page_counts() {
 
 fn page_without_incomplete_checks() {
     let mut interrupted = line("A/A", false, 0.2);
-    interrupted.ended = Ended::Interrupted;
+    interrupted.stop_reason = StopReason::Interrupted;
     let text = page(&[interrupted, line("A/A", false, 0.0)]);
     assert_contains(&text, "0 false alarms in 1 check:");
     assert_contains(&text, "failed: 1.");

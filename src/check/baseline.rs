@@ -12,7 +12,7 @@ use crate::check::judge::verdict::{Figures, overall};
 use crate::check::judge::{Judgement, Metric, MetricVerdict, Profile, Verdict};
 use crate::check::output::Summary;
 use crate::check::output::summary::conditions;
-use crate::check::record::{Load, Setup, Terms};
+use crate::check::record::{Load, Settings, Setup};
 use crate::clock::Nanos;
 use crate::compare::BlockFigures;
 use crate::error::{Error, Result};
@@ -54,7 +54,7 @@ pub struct Run {
     /// Where it ran, and with which build.
     pub environment: Environment,
     /// What was fixed before anything was measured.
-    pub terms: Terms,
+    pub settings: Settings,
     /// What was fixed once the capacity of the server was known.
     pub setup: Setup,
     /// The sample.
@@ -168,7 +168,7 @@ impl Baseline {
         };
         let load = |run: &Run| {
             let loads: Vec<Load> = run.setup.loads.iter().map(without_seed).collect();
-            (loads, run.terms.server_cpus.clone(), run.setup.connected_at_once)
+            (loads, run.settings.server_cpus.clone(), run.setup.connected_at_once)
         };
         self.refuses_environment(&run.environment).or_else(|| {
             (load(&self.runs[0]) != load(run))
@@ -179,22 +179,22 @@ impl Baseline {
     /// Compares a run with the stored ones.
     pub fn judge(&self, run: &Run) -> Judgement {
         if let Some(refusal) = self.refuses(run) {
-            return refused(refusal, &run.terms);
+            return refused(refusal, &run.settings);
         }
         let measured = Metric::ALL
             .into_iter()
             .filter(|&metric| Load::measure(&run.setup.loads, metric));
         let metrics: Vec<MetricVerdict> = measured.map(|metric| self.judge_metric(run, metric)).collect();
-        let verdict = overall(&metrics, &run.terms.gate);
+        let verdict = overall(&metrics, &run.settings.gate);
         Judgement {
             verdict,
             exit_code: match verdict {
                 Verdict::Regressed => 1,
                 Verdict::Improved | Verdict::Passed => 0,
-                Verdict::Inconclusive | Verdict::Failed => run.terms.inconclusive.exit_code(),
+                Verdict::Inconclusive | Verdict::Failed => run.settings.inconclusive.exit_code(),
             },
             reasons: Vec::new(),
-            alpha: decision::alpha(run.terms.gate.len()),
+            alpha: decision::alpha(run.settings.gate.len()),
             metrics,
         }
     }
@@ -205,7 +205,7 @@ impl Baseline {
         let conditions = conditions(&run.environment, &run.setup.loads);
         let head = Head {
             command: run.command.clone(),
-            terms: &run.terms,
+            settings: &run.settings,
             method,
             conditions,
             elapsed: Nanos(run.elapsed_ns),
@@ -219,16 +219,16 @@ impl Baseline {
         refusal: String,
         command: String,
         environment: &Environment,
-        terms: &Terms,
+        settings: &Settings,
     ) -> Summary {
         let head = Head {
             command,
-            terms,
+            settings,
             method: "Measured: nothing".into(),
             conditions: conditions(environment, &[]),
             elapsed: Nanos(0),
         };
-        self.summary_of(refused(refusal, terms), head)
+        self.summary_of(refused(refusal, settings), head)
     }
 
     fn summary_of(&self, judgement: Judgement, head: Head<'_>) -> Summary {
@@ -249,7 +249,7 @@ impl Baseline {
                     .into(),
             method: head.method,
             advice: advice.into(),
-            inconclusive: head.terms.inconclusive,
+            inconclusive: head.settings.inconclusive,
             elapsed: head.elapsed,
             conditions: head.conditions,
             judgement,
@@ -282,19 +282,19 @@ impl Baseline {
         };
         let Some(base) = figures.base.filter(|_| noise::enough(figures.restarts, figures.of)) else {
             let why = "too few restarts were undisturbed and had this metric".into();
-            return MetricVerdict::without_estimate(metric, &run.terms, figures, why);
+            return MetricVerdict::without_estimate(metric, &run.settings, figures, why);
         };
         let scores: Vec<f64> = values.iter().map(|&value| metric.score(base, value)).collect();
-        let alpha = decision::alpha(run.terms.gate.len());
+        let alpha = decision::alpha(run.settings.gate.len());
         let Some(estimate) = signed_rank::estimate(&scores, alpha) else {
             let why = "no restart was undisturbed and had this metric".into();
-            return MetricVerdict::without_estimate(metric, &run.terms, figures, why);
+            return MetricVerdict::without_estimate(metric, &run.settings, figures, why);
         };
         let estimate = widen(estimate, stored.iter().map(|&value| metric.score(base, value)));
-        let effect = metric.effect(run.terms.threshold(metric), base);
+        let effect = metric.effect(run.settings.threshold(metric), base);
         let verdict = MetricVerdict::of(
             metric,
-            &run.terms,
+            &run.settings,
             figures,
             &Finding::of(Some(estimate), effect),
             effect,
@@ -319,19 +319,19 @@ impl Baseline {
 /// What a summary says of head.
 struct Head<'a> {
     command: String,
-    terms: &'a Terms,
+    settings: &'a Settings,
     method: String,
     conditions: String,
     elapsed: Nanos,
 }
 
 /// The judgement of a run that cannot be compared. Exit 3 whatever `--inconclusive` says: nothing was compared.
-fn refused(refusal: String, terms: &Terms) -> Judgement {
+fn refused(refusal: String, settings: &Settings) -> Judgement {
     Judgement {
         verdict: Verdict::Inconclusive,
         exit_code: 3,
         reasons: vec![refusal],
-        alpha: decision::alpha(terms.gate.len()),
+        alpha: decision::alpha(settings.gate.len()),
         metrics: Vec::new(),
     }
 }

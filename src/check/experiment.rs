@@ -8,7 +8,7 @@ use crate::check::judge::Profile;
 use crate::check::judge::decision::INTERIM_RESTARTS;
 use crate::check::judge::sample::Sample;
 use crate::check::judge::verdict;
-use crate::check::record::{Block, Ended, Failure, Load, Record, Restart, Setup, Side, Terms};
+use crate::check::record::{Block, ComparedServer, Failure, Load, Record, Restart, Settings, Setup, StopReason};
 use crate::check::time_budget::{self, Demand, RemainingTime};
 use crate::clock::{self, Nanos};
 use crate::compare::{self, Candidate, CandidateBlocks, Protocol, ProtocolLoad, RestartBlocks};
@@ -35,7 +35,7 @@ pub struct Experiment {
     /// The rate of the open loop.
     pub offered: Offered,
     /// Everything else that is fixed in advance.
-    pub terms: Terms,
+    pub settings: Settings,
 }
 
 /// The rate of the open loop.
@@ -90,7 +90,7 @@ impl Experiment {
         control: &mut Control<'_>,
     ) -> Record {
         let begin = clock::now();
-        let deadline = begin + Nanos(self.terms.budget_ns);
+        let deadline = begin + Nanos(self.settings.budget_ns);
         (control.on_restart)(0);
         let (setup, pairs) = match self.measure_capacity(base, control.stop) {
             Ok(capacity) => {
@@ -101,7 +101,7 @@ impl Experiment {
             Err(failure) => (None, Pairs::without_capacity(failure)),
         };
         let [base_failure, head_failure] = pairs.failures;
-        let side = |candidate: &Candidate, failure| Side {
+        let side = |candidate: &Candidate, failure| ComparedServer {
             command: candidate.command(),
             failure,
         };
@@ -109,12 +109,12 @@ impl Experiment {
             environment,
             base: side(base, base_failure),
             head: side(head, head_failure),
-            terms: self.terms.clone(),
+            settings: self.settings.clone(),
             setup,
-            ended: if control.stop.signal().is_some() {
-                Ended::Interrupted
+            stop_reason: if control.stop.signal().is_some() {
+                StopReason::Interrupted
             } else {
-                pairs.ended
+                pairs.stop_reason
             },
             elapsed_ns: (clock::now() - begin).0,
             restarts: pairs.restarts,
@@ -124,7 +124,7 @@ impl Experiment {
     /// Measures one server alone, to compare it with itself at another time. Errors: the server's failure.
     pub fn run_alone(&self, server: &Candidate, environment: Environment, control: &mut Control<'_>) -> Result<Run> {
         let (begin, began_s) = (clock::now(), seconds_since_1970());
-        let deadline = begin + Nanos(self.terms.budget_ns);
+        let deadline = begin + Nanos(self.settings.budget_ns);
         (control.on_restart)(0);
         let capacity = self.measure_capacity(server, control.stop).map_err(into_error)?;
         let Arrangement { setup, protocol } = self.arrange(&capacity, 1, deadline);
@@ -132,7 +132,7 @@ impl Experiment {
         let candidates = std::slice::from_ref(server);
         let mut results = compare::run(candidates, &protocol, control.stop, &mut |restart, results| {
             let fits = remaining.fits_another(clock::now()) || restart == 1;
-            let more = restart <= self.terms.restarts && fits && results[0].failure.is_none();
+            let more = restart <= self.settings.restarts && fits && results[0].failure.is_none();
             if more {
                 (control.on_restart)(restart);
             }
@@ -154,7 +154,7 @@ impl Experiment {
             began_s,
             elapsed_ns: (clock::now() - begin).0,
             environment,
-            terms: self.terms.clone(),
+            settings: self.settings.clone(),
             restarts: result.restarts.into_iter().map(single).collect(),
             setup,
         })
@@ -171,24 +171,24 @@ impl Experiment {
     ) -> Pairs {
         let is_conclusive = |results: &[CandidateBlocks]| {
             let restarts = pair(setup, &results[0], &results[1]);
-            verdict::can_stop_early(Sample::new(&self.terms, environment, &restarts))
+            verdict::can_stop_early(Sample::new(&self.settings, environment, &restarts))
         };
         let mut remaining = RemainingTime::new(clock::now(), deadline);
-        let mut ended = Ended::Restarts;
+        let mut stop_reason = StopReason::Restarts;
         let candidates = sides.map(Clone::clone);
         let results = compare::run(&candidates, protocol, control.stop, &mut |restart, results| {
             let fits = remaining.fits_another(clock::now());
             let over = if results.iter().any(|result| result.failure.is_some()) {
-                Some(Ended::Failed)
-            } else if restart > self.terms.restarts {
-                Some(Ended::Restarts)
+                Some(StopReason::Failed)
+            } else if restart > self.settings.restarts {
+                Some(StopReason::Restarts)
             } else if restart == INTERIM_RESTARTS + 1 && is_conclusive(results) {
-                Some(Ended::Decided)
+                Some(StopReason::Decided)
             } else {
-                (restart > 1 && !fits).then_some(Ended::Budget)
+                (restart > 1 && !fits).then_some(StopReason::Budget)
             };
             match over {
-                Some(over) => ended = over,
+                Some(reason) => stop_reason = reason,
                 None => (control.on_restart)(restart),
             }
             over.is_none()
@@ -197,7 +197,7 @@ impl Experiment {
         Pairs {
             restarts: pair(setup, base, head),
             failures: [base, head].map(failure),
-            ended,
+            stop_reason,
         }
     }
 
@@ -208,7 +208,7 @@ impl Experiment {
         workload.duration = CAPACITY_SLICE;
         let protocol = Protocol {
             loads: vec![ProtocolLoad { workload, blocks: 2 }],
-            server_cpus: self.terms.server_cpus.clone(),
+            server_cpus: self.settings.server_cpus.clone(),
             connected_at_once: load::fits_at_once(&self.workload, 1),
         };
         let results = compare::run(std::slice::from_ref(base), &protocol, stop, &mut |number, _| {
@@ -231,7 +231,7 @@ impl Experiment {
     fn arrange(&self, capacity: &Capacity, sides: usize, deadline: Nanos) -> Arrangement {
         let offered = self.offered.rate(capacity.per_s);
         let layout = Demand {
-            restarts: self.terms.restarts.min(time_budget::PLANNED_RESTARTS),
+            restarts: self.settings.restarts.min(time_budget::PLANNED_RESTARTS),
             sides,
             profiles: &self.profiles,
             warmup: self.workload.warmup,
@@ -265,7 +265,7 @@ impl Experiment {
         };
         let protocol = Protocol {
             loads,
-            server_cpus: self.terms.server_cpus.clone(),
+            server_cpus: self.settings.server_cpus.clone(),
             connected_at_once,
         };
         Arrangement { setup, protocol }
@@ -295,7 +295,7 @@ struct Pairs {
     restarts: Vec<Restart>,
     /// Of base and head.
     failures: [Option<Failure>; 2],
-    ended: Ended,
+    stop_reason: StopReason,
 }
 
 impl Pairs {
@@ -303,7 +303,7 @@ impl Pairs {
         Pairs {
             restarts: Vec::new(),
             failures: [failure, None],
-            ended: Ended::Failed,
+            stop_reason: StopReason::Failed,
         }
     }
 }

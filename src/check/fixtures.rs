@@ -2,7 +2,7 @@
 
 use crate::check::judge::decision::FINAL_RESTARTS;
 use crate::check::judge::{Metric, Profile};
-use crate::check::record::{Block, Ended, Inconclusive, Load, Record, Restart, Setup, Side, Terms};
+use crate::check::record::{Block, ComparedServer, Inconclusive, Load, Record, Restart, Settings, Setup, StopReason};
 use crate::clock::Nanos;
 use crate::compare::BlockFigures;
 use crate::load::Workload;
@@ -11,20 +11,20 @@ use crate::sys::disturbance::Disturbance;
 use crate::sys::machine::Machine;
 
 /// Factors of head to base.
-pub(super) struct Head {
+pub(super) struct HeadChange {
     pub(super) p50: f64,
     pub(super) throughput: f64,
     pub(super) cpu: f64,
 }
 
-pub(super) const UNCHANGED: Head = Head {
+pub(super) const UNCHANGED: HeadChange = HeadChange {
     p50: 1.0,
     throughput: 1.0,
     cpu: 1.0,
 };
 
 /// A block on a machine that is slower by the factor `day`.
-pub(super) fn figures(day: f64, head: &Head) -> BlockFigures {
+pub(super) fn figures(day: f64, head: &HeadChange) -> BlockFigures {
     let ns = |figure: f64| Some((figure * day).round() as u64);
     BlockFigures {
         messages: 100_000,
@@ -46,7 +46,7 @@ pub(super) fn figures(day: f64, head: &Head) -> BlockFigures {
 }
 
 /// Restart `number` of two servers: the machine's speed varies by a factor of two, the launches by at most half a percent.
-pub(super) fn restart(number: usize, head: &Head) -> Restart {
+pub(super) fn restart(number: usize, head: &HeadChange) -> Restart {
     let day = 1.0 + (number % 7) as f64 / 7.0;
     let launch = 1.0 + ((number * 5) % 11) as f64 / 1_000.0 - 0.005;
     let block = Block {
@@ -60,8 +60,8 @@ pub(super) fn restart(number: usize, head: &Head) -> Restart {
 }
 
 /// A check with this many of [`FINAL_RESTARTS`] restarts.
-pub(super) fn record(restarts: usize, head: &Head) -> Record {
-    let side = |name: &str| Side {
+pub(super) fn record(restarts: usize, head: &HeadChange) -> Record {
+    let side = |name: &str| ComparedServer {
         command: format!("./{name} {{port}}"),
         failure: None,
     };
@@ -75,7 +75,7 @@ pub(super) fn record(restarts: usize, head: &Head) -> Record {
         environment: environment(),
         base: side("base"),
         head: side("head"),
-        terms: Terms {
+        settings: Settings {
             budget_ns: 150_000_000_000,
             restarts: FINAL_RESTARTS,
             server_cpus: vec![0],
@@ -88,7 +88,7 @@ pub(super) fn record(restarts: usize, head: &Head) -> Record {
             loads: vec![load(Profile::Open), load(Profile::Closed)],
             connected_at_once: true,
         }),
-        ended: Ended::Restarts,
+        stop_reason: StopReason::Restarts,
         elapsed_ns: 1,
         restarts: (0..restarts).map(|number| restart(number, head)).collect(),
     }

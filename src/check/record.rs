@@ -1,4 +1,4 @@
-//! What a check measured and on what terms: everything that its verdict follows from, so that it can be judged again.
+//! What a check measured and with what settings: everything that its verdict follows from, so that it can be judged again.
 
 use std::collections::BTreeMap;
 
@@ -19,15 +19,15 @@ pub struct Record {
     /// Where it ran, and with which build.
     pub environment: Environment,
     /// The old version.
-    pub base: Side,
+    pub base: ComparedServer,
     /// The new version.
-    pub head: Side,
+    pub head: ComparedServer,
     /// What was fixed before anything was measured.
-    pub terms: Terms,
+    pub settings: Settings,
     /// What was fixed once the capacity of base was known; null if base failed before.
     pub setup: Option<Setup>,
     /// Why there are no more restarts.
-    pub ended: Ended,
+    pub stop_reason: StopReason,
     /// Length of the whole check.
     pub elapsed_ns: u64,
     /// The sample: each restart is one value of each metric.
@@ -38,7 +38,7 @@ pub struct Record {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Side {
+pub struct ComparedServer {
     /// The command that started it.
     pub command: String,
     /// How it failed; null if it did not.
@@ -62,7 +62,7 @@ pub struct Failure {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Terms {
+pub struct Settings {
     /// Time limit of the whole check.
     pub budget_ns: u64,
     /// Restarts, at most.
@@ -108,13 +108,15 @@ pub struct Load {
 /// What an inconclusive check exits with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
-#[serde(rename_all = "lowercase")]
 pub enum Inconclusive {
-    /// Exit 3.
+    /// An exit code of its own.
+    #[serde(rename = "exit 3")]
     Distinct,
-    /// Exit 0.
+    /// As if it had passed.
+    #[serde(rename = "exit 0")]
     Pass,
-    /// Exit 1.
+    /// As if it had regressed.
+    #[serde(rename = "exit 1")]
     Fail,
 }
 
@@ -133,7 +135,7 @@ impl Inconclusive {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
-pub enum Ended {
+pub enum StopReason {
     /// The interim analysis was conclusive.
     Decided,
     /// All restarts were done.
@@ -209,7 +211,7 @@ impl Load {
     }
 }
 
-impl Terms {
+impl Settings {
     /// A metric whose threshold is out of range, which only an edited file can have.
     pub fn invalid_threshold(&self) -> Option<Metric> {
         let is_valid = |threshold: &Threshold| {

@@ -109,7 +109,7 @@ fn run_pair(pair: &PairFlags, flags: &Flags, environment: Environment) -> Result
     let experiment = flags.measurement.experiment(flags.rate.offered(), &flags.judgement)?;
     flags.outputs.check(&flags.json)?;
     let stop = Stop::on_signals()?;
-    let restarts = experiment.terms.restarts;
+    let restarts = experiment.settings.restarts;
     let line = ProgressLine::new();
     let record = experiment.run(
         &base,

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::cpu_split::{CpuSplit, ServerCpuFlags};
+use crate::cli::load_flags::{ArrivalsFlag, ChurnFlags, GeneratorFlags};
 use crate::cli::values;
-use crate::cli::workload::{ArrivalsFlag, ChurnFlags, GeneratorFlags};
 use crate::clock::Nanos;
 use crate::compare::comparison::{Comparison, Method, SCHEMA, Scenario, ServerBlocks};
 use crate::compare::{self, Candidate, CandidateBlocks, Protocol, ProtocolLoad, SliceLength};

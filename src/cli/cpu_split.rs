@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::workload::GeneratorFlags;
+use super::load_flags::GeneratorFlags;
 use crate::sys::affinity;
 
 #[derive(Debug, Args)]

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::load::TargetFlags;
-use crate::cli::workload::{ArrivalsFlag, RunFlags, WorkloadFlags};
+use crate::cli::load_flags::{ArrivalsFlag, RunFlags, WorkloadFlags};
 use crate::error::Result;
 use crate::find_max::curve::{Curve, Point, SCHEMA};
 use crate::find_max::search::Search;
@@ -15,7 +15,7 @@ use crate::load::schedule::{Pace, Rate};
 use crate::load::{self, Plan, Workload};
 use crate::output::file;
 use crate::report::assertion::{self, Assertion, AssertionOutcome, AssertionResult};
-use crate::report::verdict::Grade;
+use crate::report::validity::Grade;
 use crate::report::{Environment, Report};
 use crate::sys::signal::{self, Stop};
 

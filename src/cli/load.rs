@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::cli::load_flags::{ChurnFlags, PaceFlags, RunFlags, WorkloadFlags};
 use crate::cli::outputs::OutputFlags;
 use crate::cli::values;
-use crate::cli::workload::{ChurnFlags, PaceFlags, RunFlags, WorkloadFlags};
 use crate::error::{Error, Result};
 use crate::load::{self, Plan, RunResult, Workload};
-use crate::report::verdict::Grade;
+use crate::report::validity::Grade;
 use crate::report::{Environment, Report};
 use crate::sys::signal::{self, Stop};
 

@@ -9,10 +9,10 @@ mod compare;
 mod cpu_split;
 mod find_max;
 mod load;
+mod load_flags;
 mod outputs;
 mod serve;
 mod values;
-mod workload;
 
 use std::process::ExitCode;
 

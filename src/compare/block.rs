@@ -55,7 +55,7 @@ pub(super) struct BlockAccumulator {
     resident: Option<u64>,
 }
 
-/// What only the round knows of a block.
+/// What only the restart knows of a block.
 pub(super) struct BlockContext {
     /// Connections that the server has.
     pub(super) connections: u32,

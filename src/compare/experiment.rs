@@ -1,7 +1,7 @@
 //! Restart after restart: servers differ from launch to launch, so the restart is the sample.
 
 use crate::compare::Candidate;
-use crate::compare::round::{Protocol, RestartBlocks, restart};
+use crate::compare::restart::{Protocol, RestartBlocks, restart};
 use crate::error::Error;
 use crate::random::Random;
 use crate::sys::signal::Stop;
@@ -53,8 +53,8 @@ pub fn run(
         }
         let mut random = Random::new(protocol.loads[0].workload.seed, number as u64);
         let candidates: Vec<&Candidate> = remaining.iter().map(|result| &result.candidate).collect();
-        let round = restart(&candidates, protocol, &mut random, stop);
-        for (result, blocks) in remaining.iter_mut().zip(round) {
+        let blocks = restart(&candidates, protocol, &mut random, stop);
+        for (result, blocks) in remaining.iter_mut().zip(blocks) {
             match blocks {
                 Ok(blocks) if blocks.iter().any(Vec::is_empty) => {} // Stopped before a block of each load.
                 Ok(blocks) => result.restarts.push(blocks),

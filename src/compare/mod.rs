@@ -1,6 +1,6 @@
 //! Servers side by side: candidates started as child processes, loaded in interleaved slices by one generator.
 //!
-//! `candidate` is a name and a command, `server` its running process. A `round` is one restart of all candidates, an
+//! `candidate` is a name and a command, `server` its running process. A `restart` is one launch of all candidates, an
 //! `experiment` as many restarts as are needed, a `block` the figures of one candidate in the smallest balanced unit.
 //! `comparison` turns blocks into ratios with intervals, `table` draws them.
 
@@ -8,12 +8,12 @@ mod block;
 mod candidate;
 pub mod comparison;
 mod experiment;
-mod round;
+mod restart;
 mod server;
 mod table;
 
 pub use block::BlockFigures;
 pub use candidate::Candidate;
 pub use experiment::{CandidateBlocks, Failure, run};
-pub use round::{Protocol, ProtocolLoad, RestartBlocks, SliceLength};
+pub use restart::{Protocol, ProtocolLoad, RestartBlocks, SliceLength};
 pub use server::Server;

@@ -10,7 +10,7 @@ use crate::clock::Nanos;
 use crate::output::json;
 use crate::output::table::Column::{Left, Right};
 use crate::output::table::{self, Column};
-use crate::report::verdict::Grade;
+use crate::report::validity::Grade;
 use crate::report::{Distribution, Report};
 use crate::units::{show_duration, show_rate};
 

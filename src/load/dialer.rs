@@ -16,8 +16,8 @@ mod model;
 /// The largest window: below the shortest accept queue in common use (128), so that no SYN is dropped.
 const WINDOW: usize = 96;
 
-/// Connections dialled per turn during the ramp-up. The kernel makes one after the other, and each seems to have taken
-/// as long as all of the turn.
+/// Connections dialled per pass during the ramp-up. The kernel makes one after the other, and each seems to have taken
+/// as long as all of the pass.
 const DIALS: usize = 4;
 
 /// A handshake that took this long has lost a SYN: the kernel sends it again after 1 s (RFC 6298).
@@ -49,7 +49,7 @@ pub(super) struct Dialer {
     /// On their way, in the order of dialling, which is that of their numbers.
     attempts: VecDeque<Attempt>,
     window: usize,
-    /// Initial connections that may still be dialled in this turn.
+    /// Initial connections that may still be dialled in this pass.
     dials: usize,
     /// Replacements to dial now, and when to dial more.
     due: usize,
@@ -101,8 +101,8 @@ impl Dialer {
         self.attempts.is_empty() && self.initial == self.end
     }
 
-    /// Begins a turn. `replacing`: connections that end are replaced; requests to do so are dropped otherwise.
-    pub(super) fn begin_turn(&mut self, now: Nanos, replacing: bool) {
+    /// Begins a pass. `replacing`: connections that end are replaced; requests to do so are dropped otherwise.
+    pub(super) fn begin_pass(&mut self, now: Nanos, replacing: bool) {
         self.dials = DIALS;
         if !replacing {
             self.due = 0;
@@ -114,7 +114,7 @@ impl Dialer {
         }
     }
 
-    /// The number of the next connection to dial in this turn. The caller reports [`dialed`](Dialer::dialed), or
+    /// The number of the next connection to dial in this pass. The caller reports [`dialed`](Dialer::dialed), or
     /// [`replace`](Dialer::replace) if there is no socket for it.
     pub(super) fn next(&mut self, now: Nanos) -> Option<u64> {
         if self.due == 0 && self.retries.front().is_some_and(|&due| due <= now) {

@@ -1,6 +1,6 @@
-//! One thread of the load: turns of the ring, events to connections, and what follows from them.
+//! One thread of the load: passes of its loop, events to connections, and what follows from them.
 //!
-//! Everything that one turn brings happens at one instant, read from the clock after the wait and before the handlers:
+//! Everything that one pass brings happens at one instant, read from the clock after the wait and before the handlers:
 //! times are never shorter than the truth. What to do is decided by `connection`, `dialer` and `timeline`, and counted by
 //! `accounting`; this file has the effects.
 
@@ -25,15 +25,9 @@ use crate::sys::socket;
 
 mod lifecycle;
 
-/// Keys of the stop and of the waker; slots of connections are counted from 0.
-const STOP: Key = Key {
-    slot: u32::MAX,
-    generation: 0,
-};
-const WAKER: Key = Key {
-    slot: u32::MAX - 1,
-    generation: 0,
-};
+/// Keys of the stop and of the waker.
+const STOP: Key = Key::reserved(0);
+const WAKER: Key = Key::reserved(1);
 
 /// Busy-polls as long as an idle CPU of a virtual machine takes to wake. The backoff is long, because messages measured
 /// without busy-polling take twice as long; it starts only when contention lasts.
@@ -58,7 +52,7 @@ pub(super) struct Worker<'a> {
     /// Connections that wait for a buffer to receive into, longest waiting first; and for one to send from.
     starved: VecDeque<Key>,
     unsent: VecDeque<Key>,
-    /// The instant of this turn.
+    /// The instant of this pass.
     now: Nanos,
     /// True once its initial connections have opened or failed.
     ready: bool,
@@ -123,7 +117,7 @@ impl<'a> Worker<'a> {
             if self.is_done() && !self.end_slice() {
                 return Ok(self.finish());
             }
-            self.ring.turn(self.wake_up(), &mut completions)?;
+            self.ring.submit_and_wait(self.wake_up(), &mut completions)?;
             self.now = clock::now();
             for completion in completions.drain(..) {
                 self.handle(completion)?;
@@ -172,7 +166,7 @@ impl<'a> Worker<'a> {
         });
         self.ring.give_back(chunk);
         let number = connection.number();
-        let next = result.map_err(|wrong| self.wrong_data(number, wrong))?;
+        let next = result.map_err(|mismatch| self.corrupted(number, mismatch))?;
         self.apply(key, next);
         Ok(())
     }
@@ -340,9 +334,9 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn wrong_data(&self, number: u64, wrong: EchoMismatch) -> Error {
+    fn corrupted(&self, number: u64, mismatch: EchoMismatch) -> Error {
         let target = self.shared.plan.target_of(number);
-        Error::Data(format!("wrong data from {target}: connection {number}, {wrong}"))
+        Error::Data(format!("wrong data from {target}: connection {number}, {mismatch}"))
     }
 }
 
@@ -356,7 +350,7 @@ impl Worker<'_> {
             let given_up = self.dialer.give_up(now);
             self.accounting.unopened(Loss::Timeout, given_up);
         }
-        self.dialer.begin_turn(now, self.timeline.is_sending(now));
+        self.dialer.begin_pass(now, self.timeline.is_sending(now));
         while let Some(number) = self.dialer.next(now) {
             self.open(number);
         }

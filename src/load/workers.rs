@@ -13,7 +13,8 @@ use crate::load::shared::{Shared, SliceControl};
 use crate::load::worker::Worker;
 use crate::load::workload::Plan;
 use crate::sys::signal::Stop;
-use crate::sys::{listener, prctl, workers};
+use crate::sys::threads::ThreadGroup;
+use crate::sys::{listener, prctl};
 
 /// Running workers, and the receiving end of their intervals.
 pub(super) struct Workers {
@@ -21,7 +22,7 @@ pub(super) struct Workers {
     pub(super) intervals: IntervalMerger,
     /// The process that listens at the first target, if it is local and visible to us.
     pub(super) server: Option<i32>,
-    threads: workers::Workers<WorkerStats>,
+    threads: ThreadGroup<WorkerStats>,
 }
 
 impl Workers {
@@ -38,7 +39,7 @@ impl Workers {
             shared: Arc::new(Shared::new(plan.clone(), spin, stop.clone(), slices)),
             intervals,
             server,
-            threads: workers::Workers::new("load", &workload.cpus, stop),
+            threads: ThreadGroup::new("load", &workload.cpus, stop),
         };
         let mut first = Some((OwnedFd::from(first.stream), first.connect));
         for (index, writer) in writers.into_iter().enumerate() {

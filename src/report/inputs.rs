@@ -4,7 +4,7 @@ use super::Figures;
 use super::assertion::{Estimate, Latency, Metric};
 use super::distribution::{Distribution, Statistic};
 use super::sections::ratio;
-use super::verdict::Inputs;
+use super::validity::Inputs;
 use crate::clock::Nanos;
 use crate::load::RunResult;
 use crate::stats::order_statistics::needs;

@@ -1,6 +1,6 @@
 //! The report of one run. Plain data with a versioned JSON form; `text` draws it for people.
 //!
-//! `sections`, `distribution` and `intervals` are its parts, `verdict` judges how far its figures can be trusted,
+//! `sections`, `distribution` and `intervals` are its parts, `validity` judges how far its figures can be trusted,
 //! `assertion` whether `--assert` holds, both from `inputs`; `files` writes it and its companions. The JSON has a schema,
 //! `report/load.schema.json`, generated from these types: times are integer nanoseconds, and `null` means too few
 //! samples or not applicable.
@@ -13,7 +13,7 @@ pub mod intervals;
 mod latency_table;
 mod sections;
 pub(crate) mod text;
-pub mod verdict;
+pub mod validity;
 
 #[cfg(test)]
 use schemars::JsonSchema;
@@ -27,7 +27,7 @@ use assertion::{Assertion, AssertionOutcome};
 pub use distribution::{Bounds, Distribution, IntervalMethod, Percentiles};
 use sections::ratio;
 pub use sections::{Connections, Environment, Fairness, Generator, PlanSummary, Server, SizeDistribution, SizeSummary};
-use verdict::Verdict;
+use validity::Verdict;
 
 /// Version of the report's JSON. A change that breaks readers gets a new number.
 pub const SCHEMA: &str = "urecho.load/2";
@@ -115,7 +115,7 @@ impl Report {
         Report {
             schema: SCHEMA,
             partial: run.interrupted.is_some(),
-            verdict: verdict::judge(&figures.verdict_inputs(run)),
+            verdict: validity::judge(&figures.verdict_inputs(run)),
             assertions: assertions.iter().map(judge).collect(),
             figures,
         }

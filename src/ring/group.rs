@@ -1,8 +1,8 @@
 //! Buffers of one size: which ones the kernel may fill, which ones are in use, and how many circulate.
 //!
-//! Every buffer is *offered* (the kernel may fill it), *lent* (a chunk exists) or *spare*: `offered + lent + spare == total`.
+//! Every buffer is *offered* (the kernel may fill it), *in use* (a chunk exists) or *spare*: `offered + in_use + spare == total`.
 //! The kernel takes offered buffers first-in first-out, so the buffers in circulation *are* the cache footprint. `hot` of
-//! them circulate; those that slow peers hold for longer than a turn are replaced from the spare ones.
+//! them circulate; those that slow peers hold for longer than a pass are replaced from the spare ones.
 //! Layout of the shared ring: io_uring_register_buf_ring(3).
 
 use std::io;
@@ -56,8 +56,8 @@ pub(super) struct Group {
     size: u32,
     hot: usize,
     offered: usize,
-    lent: usize,
-    /// Buffers lent for longer than a turn at the last count: peers that do not read hold them.
+    in_use: usize,
+    /// Buffers in use for longer than a pass at the last count: peers that do not read hold them.
     stuck: usize,
     spare: Vec<u16>,
 }
@@ -77,7 +77,7 @@ impl Group {
             size: plan.size,
             hot: plan.hot as usize,
             offered: 0,
-            lent: 0,
+            in_use: 0,
             stuck: 0,
             // Reversed, so that buffers with low numbers are used first.
             spare: (plan.first..plan.first + plan.total).rev().collect(),
@@ -89,25 +89,25 @@ impl Group {
         Ok(group)
     }
 
-    /// The kernel has filled an offered buffer with `len` bytes: it is lent now.
+    /// The kernel has filled an offered buffer with `len` bytes: it is in use now.
     pub(super) fn filled(&mut self, len: u32) {
         assert!(
             len <= self.size && self.offered > 0,
             "the kernel filled a buffer that was not offered"
         );
         self.offered -= 1;
-        self.lent += 1;
+        self.in_use += 1;
     }
 
-    /// Lends an empty buffer to fill and send; none if all are lent or offered.
+    /// Takes an empty buffer to fill and send; none if all are in use or offered.
     pub(super) fn lease(&mut self) -> Option<u16> {
         let buffer = self.spare.pop()?;
-        self.lent += 1;
+        self.in_use += 1;
         Some(buffer)
     }
 
     pub(super) fn give_back(&mut self, buffer: u16) {
-        self.lent -= 1;
+        self.in_use -= 1;
         if self.circulating() < self.hot {
             self.offer(buffer);
         } else {
@@ -115,10 +115,10 @@ impl Group {
         }
     }
 
-    /// Counts the buffers that slow peers hold, and replaces them by spare ones. To be called once per turn, with the number
-    /// of buffers that were lent in this turn.
+    /// Counts the buffers that slow peers hold, and replaces them by spare ones. To be called once per pass, with the number
+    /// of buffers taken in this pass.
     pub(super) fn replenish(&mut self, fresh: usize) {
-        self.stuck = self.lent - fresh;
+        self.stuck = self.in_use - fresh;
         while self.circulating() < self.hot {
             let Some(buffer) = self.spare.pop() else {
                 return;
@@ -139,7 +139,7 @@ impl Group {
         self.bytes.leak();
     }
 
-    /// True if there are buffers that are neither offered nor lent.
+    /// True if there are buffers that are neither offered nor in use.
     pub(super) fn has_spare(&self) -> bool {
         !self.spare.is_empty()
     }
@@ -150,8 +150,8 @@ impl Group {
     }
 
     /// Number of chunks that exist.
-    pub(super) fn lent(&self) -> usize {
-        self.lent
+    pub(super) fn in_use(&self) -> usize {
+        self.in_use
     }
 
     /// Bytes in each buffer.
@@ -161,7 +161,7 @@ impl Group {
 
     fn circulating(&self) -> usize {
         // Stuck buffers may be given back between two counts; a temporary surplus is harmless.
-        self.offered + self.lent.saturating_sub(self.stuck)
+        self.offered + self.in_use.saturating_sub(self.stuck)
     }
 
     fn offer(&mut self, buffer: u16) {

@@ -57,11 +57,11 @@ pub struct Ring {
     /// What is being sent, by slot: one send in flight per connection.
     outgoing: Vec<Chain>,
     scratch: Scratch,
-    /// Completion entries taken out of the shared queue and not yet returned by [`Ring::turn`].
+    /// Completion entries taken out of the shared queue and not yet returned by [`Ring::submit_and_wait`].
     ready: Vec<cqueue::Entry>,
     /// Operations that have not completed for the last time.
     in_flight: usize,
-    /// The first error of the ring itself; the next turn returns it.
+    /// The first error of the ring itself; the next pass returns it.
     broken: Option<Errno>,
     mode: Mode,
     spin: Spin,
@@ -170,7 +170,7 @@ impl Ring {
         );
         self.outgoing[slot] = chain;
         if !self.make_room() {
-            return; // It is broken; the next turn returns the error.
+            return; // It is broken; the next pass returns the error.
         }
         let entry = self.scratch.send(fd(socket), &self.outgoing[slot], &self.pool);
         self.push(entry, Op::Send, key);
@@ -179,7 +179,7 @@ impl Ring {
     /// Connects a socket ([`Event::Connected`]).
     pub fn connect(&mut self, key: Key, socket: BorrowedFd<'_>, target: SocketAddr) {
         if !self.make_room() {
-            return; // It is broken; the next turn returns the error.
+            return; // It is broken; the next pass returns the error.
         }
         let entry = self.scratch.connect(fd(socket), target);
         self.push(entry, Op::Connect, key);
@@ -249,7 +249,7 @@ impl Ring {
         &mut self.pool.links
     }
 
-    /// True if the next turn may offer more small buffers: it replaces those that have not been given back by then.
+    /// True if the next pass may offer more small buffers: it replaces those that have not been given back by then.
     pub fn has_spare(&self) -> bool {
         self.pool.has_spare()
     }
@@ -260,15 +260,15 @@ impl Ring {
     }
 
     /// Number of chunks that exist: zero if every buffer has been given back.
-    pub fn lent(&self, class: SizeClass) -> usize {
-        self.pool.lent(class)
+    pub fn in_use(&self, class: SizeClass) -> usize {
+        self.pool.in_use(class)
     }
 
     /// Submits everything pushed so far, waits for a completion until `until`, and moves all completions into `out`. May
     /// return without one at the deadline, and sometimes before it.
     ///
     /// Errors: [`Error::Bug`] if the ring itself is broken; it cannot be used any more.
-    pub fn turn(&mut self, until: Nanos, out: &mut Vec<Completion>) -> Result<()> {
+    pub fn submit_and_wait(&mut self, until: Nanos, out: &mut Vec<Completion>) -> Result<()> {
         if self.ready.is_empty() {
             self.wait(until);
         } else {
@@ -361,7 +361,8 @@ impl Ring {
         let deadline = clock::now() + TIMEOUT;
         let (mut bytes, mut completions) = (0, Vec::new());
         while clock::now() < deadline {
-            self.turn(deadline, &mut completions).map_err(io::Error::other)?;
+            self.submit_and_wait(deadline, &mut completions)
+                .map_err(io::Error::other)?;
             for completion in completions.drain(..) {
                 match completion.event {
                     Event::Received(Received::Data(chunk)) => {

@@ -76,7 +76,7 @@ impl Pool {
         }
     }
 
-    /// Lends an empty small buffer to fill and send; none if all are lent or offered.
+    /// Takes an empty small buffer to fill and send; none if all are in use or offered.
     pub(super) fn lease(&mut self) -> Option<Chunk> {
         Some(Chunk {
             buffer: self.small.lease()?,
@@ -90,15 +90,15 @@ impl Pool {
         self.group_of_mut(chunk.buffer).give_back(chunk.buffer);
     }
 
-    /// Replaces the small buffers that slow peers hold. To be called once per turn, with the number of buffers that were lent
-    /// in this turn.
+    /// Replaces the small buffers that slow peers hold. To be called once per pass, with the number of buffers taken
+    /// in this pass.
     pub(super) fn replenish(&mut self, fresh: usize) {
         self.small.replenish(fresh);
     }
 
     pub(super) fn bytes(&self, chunk: &Chunk) -> &[u8] {
         self.links.check(chunk.ring);
-        // SAFETY: the chunk proves that its buffer is lent, so nothing writes to it while both are borrowed.
+        // SAFETY: the chunk proves that its buffer is in use, so nothing writes to it while both are borrowed.
         unsafe { std::slice::from_raw_parts(self.address(chunk.buffer, 0), chunk.len as usize) }
     }
 
@@ -107,7 +107,7 @@ impl Pool {
         self.links.check(chunk.ring);
         let size = self.group_of(chunk.buffer).size() as usize;
         let start = self.address(chunk.buffer, 0);
-        // SAFETY: the chunk proves that its buffer is lent, and `&mut self` that nothing else reads it.
+        // SAFETY: the chunk proves that its buffer is in use, and `&mut self` that nothing else reads it.
         let written = fill(unsafe { std::slice::from_raw_parts_mut(start, size) });
         assert!(written <= size);
         chunk.len = written as u32;
@@ -126,7 +126,7 @@ impl Pool {
         }
     }
 
-    /// True if the next turn may offer more small buffers.
+    /// True if the next pass may offer more small buffers.
     pub(super) fn has_spare(&self) -> bool {
         self.small.has_spare()
     }
@@ -140,10 +140,10 @@ impl Pool {
     }
 
     /// Number of chunks that exist.
-    pub(super) fn lent(&self, class: SizeClass) -> usize {
+    pub(super) fn in_use(&self, class: SizeClass) -> usize {
         match class {
-            SizeClass::Small => self.small.lent(),
-            SizeClass::Large => self.large.as_ref().map_or(0, Group::lent),
+            SizeClass::Small => self.small.in_use(),
+            SizeClass::Large => self.large.as_ref().map_or(0, Group::in_use),
         }
     }
 

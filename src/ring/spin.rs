@@ -7,7 +7,7 @@
 use crate::clock::{self, Nanos};
 use crate::sys::run_delay::RunDelay;
 
-/// A turn with more completions than this is not followed by busy-polling: they share the cost of one wake-up.
+/// A wait that returns more completions than this is not followed by busy-polling: they share the cost of one wake-up.
 const FEW: usize = 2;
 
 /// Most waits without polling after repeated misses: 20 µs in 255 waits is negligible.
@@ -24,7 +24,7 @@ pub enum Spin {
     Never,
     /// Poll for this long before every sleep, and wake up this long before a deadline to poll until it.
     Always(Nanos),
-    /// Poll for this long while that finds completions and turns are small. Each miss doubles the number of waits that
+    /// Poll for this long while that finds completions, and few at a time. Each miss doubles the number of waits that
     /// sleep at once: an idle ring polls once, a ring that shares its CPU with its peer almost never.
     Adaptive(Nanos),
 }
@@ -115,7 +115,7 @@ impl Contention {
 /// Results of busy-polling so far.
 #[derive(Debug, Default)]
 pub(super) struct SpinHistory {
-    /// Completions of the last turn.
+    /// Completions of the last wait.
     last: usize,
     /// Waits left that sleep at once.
     skip: u32,
@@ -124,7 +124,7 @@ pub(super) struct SpinHistory {
 }
 
 impl SpinHistory {
-    /// Records the number of completions of a turn.
+    /// Records the number of completions of a wait.
     pub(super) fn turned(&mut self, completions: usize) {
         self.last = completions;
     }

@@ -50,7 +50,8 @@ fn a_submission_among_many_sends_does_not_mix_their_bytes() {
     }
     let (mut sent, mut completions) = (0, Vec::new());
     while sent < shapes.len() {
-        ring.turn(clock::now() + Nanos::SECOND, &mut completions).unwrap();
+        ring.submit_and_wait(clock::now() + Nanos::SECOND, &mut completions)
+            .unwrap();
         for completion in completions.drain(..) {
             let Event::Sent { sent: outcome, rest } = completion.event else {
                 panic!("{completion:?}")
@@ -59,7 +60,7 @@ fn a_submission_among_many_sends_does_not_mix_their_bytes() {
             sent += 1;
         }
     }
-    assert_eq!(ring.lent(SizeClass::Small), 0, "every buffer has been given back");
+    assert_eq!(ring.in_use(SizeClass::Small), 0, "every buffer has been given back");
     for (slot, (ours, theirs)) in pairs.iter_mut().enumerate() {
         ours.shutdown(std::net::Shutdown::Write).unwrap();
         let mut got = Vec::new();
@@ -72,16 +73,16 @@ fn a_submission_among_many_sends_does_not_mix_their_bytes() {
 fn buffers_that_slow_peers_hold_are_replaced() {
     let mut ring = small_ring();
     let held: Vec<Chunk> = (0..30).map(|_| ring.lease().unwrap()).collect();
-    ring.turn(clock::now(), &mut Vec::new()).unwrap();
+    ring.submit_and_wait(clock::now(), &mut Vec::new()).unwrap();
     assert_eq!(
-        (ring.lent(SizeClass::Small), ring.offered(SizeClass::Small)),
+        (ring.in_use(SizeClass::Small), ring.offered(SizeClass::Small)),
         (30, 2),
         "two still circulate"
     );
     held.into_iter().for_each(|chunk| ring.give_back(chunk));
-    ring.turn(clock::now(), &mut Vec::new()).unwrap();
+    ring.submit_and_wait(clock::now(), &mut Vec::new()).unwrap();
     assert_eq!(
-        (ring.lent(SizeClass::Small), ring.offered(SizeClass::Small)),
+        (ring.in_use(SizeClass::Small), ring.offered(SizeClass::Small)),
         (0, 2),
         "and no more of them once all are given back"
     );
@@ -98,7 +99,7 @@ fn a_wait_ends_at_its_deadline_without_completions() {
         ring.set_spin(spin);
         let deadline = clock::now() + Nanos(3_000_000);
         while clock::now() < deadline {
-            ring.turn(deadline, &mut Vec::new()).unwrap();
+            ring.submit_and_wait(deadline, &mut Vec::new()).unwrap();
         }
     }
 }

@@ -158,7 +158,7 @@ impl Ring {
             }
             // Descriptors in it are closed.
             last.clear();
-            let _ = self.turn(progress + timeout, last); // If it is broken, the loop ends.
+            let _ = self.submit_and_wait(progress + timeout, last); // If it is broken, the loop ends.
         }
     }
 }

@@ -33,7 +33,7 @@ pub struct Counters {
     /// Overflows of a completion queue: the kernel keeps the entries, but slowly.
     pub overflows: u64,
     /// Buffers that had not been given back at the end. More than zero without a cut is a bug.
-    pub lent: u64,
+    pub in_use: u64,
     /// Errors by operation and cause.
     pub errors: BTreeMap<(Operation, Errno), u64>,
 }
@@ -83,7 +83,7 @@ impl Counters {
         self.accept_pauses += other.accept_pauses;
         self.stale += other.stale;
         self.overflows += other.overflows;
-        self.lent += other.lent;
+        self.in_use += other.in_use;
         for (kind, count) in &other.errors {
             *self.errors.entry(*kind).or_default() += count;
         }
@@ -104,7 +104,7 @@ impl fmt::Display for Counters {
             ("accept_pauses", self.accept_pauses),
             ("overflows", self.overflows),
             ("stale", self.stale),
-            ("lent", self.lent),
+            ("in_use", self.in_use),
         ];
         for (name, count) in normally_zero.into_iter().filter(|&(_, count)| count > 0) {
             write!(f, " {name}={count}")?;

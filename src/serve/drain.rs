@@ -36,13 +36,13 @@ impl Drain {
         }
     }
 
-    /// Begins the drain; false if it had begun before. `take_busy` resets a connection's busy mark and returns what it
+    /// Begins the drain; false if it had begun before. `take_had_io` resets a connection's busy mark and returns what it
     /// was: idle time counts from here on.
     pub(super) fn begin<C>(
         &mut self,
         now: Nanos,
         connections: &mut Slab<C>,
-        take_busy: impl Fn(&mut C) -> bool,
+        take_had_io: impl Fn(&mut C) -> bool,
     ) -> bool {
         if self.has_begun() {
             return false;
@@ -52,7 +52,7 @@ impl Drain {
             next_sweep: now + self.interval(),
         };
         connections.values_mut().for_each(|connection| {
-            take_busy(connection);
+            take_had_io(connection);
         });
         true
     }
@@ -62,7 +62,7 @@ impl Drain {
         &mut self,
         now: impl FnOnce() -> Nanos,
         connections: &mut Slab<C>,
-        take_busy: impl Fn(&mut C) -> bool,
+        take_had_io: impl Fn(&mut C) -> bool,
     ) -> Vec<Key> {
         let interval = self.interval();
         let State::Draining { next_sweep, .. } = &mut self.state else {
@@ -75,7 +75,7 @@ impl Drain {
         *next_sweep = now + interval;
         connections
             .iter_mut()
-            .filter_map(|(key, connection)| (!take_busy(connection)).then_some(key))
+            .filter_map(|(key, connection)| (!take_had_io(connection)).then_some(key))
             .collect()
     }
 

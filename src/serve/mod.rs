@@ -22,7 +22,7 @@ use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::sys::signal::Stop;
 use crate::sys::socket;
-use crate::sys::workers::Workers;
+use crate::sys::threads::ThreadGroup;
 use counters::Counters;
 use engine::Engine;
 use startup::Shared;
@@ -115,7 +115,7 @@ pub fn run(plan: Plan, stop: &Stop, on_listening: impl FnOnce(&Listening)) -> Re
     let address = socket::local_address(listener.as_fd())
         .map_err(|cause| Error::Machine(format!("cannot read the address of the listener: {cause}")))?;
     let workers = plan.workers;
-    let mut threads = Workers::new("worker", &plan.cpus, stop);
+    let mut threads = ThreadGroup::new("worker", &plan.cpus, stop);
     let shared = Arc::new(Shared::new(plan, listener, stop.clone())?);
     let starts = (0..workers)
         .map(|index| spawn(&mut threads, index, &shared))
@@ -135,7 +135,7 @@ pub fn run(plan: Plan, stop: &Stop, on_listening: impl FnOnce(&Listening)) -> Re
     threads.join()
 }
 
-fn spawn(threads: &mut Workers<Counters>, index: usize, shared: &Arc<Shared>) -> Result<startup::Start> {
+fn spawn(threads: &mut ThreadGroup<Counters>, index: usize, shared: &Arc<Shared>) -> Result<startup::Start> {
     let (start, startup) = startup::handshake();
     let shared = Arc::clone(shared);
     threads.spawn(move || {

@@ -9,7 +9,7 @@
 //! - The runtime hangs if its completion queue overflows. The queue has room for one operation per descriptor, for up to
 //!   65,536 connections per worker.
 //! - The runtime hangs with IORING_SETUP_DEFER_TASKRUN, so it goes without, and it waits for its ring with epoll: two system
-//!   calls per turn.
+//!   calls per pass.
 //! - A stream cannot be taken out of the runtime again. A connection for another worker is duplicated; if descriptors have
 //!   run out, it stays with the worker that accepted it.
 
@@ -115,7 +115,7 @@ struct Peer {
 }
 
 impl Peer {
-    fn take_busy(peer: &mut Rc<Peer>) -> bool {
+    fn take_had_io(peer: &mut Rc<Peer>) -> bool {
         peer.busy.take()
     }
 
@@ -329,7 +329,7 @@ impl Worker {
 
     fn begin_drain(&self) {
         let (mut drain, mut peers) = (self.drain.borrow_mut(), self.peers.borrow_mut());
-        let begun = drain.begin(clock::now(), &mut peers, Peer::take_busy);
+        let begun = drain.begin(clock::now(), &mut peers, Peer::take_had_io);
         if begun && self.index == 0 {
             // Refuses new connections, and ends a pending accept or a pause.
             socket::shutdown_both(self.shared.listener.as_fd());
@@ -340,7 +340,7 @@ impl Worker {
 
     fn sweep(&self) {
         let (mut drain, mut peers) = (self.drain.borrow_mut(), self.peers.borrow_mut());
-        for key in drain.sweep(clock::now, &mut peers, Peer::take_busy) {
+        for key in drain.sweep(clock::now, &mut peers, Peer::take_had_io) {
             if let Some(peer) = peers.get_mut(key) {
                 peer.close_idle();
             }

@@ -18,6 +18,6 @@ pub mod run_delay;
 pub mod signal;
 pub mod socket;
 pub mod tcp_info;
+pub mod threads;
 pub mod usage;
 pub mod waker;
-pub mod workers;

@@ -136,7 +136,7 @@ fn a_server_may_announce_its_readiness_on_stdout() {
 fn the_budget_is_kept_although_more_restarts_were_planned() {
     let measured = check(&serve(""), &serve(""), "--budget 1s --restarts 1000");
     let report = measured.report(3);
-    assert_eq!(report["record"]["ended"], "budget");
+    assert_eq!(report["record"]["stop_reason"], "budget");
     // All planned restarts would take minutes.
     assert!(report["record"]["elapsed_ns"].as_u64().unwrap() < 60_000_000_000);
     assert_says(&measured.stdout, &["the budget ended after", "of 1000 restarts"]);

@@ -17,7 +17,7 @@ fn every_sample_counts_once_and_the_rest_is_listed_by_innermost_function() {
         urecho;main;tcp_sendmsg_[k];softirq_[k];tcp_recvmsg_[k] 100\n\
         urecho;main;syscall_[k];tcp_recvmsg_[k];copy_[k] 90\n\
         urecho;main;splice_[k];tcp_splice_read_[k] 10\n\
-        urecho;main;<urecho::Ring as Turn>::turn 40\n\
+        urecho;main;<urecho::Ring as Wait>::wait 40\n\
         urecho;main;my_tcp_sendmsg;turn_[k] 30\n\
         urecho;main;tcp_sendmsg_fastopen_[k];beta_[k] 200\n\
         urecho;other;beta_[k] 100\n\
@@ -25,7 +25,7 @@ fn every_sample_counts_once_and_the_rest_is_listed_by_innermost_function() {
     assert_eq!(
         shares(folded),
         "send 50.0 %, receive 10.0 %, rest 40.0 % of 1000 samples; of the rest: beta 30.0 %, \
-         <urecho::Ring as Turn>::turn 4.0 %, alpha 3.0 %\n"
+         <urecho::Ring as Wait>::wait 4.0 %, alpha 3.0 %\n"
     );
 }
 

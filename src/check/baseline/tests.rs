@@ -20,7 +20,7 @@ fn run(day: f64) -> Run {
         began_s: 0,
         elapsed_ns: 1,
         environment: record.environment,
-        terms: record.terms,
+        settings: record.settings,
         setup: record.setup.unwrap(),
         restarts: (0..20).map(restart).collect(),
     }
@@ -69,7 +69,7 @@ fn fewer_than_three_stored_runs_are_inconclusive() {
 fn another_kernel_or_load_is_refused_whatever_inconclusive_means() {
     let stored = baseline(&[1.0, 1.0, 1.0]);
     let mut today = run(1.0);
-    today.terms.inconclusive = Inconclusive::Pass;
+    today.settings.inconclusive = Inconclusive::Pass;
     assert_eq!(stored.judge(&today).exit_code, 0);
     today.environment.machine.kernel = Some("6.99".into());
     let summary = stored.summary(&today);

@@ -2,31 +2,31 @@
 
 use super::metric::Metric;
 use super::noise::{self, NoiseSigns, NoiseSource};
-use crate::check::record::{Block, Record, Restart, Terms};
+use crate::check::record::{Block, Record, Restart, Settings};
 use crate::report::Environment;
 use crate::stats::median;
 
 /// What the verdict of a metric follows from.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample<'a> {
-    pub(super) terms: &'a Terms,
+    pub(super) settings: &'a Settings,
     /// CPUs of the machine; steal is summed over them.
     pub(super) cpus: f64,
     pub(super) restarts: &'a [Restart],
 }
 
 impl<'a> Sample<'a> {
-    /// Restarts measured on these terms, in this environment.
-    pub fn new(terms: &'a Terms, environment: &Environment, restarts: &'a [Restart]) -> Sample<'a> {
+    /// Restarts measured with these settings, in this environment.
+    pub fn new(settings: &'a Settings, environment: &Environment, restarts: &'a [Restart]) -> Sample<'a> {
         Sample {
-            terms,
+            settings,
             cpus: environment.machine.cpus.unwrap_or(1).max(1) as f64,
             restarts,
         }
     }
 
     pub(super) fn of(record: &'a Record) -> Sample<'a> {
-        Sample::new(&record.terms, &record.environment, &record.restarts)
+        Sample::new(&record.settings, &record.environment, &record.restarts)
     }
 
     /// Its first restarts.

@@ -10,7 +10,7 @@ use super::decision::{self, Decision, Finding, INTERIM_RESTARTS};
 use super::metric::{ChangeInterval, Metric};
 use super::noise;
 use super::sample::{RestartValue, Sample, missing, signs, values};
-use crate::check::record::{Block, Ended, Load, Record, Terms};
+use crate::check::record::{Block, Load, Record, Settings, StopReason};
 use crate::compare::BlockFigures;
 use crate::compare::comparison::IDLE_CPU_RATIO_MAX;
 use crate::stats::median;
@@ -113,7 +113,7 @@ pub fn judge(record: &Record) -> Judgement {
         .filter_map(|side| Some(side.failure.as_ref()?.exit_code))
         .collect();
     let verdict = match failures.as_slice() {
-        [] => overall(&metrics, &record.terms.gate),
+        [] => overall(&metrics, &record.settings.gate),
         _ => Verdict::Failed,
     };
     Judgement {
@@ -121,11 +121,11 @@ pub fn judge(record: &Record) -> Judgement {
         exit_code: match verdict {
             Verdict::Regressed => 1,
             Verdict::Improved | Verdict::Passed => 0,
-            Verdict::Inconclusive => record.terms.inconclusive.exit_code(),
+            Verdict::Inconclusive => record.settings.inconclusive.exit_code(),
             Verdict::Failed => failures.into_iter().max().unwrap_or(5),
         },
         reasons: reasons(record, &metrics, not_idle, verdict),
-        alpha: decision::alpha(sample.terms.gate.len()),
+        alpha: decision::alpha(sample.settings.gate.len()),
         metrics,
     }
 }
@@ -133,7 +133,7 @@ pub fn judge(record: &Record) -> Judgement {
 /// True if the interim analysis is conclusive: a gating metric regressed, or none is inconclusive.
 pub fn can_stop_early(sample: Sample<'_>) -> bool {
     let interim = |&metric| analyse(sample.first(INTERIM_RESTARTS), metric).verdict;
-    let verdicts: Vec<Verdict> = sample.terms.gate.iter().map(interim).collect();
+    let verdicts: Vec<Verdict> = sample.settings.gate.iter().map(interim).collect();
     verdicts.contains(&Verdict::Regressed) || !verdicts.contains(&Verdict::Inconclusive)
 }
 
@@ -146,7 +146,7 @@ fn not_idle(record: &Record) -> Option<(f64, f64)> {
     };
     let (base, head) = (ratio(|block| &block.base)?, ratio(|block| &block.head)?);
     let mut generator = record.loads().iter().flat_map(|load| &load.plan.cpus);
-    let server_cpus = &record.terms.server_cpus;
+    let server_cpus = &record.settings.server_cpus;
     let crowded = server_cpus.len() < 2 || generator.any(|cpu| server_cpus.contains(cpu));
     (crowded && (base - head).abs() > IDLE_CPU_RATIO_MAX).then_some((base, head))
 }
@@ -179,7 +179,7 @@ pub(in crate::check) fn overall(metrics: &[MetricVerdict], gate: &[Metric]) -> V
 
 fn judge_metric(sample: Sample<'_>, metric: Metric) -> MetricVerdict {
     let restarts = sample.restarts.len();
-    if sample.terms.restarts > INTERIM_RESTARTS && restarts >= INTERIM_RESTARTS {
+    if sample.settings.restarts > INTERIM_RESTARTS && restarts >= INTERIM_RESTARTS {
         let interim = analyse(sample.first(INTERIM_RESTARTS), metric);
         if restarts == INTERIM_RESTARTS || interim.verdict != Verdict::Inconclusive {
             return interim;
@@ -200,16 +200,16 @@ fn analyse(sample: Sample<'_>, metric: Metric) -> MetricVerdict {
         of: sample.restarts.len(),
     };
     let Some(base) = figures.base else {
-        return MetricVerdict::without_estimate(metric, sample.terms, figures, missing(&all));
+        return MetricVerdict::without_estimate(metric, sample.settings, figures, missing(&all));
     };
-    let effect = metric.effect(sample.terms.threshold(metric), base);
+    let effect = metric.effect(sample.settings.threshold(metric), base);
     let scores: Vec<f64> = values.iter().map(|value| value.score).collect();
-    let finding = decision::decide(&scores, effect, decision::alpha(sample.terms.gate.len()));
-    let verdict = MetricVerdict::of(metric, sample.terms, figures, &finding, effect);
+    let finding = decision::decide(&scores, effect, decision::alpha(sample.settings.gate.len()));
+    let verdict = MetricVerdict::of(metric, sample.settings, figures, &finding, effect);
     if !noise::enough(figures.restarts, figures.of) {
         verdict.inconclusive(missing(&all))
     } else if verdict.interval.is_none() {
-        verdict.inconclusive(too_few(figures.restarts, decision::alpha(sample.terms.gate.len())))
+        verdict.inconclusive(too_few(figures.restarts, decision::alpha(sample.settings.gate.len())))
     } else {
         verdict
     }
@@ -230,7 +230,7 @@ impl MetricVerdict {
     /// From a finding; `effect` is the threshold as a score.
     pub(in crate::check) fn of(
         metric: Metric,
-        terms: &Terms,
+        settings: &Settings,
         figures: Figures,
         finding: &Finding,
         effect: f64,
@@ -245,7 +245,7 @@ impl MetricVerdict {
         let interval = finding.estimate.and_then(|estimate| estimate.interval);
         MetricVerdict {
             metric,
-            gates: terms.gate.contains(&metric),
+            gates: settings.gate.contains(&metric),
             verdict,
             base: figures.base,
             head: figures.head,
@@ -262,13 +262,13 @@ impl MetricVerdict {
     /// Without a value to estimate from.
     pub(in crate::check) fn without_estimate(
         metric: Metric,
-        terms: &Terms,
+        settings: &Settings,
         figures: Figures,
         why: String,
     ) -> MetricVerdict {
         MetricVerdict {
             metric,
-            gates: terms.gate.contains(&metric),
+            gates: settings.gate.contains(&metric),
             verdict: Verdict::Inconclusive,
             base: figures.base,
             head: figures.head,
@@ -333,14 +333,14 @@ fn reasons(record: &Record, metrics: &[MetricVerdict], not_idle: Option<(f64, f6
              servers more CPUs with --server-pin"
         )
     }));
-    match record.ended {
-        Ended::Budget => reasons.push(format!(
+    match record.stop_reason {
+        StopReason::Budget => reasons.push(format!(
             "the budget ended after {} of {} restarts",
             record.restarts.len(),
-            record.terms.restarts
+            record.settings.restarts
         )),
-        Ended::Interrupted => reasons.push("interrupted".into()),
-        Ended::Decided | Ended::Restarts | Ended::Failed => {}
+        StopReason::Interrupted => reasons.push("interrupted".into()),
+        StopReason::Decided | StopReason::Restarts | StopReason::Failed => {}
     }
     if verdict == Verdict::Inconclusive {
         reasons.extend(busy(record));

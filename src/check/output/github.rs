@@ -44,7 +44,7 @@ fn annotation(level: &str, title: &str, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::fixtures::{Head, UNCHANGED, record};
+    use crate::check::fixtures::{HeadChange, UNCHANGED, record};
     use crate::check::output::Check;
     use crate::check::record::Record;
 
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn each_metric_that_fails_the_build_is_annotated_once() {
-        let annotated = annotations(record(12, &Head { p50: 1.1, ..UNCHANGED }));
+        let annotated = annotations(record(12, &HeadChange { p50: 1.1, ..UNCHANGED }));
         assert_eq!(annotated.len(), 1);
         assert!(annotated[0].starts_with("::error title=urecho check%3A p50 REGRESSED::p50 +"));
         assert!(annotations(record(12, &UNCHANGED)).is_empty());
@@ -66,7 +66,7 @@ mod tests {
         let annotated = annotations(record.clone());
         assert_eq!(annotated.len(), 1);
         assert!(annotated[0].starts_with("::warning title=urecho check%3A INCONCLUSIVE::"));
-        record.terms.inconclusive = Inconclusive::Fail;
+        record.settings.inconclusive = Inconclusive::Fail;
         let annotated = annotations(record);
         assert_eq!(annotated.len(), 3, "one per metric: {annotated:?}");
     }

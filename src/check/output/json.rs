@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::check::judge::{Judgement, judge};
-use crate::check::record::{Ended, Record};
+use crate::check::record::{Record, StopReason};
 use crate::error::{Error, Result};
 use crate::output;
 
@@ -26,7 +26,7 @@ pub struct Check {
     pub partial: bool,
     /// What follows from the record.
     pub judgement: Judgement,
-    /// What was measured, and on what terms.
+    /// What was measured, and with what settings.
     pub record: Record,
 }
 
@@ -35,7 +35,7 @@ impl Check {
     pub fn of(record: Record) -> Check {
         Check {
             schema: SCHEMA,
-            partial: record.ended == Ended::Interrupted,
+            partial: record.stop_reason == StopReason::Interrupted,
             judgement: judge(&record),
             record,
         }
@@ -50,7 +50,7 @@ impl Check {
         }
         let hint = |what: String| Error::Usage(format!("{what}. Give a file written by `urecho check --json`"));
         let Recorded { record } = output::json::parse(text, SCHEMA).map_err(hint)?;
-        match record.terms.invalid_threshold() {
+        match record.settings.invalid_threshold() {
             Some(metric) => Err(hint(format!("threshold for {metric} must be in (0, 1]"))),
             None => Ok(Check::of(record)),
         }

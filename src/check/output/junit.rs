@@ -96,13 +96,13 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::fixtures::{Head, UNCHANGED, record};
+    use crate::check::fixtures::{HeadChange, UNCHANGED, record};
     use crate::check::output::Check;
     use crate::check::record::Failure;
 
     #[test]
     fn the_test_case_of_a_regressed_metric_fails() {
-        let summary = Check::of(record(12, &Head { p50: 1.1, ..UNCHANGED })).summary();
+        let summary = Check::of(record(12, &HeadChange { p50: 1.1, ..UNCHANGED })).summary();
         let xml = summary.junit();
         assert!(
             xml.contains("tests=\"4\" failures=\"1\" errors=\"0\" skipped=\"0\""),

@@ -2,7 +2,7 @@
 
 use super::Check;
 use crate::check::judge::{Judgement, MetricVerdict, Verdict};
-use crate::check::record::{Ended, Inconclusive, Load, Record};
+use crate::check::record::{Inconclusive, Load, Record, StopReason};
 use crate::clock::Nanos;
 use crate::load::schedule::Pace;
 use crate::report::Environment;
@@ -42,14 +42,14 @@ impl Check {
             confidence: self.confidence(),
             method: method(record),
             advice: self.advice(),
-            inconclusive: record.terms.inconclusive,
+            inconclusive: record.settings.inconclusive,
             elapsed: Nanos(record.elapsed_ns),
             conditions: conditions(&record.environment, record.loads()),
         }
     }
 
     fn confidence(&self) -> String {
-        let gating = match self.record.terms.gate.as_slice() {
+        let gating = match self.record.settings.gate.as_slice() {
             [one] => format!("{one} gates"),
             several => format!("{} metrics gate", several.len()),
         };
@@ -73,13 +73,13 @@ impl Check {
 
     fn inconclusive_advice(&self) -> String {
         let record = &self.record;
-        match record.ended {
-            Ended::Interrupted => "run it again to the end".into(),
-            Ended::Budget => format!(
+        match record.stop_reason {
+            StopReason::Interrupted => "run it again to the end".into(),
+            StopReason::Budget => format!(
                 "raise --budget (it was {}), or use fewer --blocks and shorter slices",
-                show_duration(Nanos(record.terms.budget_ns)).replace(' ', "")
+                show_duration(Nanos(record.settings.budget_ns)).replace(' ', "")
             ),
-            Ended::Decided | Ended::Restarts | Ended::Failed => {
+            StopReason::Decided | StopReason::Restarts | StopReason::Failed => {
                 "run it on a machine with less other load, with separate \
                 CPUs for both sides (--pin, --server-pin), or longer (--budget); or raise the thresholds (--min-effect)"
                     .into()
@@ -149,7 +149,7 @@ fn method(record: &Record) -> String {
     let mut parts = vec![format!(
         "Measured: {} of {} restarts",
         record.restarts.len(),
-        record.terms.restarts
+        record.settings.restarts
     )];
     parts.extend(loads);
     parts.extend(record.loads().first().map(|load| format!("seed {}", load.plan.seed)));

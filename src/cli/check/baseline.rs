@@ -127,7 +127,7 @@ fn compare(flags: &CompareFlags, environment: Environment) -> Result<ExitCode> {
     let head = flags.head.candidate();
     // Nothing is measured that will not be compared.
     let summary = match baseline.refuses_environment(&environment) {
-        Some(refusal) => baseline.refusal_summary(refusal, head.command(), &environment, &experiment.terms),
+        Some(refusal) => baseline.refusal_summary(refusal, head.command(), &environment, &experiment.settings),
         None => match measure(&experiment, &head, environment)? {
             Measured::Run(run) => baseline.summary(&run),
             Measured::Interrupted(signal) => return Ok(ExitCode::from(signal::exit_code(signal))),
@@ -140,7 +140,7 @@ fn compare(flags: &CompareFlags, environment: Environment) -> Result<ExitCode> {
 fn measure(experiment: &Experiment, head: &Candidate, environment: Environment) -> Result<Measured> {
     let stop = Stop::on_signals()?;
     let line = ProgressLine::new();
-    let restarts = experiment.terms.restarts;
+    let restarts = experiment.settings.restarts;
     let run = experiment.run_alone(
         head,
         environment,

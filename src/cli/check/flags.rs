@@ -5,10 +5,10 @@ use clap::{Args, ValueEnum};
 use crate::check::experiment::{Experiment, Offered};
 use crate::check::judge::decision::{FINAL_RESTARTS, Threshold};
 use crate::check::judge::{Metric, Profile};
-use crate::check::record::{Inconclusive, Terms};
+use crate::check::record::{Inconclusive, Settings};
 use crate::cli::cpu_split::{CpuSplit, ServerCpuFlags};
+use crate::cli::load_flags::WorkloadFlags;
 use crate::cli::values::{self, Parsed};
-use crate::cli::workload::WorkloadFlags;
 use crate::clock::Nanos;
 use crate::compare::Candidate;
 use crate::error::{Error, Result};
@@ -158,7 +158,7 @@ impl MeasurementFlags {
             blocks: self.blocks.map(|blocks| blocks as usize),
             slice: self.slice,
             offered,
-            terms: Terms {
+            settings: Settings {
                 budget_ns: self.budget.0,
                 restarts: self.restarts as usize,
                 server_cpus: cpus.server,

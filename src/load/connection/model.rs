@@ -6,7 +6,7 @@
 
 mod world;
 
-use world::{Ending, Fate, World};
+use world::{Fate, Outcome, World};
 
 use crate::load::workload::Close;
 
@@ -14,32 +14,32 @@ use crate::load::workload::Close;
 const SEEDS: u64 = if cfg!(miri) { 2 } else { 2_000 };
 
 /// Runs a world of every seed, and counts those that ended in each way.
-fn run(fate: Fate) -> Vec<Ending> {
+fn run(fate: Fate) -> Vec<Outcome> {
     (0..SEEDS).map(|seed| World::new(seed, fate).run()).collect()
 }
 
-fn count(endings: &[Ending], of: impl Fn(&Ending) -> bool) -> usize {
+fn count(endings: &[Outcome], of: impl Fn(&Outcome) -> bool) -> usize {
     endings.iter().filter(|ending| of(ending)).count()
 }
 
 #[test]
 fn a_target_that_keeps_the_connection_echoes_every_message() {
     for ending in run(Fate::Kept) {
-        assert_eq!(ending, Ending::Idle);
+        assert_eq!(ending, Outcome::Idle);
     }
 }
 
 #[test]
 fn a_connection_whose_messages_are_used_up_closes_with_fin_after_the_last_reply() {
     for ending in run(Fate::Churned(Close::Fin)) {
-        assert_eq!(ending, Ending::Closed);
+        assert_eq!(ending, Outcome::Closed);
     }
 }
 
 #[test]
 fn a_connection_whose_messages_are_used_up_resets_after_the_last_reply() {
     for ending in run(Fate::Churned(Close::Rst)) {
-        assert_eq!(ending, Ending::Aborted);
+        assert_eq!(ending, Outcome::Aborted);
     }
 }
 
@@ -47,8 +47,8 @@ fn a_connection_whose_messages_are_used_up_resets_after_the_last_reply() {
 fn a_target_that_sends_fin_loses_the_connection_or_ends_its_close() {
     let endings = run(Fate::Finished);
     let (lost, closed) = (
-        count(&endings, |ending| matches!(ending, Ending::Lost)),
-        count(&endings, |ending| *ending == Ending::Closed),
+        count(&endings, |ending| matches!(ending, Outcome::Lost)),
+        count(&endings, |ending| *ending == Outcome::Closed),
     );
     assert!(
         cfg!(miri) || lost > 0 && closed > 0,
@@ -60,8 +60,8 @@ fn a_target_that_sends_fin_loses_the_connection_or_ends_its_close() {
 fn a_reset_at_any_time_fails_exactly_what_is_outstanding() {
     let endings = run(Fate::Reset);
     let (lost, failed) = (
-        count(&endings, |ending| matches!(ending, Ending::Lost)),
-        count(&endings, |ending| *ending == Ending::Failed),
+        count(&endings, |ending| matches!(ending, Outcome::Lost)),
+        count(&endings, |ending| *ending == Outcome::Failed),
     );
     assert!(
         cfg!(miri) || lost > 0 && failed > 0,
@@ -72,13 +72,13 @@ fn a_reset_at_any_time_fails_exactly_what_is_outstanding() {
 #[test]
 fn a_refused_connect_is_a_failure_and_no_message_is_issued() {
     for ending in run(Fate::Refused) {
-        assert_eq!(ending, Ending::Failed);
+        assert_eq!(ending, Outcome::Failed);
     }
 }
 
 #[test]
 fn a_connection_that_does_not_open_in_time_is_given_up() {
     for ending in run(Fate::Silent) {
-        assert_eq!(ending, Ending::Failed);
+        assert_eq!(ending, Outcome::Failed);
     }
 }

@@ -90,7 +90,7 @@ impl Network {
     /// Runs until every initial connection has opened or failed.
     fn ramp_up(&mut self) {
         while !self.dialer.is_complete() {
-            self.turn(false);
+            self.pass(false);
             if self.dialer.is_complete() {
                 return;
             }
@@ -107,8 +107,8 @@ impl Network {
         events.min().unwrap_or(Nanos::NEVER)
     }
 
-    /// What a worker does in one turn: completions, time-outs, dials.
-    fn turn(&mut self, replacing: bool) {
+    /// What a worker does in one pass: completions, time-outs, dials.
+    fn pass(&mut self, replacing: bool) {
         self.complete();
         while let Some(key) = self.dialer.timed_out(self.now) {
             let number = u64::from(key.slot);
@@ -120,7 +120,7 @@ impl Network {
             self.fail(number);
             self.given_up += self.dialer.give_up(self.now);
         }
-        self.dialer.begin_turn(self.now, replacing);
+        self.dialer.begin_pass(self.now, replacing);
         let before = self.dialed.len();
         while let Some(number) = self.dialer.next(self.now) {
             self.dial(number);
@@ -329,10 +329,10 @@ fn a_target_that_serves_one_connection_ends_the_ramp_up_after_one_timeout_of_all
 fn a_stalled_ramp_up_doubles_its_window_every_second() {
     let mut network = Network::new(1, Target::Single, &workload(1, false), 1);
     network.dialer.window = 1;
-    network.turn(false);
+    network.pass(false);
     for doubled in [2, 4, 8] {
         network.now = network.dialer.wake_up(network.now);
-        network.turn(false);
+        network.pass(false);
         assert_eq!(network.dialer.window, doubled);
     }
 }
@@ -347,7 +347,7 @@ fn a_churning_worker_replaces_what_ends_with_numbers_of_its_own() {
             network.ramp_up();
             network.dialer.refill(network.open.len());
             for _ in 0..if cfg!(miri) { 20 } else { 200 } {
-                network.turn(true);
+                network.pass(true);
                 let present = network.open.len() + network.attempts.len();
                 assert!(present <= network.dialer.share(), "seed {seed}");
                 if let Some(&number) = network.open.iter().nth(network.random.below(20)) {
@@ -372,13 +372,13 @@ fn what_ends_when_nothing_is_sent_any_more_is_not_replaced() {
     let dialed = network.dialed.len();
     network.dialer.replace(network.now, Nanos(0));
     network.dialer.replace(network.now, RETRY_DELAY);
-    network.turn(false);
+    network.pass(false);
     network.now = network.now + Nanos::SECOND;
-    network.turn(true);
+    network.pass(true);
     assert_eq!(network.dialed.len(), dialed);
     // The next slice begins with as many connections as the first.
     network.dialer.refill(network.open.len() - 2);
-    network.turn(true);
+    network.pass(true);
     assert_eq!(network.dialed.len(), dialed + 2);
 }
 
@@ -386,7 +386,7 @@ fn what_ends_when_nothing_is_sent_any_more_is_not_replaced() {
 fn a_connection_that_is_open_already_is_not_dialled() {
     let workload = workload(2, false);
     let mut dialer = Dialer::new(&workload, 0, 1, Nanos(0));
-    dialer.begin_turn(Nanos(0), false);
+    dialer.begin_pass(Nanos(0), false);
     assert_eq!(dialer.next(Nanos(0)), Some(2));
     assert_eq!(dialer.share() as u32, CONNECTIONS / 2);
 }

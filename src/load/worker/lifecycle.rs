@@ -11,7 +11,7 @@ use crate::ring::SizeClass;
 use crate::slab::Key;
 use crate::sys::{socket, tcp_info, usage};
 
-/// First messages, or planned messages, that are sent per turn before completions are handled again.
+/// First messages, or planned messages, that are sent per pass before completions are handled again.
 const BATCH: usize = 64;
 
 /// How often a worker that is ready checks whether the start is known: less than the 5 ms from there to the start.
@@ -79,7 +79,7 @@ impl Worker<'_> {
             return;
         }
         for _ in 0..BATCH {
-            // The instant of the turn is old by now: a late message must not look early.
+            // The instant of the pass is old by now: a late message must not look early.
             let now = clock::now();
             let Some(Planned { at, key }) = self.timeline.next_planned(now) else {
                 return;

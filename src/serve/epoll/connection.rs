@@ -120,7 +120,7 @@ impl Connection {
     }
 
     /// True if something was received or sent since the last call.
-    pub(super) fn take_busy(&mut self) -> bool {
+    pub(super) fn take_had_io(&mut self) -> bool {
         std::mem::take(&mut self.busy)
     }
 
@@ -132,7 +132,7 @@ impl Connection {
     }
 
     /// Echoes what has arrived, within the limit of a turn.
-    pub(super) fn turn(&mut self, scratch: &mut IoScratch) -> Next {
+    pub(super) fn echo_some(&mut self, scratch: &mut IoScratch) -> Next {
         if let Some(next) = self.flush(scratch) {
             return next;
         }

@@ -118,7 +118,7 @@ impl<'a> Worker<'a> {
             self.accept();
             for key in self
                 .drain
-                .sweep(clock::now, &mut self.connections, Connection::take_busy)
+                .sweep(clock::now, &mut self.connections, Connection::take_had_io)
             {
                 if let Some(connection) = self.connections.get_mut(key) {
                     connection.close_idle();
@@ -166,18 +166,18 @@ impl<'a> Worker<'a> {
                 if let Some(connection) = self.connections.get_mut(key) {
                     connection.on_event(event);
                     if !connection.unfinished {
-                        self.turn(key);
+                        self.echo_some(key);
                     }
                 }
             }
         }
     }
 
-    fn turn(&mut self, key: Key) {
+    fn echo_some(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        match connection.turn(&mut self.scratch) {
+        match connection.echo_some(&mut self.scratch) {
             Next::Wait => {}
             Next::Continue => {
                 connection.unfinished = true;
@@ -195,7 +195,7 @@ impl<'a> Worker<'a> {
             };
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.unfinished = false;
-                self.turn(key);
+                self.echo_some(key);
             }
         }
     }
@@ -296,7 +296,7 @@ impl Worker<'_> {
     fn begin_drain(&mut self) {
         let begun = self
             .drain
-            .begin(clock::now(), &mut self.connections, Connection::take_busy);
+            .begin(clock::now(), &mut self.connections, Connection::take_had_io);
         if begun && self.listener.take().is_some() {
             socket::shutdown_both(self.shared.listener.as_fd());
             self.accepting = Accepting::Off;

@@ -29,7 +29,7 @@ pub(super) struct BufferLevels {
     pub(super) small: usize,
     /// Large buffers that the kernel may fill.
     pub(super) large: usize,
-    /// True if the next turn may offer more small buffers.
+    /// True if the next pass may offer more small buffers.
     pub(super) has_spare: bool,
 }
 
@@ -81,17 +81,17 @@ impl BufferShares {
         self.low
     }
 
-    /// True if buffers have just become low, with `lent` small ones in use: then every armed receive must be renewed.
+    /// True if buffers have just become low, with `in_use` small ones in use: then every armed receive must be renewed.
     ///
     /// A multishot receive takes a whole batch of buffers before it can be cancelled, and a peer that does not read keeps
-    /// them: enough such peers would starve all others permanently. So once half of the pool is lent, every receive takes
+    /// them: enough such peers would starve all others permanently. So once half of the pool is in use, every receive takes
     /// one buffer, and all shares together are a quarter of the pool. The last quarter is for receives under way.
-    pub(super) fn becomes_low(&mut self, lent: usize) -> bool {
+    pub(super) fn becomes_low(&mut self, in_use: usize) -> bool {
         let was_low = self.low;
         self.low = if was_low {
-            lent >= self.total / 4
+            in_use >= self.total / 4
         } else {
-            lent > self.total / 2
+            in_use > self.total / 2
         };
         self.low && !was_low
     }
@@ -139,8 +139,8 @@ impl BufferShares {
             return now();
         }
         if small && levels.has_spare {
-            // Buffers lent in one turn count as on their way back until the next. If peers that do not read have kept them
-            // all, only another turn finds that out and offers spare ones.
+            // Buffers taken in one pass count as on their way back until the next. If peers that do not read have kept them
+            // all, only another pass finds that out and offers spare ones.
             return self.large_deadline.min(now() + SMALL_RETRY);
         }
         self.large_deadline

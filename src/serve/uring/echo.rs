@@ -78,7 +78,7 @@ enum Receiving {
     /// From arming to the last completion, into buffers of this class.
     Armed(SizeClass),
     /// Still armed, and a cancel has been sent after it.
-    Ending,
+    Cancelling,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -256,7 +256,7 @@ impl Echo {
     }
 
     fn cancel(&mut self) -> Receive {
-        self.receiving = Receiving::Ending;
+        self.receiving = Receiving::Cancelling;
         self.cancelling = true;
         Receive::Cancel
     }

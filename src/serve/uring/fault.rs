@@ -12,7 +12,7 @@ use crate::units;
 pub enum Fault {
     /// Extra CPU time for each receive that returns data, which is each message unless messages are coalesced.
     Spin(Nanos),
-    /// Extra sleep in each turn that receives data.
+    /// Extra sleep in each pass that receives data.
     Delay(Nanos),
     /// A sleep at regular intervals.
     Stall {
@@ -58,7 +58,7 @@ impl FaultInjector {
         FaultInjector { fault, next_stall }
     }
 
-    /// Slows down a turn in which `received` receives returned data.
+    /// Slows down a pass in which `received` receives returned data.
     pub(super) fn inject(&mut self, received: usize) {
         let now = clock::now();
         match self.fault {

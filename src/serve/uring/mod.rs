@@ -1,13 +1,13 @@
 //! A whole server worker on io_uring: one thread, one ring, its share of the connections.
 //!
-//! `echo` decides what a connection does, with `stream_detector`; `buffers` which connections get buffers; `spin` when to
+//! `echo` decides what a connection does, with `stream_detector`; `buffers` which connections get buffers; `spinning` when to
 //! busy-poll. This file waits on the ring, passes completions to the connections and applies what they say. `fault` slows a
 //! worker down for tests of `urecho check`.
 
 mod buffers;
 pub mod echo;
 pub mod fault;
-mod spin;
+mod spinning;
 mod stream_detector;
 
 use std::mem;
@@ -26,7 +26,7 @@ use crate::sys::socket;
 use buffers::{BufferLevels, BufferShares, LargeShare};
 use echo::{Echo, Next, Receive, SpareBuffers};
 use fault::{Fault, FaultInjector};
-use spin::Spinning;
+use spinning::Spinning;
 
 /// Keys of operations that belong to no connection.
 const LISTENER: Key = Key::reserved(0);
@@ -117,7 +117,7 @@ struct Connection {
 }
 
 impl Connection {
-    fn take_busy(&mut self) -> bool {
+    fn take_had_io(&mut self) -> bool {
         mem::take(&mut self.busy)
     }
 }
@@ -148,8 +148,8 @@ impl<'a> Worker<'a> {
         }
         let mut completions = Vec::new();
         while !self.is_done() {
-            self.ring.set_spin(self.spinning.next_turn(self.streams));
-            self.ring.turn(self.deadline(), &mut completions)?;
+            self.ring.set_spin(self.spinning.next_wait(self.streams));
+            self.ring.submit_and_wait(self.deadline(), &mut completions)?;
             if let Some(fault) = &mut self.fault {
                 let data = |one: &&Completion| matches!(one.event, Event::Received(Received::Data(_)));
                 fault.inject(completions.iter().filter(data).count());
@@ -163,7 +163,7 @@ impl<'a> Worker<'a> {
             }
             for key in self
                 .drain
-                .sweep(clock::now, &mut self.connections, Connection::take_busy)
+                .sweep(clock::now, &mut self.connections, Connection::take_had_io)
             {
                 self.update(key, Echo::close_idle);
             }
@@ -209,7 +209,7 @@ impl<'a> Worker<'a> {
             socket::shutdown_both(connection.socket.as_fd());
         }
         self.counters.overflows = self.ring.counts().overflows;
-        self.counters.lent = (self.ring.lent(SizeClass::Small) + self.ring.lent(SizeClass::Large)) as u64;
+        self.counters.in_use = (self.ring.in_use(SizeClass::Small) + self.ring.in_use(SizeClass::Large)) as u64;
         self.counters
     }
 }
@@ -318,9 +318,9 @@ impl Worker<'_> {
 
 /// Sharing buffers.
 impl Worker<'_> {
-    /// Follows the number of lent buffers, and serves starved connections as far as buffers go.
+    /// Follows the number of buffers in use, and serves starved connections as far as buffers go.
     fn share_buffers(&mut self) {
-        if self.buffers.becomes_low(self.ring.lent(SizeClass::Small)) {
+        if self.buffers.becomes_low(self.ring.in_use(SizeClass::Small)) {
             let keys: Vec<Key> = self.connections.keys().collect();
             for key in keys {
                 self.update(key, |echo, _| echo.renew());
@@ -416,7 +416,7 @@ impl Worker<'_> {
     fn begin_drain(&mut self) {
         let begun = self
             .drain
-            .begin(clock::now(), &mut self.connections, Connection::take_busy);
+            .begin(clock::now(), &mut self.connections, Connection::take_had_io);
         if !begun || self.index != 0 {
             return;
         }

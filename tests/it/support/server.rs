@@ -84,7 +84,7 @@ impl Server {
         let counters = self.stop();
         assert_eq!(counters.accepted, counters.closed, "{counters}");
         assert_eq!((counters.refused, counters.cut), (0, 0), "{counters}");
-        assert_eq!((counters.stale, counters.lent), (0, 0), "{counters}");
+        assert_eq!((counters.stale, counters.in_use), (0, 0), "{counters}");
         counters
     }
 

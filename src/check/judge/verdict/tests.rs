@@ -1,7 +1,7 @@
 //! Verdicts of constructed records, whose right answer is known.
 
 use super::*;
-use crate::check::fixtures::{Head, UNCHANGED, record, restart};
+use crate::check::fixtures::{HeadChange, UNCHANGED, record, restart};
 use crate::check::judge::decision::Threshold;
 use crate::check::output::Check;
 use crate::check::record::{Failure, Inconclusive, Restart};
@@ -40,7 +40,7 @@ fn equal_servers_pass_at_the_interim_analysis_whatever_the_day() {
 
 #[test]
 fn a_regressed_metric_fails_the_build_although_another_improved() {
-    let head = Head {
+    let head = HeadChange {
         p50: 1.06,
         throughput: 1.1,
         cpu: 1.0,
@@ -57,7 +57,7 @@ fn a_regressed_metric_fails_the_build_although_another_improved() {
 fn a_lower_rate_is_worse_and_is_shown_as_a_decrease() {
     let record = record(
         12,
-        &Head {
+        &HeadChange {
             throughput: 0.95,
             ..UNCHANGED
         },
@@ -78,22 +78,22 @@ fn a_lower_rate_is_worse_and_is_shown_as_a_decrease() {
 
 #[test]
 fn a_metric_that_does_not_gate_is_shown_and_fails_nothing() {
-    let mut record = record(12, &Head { p50: 1.5, ..UNCHANGED });
-    record.terms.gate = vec![Metric::Throughput];
+    let mut record = record(12, &HeadChange { p50: 1.5, ..UNCHANGED });
+    record.settings.gate = vec![Metric::Throughput];
     assert_judged(&record, Verdict::Passed, 0);
     assert_eq!(verdict_of(&record, Metric::P50), Verdict::Regressed);
 }
 
 #[test]
 fn an_improved_metric_without_a_regressed_one_is_an_improvement() {
-    assert_judged(&record(12, &Head { cpu: 0.9, ..UNCHANGED }), Verdict::Improved, 0);
+    assert_judged(&record(12, &HeadChange { cpu: 0.9, ..UNCHANGED }), Verdict::Improved, 0);
 }
 
 #[test]
 fn an_absolute_threshold_lets_small_differences_pass() {
-    let mut record = record(12, &Head { p50: 1.06, ..UNCHANGED });
+    let mut record = record(12, &HeadChange { p50: 1.06, ..UNCHANGED });
     // 6 % of about 110 µs is 7 µs.
-    record.terms.thresholds.insert(
+    record.settings.thresholds.insert(
         Metric::P50,
         Threshold {
             min_effect: 0.03,
@@ -105,14 +105,14 @@ fn an_absolute_threshold_lets_small_differences_pass() {
 
 #[test]
 fn a_change_as_large_as_the_threshold_is_inconclusive_and_says_what_is_detectable() {
-    let mut record = record(20, &Head { p50: 1.03, ..UNCHANGED });
+    let mut record = record(20, &HeadChange { p50: 1.03, ..UNCHANGED });
     assert!(!can_stop_early(Sample::of(&record)));
     assert_judged(&record, Verdict::Inconclusive, 3);
     let judged = &judge(&record).metrics[0];
     assert!(judged.detectable.unwrap() >= 0.03, "{judged:?}");
-    record.terms.inconclusive = Inconclusive::Pass;
+    record.settings.inconclusive = Inconclusive::Pass;
     assert_judged(&record, Verdict::Inconclusive, 0);
-    record.terms.inconclusive = Inconclusive::Fail;
+    record.settings.inconclusive = Inconclusive::Fail;
     assert_judged(&record, Verdict::Inconclusive, 1);
 }
 
@@ -134,7 +134,7 @@ fn half_of_the_restarts_may_be_too_noisy_and_no_more() {
 fn a_regression_in_noisy_blocks_alone_is_none() {
     let mut record = record(20, &UNCHANGED);
     for number in 0..9 {
-        record.restarts[number] = restart(number, &Head { p50: 2.0, ..UNCHANGED });
+        record.restarts[number] = restart(number, &HeadChange { p50: 2.0, ..UNCHANGED });
     }
     disturb(&mut record, 9);
     assert_ne!(verdict_of(&record, Metric::P50), Verdict::Regressed);
@@ -142,8 +142,8 @@ fn a_regression_in_noisy_blocks_alone_is_none() {
 
 #[test]
 fn too_few_restarts_say_how_many_are_needed() {
-    let mut record = record(4, &Head { p50: 2.0, ..UNCHANGED });
-    record.ended = Ended::Budget;
+    let mut record = record(4, &HeadChange { p50: 2.0, ..UNCHANGED });
+    record.stop_reason = StopReason::Budget;
     assert_judged(&record, Verdict::Inconclusive, 3);
     let reasons = judge(&record).reasons.join("\n");
     assert!(
@@ -164,16 +164,16 @@ fn keep_busy(record: &mut Record, base: f64, head: f64) {
 
 #[test]
 fn a_side_that_is_not_idle_makes_the_check_inconclusive_unless_both_have_cpus() {
-    let mut record = record(12, &Head { cpu: 0.9, ..UNCHANGED });
+    let mut record = record(12, &HeadChange { cpu: 0.9, ..UNCHANGED });
     keep_busy(&mut record, 0.0, 0.3);
-    record.terms.server_cpus = vec![0];
+    record.settings.server_cpus = vec![0];
     assert_judged(&record, Verdict::Inconclusive, 3);
     let reasons = judge(&record).reasons.join("\n");
     assert!(
         reasons.contains("base used 0 % and head 30 % of a CPU while the other had the traffic"),
         "{reasons}"
     );
-    record.terms.server_cpus = vec![0, 1];
+    record.settings.server_cpus = vec![0, 1];
     assert_judged(&record, Verdict::Improved, 0);
 }
 
@@ -217,7 +217,7 @@ fn a_failed_server_fails_the_check_with_its_own_exit_code() {
 
 #[test]
 fn a_written_check_is_replayed_byte_for_byte() {
-    let head = Head {
+    let head = HeadChange {
         p50: 1.0 + 1.0 / 3.0,
         throughput: 0.1 + 0.2,
         cpu: 1.0,
@@ -233,17 +233,17 @@ fn a_written_check_is_replayed_byte_for_byte() {
 fn nothing_passes_that_was_not_measured() {
     // As after an interruption in the capacity run.
     let mut stopped = record(0, &UNCHANGED);
-    stopped.ended = Ended::Interrupted;
+    stopped.stop_reason = StopReason::Interrupted;
     stopped.setup = None;
     assert_judged(&stopped, Verdict::Inconclusive, 3);
     let mut ungated = record(20, &UNCHANGED);
-    ungated.terms.gate.clear();
+    ungated.settings.gate.clear();
     assert_judged(&ungated, Verdict::Inconclusive, 3);
 }
 
 #[test]
 fn constant_pressure_is_tolerated_and_bursts_of_it_are_dropped() {
-    let mut record = record(12, &Head { p50: 1.1, ..UNCHANGED });
+    let mut record = record(12, &HeadChange { p50: 1.1, ..UNCHANGED });
     let press = |restarts: &mut [Restart], share: f64| {
         for restart in restarts {
             for block in restart.closed.iter_mut().chain(&mut restart.open) {

@@ -39,7 +39,7 @@ pub(super) enum Fate {
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(super) enum Outcome {
     /// It is open, with nothing outstanding.
     Idle,
     Closed,
@@ -54,7 +54,7 @@ enum Life {
     Opening,
     Open,
     Closing,
-    Over(Ending),
+    Over(Outcome),
 }
 
 pub(super) struct World {
@@ -120,13 +120,13 @@ impl World {
     }
 
     /// Steps until nothing more can happen. Says how it ended.
-    pub(super) fn run(mut self) -> Ending {
+    pub(super) fn run(mut self) -> Outcome {
         for _ in 0..STEPS {
             if self.removed {
                 return self.ending();
             }
             if self.life == Life::Open && self.issued >= 3 * BUDGET && self.is_idle() {
-                return Ending::Idle;
+                return Outcome::Idle;
             }
             self.now = self.now + Nanos(self.random.below(10) as u64);
             self.step();
@@ -138,7 +138,7 @@ impl World {
         self.outstanding.is_empty() && self.kernel.send.is_none()
     }
 
-    fn ending(&self) -> Ending {
+    fn ending(&self) -> Outcome {
         let Life::Over(ending) = self.life else {
             panic!("seed {}: removed while {:?}", self.seed, self.life);
         };
@@ -149,16 +149,16 @@ impl World {
             self.outstanding_and_probe()
         );
         match ending {
-            Ending::Closed | Ending::Aborted => assert_eq!((completed, outstanding), (BUDGET, 0)),
-            Ending::Failed => assert_eq!(issued, 0),
-            Ending::Lost | Ending::Idle => {}
+            Outcome::Closed | Outcome::Aborted => assert_eq!((completed, outstanding), (BUDGET, 0)),
+            Outcome::Failed => assert_eq!(issued, 0),
+            Outcome::Lost | Outcome::Idle => {}
         }
         ending
     }
 
     /// A probe is not counted, but it is outstanding as well, if it is what the connection ended with.
     fn outstanding_and_probe(&self) -> u64 {
-        let probing = self.life == Life::Over(Ending::Failed) && self.connection.outstanding().count() == 1;
+        let probing = self.life == Life::Over(Outcome::Failed) && self.connection.outstanding().count() == 1;
         self.outstanding.len() as u64 + u64::from(probing)
     }
 
@@ -403,8 +403,8 @@ impl World {
     fn change(&mut self, change: Change) {
         self.life = match (self.life, change) {
             (Life::Opening, Change::Opened) => Life::Open,
-            (Life::Opening, Change::Failed(_)) => Life::Over(Ending::Failed),
-            (Life::Open | Life::Closing, Change::Lost(_)) => Life::Over(Ending::Lost),
+            (Life::Opening, Change::Failed(_)) => Life::Over(Outcome::Failed),
+            (Life::Open | Life::Closing, Change::Lost(_)) => Life::Over(Outcome::Lost),
             (Life::Open, Change::Closing) => {
                 assert!(
                     self.outstanding.is_empty(),
@@ -413,8 +413,8 @@ impl World {
                 );
                 Life::Closing
             }
-            (Life::Open, Change::Aborted) => Life::Over(Ending::Aborted),
-            (Life::Closing, Change::Closed) => Life::Over(Ending::Closed),
+            (Life::Open, Change::Aborted) => Life::Over(Outcome::Aborted),
+            (Life::Closing, Change::Closed) => Life::Over(Outcome::Closed),
             (life, change) => panic!("seed {}: {change:?} while {life:?}", self.seed),
         };
     }

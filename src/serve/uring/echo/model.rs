@@ -7,39 +7,39 @@
 
 mod world;
 
-use world::{Ends, World};
+use world::{Ending, World};
 
 /// Miri runs a step about 5,000 times slower.
 const SEEDS: u64 = if cfg!(miri) { 10 } else { 2_000 };
 
 #[test]
 fn every_byte_is_echoed_in_order_and_every_buffer_is_given_back() {
-    let streams = run_all(Ends::Fin);
+    let streams = run_all(Ending::Fin);
     // The few short worlds under Miri have none.
     assert!(streams > 0 || cfg!(miri), "no peer was taken for a stream in any world");
 }
 
 #[test]
 fn resets_lose_connections_but_no_buffer() {
-    run_all(Ends::Reset);
+    run_all(Ending::Reset);
 }
 
 #[test]
 fn a_drain_echoes_what_arrived_before_its_fin() {
-    run_all(Ends::Drain);
+    run_all(Ending::Drain);
 }
 
 #[test]
 fn resets_during_a_drain_lose_no_buffer() {
-    run_all(Ends::DrainAndReset);
+    run_all(Ending::DrainAndReset);
 }
 
 /// Runs a world for every seed. Returns how often a connection began to stream.
-fn run_all(ends: Ends) -> usize {
+fn run_all(ending: Ending) -> usize {
     (0..SEEDS)
         .map(|seed| {
             let _print = PrintSeedOnPanic(seed);
-            World::new(seed, ends).run()
+            World::new(seed, ending).run()
         })
         .sum()
 }

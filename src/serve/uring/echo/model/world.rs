@@ -18,16 +18,16 @@ const BYTES: usize = if cfg!(miri) { 50 } else { 200 };
 
 /// How the connections of a world may end.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ends {
+pub(super) enum Ending {
     Fin,
     Reset,
     Drain,
     DrainAndReset,
 }
 
-impl Ends {
+impl Ending {
     fn with_failures(self) -> bool {
-        matches!(self, Ends::Reset | Ends::DrainAndReset)
+        matches!(self, Ending::Reset | Ending::DrainAndReset)
     }
 }
 
@@ -58,7 +58,7 @@ pub(super) struct World {
     reports: VecDeque<(usize, Report)>,
     cap: usize,
     connections: Vec<Connection>,
-    ends: Ends,
+    ending: Ending,
     /// True if the worker renews receives now and then.
     renews: bool,
     /// Connections that stream, as the worker counts them, and how often one began to.
@@ -116,7 +116,7 @@ impl Connection {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, ends: Ends) -> World {
+    pub(super) fn new(seed: u64, ending: Ending) -> World {
         let mut random = Random::new(seed, 0);
         let (small, large) = (1 + random.below(8), random.below(4));
         let size = 1 + random.below(16);
@@ -128,7 +128,7 @@ impl World {
             reports: VecDeque::new(),
             cap: 1 + random.below(4),
             connections: Vec::new(),
-            ends,
+            ending,
             renews: random.coin(),
             streams: 0,
             streams_begun: 0,
@@ -167,7 +167,7 @@ impl World {
             5 => self.kernel_sends(index),
             6 => self.kernel_cancels(index),
             7 => self.worker_serves_starved(),
-            8 => self.worker_renews(index),
+            8 => self.renew_receive(index),
             9 if self.one_in(20) => self.worker_closes_idle(index),
             10 if self.one_in(4) => self.worker_times_out_streams(),
             _ => self.worker_handles(),
@@ -235,12 +235,12 @@ impl World {
             return;
         }
         // A peer that has our FIN may stop early, or write all of its plan although it is dropped.
-        let waits = self.ends == Ends::Drain && connection.fin_sent_at.is_none();
+        let waits = self.ending == Ending::Drain && connection.fin_sent_at.is_none();
         connection.fin |= connection.written == connection.plan && !waits;
         if connection.fin_sent_at.is_some() && self.random.below(4) == 0 {
             connection.plan = connection.written;
         }
-        if self.ends.with_failures() && self.random.below(20) == 0 {
+        if self.ending.with_failures() && self.random.below(20) == 0 {
             connection.reset = true;
             if self.random.coin() {
                 connection.written = connection.taken;
@@ -257,7 +257,7 @@ impl World {
             return;
         };
         // Never after a failed send: the worker must not depend on it.
-        let breaks = self.ends.with_failures() && !connection.silent && self.random.below(100) == 0;
+        let breaks = self.ending.with_failures() && !connection.silent && self.random.below(100) == 0;
         let buffers = match class {
             SizeClass::Small => &mut self.small,
             SizeClass::Large => &mut self.large,
@@ -292,7 +292,7 @@ impl World {
         let Some(mut rest) = connection.outgoing.take() else {
             return;
         };
-        connection.silent |= self.ends.with_failures() && self.random.below(50) == 0;
+        connection.silent |= self.ending.with_failures() && self.random.below(50) == 0;
         if connection.reset || connection.silent {
             self.reports.push_back((index, Report::Sent { delivered: false, rest }));
             return;

@@ -61,7 +61,7 @@ impl World {
     }
 
     /// As a worker does when buffers become low.
-    pub(super) fn worker_renews(&mut self, index: usize) {
+    pub(super) fn renew_receive(&mut self, index: usize) {
         if self.renews && !self.connections[index].closed && self.one_in(4) {
             let next = self.connections[index].echo.renew();
             self.apply(index, next);
@@ -71,7 +71,7 @@ impl World {
     pub(super) fn worker_closes_idle(&mut self, index: usize) {
         let supply = self.supply();
         let connection = &mut self.connections[index];
-        let drains = matches!(self.ends, Ends::Drain | Ends::DrainAndReset);
+        let drains = matches!(self.ending, Ending::Drain | Ending::DrainAndReset);
         if drains && connection.fin_sent_at.is_none() && !connection.closed {
             connection.draining = true;
             let next = connection.echo.close_idle(supply);

@@ -8,18 +8,18 @@ use crate::sys::signal::Stop;
 
 /// Threads with the same task, each returning a `T`. Dropping this stops and joins them.
 #[derive(Debug)]
-pub struct Workers<T> {
+pub struct ThreadGroup<T> {
     role: &'static str,
     stop: Stop,
     cpus: Vec<usize>,
     handles: Vec<JoinHandle<Result<T>>>,
 }
 
-impl<T: Send + 'static> Workers<T> {
+impl<T: Send + 'static> ThreadGroup<T> {
     /// No threads yet. They will be named `role-0`, `role-1`, …, and pinned to `cpus` in turn (not pinned if it is empty).
     /// `stop` fires when a worker returns an error or panics, so that a lost worker never goes unnoticed.
-    pub fn new(role: &'static str, cpus: &[usize], stop: &Stop) -> Workers<T> {
-        Workers {
+    pub fn new(role: &'static str, cpus: &[usize], stop: &Stop) -> ThreadGroup<T> {
+        ThreadGroup {
             role,
             stop: stop.clone(),
             cpus: cpus.to_vec(),
@@ -73,7 +73,7 @@ impl<T: Send + 'static> Workers<T> {
     }
 }
 
-impl<T> Drop for Workers<T> {
+impl<T> Drop for ThreadGroup<T> {
     fn drop(&mut self) {
         if !self.handles.is_empty() {
             self.stop.fire();
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn results_are_returned_in_order() {
-        let mut workers = Workers::new("worker", &[], &Stop::new().unwrap());
+        let mut workers = ThreadGroup::new("worker", &[], &Stop::new().unwrap());
         (0..4).for_each(|number| workers.spawn(move || Ok(number)).unwrap());
         assert_eq!(workers.join().unwrap(), [0, 1, 2, 3]);
     }
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn a_failed_worker_stops_the_others_and_its_error_is_returned() {
         let stop = Stop::new().unwrap();
-        let mut workers = Workers::new("worker", &[], &stop);
+        let mut workers = ThreadGroup::new("worker", &[], &stop);
         workers.spawn(until(&stop)).unwrap();
         workers.spawn(|| Err(Error::Machine("no ring".into()))).unwrap();
         assert!(matches!(workers.join(), Err(Error::Machine(text)) if text == "no ring"));
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn a_panic_stops_the_others_and_is_reported_as_a_bug() {
         let stop = Stop::new().unwrap();
-        let mut workers = Workers::new("worker", &[], &stop);
+        let mut workers = ThreadGroup::new("worker", &[], &stop);
         workers.spawn(until(&stop)).unwrap();
         workers.spawn(|| panic!("on purpose")).unwrap();
         assert!(matches!(workers.join(), Err(Error::Bug(text)) if text == "a worker thread panicked"));
@@ -145,7 +145,7 @@ mod tests {
     fn dropped_workers_are_stopped_and_joined() {
         let stop = Stop::new().unwrap();
         let (sender, ended) = mpsc::channel();
-        let mut workers = Workers::new("worker", &[], &stop);
+        let mut workers = ThreadGroup::new("worker", &[], &stop);
         let body = until(&stop);
         workers
             .spawn(move || {

@@ -3,16 +3,16 @@
 use crate::clock::{self, Nanos};
 use crate::ring::{Spin, SpinLimits, SpinPolicy};
 
-/// Turns between two readings of the clock: about 10 ms if every turn handles one message.
-const TURNS: u32 = 1024;
+/// Waits between two readings of the clock: about 10 ms if each brings one message.
+const WAITS: u32 = 1024;
 
 /// Chooses how the ring waits.
 pub(super) struct Spinning {
     policy: SpinPolicy,
     /// The last decision of the policy.
     allowed: Spin,
-    /// Turns since then.
-    turns: u32,
+    /// Waits since then.
+    waits: u32,
 }
 
 impl Spinning {
@@ -30,16 +30,16 @@ impl Spinning {
         Spinning {
             allowed: policy.check(clock::now()),
             policy,
-            turns: 0,
+            waits: 0,
         }
     }
 
-    /// How the next turn should wait while `streams` connections stream. What a stream waits for takes longer than
+    /// How the next wait should spin while `streams` connections stream. What a stream waits for takes longer than
     /// busy-polling lasts.
-    pub(super) fn next_turn(&mut self, streams: usize) -> Spin {
-        self.turns += 1;
-        if self.turns == TURNS {
-            self.turns = 0;
+    pub(super) fn next_wait(&mut self, streams: usize) -> Spin {
+        self.waits += 1;
+        if self.waits == WAITS {
+            self.waits = 0;
             self.allowed = self.policy.check(clock::now());
         }
         if streams == 0 { self.allowed } else { Spin::Never }

@@ -1,4 +1,4 @@
-//! One restart: all candidates are started, loaded in turns, and ended.
+//! One restart: all candidates are started, loaded in turn, and ended.
 //!
 //! Every block gives each candidate two slices, in random order and then in the reverse order (ABBA), so that a linear
 //! drift of the machine's speed favours none.
@@ -71,10 +71,10 @@ pub(super) fn restart(
     for participant in &mut participants {
         participant.attempt(|participant| participant.start(protocol));
     }
-    let turns = protocol.loads.iter().map(|load| load.blocks).max().unwrap_or(0);
-    for turn in 0..turns {
+    let passes = protocol.loads.iter().map(|load| load.blocks).max().unwrap_or(0);
+    for pass in 0..passes {
         for (load, ProtocolLoad { blocks, .. }) in protocol.loads.iter().enumerate() {
-            let is_due = (turn + 1) * blocks / turns > turn * blocks / turns;
+            let is_due = (pass + 1) * blocks / passes > pass * blocks / passes;
             if is_due && stop.signal().is_none() {
                 block(&mut participants, protocol, load, random);
             }
