@@ -21,7 +21,7 @@ use urecho::load::connection::{Connection, Next, Outgoing, Receive};
 use urecho::load::payload::PayloadStream;
 use urecho::load::pipeline::Pipeline;
 use urecho::load::sizes::Sizes;
-use urecho::ring::{Buffers, Chain, Chunk, Queues, Ring, SizeClass};
+use urecho::ring::{Buffers, Chunk, ChunkQueue, Queues, Ring, SizeClass};
 use urecho::slab::{Key, Slab};
 use urecho::units;
 
@@ -102,14 +102,14 @@ fn slots(timer: &mut Timer) {
     assert_eq!(slab.len() as u64, CONNECTIONS);
 }
 
-/// Buffers of a ring and chains of them. Buffers that the kernel fills arrive with completions, which are not timed here.
+/// Buffers of a ring and queues of them. Buffers that the kernel fills arrive with completions, which are not timed here.
 fn buffers(timer: &mut Timer) {
     let queues = Queues {
         submissions: 8,
         completions: 64,
     };
     let buffers = Buffers {
-        hot: 1,
+        circulating: 1,
         total: 1 + 64,
         size: 4096,
         large: None,
@@ -126,16 +126,16 @@ fn buffers(timer: &mut Timer) {
         ring.in_use(SizeClass::Small)
     });
     let mut chunks: Vec<Chunk> = Vec::with_capacity(2);
-    timer.time_repeated("ring/chain two chunks and unchain them", 2 * REPEATS as usize, || {
+    timer.time_repeated("ring/queue two chunks and dequeue them", 2 * REPEATS as usize, || {
         chunks.extend([ring.lease().unwrap(), ring.lease().unwrap()]);
         let mut taken = 0;
         for _ in 0..REPEATS {
-            let mut chain = Chain::default();
+            let mut queue = ChunkQueue::default();
             for chunk in chunks.drain(..) {
-                chain.push(chunk, ring.links());
+                queue.push(chunk, ring.chunk_table());
             }
-            let mut chain = black_box(chain);
-            while let Some(chunk) = chain.pop(ring.links()) {
+            let mut queue = black_box(queue);
+            while let Some(chunk) = queue.pop(ring.chunk_table()) {
                 chunks.push(chunk);
                 taken += 1;
             }

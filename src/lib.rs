@@ -1,15 +1,16 @@
 //! urecho measures and serves TCP echo on Linux with io_uring.
 //!
-//! Three ideas carry it. **The ring owns every byte the kernel may touch**: received data is a moved ticket for a
-//! pool buffer, so giving one back twice does not compile, and everything above `ring/` is safe Rust.
-//! **State machines are pure**: a connection of the server (`serve::uring::echo`) and all decisions of the load
+//! Three ideas carry it. **The ring owns every byte the kernel may touch**: received data is a move-only handle to a pool
+//! buffer, so giving one back twice does not compile, and everything above `ring/` is safe Rust.
+//! **State machines are pure**: a connection of the engine `uring` (`serve::uring::echo`) and all decisions of the load
 //! (`load::connection`, `load::dialer`, `load::timeline`) take events and return what to do next, and model tests drive them
-//! through many orders of completions without a kernel. **The measuring stick does not change with the thing measured**:
-//! the load generator is the same code whatever it measures.
+//! through many orders of completions without a kernel. **All servers are measured by the same code**: the load generator
+//! does not know which server or engine it loads.
 //!
 //! # The map
 //!
-//! A file may use its own room and any floor below it; never a floor above, never a sibling on floors 2 and 4.
+//! A room is a top-level module; a floor is a layer of them, numbered from the bottom. A file may use its own room and any
+//! floor below it; never a floor above, never a sibling on floors 2 and 4.
 //!
 //! ```text
 //! 6  cli        the only user of clap: one file per command; shared by them: load_flags, values, outputs, cpu_split
@@ -23,12 +24,12 @@
 //!               uring (echo, stream_detector, buffers, spinning, fault), epoll (connection), tokio_uring
 //!    load       the load generator. Pure: connection (pipeline, payload), dialer, timeline (phases, schedule, active),
 //!               accounting. Effects: worker (lifecycle), workers, shared, session, monitor. Before a run: workload, sizes,
-//!               capacity, preflight. After it: interval, result, observer
-//! 1  ring       io_uring: setup, token, chain (Chunk), pool of groups, scratch, wait, spin, completion, memory
+//!               capacity, preflight. During it: interval, observer. After it: result
+//! 1  ring       io_uring: setup, token, chunk (ChunkQueue), pool of groups, scratch, wait, spin, completion, memory
 //!    sys        the rest of the kernel: socket, listener, signal, waker, threads, child, limits, affinity, prctl,
 //!               run_delay, usage, disturbance, machine, netstat, tcp_info
-//!    histogram  latency histograms, block_series (intervals of dependent samples), hlog, hgrm
-//!    output     file (appears whole), json, markdown, table, progress
+//!    histogram  latency histograms, block_series (confidence intervals of dependent samples), hlog, hgrm
+//!    output     file (written atomically), json, markdown, table, progress
 //! 0  error      failures, by exit code
 //!    units      one grammar for counts, sizes, durations and rates
 //!    clock      monotonic nanoseconds
@@ -43,19 +44,24 @@
 //! |---|---|
 //! | message, round trip | what a connection sends; until its last byte has come back |
 //! | open loop, closed loop | messages are due by a plan; by the reply to an earlier message |
-//! | offered, issued, completed | messages due by the plan; submitted; echoed completely and correctly |
+//! | offered, issued | messages due by the plan; those handed to their connection, which may submit them later |
+//! | completed | echoed completely, and correctly unless `--no-verify` |
 //! | response time, service time | latency from the planned instant; from submission |
 //! | censored | a value known only to be at least x: no reply by the end of the drain |
-//! | interval | one second of samples of a run (a *confidence interval* is always called that) |
-//! | candidate, restart | a server under comparison; one launch of all of them, the sample of every statistic |
-//! | slice, block | the smallest interleaved unit of load; two slices of every candidate, in ABBA order |
+//! | interval | one second of a run (a *confidence interval* is always called that) |
+//! | candidate, restart | a server under comparison; one launch of all: the unit of analysis of `compare` and `check` |
+//! | slice, block | the smallest interleaved unit of load; two slices of every candidate, in ABBA order, or one candidate's two |
 //! | base, head | the server that a check compares with; the server that it judges |
 //! | threshold | the smallest change of a metric that counts; the *minimum detectable effect* is what a check could have found |
-//! | starved | a connection without a receive buffer |
-//! | handoff | passing an accepted socket to the worker that serves it |
+//! | profile, score | the load of a check, open or closed loop; how much worse head is than base in one metric and restart, as a log ratio |
+//! | worker, pass | a thread of a server or load; one iteration of its event loop |
+//! | starved, handoff | a connection without a receive buffer; passing an accepted socket to the worker that serves it |
 //! | drain | the end of a server or run: no new work, finish what is in flight |
 //!
-//! `unsafe` lives in `ring` and `sys` only. `tests/it/tidy` checks this map, the floors and the vocabulary.
+//! In `BlockSeries`, a block is instead 1, 2, 4, … seconds of one run (a batch, in the method of batch means).
+//!
+//! `unsafe` lives in `ring` and `sys` only. `tests/it/tidy` checks that the map names every room on its floor, and no other; that
+//! imports obey the floors; and the vocabulary. It does not check the names of files in the map.
 //!
 //! Start reading at [`serve::engine`] (what a server promises) and [`serve::uring::echo`] (what a connection does), then [`ring`]
 //! (how bytes move), then `serve::uring` (one worker). For the load: [`load::connection`], then `load::worker`.

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::cpu_split::{CpuSplit, ServerCpus};
-use crate::cli::load::{self, LoadFlags};
+use crate::cli::load;
+use crate::cli::load_flags::LoadFlags;
 use crate::cli::outputs::OutputFlags;
 use crate::cli::values;
 use crate::compare::Server;

@@ -6,8 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::load::TargetFlags;
-use crate::cli::load_flags::{ArrivalsFlag, RunFlags, WorkloadFlags};
+use crate::cli::load_flags::{ArrivalsFlag, RunFlags, TargetFlags, WorkloadFlags};
 use crate::error::Result;
 use crate::find_max::curve::{Curve, Point, SCHEMA};
 use crate::find_max::search::Search;
@@ -36,7 +35,7 @@ pub(super) struct Flags {
     arrivals: ArrivalsFlag,
     #[command(flatten)]
     run: RunFlags,
-    /// Write the rate-latency curve as JSON to FILE; `-` is stdout instead of the text
+    /// Write the rate-latency curve as JSON to FILE; `-` writes to stdout in place of the text report
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }

@@ -1,15 +1,13 @@
 //! `urecho load`.
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::load_flags::{ChurnFlags, PaceFlags, RunFlags, WorkloadFlags};
+use crate::cli::load_flags::{LoadFlags, TargetFlags};
 use crate::cli::outputs::OutputFlags;
-use crate::cli::values;
 use crate::error::{Error, Result};
-use crate::load::{self, Plan, RunResult, Workload};
+use crate::load::{self, Plan, RunResult};
 use crate::report::validity::Grade;
 use crate::report::{Environment, Report};
 use crate::sys::signal::{self, Stop};
@@ -22,39 +20,6 @@ pub(super) struct Flags {
     load: LoadFlags,
     #[command(flatten)]
     outputs: OutputFlags,
-}
-
-/// The servers under load.
-#[derive(Debug, Args)]
-pub(super) struct TargetFlags {
-    /// Echo servers, as ADDRESS:PORT or NAME:PORT; connections take them in turn
-    #[arg(value_name = "TARGET", default_value = "127.0.0.1:7007", value_parser = values::target)]
-    pub(super) targets: Vec<SocketAddr>,
-}
-
-/// A complete load.
-#[derive(Debug, Args)]
-pub(super) struct LoadFlags {
-    #[command(flatten)]
-    pub(super) workload: WorkloadFlags,
-    #[command(flatten)]
-    pace: PaceFlags,
-    #[command(flatten)]
-    churn: ChurnFlags,
-    #[command(flatten)]
-    run: RunFlags,
-}
-
-impl LoadFlags {
-    /// The workload on these CPUs.
-    pub(super) fn workload(&self, cpus: Vec<usize>) -> Workload {
-        let workload = Workload {
-            pace: self.pace.pace(),
-            churn: self.churn.churn(),
-            ..self.workload.workload(cpus)
-        };
-        self.run.apply(workload)
-    }
 }
 
 pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {

@@ -14,6 +14,27 @@ use crate::random::Random;
 use crate::sys::socket::Options;
 use crate::units;
 
+/// The servers under load.
+#[derive(Debug, Args)]
+pub(super) struct TargetFlags {
+    /// Echo servers, as ADDRESS:PORT or NAME:PORT; connections take them in turn
+    #[arg(value_name = "TARGET", default_value = "127.0.0.1:7007", value_parser = values::target)]
+    pub(super) targets: Vec<SocketAddr>,
+}
+
+/// A complete load.
+#[derive(Debug, Args)]
+pub(super) struct LoadFlags {
+    #[command(flatten)]
+    pub(super) workload: WorkloadFlags,
+    #[command(flatten)]
+    pace: PaceFlags,
+    #[command(flatten)]
+    churn: ChurnFlags,
+    #[command(flatten)]
+    run: RunFlags,
+}
+
 /// Connections and messages.
 #[derive(Debug, Args)]
 pub(super) struct WorkloadFlags {
@@ -70,7 +91,7 @@ pub(super) struct ChurnFlags {
 
 /// When messages are sent.
 #[derive(Debug, Args)]
-pub(super) struct PaceFlags {
+struct PaceFlags {
     /// Open loop: send at RATE over all connections, regardless of replies
     ///
     /// As in `50k/s`; `10k/s..50k/s` changes linearly. By default the loop is closed: a connection sends its next message
@@ -124,6 +145,18 @@ impl From<ArrivalsFlag> for Arrivals {
             ArrivalsFlag::Poisson => Arrivals::Poisson,
             ArrivalsFlag::Constant => Arrivals::Constant,
         }
+    }
+}
+
+impl LoadFlags {
+    /// The workload on these CPUs.
+    pub(super) fn workload(&self, cpus: Vec<usize>) -> Workload {
+        let workload = Workload {
+            pace: self.pace.pace(),
+            churn: self.churn.churn(),
+            ..self.workload.workload(cpus)
+        };
+        self.run.apply(workload)
     }
 }
 
@@ -194,7 +227,7 @@ impl ChurnFlags {
 }
 
 impl PaceFlags {
-    pub(super) fn pace(&self) -> Pace {
+    fn pace(&self) -> Pace {
         match self.rate {
             None => Pace::Closed { think: self.think },
             Some(rate) => Pace::Open {

@@ -42,7 +42,7 @@ pub(super) struct Flags {
     /// Pin each worker to one of the CPUs that this process may use
     #[arg(long)]
     pin: bool,
-    /// How long a stop may take before open connections are cut
+    /// Graceful-shutdown timeout; connections still open after it are aborted
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
     drain_timeout: Nanos,
     /// Bytes in each receive buffer: one per connection with tokio-uring, one per worker with epoll [default: 4KiB; epoll:
@@ -56,7 +56,8 @@ pub(super) struct Flags {
 /// Flags that only apply to `--engine uring`.
 #[derive(Debug, Args)]
 struct UringFlags {
-    /// Receive buffers in circulation per worker; uring only [default: 256]
+    /// Receive buffers in circulation per worker, of 16,384; the others replace those that slow peers hold; uring only
+    /// [default: 256]
     #[arg(long, value_name = "N", value_parser = buffers, hide_short_help = true)]
     buffers: Option<u16>,
     /// Large receive buffers per worker, for peers that stream; 0 for none; uring only [default: 16]
@@ -98,8 +99,8 @@ impl UringFlags {
     fn plan(&self, buffer_size: Option<u32>) -> UringPlan {
         let mut plan = UringPlan::default();
         let buffers = &mut plan.buffers;
-        buffers.hot = self.buffers.unwrap_or(buffers.hot);
-        buffers.total = buffers.total.max(buffers.hot);
+        buffers.circulating = self.buffers.unwrap_or(buffers.circulating);
+        buffers.total = buffers.total.max(buffers.circulating);
         buffers.size = buffer_size.unwrap_or(buffers.size);
         buffers.large = buffers.large.and_then(|large| self.large(large));
         plan.spin = self.spin.unwrap_or(plan.spin);

@@ -177,7 +177,7 @@ impl Connection {
     }
 
     /// There is a buffer for this starved connection.
-    pub fn buffer_free(&mut self) -> Next {
+    pub fn buffer_available(&mut self) -> Next {
         let mut next = Next::default();
         if self.receiving == Receiving::Starved {
             next.receive = self.arm();

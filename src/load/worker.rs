@@ -1,4 +1,4 @@
-//! One thread of the load: passes of its loop, events to connections, and what follows from them.
+//! One thread of the load, the event loop: dispatches completions to connections and carries out their decisions.
 //!
 //! Everything that one pass brings happens at one instant, read from the clock after the wait and before the handlers:
 //! times are never shorter than the truth. What to do is decided by `connection`, `dialer` and `timeline`, and counted by
@@ -19,7 +19,7 @@ use crate::load::result::{Loss, WorkerStats};
 use crate::load::shared::Shared;
 use crate::load::timeline::Timeline;
 use crate::load::workload::Workload;
-use crate::ring::{Chain, Chunk, Completion, Event, Received, Ring, SizeClass, Spin, SpinLimits, SpinPolicy};
+use crate::ring::{Chunk, ChunkQueue, Completion, Event, Received, Ring, SizeClass, Spin, SpinLimits, SpinPolicy};
 use crate::slab::{Key, Slab};
 use crate::sys::socket;
 
@@ -171,7 +171,7 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    fn sent(&mut self, key: Key, sent: std::result::Result<u32, Errno>, rest: Chain) {
+    fn sent(&mut self, key: Key, sent: std::result::Result<u32, Errno>, rest: ChunkQueue) {
         let Some(Client { connection, socket }) = self.connections.get_mut(key) else {
             debug_assert!(false, "a completion of a connection that was removed");
             return self.ring.give_back_all(rest);
@@ -288,8 +288,8 @@ impl<'a> Worker<'a> {
             Some(Client { socket, connection }) if connection.wants_buffer() => {
                 let (traffic, now) = (&self.workload.traffic, self.now);
                 self.ring.fill(&mut chunk, |out| connection.write(traffic, out, now));
-                let chain = Chain::of(chunk, self.ring.links());
-                self.ring.send(key, socket.as_fd(), chain);
+                let chunks = ChunkQueue::of(chunk, self.ring.chunk_table());
+                self.ring.send(key, socket.as_fd(), chunks);
             }
             _ => self.ring.give_back(chunk), // It has ended meanwhile.
         }
@@ -324,7 +324,7 @@ impl<'a> Worker<'a> {
     fn feed(&mut self) {
         for _ in 0..self.starved.len().min(self.ring.offered(SizeClass::Small)) {
             if let Some(key) = self.starved.pop_front() {
-                self.update(key, Connection::buffer_free);
+                self.update(key, Connection::buffer_available);
             }
         }
         while let Some(&key) = self.unsent.front()

@@ -130,10 +130,10 @@ impl Workload {
         let in_flight = self.traffic.sizes.max().saturating_mul(self.traffic.depth as u64);
         let size = in_flight.clamp(4096, 65_536) as u32;
         // 1 MiB circulates, as in the server: 256 × 4 KiB to 16 × 64 KiB.
-        let hot = ((1 << 20) / size) as u16;
-        let total = (connections + hot as usize).min(1 << 15) as u16;
+        let circulating = ((1 << 20) / size) as u16;
+        let total = (connections + circulating as usize).min(1 << 15) as u16;
         Buffers {
-            hot,
+            circulating,
             total,
             size,
             large: None,

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use io_uring::cqueue;
 
-use super::chain::{Chain, Chunk};
+use super::chunk::{Chunk, ChunkQueue};
 use super::token::Op;
 use crate::error::Errno;
 use crate::slab::Key;
@@ -33,10 +33,10 @@ pub enum Event {
     Received(Received),
     /// A send has completed.
     Sent {
-        /// Bytes that the socket took; fewer than the chain holds after a short send.
+        /// Bytes that the socket took; fewer than the chunks hold after a short send.
         sent: Result<u32, Errno>,
-        /// The unsent rest of the chain, to send again or to give back.
-        rest: Chain,
+        /// The unsent rest of the chunks, to send again or to give back.
+        rest: ChunkQueue,
     },
     /// A connect has completed.
     Connected(Result<(), Errno>),

@@ -1,8 +1,8 @@
 //! Buffers of one size: which ones the kernel may fill, which ones are in use, and how many circulate.
 //!
 //! Every buffer is *offered* (the kernel may fill it), *in use* (a chunk exists) or *spare*: `offered + in_use + spare == total`.
-//! The kernel takes offered buffers first-in first-out, so the buffers in circulation *are* the cache footprint. `hot` of
-//! them circulate; those that slow peers hold for longer than a pass are replaced from the spare ones.
+//! The kernel takes offered buffers first-in first-out, so the buffers in circulation *are* the cache footprint.
+//! `GroupLayout::circulating` of them circulate; those that slow peers hold for longer than a pass are replaced from the spare ones.
 //! Layout of the shared ring: io_uring_register_buf_ring(3).
 
 use std::io;
@@ -38,7 +38,7 @@ pub(super) struct GroupLayout {
     /// Number of its first buffer within the pool.
     pub(super) first: u16,
     /// Buffers in circulation while no peer is slow. 1 to `total`.
-    pub(super) hot: u16,
+    pub(super) circulating: u16,
     /// All buffers. At most 32,768.
     pub(super) total: u16,
     /// Bytes in each.
@@ -54,7 +54,8 @@ pub(super) struct Group {
     /// Number of buffers ever offered, modulo 2^16: the tail that the kernel sees.
     tail: u16,
     size: u32,
-    hot: usize,
+    /// Buffers that should circulate.
+    target: usize,
     offered: usize,
     in_use: usize,
     /// Buffers in use for longer than a pass at the last count: peers that do not read hold them.
@@ -66,7 +67,7 @@ impl Group {
     /// Maps the buffers and registers them with the kernel as group `id`.
     /// Errors: as io_uring_register_buf_ring(3), mmap(2).
     pub(super) fn register(submitter: &Submitter<'_>, id: u16, plan: GroupLayout) -> io::Result<Group> {
-        assert!((1..=plan.total).contains(&plan.hot) && plan.total <= 1 << 15 && plan.size > 0);
+        assert!((1..=plan.total).contains(&plan.circulating) && plan.total <= 1 << 15 && plan.size > 0);
         let slots = plan.total.next_power_of_two();
         let mut group = Group {
             first: plan.first,
@@ -75,7 +76,7 @@ impl Group {
             mask: slots - 1,
             tail: 0,
             size: plan.size,
-            hot: plan.hot as usize,
+            target: plan.circulating as usize,
             offered: 0,
             in_use: 0,
             stuck: 0,
@@ -108,7 +109,7 @@ impl Group {
 
     pub(super) fn give_back(&mut self, buffer: u16) {
         self.in_use -= 1;
-        if self.circulating() < self.hot {
+        if self.circulating() < self.target {
             self.offer(buffer);
         } else {
             self.spare.push(buffer);
@@ -119,7 +120,7 @@ impl Group {
     /// of buffers taken in this pass.
     pub(super) fn replenish(&mut self, fresh: usize) {
         self.stuck = self.in_use - fresh;
-        while self.circulating() < self.hot {
+        while self.circulating() < self.target {
             let Some(buffer) = self.spare.pop() else {
                 return;
             };

@@ -1,12 +1,12 @@
 //! io_uring for echo: this room owns every byte that the kernel may read or write.
 //!
-//! No pointer from outside enters a submission. Received bytes leave as [`Chunk`]s and are queued as [`Chain`]s; a send takes
-//! a chain, and its completion returns the rest. So `serve/` and `load/` are safe Rust. They decide what to do with bytes;
+//! No pointer from outside enters a submission. Received bytes leave as [`Chunk`]s and are queued as [`ChunkQueue`]s; a send takes
+//! a queue, and its completion returns the rest. So `serve/` and `load/` are safe Rust. They decide what to do with bytes;
 //! this room decides when to submit and when to sleep, and copes with full queues.
 
 #![allow(unsafe_code)] // `unsafe` is allowed in this room and in sys/ only; tests/it/tidy checks
 
-mod chain;
+mod chunk;
 mod completion;
 mod group;
 mod memory;
@@ -29,8 +29,8 @@ use io_uring::types::Fd;
 use io_uring::{IoUring, cqueue, opcode};
 
 #[cfg(test)]
-pub(crate) use chain::fake;
-pub use chain::{Chain, Chunk, Links};
+pub(crate) use chunk::fake;
+pub use chunk::{Chunk, ChunkQueue, ChunkTable};
 pub use completion::{Completion, Event, Received};
 pub use group::SizeClass;
 pub use pool::{Buffers, Large};
@@ -55,7 +55,7 @@ pub struct Ring {
     uring: IoUring,
     pool: Pool,
     /// What is being sent, by slot: one send in flight per connection.
-    outgoing: Vec<Chain>,
+    outgoing: Vec<ChunkQueue>,
     scratch: Scratch,
     /// Completion entries taken out of the shared queue and not yet returned by [`Ring::submit_and_wait`].
     ready: Vec<cqueue::Entry>,
@@ -158,17 +158,17 @@ impl Ring {
         self.push(entry, Op::Receive, key);
     }
 
-    /// Sends the first chunks of a chain, in order ([`Event::Sent`]). One send per slot at a time.
-    pub fn send(&mut self, key: Key, socket: BorrowedFd<'_>, chain: Chain) {
+    /// Sends the first chunks of a queue, in order ([`Event::Sent`]). One send per slot at a time.
+    pub fn send(&mut self, key: Key, socket: BorrowedFd<'_>, chunks: ChunkQueue) {
         let slot = key.slot as usize;
         if slot >= self.outgoing.len() {
-            self.outgoing.resize_with(slot + 1, Chain::default);
+            self.outgoing.resize_with(slot + 1, ChunkQueue::default);
         }
         assert!(
-            !chain.is_empty() && self.outgoing[slot].is_empty(),
+            !chunks.is_empty() && self.outgoing[slot].is_empty(),
             "one send in flight per connection"
         );
-        self.outgoing[slot] = chain;
+        self.outgoing[slot] = chunks;
         if !self.make_room() {
             return; // It is broken; the next pass returns the error.
         }
@@ -237,16 +237,16 @@ impl Ring {
         self.pool.give_back(chunk);
     }
 
-    /// Returns all buffers of a chain to the kernel.
-    pub fn give_back_all(&mut self, mut chain: Chain) {
-        while let Some(chunk) = chain.pop(&self.pool.links) {
+    /// Returns all buffers of a queue to the kernel.
+    pub fn give_back_all(&mut self, mut chunks: ChunkQueue) {
+        while let Some(chunk) = chunks.pop(&self.pool.chunk_table) {
             self.pool.give_back(chunk);
         }
     }
 
-    /// The table that links the chains of this ring.
-    pub fn links(&mut self) -> &mut Links {
-        &mut self.pool.links
+    /// The table that links the queued chunks of this ring.
+    pub fn chunk_table(&mut self) -> &mut ChunkTable {
+        &mut self.pool.chunk_table
     }
 
     /// True if the next pass may offer more small buffers: it replaces those that have not been given back by then.
@@ -280,13 +280,13 @@ impl Ring {
                 "the io_uring of a worker failed: {errno}. Please report it"
             )));
         }
-        self.history.turned(self.ready.len());
+        self.history.waited(self.ready.len());
         let mut ready = std::mem::take(&mut self.ready);
         let mut fresh = 0;
         for entry in ready.drain(..) {
             let completion = self.decode(&entry);
             if let Event::Received(Received::Data(chunk)) = &completion.event {
-                fresh += usize::from(self.pool.links.class(chunk) == SizeClass::Small);
+                fresh += usize::from(self.pool.chunk_table.class(chunk) == SizeClass::Small);
             }
             out.push(completion);
         }
@@ -345,10 +345,10 @@ impl Ring {
     fn sent(&mut self, key: Key, sent: std::result::Result<u32, Errno>) -> Event {
         let mut rest = std::mem::take(&mut self.outgoing[key.slot as usize]);
         let mut left = sent.unwrap_or(0);
-        while let Some(chunk) = rest.take_sent(&mut left, &self.pool.links) {
+        while let Some(chunk) = rest.take_sent(&mut left, &self.pool.chunk_table) {
             self.pool.give_back(chunk);
         }
-        debug_assert_eq!(left, 0, "the kernel sent more than the chain holds");
+        debug_assert_eq!(left, 0, "the kernel sent more than the chunks hold");
         Event::Sent { sent, rest }
     }
 

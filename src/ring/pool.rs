@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::Submitter;
 
-use super::chain::{Chunk, Links};
+use super::chunk::{Chunk, ChunkTable};
 use super::group::{Group, GroupLayout, SizeClass};
 
 /// Numbers and sizes of the buffers of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Buffers {
     /// Small buffers in circulation while no peer is slow. 1 to `total`.
-    pub hot: u16,
+    pub circulating: u16,
     /// All small buffers, including those that replace buffers held by slow peers. At most 32,768.
     pub total: u16,
     /// Bytes in each small buffer.
@@ -38,7 +38,7 @@ pub struct Large {
 pub(super) struct Pool {
     small: Group,
     large: Option<Group>,
-    pub(super) links: Links,
+    pub(super) chunk_table: ChunkTable,
 }
 
 impl Pool {
@@ -47,13 +47,13 @@ impl Pool {
         static RINGS: AtomicU16 = AtomicU16::new(0);
         let small = GroupLayout {
             first: 0,
-            hot: plan.hot,
+            circulating: plan.circulating,
             total: plan.total,
             size: plan.size,
         };
         let large = plan.large.map(|large| GroupLayout {
             first: plan.total,
-            hot: large.count,
+            circulating: large.count,
             total: large.count,
             size: large.size,
         });
@@ -62,7 +62,7 @@ impl Pool {
         Ok(Pool {
             small: register(SizeClass::Small, small)?,
             large: large.map(|layout| register(SizeClass::Large, layout)).transpose()?,
-            links: Links::new(buffers, plan.total, RINGS.fetch_add(1, Ordering::Relaxed)),
+            chunk_table: ChunkTable::new(buffers, plan.total, RINGS.fetch_add(1, Ordering::Relaxed)),
         })
     }
 
@@ -71,7 +71,7 @@ impl Pool {
         self.group_of_mut(buffer).filled(len);
         Chunk {
             buffer,
-            ring: self.links.ring(),
+            ring: self.chunk_table.ring(),
             len,
         }
     }
@@ -80,13 +80,13 @@ impl Pool {
     pub(super) fn lease(&mut self) -> Option<Chunk> {
         Some(Chunk {
             buffer: self.small.lease()?,
-            ring: self.links.ring(),
+            ring: self.chunk_table.ring(),
             len: 0,
         })
     }
 
     pub(super) fn give_back(&mut self, chunk: Chunk) {
-        self.links.check(chunk.ring);
+        self.chunk_table.check(chunk.ring);
         self.group_of_mut(chunk.buffer).give_back(chunk.buffer);
     }
 
@@ -97,14 +97,14 @@ impl Pool {
     }
 
     pub(super) fn bytes(&self, chunk: &Chunk) -> &[u8] {
-        self.links.check(chunk.ring);
+        self.chunk_table.check(chunk.ring);
         // SAFETY: the chunk proves that its buffer is in use, so nothing writes to it while both are borrowed.
         unsafe { std::slice::from_raw_parts(self.address(chunk.buffer, 0), chunk.len as usize) }
     }
 
     /// Fills the buffer of a leased chunk; `fill` returns how many bytes it wrote.
     pub(super) fn write(&mut self, chunk: &mut Chunk, fill: impl FnOnce(&mut [u8]) -> usize) {
-        self.links.check(chunk.ring);
+        self.chunk_table.check(chunk.ring);
         let size = self.group_of(chunk.buffer).size() as usize;
         let start = self.address(chunk.buffer, 0);
         // SAFETY: the chunk proves that its buffer is in use, and `&mut self` that nothing else reads it.
@@ -148,14 +148,14 @@ impl Pool {
     }
 
     fn group_of(&self, buffer: u16) -> &Group {
-        match (&self.large, self.links.class_of(buffer)) {
+        match (&self.large, self.chunk_table.class_of(buffer)) {
             (Some(large), SizeClass::Large) => large,
             _ => &self.small,
         }
     }
 
     fn group_of_mut(&mut self, buffer: u16) -> &mut Group {
-        match (self.links.class_of(buffer), &mut self.large) {
+        match (self.chunk_table.class_of(buffer), &mut self.large) {
             (SizeClass::Large, Some(large)) => large,
             _ => &mut self.small,
         }

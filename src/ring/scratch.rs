@@ -12,10 +12,10 @@ use io_uring::squeue::Entry;
 use io_uring::types::Fd;
 use socket2::SockAddr;
 
-use super::chain::Chain;
+use super::chunk::ChunkQueue;
 use super::pool::Pool;
 
-/// Most chunks in one send. The rest of a longer chain goes out with the next send.
+/// Most chunks in one send. The rest of a longer queue goes out with the next send.
 const VECTORS: usize = 16;
 
 /// Message headers, and addresses. 64 headers with their vectors are 20 KB.
@@ -55,12 +55,12 @@ impl Scratch {
         self.addresses_used = 0;
     }
 
-    /// An entry that sends the first chunks of a chain.
-    pub(super) fn send(&mut self, socket: Fd, chain: &Chain, pool: &Pool) -> Entry {
+    /// An entry that sends the first chunks of a queue.
+    pub(super) fn send(&mut self, socket: Fd, chunks: &ChunkQueue, pool: &Pool) -> Entry {
         assert!(!self.is_full(), "all slots are in use until the next submission");
-        let mut parts = chain.parts(&pool.links);
-        if chain.count() == 1 {
-            let (buffer, skip, len) = parts.next().expect("a chain of one");
+        let mut parts = chunks.parts(&pool.chunk_table);
+        if chunks.count() == 1 {
+            let (buffer, skip, len) = parts.next().expect("a queue of one");
             let entry = opcode::Send::new(socket, pool.address(buffer, skip), len);
             // The kernel itself retries a short send (since 5.19) and reports what it could not finish.
             return entry.flags(libc::MSG_WAITALL).build();

@@ -103,8 +103,8 @@ fn advice(errno: i32) -> String {
              seccomp profile hides it (Podman): allow io_uring_setup, io_uring_enter and io_uring_register in that profile"
             .into(),
         libc::EOPNOTSUPP => "The host forbids io_uring, as some managed platforms do: run this on another host".into(),
-        libc::EINVAL => "The kernel is too old: io_uring needs Linux 6.0 or newer here (multishot receive into a \
-             registered buffer ring)"
+        libc::EINVAL => "The kernel is too old: io_uring needs Linux 6.0 or newer here (multishot receive into \
+             provided buffers)"
             .into(),
         libc::ENOMEM => format!(
             "Ring memory counts towards the locked-memory limit of {}: raise it with `ulimit -l unlimited` or \

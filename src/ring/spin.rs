@@ -11,7 +11,7 @@ use crate::sys::run_delay::RunDelay;
 const FEW: usize = 2;
 
 /// Most waits without polling after repeated misses: 20 µs in 255 waits is negligible.
-const MISSES: u32 = 255;
+const SKIP_MAX: u32 = 255;
 
 /// Consecutive contended checks that make contention lasting. One check in a hundred is contended by a kernel thread; a
 /// task that keeps wanting this CPU shows in every check.
@@ -120,12 +120,12 @@ pub(super) struct SpinHistory {
     /// Waits left that sleep at once.
     skip: u32,
     /// Where `skip` started after the last miss.
-    misses: u32,
+    skip_length: u32,
 }
 
 impl SpinHistory {
     /// Records the number of completions of a wait.
-    pub(super) fn turned(&mut self, completions: usize) {
+    pub(super) fn waited(&mut self, completions: usize) {
         self.last = completions;
     }
 
@@ -141,8 +141,12 @@ impl SpinHistory {
 
     /// Records whether busy-polling found a completion.
     pub(super) fn polled(&mut self, found: bool) {
-        self.misses = if found { 0 } else { (self.misses * 2 + 1).min(MISSES) };
-        self.skip = self.misses;
+        self.skip_length = if found {
+            0
+        } else {
+            (self.skip_length * 2 + 1).min(SKIP_MAX)
+        };
+        self.skip = self.skip_length;
     }
 }
 
@@ -182,11 +186,11 @@ mod tests {
     }
 
     #[test]
-    fn a_large_turn_is_not_followed_by_polling() {
+    fn a_wait_with_many_completions_is_not_followed_by_polling() {
         let mut history = SpinHistory::default();
-        history.turned(FEW + 1);
+        history.waited(FEW + 1);
         assert!(!history.is_worth_it());
-        history.turned(FEW);
+        history.waited(FEW);
         assert!(history.is_worth_it());
     }
 

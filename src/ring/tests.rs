@@ -12,7 +12,7 @@ fn small_ring() -> Ring {
         completions: 64,
     };
     let buffers = Buffers {
-        hot: 2,
+        circulating: 2,
         total: 64,
         size: 64,
         large: None,
@@ -20,18 +20,18 @@ fn small_ring() -> Ring {
     Ring::new(queues, buffers).unwrap()
 }
 
-/// A chain of leased chunks, filled with `byte`.
-fn chain(ring: &mut Ring, chunks: usize, byte: u8) -> Chain {
-    let mut chain = Chain::default();
+/// A queue of leased chunks, filled with `byte`.
+fn queue(ring: &mut Ring, chunks: usize, byte: u8) -> ChunkQueue {
+    let mut queue = ChunkQueue::default();
     for _ in 0..chunks {
         let mut chunk = ring.lease().unwrap();
         ring.fill(&mut chunk, |out| {
             out.fill(byte);
             out.len()
         });
-        chain.push(chunk, ring.links());
+        queue.push(chunk, ring.chunk_table());
     }
-    chain
+    queue
 }
 
 #[test]
@@ -45,8 +45,8 @@ fn a_submission_among_many_sends_does_not_mix_their_bytes() {
             slot: slot as u32,
             generation: 0,
         };
-        let chain = chain(&mut ring, chunks, slot as u8);
-        ring.send(key, pairs[slot].0.as_fd(), chain);
+        let queue = queue(&mut ring, chunks, slot as u8);
+        ring.send(key, pairs[slot].0.as_fd(), queue);
     }
     let (mut sent, mut completions) = (0, Vec::new());
     while sent < shapes.len() {

@@ -22,7 +22,7 @@ use std::str::FromStr;
 /// How a worker does its I/O.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Engine {
-    /// io_uring through `ring`: multishot operations and a registered buffer pool.
+    /// io_uring through `ring`: multishot operations and provided buffers (a registered buffer ring).
     #[default]
     Uring,
     /// io_uring through the async library tokio-uring: one task per connection.

@@ -117,26 +117,26 @@ pub fn run(plan: Plan, stop: &Stop, on_listening: impl FnOnce(&Listening)) -> Re
     let workers = plan.workers;
     let mut threads = ThreadGroup::new("worker", &plan.cpus, stop);
     let shared = Arc::new(Shared::new(plan, listener, stop.clone())?);
-    let starts = (0..workers)
+    let starters = (0..workers)
         .map(|index| spawn(&mut threads, index, &shared))
         .collect::<Result<Vec<_>>>()?;
-    if let Some(ready) = startup::all_ready(&starts) {
+    if let Some(ready) = startup::all_ready(&starters) {
         let engine = ready[0].engine.clone();
         shared.set_handoffs(ready);
-        startup::begin(starts);
+        startup::begin(starters);
         on_listening(&Listening {
             address,
             engine,
             workers,
         });
     } else {
-        drop(starts); // A worker failed: the others end, and the join returns its error.
+        drop(starters); // A worker failed: the others end, and the join returns its error.
     }
     threads.join()
 }
 
-fn spawn(threads: &mut ThreadGroup<Counters>, index: usize, shared: &Arc<Shared>) -> Result<startup::Start> {
-    let (start, startup) = startup::handshake();
+fn spawn(threads: &mut ThreadGroup<Counters>, index: usize, shared: &Arc<Shared>) -> Result<startup::StarterSide> {
+    let (starter, startup) = startup::handshake();
     let shared = Arc::clone(shared);
     threads.spawn(move || {
         let _end = shared.end_accepting_on_drop(index);
@@ -146,5 +146,5 @@ fn spawn(threads: &mut ThreadGroup<Counters>, index: usize, shared: &Arc<Shared>
             EnginePlan::Epoll { buffer_size } => epoll::run(index, &shared, buffer_size, startup),
         }
     })?;
-    Ok(start)
+    Ok(starter)
 }

@@ -88,42 +88,42 @@ pub(super) struct Ready {
 }
 
 /// The side of the thread that starts the workers.
-pub(super) struct Start {
+pub(super) struct StarterSide {
     ready: mpsc::Receiver<Ready>,
     begin: mpsc::Sender<()>,
 }
 
 /// The side of a worker.
-pub(super) struct Startup {
+pub(super) struct WorkerSide {
     ready: mpsc::Sender<Ready>,
     begin: mpsc::Receiver<()>,
 }
 
 /// Both sides for one worker.
-pub(super) fn handshake() -> (Start, Startup) {
+pub(super) fn handshake() -> (StarterSide, WorkerSide) {
     let (report, ready) = mpsc::channel();
     let (begin, begun) = mpsc::channel();
-    let start = Start { ready, begin };
-    let startup = Startup {
+    let starter = StarterSide { ready, begin };
+    let startup = WorkerSide {
         ready: report,
         begin: begun,
     };
-    (start, startup)
+    (starter, startup)
 }
 
 /// Waits until all workers are ready. None if one of them has failed.
-pub(super) fn all_ready(starts: &[Start]) -> Option<Vec<Ready>> {
-    starts.iter().map(|start| start.ready.recv().ok()).collect()
+pub(super) fn all_ready(starters: &[StarterSide]) -> Option<Vec<Ready>> {
+    starters.iter().map(|starter| starter.ready.recv().ok()).collect()
 }
 
 /// Lets all workers begin.
-pub(super) fn begin(starts: Vec<Start>) {
-    for start in starts {
-        let _ = start.begin.send(()); // A worker that has died meanwhile is found when it is joined.
+pub(super) fn begin(starters: Vec<StarterSide>) {
+    for starter in starters {
+        let _ = starter.begin.send(()); // A worker that has died meanwhile is found when it is joined.
     }
 }
 
-impl Startup {
+impl WorkerSide {
     /// Reports that this worker is ready and waits for the others. False if one of them has failed.
     #[must_use]
     pub(super) fn ready(self, ready: Ready) -> bool {

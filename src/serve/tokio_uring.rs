@@ -37,13 +37,13 @@ use crate::serve::accept::Accepting;
 use crate::serve::counters::{Counters, Operation};
 use crate::serve::drain::Drain;
 use crate::serve::handoff::{self, Channel, Inbox};
-use crate::serve::startup::{Ready, Shared, Startup};
+use crate::serve::startup::{Ready, Shared, WorkerSide};
 use crate::slab::{Key, Slab};
 use crate::sys::{limits, socket};
 
 /// Serves on the calling thread until stopped and drained. Errors: [`Error::Machine`] when io_uring is not available,
 /// [`Error::Bug`] when a task panics.
-pub(super) fn run(index: usize, shared: &Arc<Shared>, buffer_size: u32, startup: Startup) -> Result<Counters> {
+pub(super) fn run(index: usize, shared: &Arc<Shared>, buffer_size: u32, startup: WorkerSide) -> Result<Counters> {
     let listener = shared.listener_of(index)?;
     let runtime = runtime()?;
     let ready = Ready {
@@ -68,7 +68,7 @@ fn runtime() -> Result<Runtime> {
         completions: 8,
     };
     let buffers = Buffers {
-        hot: 1,
+        circulating: 1,
         total: 1,
         size: 64,
         large: None,

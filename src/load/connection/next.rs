@@ -44,7 +44,7 @@ pub enum Receive {
     Keep,
     /// Arm it.
     Arm,
-    /// Queue for a buffer until [`Connection::buffer_free`].
+    /// Queue for a buffer until [`Connection::buffer_available`].
     Starve,
     /// Cancel it; the completion of the cancel goes to [`Connection::cancelled`].
     Cancel,

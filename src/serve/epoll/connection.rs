@@ -58,7 +58,7 @@ pub(super) struct Connection {
     /// True from an event to a short read.
     readable: bool,
     /// True while a short read does not mean that the receive queue was empty.
-    drain_fully: bool,
+    read_until_empty: bool,
     /// True while it is queued for another turn.
     pub(super) unfinished: bool,
     /// True if something was received or sent since the last sweep of the drain.
@@ -108,7 +108,7 @@ impl Connection {
             tail: Vec::new(),
             tail_sent: 0,
             readable: false,
-            drain_fully: false,
+            read_until_empty: false,
             unfinished: false,
             busy: true,
             fin_sent: false,
@@ -128,7 +128,7 @@ impl Connection {
     pub(super) fn on_event(&mut self, event: &Event) {
         let unusual = event.is_read_closed() || event.is_priority() || event.is_error();
         self.readable |= event.is_readable() || unusual;
-        self.drain_fully |= unusual;
+        self.read_until_empty |= unusual;
     }
 
     /// Echoes what has arrived, within the limit of a turn.
@@ -146,7 +146,7 @@ impl Connection {
                 // The peer has sent FIN and has its echo.
                 Ok(0) => return Next::Close,
                 Ok(read) => {
-                    self.readable = read == limit || self.drain_fully;
+                    self.readable = read == limit || self.read_until_empty;
                     left = left.saturating_sub(read);
                     if let Some(next) = self.received(read, scratch) {
                         return next;
@@ -154,7 +154,7 @@ impl Connection {
                 }
                 Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
                     self.readable = false;
-                    self.drain_fully = false;
+                    self.read_until_empty = false;
                 }
                 Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
                 Err(cause) => {

@@ -22,7 +22,7 @@ use crate::serve::accept::Accepting;
 use crate::serve::counters::{Counters, Operation};
 use crate::serve::drain::Drain;
 use crate::serve::handoff::{self, Channel, Inbox};
-use crate::serve::startup::{Ready, Shared, Startup};
+use crate::serve::startup::{Ready, Shared, WorkerSide};
 use crate::slab::{Key, Slab};
 use crate::sys::socket;
 use connection::{Connection, IoScratch, Next};
@@ -40,7 +40,7 @@ const INBOX: Token = Token(usize::MAX - 2);
 const ACCEPT_ENDED: Token = Token(usize::MAX - 3);
 
 /// Serves on the calling thread until stopped and drained. Errors: [`Error::Machine`] when epoll cannot be used.
-pub(super) fn run(index: usize, shared: &Shared, buffer_size: u32, startup: Startup) -> Result<Counters> {
+pub(super) fn run(index: usize, shared: &Shared, buffer_size: u32, startup: WorkerSide) -> Result<Counters> {
     let poll = Poll::new().map_err(|cause| failed("create an epoll instance", &cause))?;
     let listener = shared.listener_of(index)?.map(TcpListener::from_std);
     let ready = Ready {

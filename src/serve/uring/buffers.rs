@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::clock::Nanos;
 use crate::ring::SizeClass;
-use crate::serve::uring::echo::SpareBuffers;
+use crate::serve::uring::echo::BufferAllowance;
 use crate::slab::Key;
 
 /// Small buffers that one connection may hold, queued or being sent, before its peer must read: 64 × 4 KiB. With 16, one
@@ -63,13 +63,13 @@ impl BufferShares {
     }
 
     /// What one of `connections` may use. Its share shrinks as they become more, so that slow readers cannot take all.
-    pub(super) fn supply(&self, connections: usize, large_offered: usize) -> SpareBuffers {
+    pub(super) fn allowance(&self, connections: usize, large_offered: usize) -> BufferAllowance {
         let (shared, least) = if self.low {
             (self.total / 4, 1)
         } else {
             (self.total, HELD_MIN)
         };
-        SpareBuffers {
+        BufferAllowance {
             cap: (shared / connections.max(1)).clamp(least, HELD_MAX),
             small: self.size,
             large_free: large_offered > 0 && !self.low,
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_share_shrinks_with_the_number_of_connections() {
-        let cap = |connections| shares().supply(connections, 0).cap;
+        let cap = |connections| shares().allowance(connections, 0).cap;
         assert_eq!([0, 1, 16, 32, 10_000].map(cap), [64, 64, 64, 32, HELD_MIN]);
     }
 
@@ -190,11 +190,11 @@ mod tests {
     #[test]
     fn low_buffers_mean_smaller_shares_and_no_new_streams() {
         let mut shares = shares();
-        assert!(shares.supply(64, 1).large_free && !shares.supply(64, 0).large_free);
+        assert!(shares.allowance(64, 1).large_free && !shares.allowance(64, 0).large_free);
         shares.becomes_low(1000);
-        assert_eq!(shares.supply(64, 1).cap, 4);
-        assert_eq!(shares.supply(10_000, 1).cap, 1);
-        assert!(!shares.supply(64, 1).large_free);
+        assert_eq!(shares.allowance(64, 1).cap, 4);
+        assert_eq!(shares.allowance(10_000, 1).cap, 1);
+        assert!(!shares.allowance(64, 1).large_free);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! RFC 862: send back what was received, in order. Everything received is echoed before the connection ends.
 //! It knows no io_uring, no clock and no thread; the worker applies [`Next`] and reports the completions.
 
-use crate::ring::{Chain, Chunk, Links, Received, SizeClass};
+use crate::ring::{Chunk, ChunkQueue, ChunkTable, Received, SizeClass};
 use crate::serve::uring::stream_detector::StreamDetector;
 
 #[cfg(test)]
@@ -14,9 +14,9 @@ mod model;
 #[must_use]
 pub struct Next {
     /// Buffers to give back to the kernel.
-    pub give_back: Chain,
+    pub give_back: ChunkQueue,
     /// What to send; empty for nothing. The completion goes to [`Echo::sent`].
-    pub send: Chain,
+    pub send: ChunkQueue,
     /// What to do about receiving.
     pub receive: Receive,
     /// Set when the connection begins (`Large`) or ceases (`Small`) to stream.
@@ -35,7 +35,7 @@ pub enum Receive {
     Keep,
     /// Arm a receive into buffers of this class; its completions go to [`Echo::received`].
     Arm(SizeClass),
-    /// Queue the connection until a buffer of this class is free, then call [`Echo::buffer_free`].
+    /// Queue the connection until a buffer of this class is free, then call [`Echo::buffer_available`].
     Starve(SizeClass),
     /// Cancel the receive; the completion of the cancel goes to [`Echo::cancelled`].
     Cancel,
@@ -43,7 +43,7 @@ pub enum Receive {
 
 /// The buffers that a worker can spare for one connection at the moment of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SpareBuffers {
+pub struct BufferAllowance {
     /// Small buffers that the connection may hold. Receiving pauses at this number and resumes at half of it.
     pub cap: usize,
     /// Bytes in a small buffer.
@@ -56,7 +56,7 @@ pub struct SpareBuffers {
 #[derive(Debug)]
 pub struct Echo {
     /// Received while a send is in flight; goes out together when it ends.
-    queued: Chain,
+    queued: ChunkQueue,
     receiving: Receiving,
     peer: Peer,
     fin: Fin,
@@ -104,9 +104,9 @@ enum Fin {
 
 impl Echo {
     /// A new connection; the first [`Next`] arms its receive.
-    pub fn new(supply: SpareBuffers) -> (Echo, Next) {
+    pub fn new(allowance: BufferAllowance) -> (Echo, Next) {
         let mut echo = Echo {
-            queued: Chain::default(),
+            queued: ChunkQueue::default(),
             receiving: Receiving::Idle,
             peer: Peer::Open,
             fin: Fin::Unsent,
@@ -115,74 +115,80 @@ impl Echo {
             detector: StreamDetector::default(),
             reported: SizeClass::Small,
         };
-        let next = echo.next(supply);
+        let next = echo.next(allowance);
         (echo, next)
     }
 
     /// The receive has completed; `more` if it is still armed.
-    pub fn received(&mut self, what: Received, more: bool, supply: SpareBuffers, links: &mut Links) -> Next {
+    pub fn received(&mut self, what: Received, more: bool, allowance: BufferAllowance, table: &mut ChunkTable) -> Next {
         if !more {
             self.receiving = Receiving::Idle;
         }
-        let mut unwanted = Chain::default();
+        let mut unwanted = ChunkQueue::default();
         match what {
             Received::Data(chunk) => {
-                let class = links.class(&chunk);
+                let class = table.class(&chunk);
                 self.detector
-                    .observe(chunk.len(), class, supply.small, supply.large_free);
-                self.data(chunk, &mut unwanted, links);
+                    .observe(chunk.len(), class, allowance.small, allowance.large_free);
+                self.data(chunk, &mut unwanted, table);
             }
             Received::End if self.peer == Peer::Open => self.peer = Peer::Finished,
             Received::End | Received::Cancelled => {}
             Received::Starved => self.receiving = Receiving::Starved,
             Received::Failed(_) => self.peer = Peer::Gone,
         }
-        let mut next = self.next(supply);
+        let mut next = self.next(allowance);
         if self.receiving == Receiving::Starved {
             next.receive = Receive::Starve(self.detector.class());
         }
-        next.give_back.append(unwanted, links);
+        next.give_back.append(unwanted, table);
         next
     }
 
-    fn data(&mut self, chunk: Chunk, unwanted: &mut Chain, links: &mut Links) {
+    fn data(&mut self, chunk: Chunk, unwanted: &mut ChunkQueue, table: &mut ChunkTable) {
         if self.fin == Fin::Sent {
-            return unwanted.push(chunk, links);
+            return unwanted.push(chunk, table);
         }
         self.fin = Fin::Unsent;
-        self.queued.push(chunk, links);
+        self.queued.push(chunk, table);
     }
 
     /// The send has completed; `rest` is what the socket did not take.
-    pub fn sent(&mut self, delivered: bool, mut rest: Chain, supply: SpareBuffers, links: &mut Links) -> Next {
+    pub fn sent(
+        &mut self,
+        delivered: bool,
+        mut rest: ChunkQueue,
+        allowance: BufferAllowance,
+        table: &mut ChunkTable,
+    ) -> Next {
         assert!(self.sending > 0, "a send completed that was never started");
         self.sending = 0;
         if !delivered {
             self.peer = Peer::Gone;
         }
-        rest.append(std::mem::take(&mut self.queued), links);
+        rest.append(std::mem::take(&mut self.queued), table);
         self.queued = rest;
-        self.next(supply)
+        self.next(allowance)
     }
 
     /// The cancel has completed.
-    pub fn cancelled(&mut self, supply: SpareBuffers) -> Next {
+    pub fn cancelled(&mut self, allowance: BufferAllowance) -> Next {
         self.cancelling = false;
-        self.next(supply)
+        self.next(allowance)
     }
 
     /// A buffer of its class is free for this starved connection.
-    pub fn buffer_free(&mut self, supply: SpareBuffers) -> Next {
+    pub fn buffer_available(&mut self, allowance: BufferAllowance) -> Next {
         if self.receiving == Receiving::Starved {
             self.receiving = Receiving::Idle;
         }
-        self.next(supply)
+        self.next(allowance)
     }
 
     /// No large buffer is free for this starved stream: it receives into small ones from now on.
-    pub fn no_large_buffer(&mut self, supply: SpareBuffers) -> Next {
+    pub fn no_large_buffer(&mut self, allowance: BufferAllowance) -> Next {
         self.detector.reset();
-        self.buffer_free(supply)
+        self.buffer_available(allowance)
     }
 
     /// Ends the armed receive. The next one is armed when it has ended, as far as the cap allows.
@@ -199,11 +205,11 @@ impl Echo {
 
     /// The server drains, and this connection has been idle: send FIN unless bytes arrive first. If they do, call this
     /// again when the connection is idle again.
-    pub fn close_idle(&mut self, supply: SpareBuffers) -> Next {
+    pub fn close_idle(&mut self, allowance: BufferAllowance) -> Next {
         if self.fin != Fin::Sent {
             self.fin = if self.is_echoed() { Fin::Due } else { Fin::Unsent };
         }
-        self.next(supply)
+        self.next(allowance)
     }
 
     /// FIN has been sent, as [`Next::fin`] demanded.
@@ -216,7 +222,7 @@ impl Echo {
         self.fin == Fin::Sent
     }
 
-    fn next(&mut self, supply: SpareBuffers) -> Next {
+    fn next(&mut self, allowance: BufferAllowance) -> Next {
         let mut next = Next::default();
         if self.peer == Peer::Gone {
             next.give_back = std::mem::take(&mut self.queued);
@@ -225,7 +231,7 @@ impl Echo {
             self.sending = next.send.count();
         }
         let fin_due = self.fin == Fin::Due && self.peer == Peer::Open;
-        next.receive = self.next_receive(supply.cap, fin_due);
+        next.receive = self.next_receive(allowance.cap, fin_due);
         // Only between two receives is everything that arrived either echoed or still in the socket.
         next.fin = fin_due && matches!(next.receive, Receive::Arm(_));
         next.close = self.peer != Peer::Open && self.is_echoed() && self.is_out_of_kernel();

@@ -15,16 +15,16 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::clock::{self, Nanos};
 use crate::error::{Errno, Error, Result};
-use crate::ring::{Buffers, Chain, Completion, Event, Large, Queues, Received, Ring, SizeClass};
+use crate::ring::{Buffers, ChunkQueue, Completion, Event, Large, Queues, Received, Ring, SizeClass};
 use crate::serve::accept::Accepting;
 use crate::serve::counters::{Counters, Operation};
 use crate::serve::drain::Drain;
 use crate::serve::handoff::{self, Channel};
-use crate::serve::startup::{Ready, Shared, Startup};
+use crate::serve::startup::{Ready, Shared, WorkerSide};
 use crate::slab::{Key, Slab};
 use crate::sys::socket;
 use buffers::{BufferLevels, BufferShares, LargeShare};
-use echo::{Echo, Next, Receive, SpareBuffers};
+use echo::{BufferAllowance, Echo, Next, Receive};
 use fault::{Fault, FaultInjector};
 use spinning::Spinning;
 
@@ -56,7 +56,7 @@ impl Default for UringPlan {
             // 256 × 4 KiB = 1 MiB circulate: half of the L2 of one core. 64 MiB of address space stand behind them for peers
             // that do not read; they stay untouched until such peers come.
             buffers: Buffers {
-                hot: 256,
+                circulating: 256,
                 total: 16_384,
                 size: 4096,
                 // 1 MiB more, untouched until a peer streams.
@@ -72,9 +72,9 @@ impl Default for UringPlan {
     }
 }
 
-/// Serves on the calling thread until stopped and drained. Errors: [`Error::Machine`] when there is no ring to be had,
+/// Serves on the calling thread until stopped and drained. Errors: [`Error::Machine`] when a ring cannot be created,
 /// [`Error::Bug`] when it breaks.
-pub(super) fn run(index: usize, shared: &Shared, plan: UringPlan, startup: Startup) -> Result<Counters> {
+pub(super) fn run(index: usize, shared: &Shared, plan: UringPlan, startup: WorkerSide) -> Result<Counters> {
     let ring = Ring::new(plan.queues, plan.buffers)?;
     let mailbox = ring.mailbox().map_err(|cause| {
         Error::Machine(format!(
@@ -222,13 +222,13 @@ impl Worker<'_> {
             Received::Failed(errno) => self.counters.error(Operation::Receive, *errno),
             Received::End | Received::Cancelled | Received::Starved => {}
         }
-        let supply = self.supply();
+        let allowance = self.allowance();
         let Some(connection) = self.connections.get_mut(key) else {
-            let chain = match what {
-                Received::Data(chunk) => Chain::of(chunk, self.ring.links()),
-                _ => Chain::default(),
+            let chunks = match what {
+                Received::Data(chunk) => ChunkQueue::of(chunk, self.ring.chunk_table()),
+                _ => ChunkQueue::default(),
             };
-            return self.stale(chain);
+            return self.stale(chunks);
         };
         if let Received::Data(chunk) = &what
             && connection.echo.is_fin_sent()
@@ -236,33 +236,35 @@ impl Worker<'_> {
             self.counters.discarded += chunk.len() as u64;
         }
         connection.busy = true;
-        let next = connection.echo.received(what, more, supply, self.ring.links());
+        let next = connection.echo.received(what, more, allowance, self.ring.chunk_table());
         self.apply(key, next);
     }
 
-    fn sent(&mut self, key: Key, sent: std::result::Result<u32, Errno>, rest: Chain) {
+    fn sent(&mut self, key: Key, sent: std::result::Result<u32, Errno>, rest: ChunkQueue) {
         match sent {
             Ok(bytes) => self.counters.bytes_out += u64::from(bytes),
             Err(errno) => self.counters.error(Operation::Send, errno),
         }
-        let supply = self.supply();
+        let allowance = self.allowance();
         let Some(connection) = self.connections.get_mut(key) else {
             return self.stale(rest);
         };
         connection.busy = true;
-        let next = connection.echo.sent(sent.is_ok(), rest, supply, self.ring.links());
+        let next = connection
+            .echo
+            .sent(sent.is_ok(), rest, allowance, self.ring.chunk_table());
         self.apply(key, next);
     }
 
     /// Passes an event without data to a connection.
-    fn update(&mut self, key: Key, event: impl FnOnce(&mut Echo, SpareBuffers) -> Next) {
-        let supply = self.supply();
+    fn update(&mut self, key: Key, event: impl FnOnce(&mut Echo, BufferAllowance) -> Next) {
+        let allowance = self.allowance();
         match self.connections.get_mut(key) {
             Some(connection) => {
-                let next = event(&mut connection.echo, supply);
+                let next = event(&mut connection.echo, allowance);
                 self.apply(key, next);
             }
-            None => self.stale(Chain::default()),
+            None => self.stale(ChunkQueue::default()),
         }
     }
 
@@ -302,16 +304,16 @@ impl Worker<'_> {
         }
     }
 
-    fn supply(&self) -> SpareBuffers {
+    fn allowance(&self) -> BufferAllowance {
         let large_offered = self.ring.offered(SizeClass::Large);
-        self.buffers.supply(self.connections.len(), large_offered)
+        self.buffers.allowance(self.connections.len(), large_offered)
     }
 
     /// Counts a completion for a closed connection. A connection closes only when nothing of it is in the kernel, so this
     /// is a bug; release builds survive it.
-    fn stale(&mut self, chain: Chain) {
+    fn stale(&mut self, chunks: ChunkQueue) {
         debug_assert!(false, "a completion for a connection that has been closed");
-        self.ring.give_back_all(chain);
+        self.ring.give_back_all(chunks);
         self.counters.stale += 1;
     }
 }
@@ -330,12 +332,12 @@ impl Worker<'_> {
             let Some(key) = self.buffers.next_small() else {
                 break;
             };
-            self.update_if_open(key, Echo::buffer_free);
+            self.update_if_open(key, Echo::buffer_available);
         }
         let offered = self.ring.offered(SizeClass::Large);
-        let (streams, event): (_, fn(&mut Echo, SpareBuffers) -> Next) =
+        let (streams, event): (_, fn(&mut Echo, BufferAllowance) -> Next) =
             match self.buffers.large_share(offered, clock::now) {
-                LargeShare::Buffers(streams) => (streams, Echo::buffer_free),
+                LargeShare::Buffers(streams) => (streams, Echo::buffer_available),
                 LargeShare::TimedOut(streams) => (streams, Echo::no_large_buffer),
             };
         for _ in 0..streams {
@@ -347,7 +349,7 @@ impl Worker<'_> {
     }
 
     /// Passes an event to a connection that may have closed while it was queued.
-    fn update_if_open(&mut self, key: Key, event: impl FnOnce(&mut Echo, SpareBuffers) -> Next) {
+    fn update_if_open(&mut self, key: Key, event: impl FnOnce(&mut Echo, BufferAllowance) -> Next) {
         if self.connections.get_mut(key).is_some() {
             self.update(key, event);
         }
@@ -394,7 +396,7 @@ impl Worker<'_> {
 
     fn open(&mut self, socket: OwnedFd) {
         self.counters.connections += 1;
-        let (echo, next) = Echo::new(self.supply());
+        let (echo, next) = Echo::new(self.allowance());
         let key = self.connections.insert(Connection {
             socket,
             echo,

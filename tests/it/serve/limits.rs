@@ -20,7 +20,7 @@ on_every_engine! {
 #[test]
 fn two_buffers_serve_two_hundred_connections() {
     let server = Server::on_uring(|plan| {
-        plan.buffers.hot = 2;
+        plan.buffers.circulating = 2;
         plan.buffers.total = 2;
     });
     let mut streams = server.connect_many(200);
@@ -33,7 +33,7 @@ fn two_buffers_serve_two_hundred_connections() {
 #[test]
 fn idle_connections_in_the_buffer_queue_do_not_block_those_behind_them() {
     let server = Server::on_uring(|plan| {
-        plan.buffers.hot = 2;
+        plan.buffers.circulating = 2;
         plan.buffers.total = 2;
     });
     let stuck = server.connect_many(2);

@@ -27,7 +27,7 @@ fn peers_that_never_read_do_not_starve_one_that_does(engine: Engine) {
 #[test]
 fn peers_that_never_read_do_not_starve_one_that_does_in_a_small_pool() {
     let server = Server::on_uring(|plan| {
-        plan.buffers.hot = 64;
+        plan.buffers.circulating = 64;
         plan.buffers.total = 1024;
     });
     assert_served_despite_stalled_peers(server, 300);

@@ -310,7 +310,7 @@ impl World {
     /// A buffer to receive into is free.
     fn feed(&mut self) {
         if std::mem::take(&mut self.starved) {
-            let next = self.connection.buffer_free();
+            let next = self.connection.buffer_available();
             self.apply(next);
         }
     }

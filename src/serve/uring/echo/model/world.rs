@@ -7,8 +7,8 @@ mod worker;
 
 use crate::error::Errno;
 use crate::random::Random;
-use crate::ring::{Chain, Links, Received, SizeClass, fake};
-use crate::serve::uring::echo::{Echo, Next, Receive, SpareBuffers};
+use crate::ring::{ChunkQueue, ChunkTable, Received, SizeClass, fake};
+use crate::serve::uring::echo::{BufferAllowance, Echo, Next, Receive};
 
 /// Far more than any world has needed: the longest of 100,000 took 43,279, on one buffer of one byte.
 const STEPS: usize = 200_000;
@@ -34,7 +34,7 @@ impl Ending {
 /// What the kernel reports, in the order of the completion queue.
 enum Report {
     Received { what: Received, more: bool },
-    Sent { delivered: bool, rest: Chain },
+    Sent { delivered: bool, rest: ChunkQueue },
     Cancelled,
 }
 
@@ -50,7 +50,7 @@ struct Buffers {
 
 pub(super) struct World {
     random: Random,
-    links: Links,
+    table: ChunkTable,
     small: Buffers,
     large: Buffers,
     /// Which bytes of which connection a buffer holds.
@@ -83,7 +83,7 @@ struct Connection {
     /// Bytes the socket may accept before the peer must read.
     room: usize,
     /// What is being sent, and how much of its first chunk went out with earlier sends.
-    outgoing: Option<Chain>,
+    outgoing: Option<ChunkQueue>,
     skip: usize,
     /// The kernel's side: from arming until it has made the last completion.
     receiving: Option<SizeClass>,
@@ -121,7 +121,7 @@ impl World {
         let (small, large) = (1 + random.below(8), random.below(4));
         let size = 1 + random.below(16);
         let mut world = World {
-            links: fake::links(small, large),
+            table: fake::table(small, large),
             small: Buffers::new(0, small, size),
             large: Buffers::new(small, large, 2 * size),
             filled: vec![None; small + large],
@@ -135,8 +135,8 @@ impl World {
             random,
         };
         for index in 0..world.some(4) {
-            let supply = world.supply();
-            let (echo, first) = Echo::new(supply);
+            let allowance = world.allowance();
+            let (echo, first) = Echo::new(allowance);
             let plan = world.random.below(BYTES);
             world.connections.push(Connection::new(echo, plan));
             world.apply(index, first);
@@ -304,7 +304,7 @@ impl World {
         }
         let sent = 1 + self.random.below(most);
         connection.room -= sent;
-        let done = fake::advance(&mut rest, sent as u32, &self.links);
+        let done = fake::advance(&mut rest, sent as u32, &self.table);
         self.check_sent(index, sent, &done);
         for chunk in done {
             self.given_back(index, fake::buffer(&chunk));
@@ -349,7 +349,7 @@ impl World {
             .expect("a buffer is given back once");
         assert_eq!(owner, index, "a chunk of another connection");
         self.connections[index].held -= 1;
-        let class = fake::class(buffer, &self.links);
+        let class = fake::class(buffer, &self.table);
         self.buffers(class).offered.push_back(buffer);
         range
     }

@@ -7,7 +7,7 @@ impl World {
         let Some((index, report)) = self.reports.pop_front() else {
             return;
         };
-        let supply = self.supply();
+        let allowance = self.allowance();
         let connection = &mut self.connections[index];
         assert!(!connection.closed, "a completion for a connection that has been closed");
         let next = match report {
@@ -17,26 +17,26 @@ impl World {
                 connection.held += usize::from(matches!(what, Received::Data(_)));
                 connection.gone |= matches!(what, Received::Failed(_));
                 connection.starved |= matches!(what, Received::Starved);
-                connection.echo.received(what, more, supply, &mut self.links)
+                connection.echo.received(what, more, allowance, &mut self.table)
             }
             Report::Sent { delivered, rest } => {
                 connection.sending = false;
                 connection.gone |= !delivered;
-                connection.echo.sent(delivered, rest, supply, &mut self.links)
+                connection.echo.sent(delivered, rest, allowance, &mut self.table)
             }
             Report::Cancelled => {
                 connection.cancelling = false;
-                connection.echo.cancelled(supply)
+                connection.echo.cancelled(allowance)
             }
         };
         self.apply(index, next);
-        self.check_receive(index, supply.cap);
+        self.check_receive(index, allowance.cap);
     }
 
     pub(super) fn worker_serves_starved(&mut self) {
         for class in [SizeClass::Small, SizeClass::Large] {
             for _ in 0..self.buffers(class).offered.len() {
-                self.serve_next_starved(class, Echo::buffer_free);
+                self.serve_next_starved(class, Echo::buffer_available);
             }
         }
     }
@@ -47,15 +47,15 @@ impl World {
         }
     }
 
-    fn serve_next_starved(&mut self, class: SizeClass, event: fn(&mut Echo, SpareBuffers) -> Next) {
+    fn serve_next_starved(&mut self, class: SizeClass, event: fn(&mut Echo, BufferAllowance) -> Next) {
         let Some(index) = self.buffers(class).starved.pop_front() else {
             return;
         };
-        let supply = self.supply();
+        let allowance = self.allowance();
         let connection = &mut self.connections[index];
         if !connection.closed {
             connection.starved = false;
-            let next = event(&mut connection.echo, supply);
+            let next = event(&mut connection.echo, allowance);
             self.apply(index, next);
         }
     }
@@ -69,19 +69,19 @@ impl World {
     }
 
     pub(super) fn worker_closes_idle(&mut self, index: usize) {
-        let supply = self.supply();
+        let allowance = self.allowance();
         let connection = &mut self.connections[index];
         let drains = matches!(self.ending, Ending::Drain | Ending::DrainAndReset);
         if drains && connection.fin_sent_at.is_none() && !connection.closed {
             connection.draining = true;
-            let next = connection.echo.close_idle(supply);
+            let next = connection.echo.close_idle(allowance);
             self.apply(index, next);
         }
     }
 
     /// The cap changes with the number of connections.
-    pub(super) fn supply(&mut self) -> SpareBuffers {
-        SpareBuffers {
+    pub(super) fn allowance(&mut self) -> BufferAllowance {
+        BufferAllowance {
             cap: self.some(self.cap),
             small: self.small.size,
             large_free: !self.large.offered.is_empty(),
@@ -97,7 +97,7 @@ impl World {
             fin,
             close,
         } = next;
-        while let Some(chunk) = give_back.pop(&self.links) {
+        while let Some(chunk) = give_back.pop(&self.table) {
             let range = self.given_back(index, fake::buffer(&chunk));
             let connection = &self.connections[index];
             let late = connection.fin_sent_at.is_some_and(|before| range.start >= before);

@@ -1,7 +1,7 @@
-//! Received bytes on their way back: `Chunk`, which owns one buffer, and `Chain`, a queue of chunks.
+//! Received bytes on their way back: `Chunk`, which owns one buffer, and `ChunkQueue`, a queue of them.
 //!
-//! A chunk is moved, never copied: its owner may read the buffer, and giving it back twice does not compile. A chain links
-//! chunks through one shared table (`Links`), so that queueing does not allocate and an empty queue takes 16 bytes.
+//! A chunk is moved, never copied: its owner may read the buffer, and giving it back twice does not compile. A queue links
+//! chunks through one shared table (`ChunkTable`), so that queueing does not allocate and an empty queue takes 16 bytes.
 
 use super::group::SizeClass;
 
@@ -31,8 +31,8 @@ impl Chunk {
 
 /// A first-in first-out queue of chunks of one ring.
 #[derive(Debug, Default, PartialEq, Eq)]
-#[must_use = "dropping a chain loses its buffers: send it or give it back"]
-pub struct Chain {
+#[must_use = "dropping a queue loses its buffers: send it or give it back"]
+pub struct ChunkQueue {
     head: u16,
     tail: u16,
     count: u16,
@@ -43,14 +43,14 @@ pub struct Chain {
     bytes: u32,
 }
 
-const _: () = assert!(size_of::<Chain>() == 16);
+const _: () = assert!(size_of::<ChunkQueue>() == 16);
 
-impl Chain {
-    /// A chain of one.
-    pub fn of(chunk: Chunk, links: &mut Links) -> Chain {
-        let mut chain = Chain::default();
-        chain.push(chunk, links);
-        chain
+impl ChunkQueue {
+    /// A queue of one.
+    pub fn of(chunk: Chunk, table: &mut ChunkTable) -> ChunkQueue {
+        let mut queue = ChunkQueue::default();
+        queue.push(chunk, table);
+        queue
     }
 
     /// True if it holds no chunks.
@@ -69,11 +69,11 @@ impl Chain {
     }
 
     /// Appends one chunk.
-    pub fn push(&mut self, chunk: Chunk, links: &mut Links) {
-        links.check(chunk.ring);
-        links.table[chunk.buffer as usize].len = chunk.len;
+    pub fn push(&mut self, chunk: Chunk, table: &mut ChunkTable) {
+        table.check(chunk.ring);
+        table.nodes[chunk.buffer as usize].len = chunk.len;
         self.append(
-            Chain {
+            ChunkQueue {
                 head: chunk.buffer,
                 tail: chunk.buffer,
                 count: 1,
@@ -81,53 +81,53 @@ impl Chain {
                 skip: 0,
                 bytes: chunk.len,
             },
-            links,
+            table,
         );
     }
 
     /// Appends all chunks of `more`. Panics if its first chunk is partly sent: bytes would be out of order.
-    pub fn append(&mut self, more: Chain, links: &mut Links) {
+    pub fn append(&mut self, more: ChunkQueue, table: &mut ChunkTable) {
         if more.is_empty() {
             return;
         }
-        links.check(more.ring);
+        table.check(more.ring);
         if self.is_empty() {
             *self = more;
             return;
         }
         assert_eq!(more.skip, 0, "a partly sent chunk must be the first of its queue");
-        links.table[self.tail as usize].next = more.head;
+        table.nodes[self.tail as usize].next = more.head;
         self.tail = more.tail;
         self.count += more.count;
         self.bytes += more.bytes;
     }
 
     /// Removes the first chunk.
-    pub fn pop(&mut self, links: &Links) -> Option<Chunk> {
+    pub fn pop(&mut self, table: &ChunkTable) -> Option<Chunk> {
         if self.is_empty() {
             return None;
         }
-        links.check(self.ring);
-        let link = &links.table[self.head as usize];
+        table.check(self.ring);
+        let node = &table.nodes[self.head as usize];
         let chunk = Chunk {
             buffer: self.head,
             ring: self.ring,
-            len: link.len,
+            len: node.len,
         };
-        self.bytes -= link.len - self.skip;
+        self.bytes -= node.len - self.skip;
         self.skip = 0;
         self.count -= 1;
-        self.head = link.next;
+        self.head = node.next;
         Some(chunk)
     }
 
     /// Removes the first chunk if it ends within the `sent` bytes that have been sent, and subtracts it from them. Otherwise
     /// marks the bytes as sent. To be called until it returns none.
-    pub(super) fn take_sent(&mut self, sent: &mut u32, links: &Links) -> Option<Chunk> {
+    pub(super) fn take_sent(&mut self, sent: &mut u32, table: &ChunkTable) -> Option<Chunk> {
         if self.is_empty() {
             return None;
         }
-        let rest = links.table[self.head as usize].len - self.skip;
+        let rest = table.nodes[self.head as usize].len - self.skip;
         if *sent < rest {
             self.skip += *sent;
             self.bytes -= *sent;
@@ -135,42 +135,42 @@ impl Chain {
             return None;
         }
         *sent -= rest;
-        self.pop(links)
+        self.pop(table)
     }
 
     /// Buffer, first unsent byte and length of every chunk, in order.
-    pub(super) fn parts<'a>(&self, links: &'a Links) -> impl Iterator<Item = (u16, u32, u32)> + use<'a> {
+    pub(super) fn parts<'a>(&self, table: &'a ChunkTable) -> impl Iterator<Item = (u16, u32, u32)> + use<'a> {
         let (mut at, mut skip, count) = (self.head, self.skip, self.count);
         (0..count).map(move |_| {
-            let link = &links.table[at as usize];
-            let part = (at, skip, link.len - skip);
-            at = link.next;
+            let node = &table.nodes[at as usize];
+            let part = (at, skip, node.len - skip);
+            at = node.next;
             skip = 0;
             part
         })
     }
 }
 
-/// The next-pointers and lengths of all chunks of one ring that are in chains.
+/// The next-pointers and lengths of all queued chunks of one ring.
 #[derive(Debug)]
-pub struct Links {
-    table: Box<[Link]>,
+pub struct ChunkTable {
+    nodes: Box<[Node]>,
     /// The number of the first large buffer.
     border: u16,
     ring: u16,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Link {
+struct Node {
     next: u16,
     len: u32,
 }
 
-impl Links {
+impl ChunkTable {
     /// For `buffers` buffers, of which those from number `border` on are large.
-    pub(super) fn new(buffers: usize, border: u16, ring: u16) -> Links {
-        Links {
-            table: vec![Link::default(); buffers].into(),
+    pub(super) fn new(buffers: usize, border: u16, ring: u16) -> ChunkTable {
+        ChunkTable {
+            nodes: vec![Node::default(); buffers].into(),
             border,
             ring,
         }
@@ -193,7 +193,7 @@ impl Links {
         self.ring
     }
 
-    /// Panics on a chunk or chain of another ring, which is a bug in this program.
+    /// Panics on a chunk or queue of another ring, which is a bug in this program.
     pub(super) fn check(&self, ring: u16) {
         assert_eq!(ring, self.ring, "a chunk of another ring");
     }
@@ -202,11 +202,11 @@ impl Links {
 /// Chunks without a kernel, for the tests of the pure connections.
 #[cfg(test)]
 pub(crate) mod fake {
-    use super::{Chunk, Links};
+    use super::{Chunk, ChunkTable};
 
     /// For `small` small buffers, which have the lowest numbers, and `large` large ones.
-    pub(crate) fn links(small: usize, large: usize) -> Links {
-        Links::new(small + large, small as u16, 7)
+    pub(crate) fn table(small: usize, large: usize) -> ChunkTable {
+        ChunkTable::new(small + large, small as u16, 7)
     }
 
     pub(crate) fn chunk(buffer: u16, len: u32) -> Chunk {
@@ -217,15 +217,15 @@ pub(crate) mod fake {
         chunk.buffer
     }
 
-    pub(crate) fn class(buffer: u16, links: &Links) -> super::SizeClass {
-        links.class_of(buffer)
+    pub(crate) fn class(buffer: u16, table: &ChunkTable) -> super::SizeClass {
+        table.class_of(buffer)
     }
 
-    /// What the ring does when `sent` bytes of a chain have been sent: returns the chunks that it would give back.
-    pub(crate) fn advance(chain: &mut super::Chain, sent: u32, links: &Links) -> Vec<Chunk> {
+    /// What the ring does when `sent` bytes of a queue have been sent: returns the chunks that it would give back.
+    pub(crate) fn advance(queue: &mut super::ChunkQueue, sent: u32, table: &ChunkTable) -> Vec<Chunk> {
         let mut left = sent;
-        let done = std::iter::from_fn(|| chain.take_sent(&mut left, links)).collect();
-        assert_eq!(left, 0, "more bytes were sent than the chain holds");
+        let done = std::iter::from_fn(|| queue.take_sent(&mut left, table)).collect();
+        assert_eq!(left, 0, "more bytes were sent than the queue holds");
         done
     }
 }
@@ -234,65 +234,65 @@ pub(crate) mod fake {
 mod tests {
     use super::*;
 
-    fn chain_of(lens: &[u32], links: &mut Links) -> Chain {
-        let mut chain = Chain::default();
+    fn queue_of(lens: &[u32], table: &mut ChunkTable) -> ChunkQueue {
+        let mut queue = ChunkQueue::default();
         for (buffer, &len) in lens.iter().enumerate() {
-            chain.push(fake::chunk(buffer as u16, len), links);
+            queue.push(fake::chunk(buffer as u16, len), table);
         }
-        chain
+        queue
     }
 
     #[test]
     fn chunks_are_removed_in_the_order_they_were_added() {
-        let mut links = fake::links(4, 0);
-        let mut chain = chain_of(&[10, 20, 30], &mut links);
-        let order: Vec<u16> = std::iter::from_fn(|| chain.pop(&links))
+        let mut table = fake::table(4, 0);
+        let mut queue = queue_of(&[10, 20, 30], &mut table);
+        let order: Vec<u16> = std::iter::from_fn(|| queue.pop(&table))
             .map(|chunk| chunk.buffer)
             .collect();
         assert_eq!(order, [0, 1, 2]);
-        assert_eq!(chain.bytes(), 0);
+        assert_eq!(queue.bytes(), 0);
     }
 
     #[test]
     fn a_short_send_leaves_exactly_the_unsent_bytes() {
-        let mut links = fake::links(4, 0);
-        let mut chain = chain_of(&[10, 20, 30], &mut links);
-        let done = fake::advance(&mut chain, 17, &links);
+        let mut table = fake::table(4, 0);
+        let mut queue = queue_of(&[10, 20, 30], &mut table);
+        let done = fake::advance(&mut queue, 17, &table);
         assert_eq!(done, [fake::chunk(0, 10)]);
-        assert_eq!(chain.parts(&links).collect::<Vec<_>>(), [(1, 7, 13), (2, 0, 30)]);
-        assert_eq!(chain.bytes(), 43);
-        let done = fake::advance(&mut chain, 43, &links);
+        assert_eq!(queue.parts(&table).collect::<Vec<_>>(), [(1, 7, 13), (2, 0, 30)]);
+        assert_eq!(queue.bytes(), 43);
+        let done = fake::advance(&mut queue, 43, &table);
         assert_eq!(done.len(), 2);
-        assert!(chain.is_empty());
+        assert!(queue.is_empty());
     }
 
     #[test]
     fn later_bytes_are_queued_after_the_rest_of_a_short_send() {
-        let mut links = fake::links(4, 0);
-        let mut rest = chain_of(&[10], &mut links);
-        fake::advance(&mut rest, 4, &links);
-        let later = Chain::of(fake::chunk(3, 5), &mut links);
-        rest.append(later, &mut links);
-        assert_eq!(rest.parts(&links).collect::<Vec<_>>(), [(0, 4, 6), (3, 0, 5)]);
+        let mut table = fake::table(4, 0);
+        let mut rest = queue_of(&[10], &mut table);
+        fake::advance(&mut rest, 4, &table);
+        let later = ChunkQueue::of(fake::chunk(3, 5), &mut table);
+        rest.append(later, &mut table);
+        assert_eq!(rest.parts(&table).collect::<Vec<_>>(), [(0, 4, 6), (3, 0, 5)]);
     }
 
     #[test]
     #[should_panic(expected = "a chunk of another ring")]
     fn a_chunk_of_another_ring_panics() {
-        let mut links = fake::links(4, 0);
+        let mut table = fake::table(4, 0);
         let foreign = Chunk {
             buffer: 0,
             ring: 8,
             len: 1,
         };
-        Chain::default().push(foreign, &mut links);
+        ChunkQueue::default().push(foreign, &mut table);
     }
 
     #[test]
-    #[should_panic(expected = "more bytes were sent than the chain holds")]
-    fn sending_more_than_a_chain_holds_panics() {
-        let mut links = fake::links(1, 0);
-        let mut chain = chain_of(&[10], &mut links);
-        fake::advance(&mut chain, 11, &links);
+    #[should_panic(expected = "more bytes were sent than the queue holds")]
+    fn sending_more_than_a_queue_holds_panics() {
+        let mut table = fake::table(1, 0);
+        let mut queue = queue_of(&[10], &mut table);
+        fake::advance(&mut queue, 11, &table);
     }
 }
