@@ -49,7 +49,7 @@ fn title(cells: &[Cell], names: &[String]) -> Vec<String> {
         sections.push(format!("**{missing} of {} cells are missing.**", cells.len()));
     }
     sections.push(
-        "`=`: not resolved, the 95 % interval contains 1. `?`: fewer than 6 restarts, no interval. All intervals are in \
+        "`=`: not resolved, the 95 % confidence interval contains 1. `?`: fewer than 6 restarts, no interval. All intervals are in \
          the tables of the cells, below."
             .to_owned(),
     );

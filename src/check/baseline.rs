@@ -1,7 +1,7 @@
 //! Head against stored runs of an earlier version, for machines that cannot run both side by side.
 //!
 //! Changes of the machine from day to day hit one side only, so runs from another machine, kernel or version of the
-//! generator are refused; three stored runs are needed, at least an hour apart, and intervals are widened by their range.
+//! generator are refused; three stored runs are needed, at least an hour apart, and confidence intervals are widened by their range.
 //! That is a rule of thumb: unlike for pairs, the false-alarm rate is unknown.
 
 use serde::{Deserialize, Serialize};
@@ -233,8 +233,8 @@ impl Baseline {
 
     fn summary_of(&self, judgement: Judgement, head: Head<'_>) -> Summary {
         let advice = match judgement.verdict {
-            Verdict::Improved | Verdict::Passed => "nothing",
-            _ => "compare two versions with --base and --head, which does not depend on the day",
+            Verdict::Improved | Verdict::Passed => None,
+            _ => Some("compare two versions with --base and --head, which does not depend on the day".into()),
         };
         Summary {
             base: format!(
@@ -244,11 +244,11 @@ impl Baseline {
             ),
             head: head.command,
             confidence:
-                "Confidence: unknown. Intervals are widened by the range of the stored runs, which is a rule of \
+                "Confidence: unknown. Confidence intervals are widened by the range of the stored runs, which is a rule of \
                          thumb; compare two versions with --base and --head where possible"
                     .into(),
             method: head.method,
-            advice: advice.into(),
+            advice,
             inconclusive: head.settings.inconclusive,
             elapsed: head.elapsed,
             conditions: head.conditions,
@@ -303,7 +303,7 @@ impl Baseline {
         if verdict.interval.is_none() {
             let needed = decision::restarts_needed(alpha);
             verdict.inconclusive(format!(
-                "too few restarts for an interval: {} of {needed}",
+                "too few restarts for a confidence interval: {} of {needed}",
                 values.len()
             ))
         } else if separate < RUNS_MIN {
@@ -336,7 +336,7 @@ fn refused(refusal: String, settings: &Settings) -> Judgement {
     }
 }
 
-/// Widens an interval by the range of the stored runs on both sides: today may be as far from their median as any of them.
+/// Widens a confidence interval by the range of the stored runs on both sides: today may be as far from their median as any of them.
 fn widen(estimate: Estimate, stored: impl Iterator<Item = f64>) -> Estimate {
     let (least, most) = stored.fold((0.0_f64, 0.0_f64), |(least, most), score| {
         (least.min(score), most.max(score))

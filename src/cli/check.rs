@@ -45,7 +45,7 @@ pub(super) struct Flags {
 enum Command {
     /// Judge a check again from the JSON it wrote; runs nothing
     Replay(ReplayFlags),
-    /// Compare with stored runs, if both versions cannot run side by side
+    /// Compare with stored runs, when the two versions cannot run side by side
     #[command(subcommand)]
     Baseline(Box<baseline::Command>),
     /// Report change points in a history written by --append; runs nothing
@@ -143,7 +143,7 @@ fn show_history(flags: &HistoryFlags) -> Result<ExitCode> {
 
 fn show_progress(line: ProgressLine, restart: usize, of: usize) {
     match restart {
-        0 => line.show("measuring the capacity of base"),
+        0 => line.show("measuring the capacity of the server"),
         restart => line.show(&format!("restart {restart} of {of}")),
     }
 }

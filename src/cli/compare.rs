@@ -22,7 +22,7 @@ use crate::report::Environment;
 use crate::serve::engine::Engine;
 use crate::sys::signal::{self, Stop};
 
-/// A restart costs the start and stop of every server, and an interval needs six of them.
+/// A restart costs the start and stop of every server, and a confidence interval needs six of them.
 const RESTARTS: &str = "10";
 
 #[derive(Debug, Args)]
@@ -50,7 +50,7 @@ pub(super) struct Flags {
     arrivals: ArrivalsFlag,
     #[command(flatten)]
     churn: ChurnFlags,
-    /// Restarts of all servers; an interval needs 6
+    /// Restarts of all servers; a confidence interval needs at least 6
     #[arg(long, value_name = "N", default_value = RESTARTS, value_parser = values::at_least_one)]
     restarts: u32,
     /// Blocks per restart; in each, every server has two slices
@@ -66,7 +66,7 @@ pub(super) struct Flags {
     generator: GeneratorFlags,
     #[command(flatten)]
     server_cpus: ServerCpuFlags,
-    /// Write the comparison as JSON, every block included; `-`, here and below, is stdout instead of the text
+    /// Write the comparison as JSON, every block included; `-`, here and below, writes to stdout in place of the text report
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write the tables as Markdown

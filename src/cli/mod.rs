@@ -1,6 +1,6 @@
 //! The command line: flags become plans, and results become exit codes.
 //!
-//! The only user of clap. One file per command; `workload` has the flags of a load, `values` the parsers of their values,
+//! The only user of clap. One file per command; `load_flags` has the flags of a load, `values` the parsers of their values,
 //! `outputs` the flags of a run's files, and `cpu_split` decides which CPUs serve and which generate.
 
 mod bench;
@@ -23,7 +23,7 @@ use crate::error::Result;
 use crate::report::Environment;
 use crate::sys::{machine, prctl};
 
-/// Serve TCP echo on Linux with io_uring, load it, and measure it
+/// The command line. Its summary in the help is the description in Cargo.toml.
 #[derive(Debug, Parser)]
 #[command(name = "urecho", version, about, max_term_width = 100, after_help = EXIT_CODES)]
 struct Cli {

@@ -17,13 +17,13 @@ use crate::units;
 
 #[derive(Debug, Args)]
 pub(super) struct OutputFlags {
-    /// Write the report as JSON to FILE; `-`, here and below, is stdout instead of the text
+    /// Write the report as JSON to FILE; `-`, here and below, writes to stdout in place of the text report
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write the latency distribution for HdrHistogram plotters
     #[arg(long, value_name = "FILE")]
     hgrm: Option<PathBuf>,
-    /// Write both latencies of every second as an HdrHistogram interval log
+    /// Write per-second histograms of service and response time, as an HdrHistogram interval log
     #[arg(long, value_name = "FILE")]
     hlog: Option<PathBuf>,
     /// Write a JSON object per second
@@ -32,10 +32,12 @@ pub(super) struct OutputFlags {
     /// Write a CSV row per second
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
-    /// Exit 1 unless the condition holds over the whole 95 % interval, as in `p99<2ms`; repeatable
+    /// Exit 1 if the condition is false over the whole 95 % confidence interval, as in `p99<2ms`; repeatable
+    ///
+    /// Exit 3 if the interval straddles the bound, or if there are too few messages for one.
     ///
     /// Metrics: p50, p90, p99, p99.9, p99.99, min, max and mean, plain or after `response.`, `service.`, `connect.` or
-    /// `lag.`; errors, failed, missing, rate. Undecided conditions exit with 3.
+    /// `lag.`; errors, failed, missing, rate.
     #[arg(long = "assert", value_name = "CONDITION", value_parser = assertion::parse)]
     assertions: Vec<Assertion>,
 }

@@ -1,8 +1,8 @@
-//! Servers side by side: figures of each, and ratios to the first with 95 % intervals.
+//! Servers side by side: figures of each, and ratios to the first with 95 % confidence intervals.
 //!
-//! The restart is the sample, never a request. A restart's figure is the median of its blocks; its ratio to the first server
+//! The unit of analysis is the restart, not the message. A restart's figure is the median of its blocks; its ratio to the first server
 //! is the median of the ratios within blocks. Over restarts, log ratios are estimated by Hodges and Lehmann with the exact
-//! interval of the signed-rank distribution, which needs 6 restarts.
+//! confidence interval of the signed-rank distribution, which needs 6 restarts.
 
 #[cfg(test)]
 use schemars::JsonSchema;
@@ -120,11 +120,11 @@ pub struct Ratio {
     pub restarts: usize,
     /// Hodges-Lehmann estimate.
     pub estimate: f64,
-    /// 95 % interval; null below 6 restarts.
+    /// 95 % confidence interval; null below 6 restarts.
     pub interval: Option<RatioInterval>,
 }
 
-/// A 95 % interval of a ratio.
+/// A 95 % confidence interval of a ratio.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -136,7 +136,7 @@ pub struct RatioInterval {
 }
 
 impl Ratio {
-    /// True if the interval does not contain 1: the two servers differ.
+    /// True if the confidence interval does not contain 1: the two servers differ.
     pub fn is_resolved(&self) -> bool {
         self.interval
             .is_some_and(|interval| interval.low > 1.0 || interval.high < 1.0)

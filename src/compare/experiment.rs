@@ -1,4 +1,4 @@
-//! Restart after restart: servers differ from launch to launch, so the restart is the sample.
+//! Restart after restart: servers differ from launch to launch, so the restart is the unit of analysis.
 
 use crate::compare::Candidate;
 use crate::compare::restart::{Protocol, RestartBlocks, restart};

@@ -2,7 +2,7 @@
 //!
 //! `candidate` is a name and a command, `server` its running process. A `restart` is one launch of all candidates, an
 //! `experiment` as many restarts as are needed, a `block` the figures of one candidate in the smallest balanced unit.
-//! `comparison` turns blocks into ratios with intervals, `table` draws them.
+//! `comparison` turns blocks into ratios with confidence intervals, `table` draws them.
 
 mod block;
 mod candidate;

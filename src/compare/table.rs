@@ -44,8 +44,8 @@ const FIGURES: [FigureColumn; 4] = [
 /// The columns in plain text: the server, then its figures.
 const COLUMNS: [Column; 5] = [Left(14), Right(19), Right(19), Right(19), Right(19)];
 
-const LEGEND: &str = "ratio to the first server, with its 95 % interval over restarts. \
-    `=`: not resolved, the interval contains 1. `?`: fewer than 6 restarts, no interval.";
+const LEGEND: &str = "ratio to the first server, with its 95 % confidence interval over restarts. \
+    `=`: not resolved, the confidence interval contains 1. `?`: fewer than 6 restarts, no confidence interval.";
 
 impl Display for Comparison {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -65,7 +65,7 @@ impl Comparison {
     /// As Markdown.
     pub fn markdown(&self) -> String {
         let tables: Vec<String> = self.scenarios.iter().map(Scenario::markdown).collect();
-        format!("{}\nIn brackets: {LEGEND}\n", tables.join("\n"))
+        format!("{}\nIn square brackets: {LEGEND}\n", tables.join("\n"))
     }
 }
 

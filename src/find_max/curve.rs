@@ -58,7 +58,7 @@ pub struct Point {
     pub offered_per_s: f64,
     /// Completed messages per second.
     pub completed_per_s: f64,
-    /// True if the condition held over the whole 95 % interval, and the run was not INVALID.
+    /// True if the condition held over the whole 95 % confidence interval, and the run was not INVALID.
     pub held: bool,
     /// How far the run can be trusted.
     pub grade: Grade,

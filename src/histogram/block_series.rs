@@ -1,8 +1,8 @@
 //! Confidence intervals for the percentiles of one run, whose samples may depend on each other.
 //!
 //! A queue makes neighbouring samples similar, and a stall is one event however many messages it delays. Order statistics
-//! count each message as independent evidence, and their intervals are then far too narrow. [`BlockSeries`] keeps one
-//! histogram per second, tests for each percentile whether the seconds differ by more than chance, and if they do, widens
+//! count each message as independent evidence, and their confidence intervals are then far too narrow. [`BlockSeries`] keeps one
+//! histogram per block of 1, 2, 4, … seconds (the batches of *batch means*; not the blocks of `compare`), tests for each percentile whether the blocks differ by more than chance, and if they do, widens
 //! the interval by as much. The method is in the docs of [`BlockSeries::interval`]; Lancet (Kogias et al., 2019) and
 //! Treadmill (Zhang et al., 2016) show the need. The interval is of this run only: restarts differ, and `check` repeats them.
 
@@ -75,7 +75,7 @@ impl BlockSeries {
         self.length.get()
     }
 
-    /// The interval of the q-quantile of `total`, which holds everything pushed here and perhaps more. None with fewer
+    /// The confidence interval of the q-quantile of `total`, which holds everything pushed here and perhaps more. None with fewer
     /// samples than [`order_statistics::needs`]. Panics unless `0 < q < 1`.
     ///
     /// *Test.* Of the n_b samples of block b, k_b lie at or below a latency that a share p of all do not exceed. If samples

@@ -138,7 +138,7 @@ impl Accounting {
         self.stats.rtt.record(rtt);
     }
 
-    /// How far a planned message lags behind its plan.
+    /// How long after its planned instant a message is issued.
     pub(super) fn send_lag(&mut self, lag: Nanos) {
         self.stats.send_lag.record(lag);
     }

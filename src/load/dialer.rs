@@ -1,7 +1,7 @@
 //! Opening connections, without sockets or a clock: which to dial when, and which to give up.
 //!
-//! A window limits how many connections are on their way at once, so that the target's accept queue does not overflow.
-//! It starts at 1 and grows by 1 with every connection that opens (slow start), unless an older one is still on its way
+//! A window limits how many connection attempts are in progress at once, so that the target's accept queue does not overflow.
+//! It starts at 1 and grows by 1 with every connection that opens (slow start), unless an older one is still in progress
 //! (head-of-line rule); a lost SYN halves it. The numbers of all workers interleave.
 
 use std::collections::VecDeque;
@@ -23,16 +23,16 @@ const DIALS: usize = 4;
 /// A handshake that took this long has lost a SYN: the kernel sends it again after 1 s (RFC 6298).
 const SYN_LOST: Nanos = Nanos(900_000_000);
 
-/// After this long without a connection that opens, the window doubles: those on their way may not be typical.
+/// After this long without a connection that opens, the window doubles: those in progress may not be typical.
 const STALL: Nanos = Nanos::SECOND;
 
-/// How long a connection may take to open and echo: three lost SYN are sent again within 7 s.
+/// How long a connection may take to open and echo: three lost SYNs are retransmitted within 7 s.
 const TIMEOUT: Nanos = Nanos(10_000_000_000);
 
 /// How long to wait before replacing a connection that could not be opened, or was lost (churn).
 pub(super) const RETRY_DELAY: Nanos = Nanos(1_000_000);
 
-/// Which connections of one worker are still to be opened, and which are on their way.
+/// Which connections of one worker are still to be opened, and which attempts are in progress.
 #[derive(Debug)]
 pub(super) struct Dialer {
     /// The numbers of the initial connections that have not been dialled: from `initial` in steps up to `end`.
@@ -46,7 +46,7 @@ pub(super) struct Dialer {
     share: usize,
     /// True if connections that end are replaced (churn).
     churn: bool,
-    /// On their way, in the order of dialling, which is that of their numbers.
+    /// In progress, in the order of dialling, which is that of their numbers.
     attempts: VecDeque<Attempt>,
     window: usize,
     /// Initial connections that may still be dialled in this pass.
@@ -60,7 +60,7 @@ pub(super) struct Dialer {
     widened: Nanos,
 }
 
-/// A connection on its way.
+/// A connection attempt in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Attempt {
     number: u64,
@@ -96,7 +96,7 @@ impl Dialer {
         self.share
     }
 
-    /// True once every initial connection has opened or failed, and no replacement is on its way.
+    /// True once every initial connection has opened or failed, and no replacement is being opened.
     pub(super) fn is_complete(&self) -> bool {
         self.attempts.is_empty() && self.initial == self.end
     }
@@ -183,7 +183,7 @@ impl Dialer {
         }
     }
 
-    /// Takes the next connection that has been on its way for too long.
+    /// Takes the next connection attempt that has taken too long.
     pub(super) fn timed_out(&mut self, now: Nanos) -> Option<Key> {
         self.attempts.front().filter(|oldest| oldest.deadline <= now)?;
         self.attempts.pop_front().map(|oldest| oldest.key)

@@ -152,7 +152,7 @@ pub struct GeneratorCpu {
 /// What one worker counted outside of its intervals; merged, what all did.
 #[derive(Debug, Clone, Default)]
 pub struct WorkerStats {
-    /// Connections that have echoed.
+    /// Connections that have echoed a first message; of those opened during the run (churn), all that have connected.
     pub opened: u64,
     /// Connections that never opened, by reason.
     pub unopened: BTreeMap<Loss, u64>,
@@ -166,7 +166,7 @@ pub struct WorkerStats {
     pub first_byte: Recorder,
     /// From our FIN to the target's (churn).
     pub close: Recorder,
-    /// How far submission lagged behind the planned instant (open loop).
+    /// How long after the planned instant messages were issued (open loop).
     pub send_lag: Recorder,
     /// Messages completed by each connection that was open at the end or lost (not for churn).
     pub by_connection: Vec<ConnectionMessages>,
@@ -269,7 +269,7 @@ pub struct RunResult {
     pub messages: Messages,
     /// Their latencies.
     pub latencies: Latencies,
-    /// Their latencies by seconds, for intervals.
+    /// Their latencies by seconds, for confidence intervals.
     pub series: Latencies<BlockSeries>,
     /// What the server used while measuring, if it is local and its process is visible.
     pub server: Option<ServerUsage>,

@@ -1,4 +1,4 @@
-//! Output files that appear whole: written to a temporary file in the same directory, then renamed into place.
+//! Output files written atomically: to a temporary file in the same directory, then renamed into place.
 //!
 //! `-` is standard output. Pipes and devices are written in place, because a rename would replace them.
 

@@ -1,4 +1,4 @@
-//! What every command writes the same way: files that appear whole, JSON, tables, the progress line.
+//! What every command writes the same way: files written atomically, JSON, tables, the progress line.
 
 pub mod file;
 pub mod json;

@@ -1,6 +1,6 @@
 //! `--assert 'p99<2ms'`: conditions on a run, and whether they hold.
 //!
-//! An assertion is judged on the 95 % interval of its metric: it is true or false only if the whole interval lies on one
+//! An assertion is judged on the 95 % confidence interval of its metric: it is true or false only if the whole interval lies on one
 //! side, and undecided otherwise. Pure: the caller provides the figures.
 
 use std::fmt::{self, Display, Formatter};
@@ -50,7 +50,7 @@ pub enum Latency {
     Service,
     /// Time to connect.
     Connect,
-    /// How far submission lagged behind the planned instant. Open loop only.
+    /// How long after the planned instant messages were issued. Open loop only.
     Lag,
 }
 
@@ -205,12 +205,12 @@ impl Assertion {
     }
 }
 
-/// A figure and its 95 % interval, in the unit of its metric: nanoseconds, messages per second, or a count.
+/// A figure and its 95 % confidence interval, in the unit of its metric: nanoseconds, messages per second, or a count.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
     /// The figure.
     pub value: f64,
-    /// The lower end of the interval.
+    /// The lower end of the confidence interval.
     pub low: f64,
     /// The upper end; infinite where censored samples could only make the figure larger.
     pub high: f64,
@@ -226,7 +226,7 @@ impl Estimate {
         }
     }
 
-    /// A latency between the ends of its interval; [`Nanos::NEVER`] is infinite.
+    /// A latency between the ends of its confidence interval; [`Nanos::NEVER`] is infinite.
     pub fn latency(value: Nanos, low: Nanos, high: Nanos) -> Estimate {
         let high = match high {
             Nanos::NEVER => f64::INFINITY,
@@ -245,11 +245,11 @@ impl Estimate {
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum AssertionResult {
-    /// It holds in the whole interval.
+    /// It holds in the whole confidence interval.
     True,
-    /// It holds nowhere in the interval.
+    /// It holds nowhere in the confidence interval.
     False,
-    /// It holds in a part of the interval, or there are too few samples for one.
+    /// It holds in a part of the confidence interval, or there are too few samples for one.
     Undecided,
 }
 
@@ -262,7 +262,7 @@ pub struct AssertionOutcome {
     pub assertion: String,
     /// Whether it holds.
     pub result: AssertionResult,
-    /// In one line: `p99 < 2ms: true (1.21 ms, 95 % interval 1.19 ms to 1.24 ms)`.
+    /// In one line: `p99 < 2ms: true (1.21 ms, 95 % confidence interval 1.19 ms to 1.24 ms)`.
     pub text: String,
 }
 
@@ -287,7 +287,7 @@ fn shown_estimate(metric: Metric, estimate: &Estimate) -> String {
         return format!("at least {}: missing replies could only raise it", shown(metric, low));
     }
     let [value, low, high] = [value, low, high].map(|figure| shown(metric, figure));
-    format!("{value}, 95 % interval {low} to {high}")
+    format!("{value}, 95 % confidence interval {low} to {high}")
 }
 
 fn shown(metric: Metric, figure: f64) -> String {

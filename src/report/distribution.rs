@@ -1,4 +1,4 @@
-//! A recorder as figures: percentiles with their intervals, or how many samples they need.
+//! A recorder as figures: percentiles with their confidence intervals, or how many samples they need.
 
 #[cfg(test)]
 use schemars::JsonSchema;
@@ -158,14 +158,14 @@ pub struct Bounds {
     pub method: IntervalMethod,
 }
 
-/// How an interval was found.
+/// How a confidence interval was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum IntervalMethod {
     /// From the ranks of samples that passed a test for independence.
     OrderStatistics,
-    /// From blocks of seconds, because samples within a second depend on each other.
+    /// From blocks of 1, 2, 4, … seconds, because samples within a second depend on each other.
     Blocks,
     /// From the ranks of the samples; the run was too short to test for independence.
     Untested,
@@ -186,7 +186,7 @@ impl From<ConfidenceInterval> for Bounds {
 }
 
 impl Distribution {
-    /// Without intervals.
+    /// Without confidence intervals.
     pub fn of(recorder: &Recorder) -> Distribution {
         let mut lower_bounds = Vec::new();
         let mut figure = |statistic, value: Option<Value>| {
@@ -213,7 +213,7 @@ impl Distribution {
         }
     }
 
-    /// With the intervals that its seconds allow.
+    /// With the confidence intervals that its seconds allow.
     pub fn with_intervals(recorder: &Recorder, blocks: &BlockSeries) -> Distribution {
         Distribution {
             intervals: SHARES.map(|share| blocks.interval(recorder, share).map(Bounds::from)),

@@ -51,7 +51,7 @@ impl Figures {
         }
     }
 
-    /// The figure that an assertion is about, with its interval. Errors: why there is none.
+    /// The figure that an assertion is about, with its confidence interval. Errors: why there is none.
     pub(super) fn estimate(&self, metric: Metric) -> Result<Estimate, String> {
         let (connections, messages) = (&self.connections, &self.messages);
         let errors = messages.failed + messages.missing + connections.failed + connections.lost_total();

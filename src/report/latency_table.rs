@@ -1,4 +1,4 @@
-//! The latency table of a report: a row per statistic, with value and interval of one or two distributions.
+//! The latency table of a report: a row per statistic, with value and confidence interval of one or two distributions.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -8,7 +8,7 @@ use crate::output::table::Column::{Left, Right};
 use crate::output::table::{self, Column};
 use crate::units::{show_count, show_duration};
 
-/// The columns: name, then value and interval of each distribution. Rows are indented by two.
+/// The columns: name, then value and confidence interval of each distribution. Rows are indented by two.
 const ROW: [Column; 5] = [Left(9), Right(18), Left(25), Right(18), Left(0)];
 const HEAD: [Column; 5] = [Left(11), Right(18), Left(25), Right(18), Left(0)];
 
@@ -17,7 +17,7 @@ pub(super) struct LatencyTable<'a>(pub(super) Vec<(&'static str, &'a Distributio
 
 impl Display for LatencyTable<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let names = self.0.iter().flat_map(|&(name, _)| [name, "95 % interval"]);
+        let names = self.0.iter().flat_map(|&(name, _)| [name, "95 % confidence interval"]);
         let head: Vec<&str> = std::iter::once("latency").chain(names).collect();
         writeln!(f, "{}", table::row(&HEAD, &head))?;
         for statistic in Statistic::TABLE {
@@ -39,7 +39,7 @@ impl LatencyTable<'_> {
         if self.any(|figure| method(figure) == Some(IntervalMethod::Blocks)) {
             writeln!(
                 f,
-                "  b: from blocks of seconds, because the samples depend on each other"
+                "  b: from blocks of 1, 2, 4, … seconds, because the samples depend on each other"
             )?;
         }
         if self.any(|figure| method(figure) == Some(IntervalMethod::Untested)) {

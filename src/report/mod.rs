@@ -80,7 +80,7 @@ pub struct Figures {
     pub completed_per_s: f64,
     /// Latencies of the messages.
     pub latency: Latencies,
-    /// How far submission lagged behind the planned instant; null in a closed loop.
+    /// How long after the planned instant messages were issued; null in a closed loop.
     pub send_lag: Option<Distribution>,
     /// How evenly connections were served; null with churn.
     pub fairness: Option<Fairness>,

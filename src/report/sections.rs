@@ -142,7 +142,7 @@ impl PlanSummary {
 pub struct Connections {
     /// Connections of the plan, all open at once.
     pub requested: u64,
-    /// Connected, and echoed a first message. With churn, replacements count as well.
+    /// Connected, and echoed a first message. With churn, replacements count as well, once they are connected.
     pub opened: u64,
     /// Never got that far.
     pub failed: u64,

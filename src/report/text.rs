@@ -139,17 +139,17 @@ impl Figures {
         if let Some(rtt) = &self.kernel_rtt {
             writeln!(
                 f,
-                "kernel rtt   {} (TCP_INFO, smoothed, sampled), {} retransmits by us",
+                "kernel rtt   {} (TCP_INFO, smoothed, sampled), {} retransmitted by the generator",
                 Short(rtt),
-                show_count(self.retransmits)
+                plural(self.retransmits, "segment")
             )?;
         }
         if let Some(network) = &self.host.network {
             writeln!(
                 f,
-                "network      {} retransmits, {} accept queue overflows on this machine while measuring",
-                show_count(network.retransmits),
-                show_count(network.listen_overflows),
+                "network      {}, {} on this machine while measuring",
+                plural(network.retransmits, "retransmit"),
+                plural(network.listen_overflows, "accept queue overflow"),
             )?;
         }
         Ok(())

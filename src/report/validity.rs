@@ -51,7 +51,7 @@ pub struct Inputs {
     pub partial: bool,
     /// Latencies recorded, censored ones included.
     pub samples: u64,
-    /// Samples that an interval of p99 needs.
+    /// Samples that a confidence interval of p99 needs.
     pub needed_for_p99: u64,
     /// Connections of the plan, and replacements.
     pub connections: u64,

@@ -1,4 +1,4 @@
-//! Statistics of small samples: locations, percentiles, shares and change points, with exact intervals where they exist.
+//! Statistics of small samples: locations, percentiles, shares and change points, with exact confidence intervals where they exist.
 //!
 //! Pure functions of values; a random order is drawn from a given seed. The samples are whole runs of a program, tens of
 //! them; [`crate::histogram`] is for the latencies within one run, millions of them. What follows from an estimate

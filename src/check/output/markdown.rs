@@ -22,10 +22,11 @@ impl Summary {
             let rows = self.judgement.metrics.iter().map(row);
             let rows = rows.map(|row| row.map(|cell| cell.replace('<', "&lt;")));
             parts.push(markdown::table(&TITLES, rows).trim_end().to_owned());
-            parts.push("A verdict in capitals gates; one in brackets is for information.".into());
+            parts.push("Verdicts in capitals gate the build; those in parentheses are informational.".into());
         }
         parts.push(paragraph(&self.method));
-        parts.push(format!("**Next:** {}", paragraph(&self.advice)));
+        let advice = self.advice.iter();
+        parts.extend(advice.map(|advice| format!("**Next:** {}", paragraph(advice))));
         parts.join("\n\n") + "\n"
     }
 
@@ -67,6 +68,13 @@ mod tests {
         assert!(summary.markdown().len() > 2 * STEP_SUMMARY_MAX);
         let text = summary.step_summary();
         assert!(text.len() <= STEP_SUMMARY_MAX && text.ends_with("…\n"));
+    }
+
+    #[test]
+    fn a_check_that_passed_has_no_next_step() {
+        let summary = Check::of(record(12, &UNCHANGED)).summary();
+        assert!(summary.to_string().starts_with("PASSED"));
+        assert!(![summary.to_string(), summary.markdown()].concat().contains("Next:"));
     }
 
     #[test]

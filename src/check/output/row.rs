@@ -4,7 +4,15 @@ use crate::check::judge::MetricVerdict;
 use crate::units::show_percent;
 
 /// The heads of the columns.
-pub(super) const TITLES: [&str; 7] = ["metric", "base", "head", "change", "interval", "threshold", "verdict"];
+pub(super) const TITLES: [&str; 7] = [
+    "metric",
+    "base",
+    "head",
+    "change",
+    "confidence interval",
+    "threshold",
+    "verdict",
+];
 
 /// The cells of a metric.
 pub(super) fn row(metric: &MetricVerdict) -> [String; 7] {
@@ -23,7 +31,7 @@ pub(super) fn row(metric: &MetricVerdict) -> [String; 7] {
     ]
 }
 
-/// In capitals if it gates, in brackets if it is for information.
+/// In capitals if it gates, in parentheses if it is informational.
 fn verdict(metric: &MetricVerdict) -> String {
     let name = metric.verdict.name();
     let mut text = if metric.gates {
@@ -45,11 +53,14 @@ pub(super) fn change(metric: &MetricVerdict) -> String {
     format!("{name} {change} ({base} to {head})")
 }
 
-/// The change with its interval and threshold.
+/// The change with its confidence interval and threshold.
 pub(super) fn details(metric: &MetricVerdict) -> String {
     let [_, _, _, _, interval, threshold, _] = row(metric);
     let why = metric.why.as_ref().map_or(String::new(), |why| format!("; {why}"));
-    format!("{}, interval {interval}, threshold {threshold}{why}", change(metric))
+    format!(
+        "{}, confidence interval {interval}, threshold {threshold}{why}",
+        change(metric)
+    )
 }
 
 /// From this change on, 900 %, a factor is easier to read.

@@ -21,8 +21,8 @@ pub struct Summary {
     pub confidence: String,
     /// How it was measured, in one line.
     pub method: String,
-    /// What to do next.
-    pub advice: String,
+    /// What to do next, if anything.
+    pub advice: Option<String>,
     /// What an inconclusive check exits with.
     pub inconclusive: Inconclusive,
     /// How long it took.
@@ -60,15 +60,16 @@ impl Check {
         )
     }
 
-    fn advice(&self) -> String {
-        match self.judgement.verdict {
+    fn advice(&self) -> Option<String> {
+        let advice = match self.judgement.verdict {
             Verdict::Regressed => "find what changed (`perf record` of both, or `git bisect run` with this check); \
                 if the cost is intended, raise the threshold with --min-effect METRIC=PERCENT"
                 .into(),
-            Verdict::Improved | Verdict::Passed => "nothing".into(),
+            Verdict::Improved | Verdict::Passed => return None,
             Verdict::Inconclusive => self.inconclusive_advice(),
             Verdict::Failed => "run the command of the failed server by itself, and `urecho load` against it".into(),
-        }
+        };
+        Some(advice)
     }
 
     fn inconclusive_advice(&self) -> String {

@@ -24,8 +24,11 @@ impl Display for Summary {
             writeln!(f, "\n  {}", self.confidence)?;
         }
         writeln!(f, "  {}", self.method)?;
-        writeln!(f, "\nNext: {}", self.advice)
+        match &self.advice {
+            Some(advice) => writeln!(f, "\nNext: {advice}"),
+            None => Ok(()),
+        }
     }
 }
 
-const COLUMNS: [Column; 7] = [Left(11), Right(9), Right(9), Right(8), Right(18), Right(9), Left(0)];
+const COLUMNS: [Column; 7] = [Left(11), Right(9), Right(9), Right(8), Right(19), Right(9), Left(0)];

@@ -32,7 +32,7 @@ pub(super) const DEFAULT_UTILIZATION: f64 = 0.5;
 /// The rate of the open loop, unless stored runs determine it.
 #[derive(Debug, Args)]
 pub(super) struct UtilizationFlag {
-    /// Rate of the open loop, as a share of base's capacity [default: 50%]
+    /// Rate of the open loop, as a share of the server's capacity (base's, if there are two) [default: 50%]
     ///
     /// The capacity is measured in a closed loop of about a second, before the first restart.
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
@@ -54,13 +54,13 @@ pub(super) struct MeasurementFlags {
     workload: WorkloadFlags,
     #[command(flatten)]
     server_cpus: ServerCpuFlags,
-    /// Time limit for the whole check; a restart in progress is completed
+    /// Time limit for the whole measurement; a restart in progress is completed
     #[arg(long, value_name = "TIME", default_value = "150s", value_parser = values::duration)]
     budget: Nanos,
-    /// Maximum restarts of both servers; stops after 12 if already conclusive
+    /// Maximum restarts of each server; a comparison of two versions stops after 12 if it is conclusive
     #[arg(long, value_name = "N", default_value_t = FINAL_RESTARTS as u32, value_parser = values::at_least_one)]
     restarts: u32,
-    /// Blocks per restart; in each, both servers have two slices [default: what fits the budget, 3 to 12]
+    /// Blocks per restart; in each, every server has two slices [default: what fits the budget, 3 to 12]
     ///
     /// If both loads run, the closed loop has half as many.
     #[arg(long, value_name = "N", value_parser = values::at_least_one)]

@@ -13,7 +13,7 @@ use crate::output::file;
 
 #[derive(Debug, Default, Args)]
 pub(super) struct JsonFlag {
-    /// Write the verdict and the recorded data as JSON; `-`, here and below, is stdout instead of the text
+    /// Write the verdict and the recorded data as JSON; `-`, here and below, writes to stdout in place of the text report
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }

@@ -33,7 +33,7 @@ enum Target {
     Single,
 }
 
-/// A connection on its way.
+/// A connection attempt in progress.
 #[derive(Debug, Clone, Copy)]
 struct Attempt {
     dialed: Nanos,
@@ -115,7 +115,7 @@ impl Network {
             let attempt = self
                 .attempts
                 .remove(&number)
-                .expect("only what is on its way times out");
+                .expect("only an attempt in progress times out");
             assert!(self.now >= attempt.dialed + TIMEOUT, "seed {}: too early", self.seed);
             self.fail(number);
             self.given_up += self.dialer.give_up(self.now);

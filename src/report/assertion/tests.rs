@@ -162,7 +162,7 @@ fn the_line_shows_the_figure_and_its_interval() {
     let estimate = Estimate::latency(Nanos(1_210_000), Nanos(1_190_000), Nanos(1_240_000));
     assert_eq!(
         line("p99<2ms", Ok(estimate)),
-        "p99 < 2ms: true (1.21 ms, 95 % interval 1.19 ms to 1.24 ms)"
+        "p99 < 2ms: true (1.21 ms, 95 % confidence interval 1.19 ms to 1.24 ms)"
     );
     assert_eq!(
         line("errors<=0", Ok(Estimate::exact(1_234.0))),

@@ -24,7 +24,7 @@ pub(super) const ALL: &[fn(&Inputs) -> Option<Reason>] = &[
     shares_cpu,
     steal,
     pressure,
-    starvation,
+    unfair_service,
     retransmits,
     listen_overflows,
     unverified,
@@ -286,7 +286,7 @@ fn pressure(inputs: &Inputs) -> Option<Reason> {
     })
 }
 
-fn starvation(inputs: &Inputs) -> Option<Reason> {
+fn unfair_service(inputs: &Inputs) -> Option<Reason> {
     // Jain's index is 1 / (1 + cv²). At 0.8 the messages per connection have a standard deviation of half their mean, or a
     // fifth of the connections completed nothing while the others completed the same number. Only in a closed loop: an
     // open one picks connections at random, and with a few messages each they are that uneven by chance.
@@ -294,7 +294,7 @@ fn starvation(inputs: &Inputs) -> Option<Reason> {
     let jain = inputs.fairness_jain.filter(|_| !inputs.open_loop)?;
     (jain < SUSPECT).then(|| Reason {
         grade: Grade::Suspect,
-        code: "starvation",
+        code: "unfair-service",
         what: format!(
             "some connections were served far less than others: Jain's index {jain:.2} (suspect below {SUSPECT})"
         ),

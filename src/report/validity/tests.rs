@@ -286,12 +286,12 @@ fn one_absent_connection_is_suspect_and_a_tenth_the_limit() {
 }
 
 #[test]
-fn starvation_is_judged_only_in_a_closed_loop() {
+fn unfair_service_is_judged_only_in_a_closed_loop() {
     assert_valid(&saturated_but(|run| run.fairness_jain = Some(0.8)));
     assert_reason(
         &saturated_but(|run| run.fairness_jain = Some(0.79)),
         Suspect,
-        "starvation",
+        "unfair-service",
     );
     assert_valid(&idle_machine_but(|run| run.fairness_jain = Some(0.5)));
 }
