@@ -27,7 +27,7 @@
 //!               capacity, preflight. During it: interval, observer. After it: result
 //! 1  ring       io_uring: setup, token, chunk (ChunkQueue), pool of groups, scratch, wait, spin, completion, memory
 //!    sys        the rest of the kernel: socket, listener, signal, waker, threads, child, limits, affinity, prctl,
-//!               run_delay, usage, disturbance, machine, netstat, tcp_info
+//!               run_delay, usage, disturbance, machine, identity, netstat, tcp_info
 //!    histogram  latency histograms, block_series (confidence intervals of dependent samples), hlog, hgrm
 //!    output     file (written atomically), json, markdown, table, progress
 //! 0  error      failures, by exit code
@@ -35,7 +35,7 @@
 //!    clock      monotonic nanoseconds
 //!    slab       slots for connections, and keys that detect reuse
 //!    random     the one seeded generator
-//!    stats      signed_rank, order_statistics, change_points, proportion, quantiles, median
+//!    stats      signed_rank, order_statistics, change_points, prediction, proportion, quantiles, median
 //! ```
 //!
 //! # Glossary

@@ -1,35 +1,25 @@
 //! Head against stored runs of an earlier version, for machines that cannot run both side by side.
 //!
-//! Changes of the machine from day to day hit one side only, so runs from another machine, kernel or version of the
-//! generator are refused; three stored runs are needed, at least an hour apart, and confidence intervals are widened by their range.
-//! That is a rule of thumb: unlike for pairs, the false-alarm rate is unknown.
+//! Changes of the machine from day to day hit one side only, so runs from another machine, kernel, load or version of the
+//! generator are refused, and the variation between stored runs is part of every interval (`comparison`). Which of the
+//! stored runs count is in `counted`.
+
+mod comparison;
+mod counted;
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::judge::decision::{self, Finding};
-use crate::check::judge::noise::{self, NoiseSigns};
-use crate::check::judge::verdict::{Figures, overall};
-use crate::check::judge::{Judgement, Metric, MetricVerdict, Profile, Verdict};
-use crate::check::output::Summary;
-use crate::check::output::summary::conditions;
+use crate::check::judge::{Metric, Profile};
 use crate::check::record::{Load, Settings, Setup};
 use crate::clock::Nanos;
 use crate::compare::BlockFigures;
 use crate::error::{Error, Result};
 use crate::output;
 use crate::report::{Environment, PlanSummary};
-use crate::stats::median;
-use crate::stats::signed_rank::{self, Estimate};
-use crate::units::plural;
+use crate::sys::identity::{MachineIdentity, Relation, Salt};
 
 /// Version of a baseline's JSON.
 pub const SCHEMA: &str = "urecho.baseline/2";
-
-/// Stored runs from which run-to-run variation is estimated, at least.
-const RUNS_MIN: usize = 3;
-
-/// Seconds between two runs that count as separate: a machine's speed is correlated over minutes.
-const SEPARATION_S: u64 = 3600;
 
 /// Stored runs of one server on one machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,11 +27,23 @@ const SEPARATION_S: u64 = 3600;
 pub struct Baseline {
     /// Name and version of this document's shape.
     pub schema: String,
-    /// All of them under the same load; at least one.
-    pub runs: Vec<Run>,
+    /// The salt of all identities in this document.
+    pub salt: Salt,
+    /// All of them on the same machine and under the same load; at least one.
+    pub runs: Vec<StoredRun>,
 }
 
-/// One run.
+/// One run, and where it took place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredRun {
+    /// The machine and its boot, as salted hashes.
+    pub identity: MachineIdentity,
+    /// What was measured.
+    pub run: Run,
+}
+
+/// What was measured of one server alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
@@ -91,19 +93,28 @@ impl SingleRestart {
 }
 
 impl Baseline {
-    /// With its first run.
-    pub fn new(run: Run) -> Baseline {
+    /// With its first run; the identity is hashed with this salt.
+    pub fn new(salt: Salt, first: StoredRun) -> Baseline {
         Baseline {
             schema: SCHEMA.into(),
-            runs: vec![run],
+            salt,
+            runs: vec![first],
         }
+    }
+
+    /// With one more run.
+    pub fn with(mut self, run: StoredRun) -> Baseline {
+        self.runs.push(run);
+        self
     }
 
     /// Reads a stored file. Errors: [`Error::Usage`] if it is not one.
     pub fn parse(text: &str) -> Result<Baseline> {
-        let baseline: Baseline = output::json::parse(text, SCHEMA).map_err(Error::Usage)?;
+        let remedy = "store a new baseline under another name with `urecho check baseline save`";
+        let baseline: Baseline =
+            output::json::parse(text, SCHEMA).map_err(|what| Error::Usage(format!("{what}: {remedy}")))?;
         if baseline.runs.is_empty() {
-            return Err(Error::Usage("the baseline has no runs".into()));
+            return Err(Error::Usage(format!("the baseline has no runs: {remedy}")));
         }
         Ok(baseline)
     }
@@ -115,50 +126,45 @@ impl Baseline {
 
     /// The load that a run needs to be comparable.
     pub fn load(&self, profile: Profile) -> Option<&Load> {
-        let mut loads = self.runs[0].setup.loads.iter();
+        let mut loads = self.first().setup.loads.iter();
         loads.find(|load| load.profile == profile)
     }
 
     /// Blocks per restart, of the load that has more.
     pub fn blocks(&self) -> Option<usize> {
-        let loads = self.runs[0].setup.loads.iter();
+        let loads = self.first().setup.loads.iter();
         loads.map(|load| load.blocks).max()
     }
 
     /// Length of a slice, of all loads.
     pub fn slice(&self) -> Option<Nanos> {
-        let load = self.runs[0].setup.loads.first()?;
+        let load = self.first().setup.loads.first()?;
         Some(Nanos(load.plan.duration_ns))
     }
 
-    /// Why runs in this environment cannot be compared with the stored ones; none if they can.
-    pub fn refuses_environment(&self, here: &Environment) -> Option<String> {
-        let there = &self.runs[0].environment;
-        let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".into());
-        let number = |number: Option<u64>| number.map_or("unknown".into(), |number| number.to_string());
-        let fields = |environment: &Environment| {
-            let machine = &environment.machine;
-            [
-                ("processor", text(&machine.cpu_model)),
-                ("number of CPUs", number(machine.cpus)),
-                ("set of CPUs", format!("{:?}", machine.cpus_allowed)),
-                ("memory size", number(machine.memory_bytes)),
-                ("kernel", text(&machine.kernel)),
-                ("congestion control", text(&machine.congestion_control)),
-                ("version of urecho", environment.urecho.clone()),
-                ("debug build of urecho", environment.debug_build.to_string()),
-            ]
+    fn first(&self) -> &Run {
+        &self.runs[0].run
+    }
+
+    /// Why runs on this machine cannot be compared with the stored ones; none if they can.
+    pub fn refuses_machine(&self, environment: &Environment, identity: &MachineIdentity) -> Option<String> {
+        let relations: Vec<Relation> = self.runs.iter().map(|run| identity.relation(&run.identity)).collect();
+        let what = if relations.contains(&Relation::OtherMachine) {
+            "the baseline is from another machine".into()
+        } else if relations.iter().all(|&relation| relation == Relation::Unknown) {
+            "cannot tell whether the baseline is from this machine: it was restarted since, and neither /etc/machine-id nor \
+             the UUID of DMI can be read (in a container, mount the host's /etc/machine-id)"
+                .into()
+        } else {
+            different(&self.first().environment, environment)?
         };
-        let mut pairs = fields(there).into_iter().zip(fields(here));
-        let ((what, there), (_, here)) = pairs.find(|(there, here)| there != here)?;
         Some(format!(
-            "the baseline has a different {what}: {there}, not {here}. Store a new one, or compare two versions with --base \
-             and --head"
+            "{what}. Store a new one here, or compare two versions with --base and --head"
         ))
     }
 
     /// Why a run cannot be compared with the stored ones; none if it can.
-    pub fn refuses(&self, run: &Run) -> Option<String> {
+    pub fn refuses(&self, run: &Run, identity: &MachineIdentity) -> Option<String> {
         let without_seed = |load: &Load| Load {
             plan: PlanSummary {
                 seed: 0,
@@ -168,204 +174,38 @@ impl Baseline {
         };
         let load = |run: &Run| {
             let loads: Vec<Load> = run.setup.loads.iter().map(without_seed).collect();
-            (loads, run.settings.server_cpus.clone(), run.setup.connected_at_once)
+            let Settings {
+                server_cpus, restarts, ..
+            } = &run.settings;
+            (loads, server_cpus.clone(), *restarts, run.setup.connected_at_once)
         };
-        self.refuses_environment(&run.environment).or_else(|| {
-            (load(&self.runs[0]) != load(run))
+        self.refuses_machine(&run.environment, identity).or_else(|| {
+            (load(self.first()) != load(run))
                 .then(|| "the baseline was stored under a different load: use the same flags".into())
         })
     }
-
-    /// Compares a run with the stored ones.
-    pub fn judge(&self, run: &Run) -> Judgement {
-        if let Some(refusal) = self.refuses(run) {
-            return refused(refusal, &run.settings);
-        }
-        let measured = Metric::ALL
-            .into_iter()
-            .filter(|&metric| Load::measure(&run.setup.loads, metric));
-        let metrics: Vec<MetricVerdict> = measured.map(|metric| self.judge_metric(run, metric)).collect();
-        let verdict = overall(&metrics, &run.settings.gate);
-        Judgement {
-            verdict,
-            exit_code: match verdict {
-                Verdict::Regressed => 1,
-                Verdict::Improved | Verdict::Passed => 0,
-                Verdict::Inconclusive | Verdict::Failed => run.settings.inconclusive.exit_code(),
-            },
-            reasons: Vec::new(),
-            alpha: decision::alpha(run.settings.gate.len()),
-            metrics,
-        }
-    }
-
-    /// The summary of a comparison.
-    pub fn summary(&self, run: &Run) -> Summary {
-        let method = format!("Measured: {}", plural(run.restarts.len() as u64, "restart"));
-        let conditions = conditions(&run.environment, &run.setup.loads);
-        let head = Head {
-            command: run.command.clone(),
-            settings: &run.settings,
-            method,
-            conditions,
-            elapsed: Nanos(run.elapsed_ns),
-        };
-        self.summary_of(self.judge(run), head)
-    }
-
-    /// The summary of a comparison that was refused before anything was measured.
-    pub fn refusal_summary(
-        &self,
-        refusal: String,
-        command: String,
-        environment: &Environment,
-        settings: &Settings,
-    ) -> Summary {
-        let head = Head {
-            command,
-            settings,
-            method: "Measured: nothing".into(),
-            conditions: conditions(environment, &[]),
-            elapsed: Nanos(0),
-        };
-        self.summary_of(refused(refusal, settings), head)
-    }
-
-    fn summary_of(&self, judgement: Judgement, head: Head<'_>) -> Summary {
-        let advice = match judgement.verdict {
-            Verdict::Improved | Verdict::Passed => None,
-            _ => Some("compare two versions with --base and --head, which does not depend on the day".into()),
-        };
-        Summary {
-            base: format!(
-                "{} of {}",
-                plural(self.runs.len() as u64, "stored run"),
-                self.runs[0].command
-            ),
-            head: head.command,
-            confidence:
-                "Confidence: unknown. Confidence intervals are widened by the range of the stored runs, which is a rule of \
-                         thumb; compare two versions with --base and --head where possible"
-                    .into(),
-            method: head.method,
-            advice,
-            inconclusive: head.settings.inconclusive,
-            elapsed: head.elapsed,
-            conditions: head.conditions,
-            judgement,
-        }
-    }
-
-    /// Stored runs that began at least an hour after the one before.
-    pub fn separate_runs(&self) -> usize {
-        let mut began: Vec<u64> = self.runs.iter().map(|run| run.began_s).collect();
-        began.sort_unstable();
-        let mut last = None;
-        let is_separate = |&began: &u64| {
-            let separate = last.is_none_or(|last| began - last >= SEPARATION_S);
-            if separate {
-                last = Some(began);
-            }
-            separate
-        };
-        began.into_iter().filter(is_separate).count()
-    }
-
-    fn judge_metric(&self, run: &Run, metric: Metric) -> MetricVerdict {
-        let stored: Vec<f64> = self.runs.iter().filter_map(|run| median(&run.values(metric))).collect();
-        let values = run.values(metric);
-        let figures = Figures {
-            base: median(&stored),
-            head: median(&values),
-            restarts: values.len(),
-            of: run.restarts.len(),
-        };
-        let Some(base) = figures.base.filter(|_| noise::enough(figures.restarts, figures.of)) else {
-            let why = "too few restarts were undisturbed and had this metric".into();
-            return MetricVerdict::without_estimate(metric, &run.settings, figures, why);
-        };
-        let scores: Vec<f64> = values.iter().map(|&value| metric.score(base, value)).collect();
-        let alpha = decision::alpha(run.settings.gate.len());
-        let Some(estimate) = signed_rank::estimate(&scores, alpha) else {
-            let why = "no restart was undisturbed and had this metric".into();
-            return MetricVerdict::without_estimate(metric, &run.settings, figures, why);
-        };
-        let estimate = widen(estimate, stored.iter().map(|&value| metric.score(base, value)));
-        let effect = metric.effect(run.settings.threshold(metric), base);
-        let verdict = MetricVerdict::of(
-            metric,
-            &run.settings,
-            figures,
-            &Finding::of(Some(estimate), effect),
-            effect,
-        );
-        let separate = self.separate_runs();
-        if verdict.interval.is_none() {
-            let needed = decision::restarts_needed(alpha);
-            verdict.inconclusive(format!(
-                "too few restarts for a confidence interval: {} of {needed}",
-                values.len()
-            ))
-        } else if separate < RUNS_MIN {
-            verdict.inconclusive(format!(
-                "needs {RUNS_MIN} stored runs at least an hour apart to estimate run-to-run variation; has {separate}"
-            ))
-        } else {
-            verdict
-        }
-    }
 }
 
-/// What a summary says of head.
-struct Head<'a> {
-    command: String,
-    settings: &'a Settings,
-    method: String,
-    conditions: String,
-    elapsed: Nanos,
-}
-
-/// The judgement of a run that cannot be compared. Exit 3 whatever `--inconclusive` says: nothing was compared.
-fn refused(refusal: String, settings: &Settings) -> Judgement {
-    Judgement {
-        verdict: Verdict::Inconclusive,
-        exit_code: 3,
-        reasons: vec![refusal],
-        alpha: decision::alpha(settings.gate.len()),
-        metrics: Vec::new(),
-    }
-}
-
-/// Widens a confidence interval by the range of the stored runs on both sides: today may be as far from their median as any of them.
-fn widen(estimate: Estimate, stored: impl Iterator<Item = f64>) -> Estimate {
-    let (least, most) = stored.fold((0.0_f64, 0.0_f64), |(least, most), score| {
-        (least.min(score), most.max(score))
-    });
-    let range = most - least;
-    Estimate {
-        interval: estimate.interval.map(|(low, high)| (low - range, high + range)),
-        ..estimate
-    }
-}
-
-impl Run {
-    /// The value of each restart that has one: the median over its undisturbed blocks.
-    fn values(&self, metric: Metric) -> Vec<f64> {
-        let cpus = self.environment.machine.cpus.unwrap_or(1).max(1) as f64;
-        let signs = |restart: &SingleRestart| -> Vec<NoiseSigns> {
-            let blocks = restart.blocks(metric).iter();
-            blocks.map(|block| NoiseSigns::of(&[block], cpus)).collect()
-        };
-        let all: Vec<NoiseSigns> = self.restarts.iter().flat_map(&signs).collect();
-        let typical = noise::typical_pressure(&all);
-        let value = |restart: &SingleRestart| {
-            let kept = noise::undisturbed(&signs(restart), typical).ok()?;
-            let blocks = restart.blocks(metric);
-            let figures = kept.into_iter().map(|index| metric.figure(&blocks[index]));
-            median(&figures.collect::<Option<Vec<f64>>>()?)
-        };
-        self.restarts.iter().filter_map(value).collect()
-    }
+/// The first difference between two environments that makes their runs incomparable.
+fn different(there: &Environment, here: &Environment) -> Option<String> {
+    let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".into());
+    let number = |number: Option<u64>| number.map_or("unknown".into(), |number| number.to_string());
+    let fields = |environment: &Environment| {
+        let machine = &environment.machine;
+        [
+            ("processor", text(&machine.cpu_model)),
+            ("number of CPUs", number(machine.cpus)),
+            ("set of CPUs", format!("{:?}", machine.cpus_allowed)),
+            ("memory size", number(machine.memory_bytes)),
+            ("kernel", text(&machine.kernel)),
+            ("congestion control", text(&machine.congestion_control)),
+            ("version of urecho", environment.urecho.clone()),
+            ("debug build of urecho", environment.debug_build.to_string()),
+        ]
+    };
+    let mut pairs = fields(there).into_iter().zip(fields(here));
+    let ((what, there), (_, here)) = pairs.find(|(there, here)| there != here)?;
+    Some(format!("the baseline has a different {what}: {there}, not {here}"))
 }
 
 #[cfg(test)]

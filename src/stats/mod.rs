@@ -7,6 +7,7 @@
 pub mod change_points;
 mod median;
 pub mod order_statistics;
+pub mod prediction;
 pub mod proportion;
 pub mod quantiles;
 pub mod signed_rank;

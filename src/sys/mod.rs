@@ -9,6 +9,7 @@
 pub mod affinity;
 pub mod child;
 pub mod disturbance;
+pub mod identity;
 pub mod limits;
 pub mod listener;
 pub mod machine;

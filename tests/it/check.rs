@@ -258,14 +258,17 @@ fn path_in<'a>(folder: &TempDir, name: &str, kept: &'a mut String) -> &'a str {
 }
 
 #[test]
-fn a_baseline_needs_three_runs_and_the_same_machine() {
+fn a_baseline_needs_five_runs_and_the_same_machine() {
     let folder = TempDir::new().unwrap();
     let mut kept = String::new();
     let stored = path_in(&folder, "baseline.json", &mut kept);
     let head = serve("");
     let save = ["baseline", "save", stored, "--head", &head, "--restarts", "1"];
     assert_says(&run_tiny(&save, 0).stdout, &["1 run stored"]);
-    assert_says(&run_tiny(&save, 0).stdout, &["2 runs stored, 1 at least an hour apart"]);
+    assert_says(
+        &run_tiny(&save, 0).stdout,
+        &["2 runs stored; a comparison needs 5", "has 1: store 4 more"],
+    );
     let mut kept = String::new();
     let junit = path_in(&folder, "a.xml", &mut kept);
     let mut kept = String::new();
@@ -275,7 +278,7 @@ fn a_baseline_needs_three_runs_and_the_same_machine() {
     let ended = run_tiny(&[&compare[..], &outputs].concat(), 3);
     assert_says(
         &ended.stdout,
-        &["INCONCLUSIVE", "2 stored runs of", "--base and --head"],
+        &["INCONCLUSIVE", "store 4 more", "2 stored runs of", "--base and --head"],
     );
     assert_says(&fs::read_to_string(junit).unwrap(), &["<skipped message="]);
     assert_says(&fs::read_to_string(row).unwrap(), &["\"label\":\"abc\""]);
@@ -283,6 +286,14 @@ fn a_baseline_needs_three_runs_and_the_same_machine() {
     fs::write(stored, text.replace("\"kernel\": \"", "\"kernel\": \"not-")).unwrap();
     assert_says(&run_tiny(&compare, 3).stdout, &["different kernel"]);
     assert_says(&run_tiny(&save, 3).stdout, &["not saved"]);
+    let machine_id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    assert!(machine_id.trim().is_empty() || !text.contains(machine_id.trim()));
+    let other = text.replace("\"salt\": \"", "\"salt\": \"0");
+    assert_ne!(text, other);
+    fs::write(stored, other).unwrap();
+    assert_says(&run_tiny(&compare, 3).stdout, &["from another machine"]);
+    fs::write(stored, text.replace("\"identity\"", "\"place\"")).unwrap();
+    assert_says(&run_tiny(&compare, 2).stderr, &["store a new baseline"]);
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! `urecho check baseline`: head alone, against runs stored earlier.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
 use super::flags::{DEFAULT_UTILIZATION, UtilizationFlag};
 use super::{JsonFlag, JudgementFlags, MeasurementFlags, OutputFlags, SingleServerFlags, parse_file, show_progress};
-use crate::check::baseline::{Baseline, Run};
+use crate::check::baseline::{Baseline, Run, StoredRun};
 use crate::check::experiment::{Control, Experiment, Offered};
 use crate::check::judge::Profile;
 use crate::compare::Candidate;
@@ -17,12 +17,13 @@ use crate::load::schedule::Pace;
 use crate::output::file;
 use crate::output::progress::ProgressLine;
 use crate::report::Environment;
+use crate::sys::identity::{MachineIdentity, Salt};
 use crate::sys::signal::{self, Stop};
 use crate::units::plural;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Measure a server alone and add the run to FILE; do it three times, at least an hour apart
+    /// Measure a server alone and add the run to FILE; do it 5 to 10 times, at least an hour apart
     Save(SaveFlags),
     /// Compare a server with the runs in FILE; comparing two versions side by side is better
     Compare(CompareFlags),
@@ -72,9 +73,13 @@ enum Measured {
 fn save(flags: &SaveFlags, environment: Environment) -> Result<ExitCode> {
     let path = flags.file.as_path();
     let stored = path.exists().then(|| parse_file(path, Baseline::parse)).transpose()?;
+    let salt = stored
+        .as_ref()
+        .map_or_else(Salt::random, |stored| Ok(stored.salt.clone()))?;
+    let identity = MachineIdentity::read(&salt);
     let refusal = stored
         .as_ref()
-        .and_then(|stored| stored.refuses_environment(&environment));
+        .and_then(|stored| stored.refuses_machine(&environment, &identity));
     if let Some(refusal) = refusal {
         return Ok(not_saved(&refusal));
     }
@@ -89,17 +94,19 @@ fn save(flags: &SaveFlags, environment: Environment) -> Result<ExitCode> {
         Measured::Run(run) => *run,
         Measured::Interrupted(signal) => return Ok(ExitCode::from(signal::exit_code(signal))),
     };
+    let refusal = stored.as_ref().and_then(|stored| stored.refuses(&run, &identity));
+    if let Some(refusal) = refusal {
+        return Ok(not_saved(&refusal));
+    }
+    let run = StoredRun { identity, run };
     let baseline = match stored {
-        None => Baseline::new(run),
-        Some(mut stored) => {
-            if let Some(refusal) = stored.refuses(&run) {
-                return Ok(not_saved(&refusal));
-            }
-            stored.runs.push(run);
-            stored
-        }
+        None => Baseline::new(salt, run),
+        Some(stored) => stored.with(run),
     };
-    write(path, &baseline)?;
+    file::write(path, &baseline.json())?;
+    let (name, runs) = (path.display(), plural(baseline.runs.len() as u64, "run"));
+    let counted = baseline.describe_counted();
+    let _ = writeln!(std::io::stdout(), "{name}: {runs} stored; {counted}"); // The file is written already.
     Ok(ExitCode::SUCCESS)
 }
 
@@ -108,28 +115,20 @@ fn not_saved(refusal: &str) -> ExitCode {
     ExitCode::from(3)
 }
 
-fn write(path: &Path, baseline: &Baseline) -> Result<()> {
-    file::write(path, &baseline.json())?;
-    let (runs, separate) = (plural(baseline.runs.len() as u64, "run"), baseline.separate_runs());
-    let name = path.display();
-    let _ = writeln!(
-        std::io::stdout(),
-        "{name}: {runs} stored, {separate} at least an hour apart; a comparison needs 3 of those"
-    ); // The file is written; the reader may have closed the pipe.
-    Ok(())
-}
-
 fn compare(flags: &CompareFlags, environment: Environment) -> Result<ExitCode> {
     flags.outputs.check(&JsonFlag::default())?;
     let baseline = parse_file(&flags.file, Baseline::parse)?;
     let offered = Offered::Utilization(DEFAULT_UTILIZATION); // For a baseline without an open loop.
     let experiment = repeat(flags.measurement.experiment(offered, &flags.judgement)?, &baseline);
     let head = flags.head.candidate();
+    let identity = MachineIdentity::read(&baseline.salt);
     // Nothing is measured that will not be compared.
-    let summary = match baseline.refuses_environment(&environment) {
-        Some(refusal) => baseline.refusal_summary(refusal, head.command(), &environment, &experiment.settings),
+    let summary = match baseline.refuses_machine(&environment, &identity) {
+        Some(refusal) => {
+            baseline.refusal_summary(refusal, head.command(), &environment, &identity, &experiment.settings)
+        }
         None => match measure(&experiment, &head, environment)? {
-            Measured::Run(run) => baseline.summary(&run),
+            Measured::Run(run) => baseline.summary(&run, &identity),
             Measured::Interrupted(signal) => return Ok(ExitCode::from(signal::exit_code(signal))),
         },
     };
