@@ -184,7 +184,7 @@ fn messages(timer: &mut Timer) {
             let next = black_box(connection.issue(Nanos(0), true));
             assert_eq!(next.send, Some(Outgoing::Buffer));
             let len = connection.write(&traffic, &mut buffer, Nanos(1));
-            let next = black_box(connection.sent(Ok(()), false));
+            let next = black_box(connection.sent(Ok(()), false, Nanos(1)));
             assert_eq!(next, Next::default());
             let echo = black_box(&buffer[..len]);
             let next = connection.received(&traffic, echo, true, Nanos(2), |_| {}).unwrap();

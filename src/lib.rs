@@ -47,7 +47,7 @@
 //! | offered, issued | messages due by the plan; those handed to their connection, which may submit them later |
 //! | completed | echoed completely, and correctly unless `--no-verify` |
 //! | response time, service time | latency from the planned instant; from submission |
-//! | censored | a value known only to be at least x: no reply by the end of the drain |
+//! | censored | a value known only to be at least x: failed, or not complete by the end of the drain |
 //! | interval | one second of a run (a *confidence interval* is always called that) |
 //! | candidate, restart | a server under comparison; one launch of all: the unit of analysis of `compare` and `check` |
 //! | slice, block | the smallest interleaved unit of load; two slices of every candidate, in ABBA order, or one candidate's two |

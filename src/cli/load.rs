@@ -58,10 +58,10 @@ fn exit_code(run: &RunResult, report: &Report) -> Result<u8> {
             "{targets} closed every connection before the run was over"
         )));
     }
-    if connections.failed > 0 {
-        let failed = connections.failed;
+    if connections.unopened() > 0 {
+        let unopened = connections.unopened();
         return Err(Error::Target(format!(
-            "{failed} connections did not open, {} did",
+            "{unopened} connections did not open, {} did",
             connections.opened
         )));
     }

@@ -7,6 +7,7 @@
 use std::fmt::Write;
 
 use super::{CEILING, Recorder};
+use crate::units::plural;
 
 /// Ticks for every halving of the distance to 100 %.
 const TICKS: f64 = 5.0;
@@ -83,11 +84,11 @@ fn summary(recorder: &Recorder, text: &mut String) -> std::fmt::Result {
 /// The unit, and which values are lower bounds.
 fn caveats(recorder: &Recorder, text: &mut String) -> std::fmt::Result {
     writeln!(text, "# Values are in milliseconds.")?;
-    if recorder.censored > 0 {
+    if recorder.censored() > 0 {
         writeln!(
             text,
-            "# {} replies never arrived and count with the age they had reached: values from {:.6} on are lower bounds.",
-            recorder.censored,
+            "# {} never completed, at the age reached: values from {:.6} on may be lower bounds.",
+            plural(recorder.censored(), "message"),
             ms(recorder.censored_from.0)
         )?;
     }
@@ -156,8 +157,8 @@ mod tests {
     #[test]
     fn missing_replies_are_reported_below_the_table() {
         let mut recorder = Recorder::new();
-        recorder.record_missing(Nanos(5_000_000));
-        let comment = "# 1 replies never arrived and count with the age they had reached: values from 5.000000 on";
+        recorder.record_censored(Nanos(5_000_000));
+        let comment = "# 1 message never completed, at the age reached: values from 5.000000 on";
         assert!(hgrm(&recorder).contains(comment));
     }
 }

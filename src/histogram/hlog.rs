@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn missing_replies_are_reported_in_a_comment() {
         let mut recorder = Recorder::new();
-        recorder.record_missing(Nanos(5_000));
+        recorder.record_censored(Nanos(5_000));
         assert!(log(&[("service", &recorder)]).contains("\n#[service: 1 missing replies"));
     }
 

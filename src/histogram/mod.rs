@@ -1,8 +1,9 @@
 //! Latency histograms of constant size, and how far to trust what is read from them.
 //!
 //! A [`Recorder`] belongs to one worker and is merged after the worker has ended: no lock, no sharing. A percentile has a
-//! value only if there are enough samples for its confidence interval ([`order_statistics::needs`]). A message whose reply never came
-//! is right-censored: it counts with the age it had reached, and what is read at or beyond that age is a lower bound.
+//! value only if there are enough samples for its confidence interval ([`order_statistics::needs`]). A message that never completed
+//! is right-censored: it counts with the age it had reached. A figure that would be another if it had taken for ever is a
+//! lower bound.
 //! The histogram is Gil Tene's HdrHistogram with 3 significant digits. `report` shows the values; `hlog` and `hgrm` are the
 //! file formats of the field.
 
@@ -24,7 +25,8 @@ pub const CEILING: Nanos = Nanos(60_000_000_000);
 
 /// A latency histogram, 1 ns to 60 s, exact to 3 significant digits.
 ///
-/// 27 × 1,024 buckets of 8 bytes: 221 KB, allocated in [`Recorder::new`]. Recording never allocates and never fails.
+/// 27 × 1,024 buckets of 8 bytes: 221 KB, allocated in [`Recorder::new`], and as much again with the first censored sample.
+/// Recording does not allocate otherwise, and never fails.
 #[derive(Debug, Clone)]
 pub struct Recorder {
     histogram: Histogram<u64>,
@@ -32,8 +34,9 @@ pub struct Recorder {
     sum: u128,
     min: u64,
     max: u64,
-    censored: u64,
-    /// The smallest age at which waiting for a reply was given up; `NEVER` if all arrived.
+    /// Those samples that are censored; none until there is one.
+    censored: Option<Box<Histogram<u64>>>,
+    /// The smallest age of a censored sample; `NEVER` if there is none.
     censored_from: Nanos,
     saturated: u64,
 }
@@ -43,7 +46,7 @@ pub struct Recorder {
 pub struct Value {
     /// The latency.
     pub value: Nanos,
-    /// True if the true value may be larger, because replies are missing: print it as `> value`.
+    /// True if the true value may be larger, because samples are censored: print it as `> value`.
     pub lower_bound_only: bool,
 }
 
@@ -52,7 +55,7 @@ pub struct Value {
 pub struct ConfidenceInterval {
     /// Lower end; zero if the samples do not bound it.
     pub low: Nanos,
-    /// Upper end; [`Nanos::NEVER`] if the samples do not bound it, or if replies are missing there.
+    /// Upper end; [`Nanos::NEVER`] if the samples do not bound it, or if too many are censored.
     pub high: Nanos,
     /// How it was found.
     pub method: IntervalMethod,
@@ -83,13 +86,12 @@ impl Default for Recorder {
 impl Recorder {
     /// An empty recorder. Allocates 221 KB, and nothing later.
     pub fn new() -> Recorder {
-        let histogram = Histogram::new_with_bounds(1, CEILING.0, 3).expect("1 ns to 60 s at 3 digits are legal bounds");
         Recorder {
-            histogram,
+            histogram: empty(),
             sum: 0,
             min: u64::MAX,
             max: 0,
-            censored: 0,
+            censored: None,
             censored_from: Nanos::NEVER,
             saturated: 0,
         }
@@ -104,22 +106,23 @@ impl Recorder {
         self.saturated += u64::from(latency > CEILING);
     }
 
-    /// Records a message whose reply had not arrived when waiting ended, `age` after its start.
-    pub fn record_missing(&mut self, age: Nanos) {
+    /// Records a message that had not completed when it was given up, `age` after its start.
+    pub fn record_censored(&mut self, age: Nanos) {
         self.record(age);
-        self.censored += 1;
+        let censored = self.censored.get_or_insert_with(|| Box::new(empty()));
+        censored.saturating_record(age.0.min(CEILING.0));
         self.censored_from = self.censored_from.min(age);
     }
 
     /// Adds another recorder, as if its messages had been recorded here.
     pub fn merge(&mut self, other: &Recorder) {
-        self.histogram
-            .add(&other.histogram)
-            .expect("all recorders have the same bounds");
+        add(&mut self.histogram, &other.histogram);
+        if let Some(theirs) = &other.censored {
+            add(self.censored.get_or_insert_with(|| Box::new(empty())), theirs);
+        }
         self.sum += other.sum;
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
-        self.censored += other.censored;
         self.censored_from = self.censored_from.min(other.censored_from);
         self.saturated += other.saturated;
     }
@@ -128,18 +131,21 @@ impl Recorder {
     pub fn clear(&mut self) {
         self.histogram.reset();
         (self.sum, self.min, self.max) = (0, u64::MAX, 0);
-        (self.censored, self.saturated) = (0, 0);
+        self.saturated = 0;
+        if let Some(censored) = &mut self.censored {
+            censored.reset();
+        }
         self.censored_from = Nanos::NEVER;
     }
 
-    /// Number of messages recorded, including those without a reply.
+    /// Number of messages recorded, including those that never completed.
     pub fn count(&self) -> u64 {
         self.histogram.len()
     }
 
-    /// Number of messages whose reply never arrived.
+    /// Number of messages that never completed.
     pub fn censored(&self) -> u64 {
-        self.censored
+        self.censored.as_ref().map_or(0, |censored| censored.len())
     }
 
     /// Number of messages that took longer than [`CEILING`]. A percentile among them is a lower bound.
@@ -158,8 +164,8 @@ impl Recorder {
     }
 
     /// The confidence interval of the q-quantile by order statistics. Its ends are bucket edges, so it is not narrower than from exact
-    /// samples. None with fewer samples than [`order_statistics::needs`]. The upper end is `NEVER` where replies are missing
-    /// or latencies exceed the ceiling.
+    /// samples. None with fewer samples than [`order_statistics::needs`]. The upper end is what it would be if all censored
+    /// samples had taken for ever; `NEVER` if that is not bounded, or beyond the ceiling.
     ///
     /// Holds for *independent* samples. Latencies of one run are not, because queues make neighbours similar: within a run
     /// this interval is too narrow ([`BlockSeries::interval`] widens it), and comparing runs needs restarts as the unit of analysis.
@@ -183,10 +189,10 @@ impl Recorder {
 
     /// The largest latency, exact even beyond the ceiling. None without samples.
     pub fn max(&self) -> Option<Value> {
-        // A missing reply may have taken longer than any other.
+        // A censored sample may have taken longer than any other.
         (self.count() > 0).then_some(Value {
             value: Nanos(self.max),
-            lower_bound_only: self.censored > 0,
+            lower_bound_only: self.censored() > 0,
         })
     }
 
@@ -196,30 +202,50 @@ impl Recorder {
         // The mean of 64-bit numbers fits into 64 bits.
         Some(Value {
             value: Nanos(mean as u64),
-            lower_bound_only: self.censored > 0,
+            lower_bound_only: self.censored() > 0,
         })
     }
 
-    /// The sample of this rank (1 is the smallest), to the precision of its bucket.
+    /// The sample of this rank (1 is the smallest), to the precision of its bucket. Its value is what it would be, had the
+    /// censored samples taken for ever; if that is 1 % more than by their age, or unknown, it is a lower bound.
     fn value_at(&self, rank: u64) -> Value {
         let (low, high) = self.bucket_at(rank);
-        // If the smallest age or the ceiling lies within the bucket, the sample may be beyond it: claim the lower bound.
-        let past_ceiling = self.saturated > 0 && high >= CEILING;
-        let lower_bound_only = past_ceiling || high >= self.censored_from;
+        let most = if high < self.censored_from {
+            high
+        } else {
+            self.upper_end_at(rank)
+        };
+        // If the ceiling lies within the bucket, the sample may be beyond it: claim the lower bound.
+        let past_ceiling = self.saturated > 0 && most >= CEILING;
+        let lower_bound_only = past_ceiling || most > high + Nanos(high.0 / 100);
         Value {
-            value: if lower_bound_only { low } else { high },
+            value: if lower_bound_only { low } else { most },
             lower_bound_only,
         }
     }
 
     /// The upper end of an interval that ends at the sample of this rank.
     fn upper_end_at(&self, rank: u64) -> Nanos {
-        let value = self.value_at(rank);
-        if value.lower_bound_only {
-            Nanos::NEVER
-        } else {
-            value.value
+        let high = match self.censored() {
+            0 => Some(self.bucket_at(rank).1),
+            _ => self.completed_at(rank),
+        };
+        let bounded = high.filter(|&high| self.saturated == 0 || high < CEILING);
+        bounded.unwrap_or(Nanos::NEVER)
+    }
+
+    /// The upper edge of the bucket of this rank among the samples that are not censored. None if there are not as many.
+    fn completed_at(&self, rank: u64) -> Option<Nanos> {
+        let mut seen = 0;
+        for step in self.histogram.iter_recorded() {
+            let edge = step.value_iterated_to();
+            let censored = self.censored.as_ref().map_or(0, |censored| censored.count_at(edge));
+            seen += step.count_at_value() - censored;
+            if seen >= rank {
+                return Some(Nanos(edge.min(self.max)));
+            }
         }
+        None
     }
 
     /// The smallest and the largest latency that the sample of this rank may have had, from the edges of its bucket.
@@ -236,6 +262,14 @@ impl Recorder {
         }
         unreachable!("rank {rank} of {} samples", self.count());
     }
+}
+
+fn empty() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, CEILING.0, 3).expect("1 ns to 60 s at 3 digits are legal bounds")
+}
+
+fn add(sum: &mut Histogram<u64>, more: &Histogram<u64>) {
+    sum.add(more).expect("all recorders have the same bounds");
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ fn no_percentile_exceeds_the_maximum() {
 fn a_missing_reply_makes_values_beyond_its_age_lower_bounds() {
     // 980 fast replies, 10 given up after 100 ms, 10 that took 200 ms.
     let mut recorder = recorded((0..990).map(|k| if k < 980 { MS } else { 200 * MS }));
-    (0..10).for_each(|_| recorder.record_missing(Nanos(100 * MS)));
+    (0..10).for_each(|_| recorder.record_censored(Nanos(100 * MS)));
     assert_eq!((recorder.count(), recorder.censored()), (1_000, 10));
 
     assert!(!quantile(&recorder, 0.9).lower_bound_only);
@@ -113,7 +113,7 @@ fn a_missing_reply_makes_values_beyond_its_age_lower_bounds() {
 #[test]
 fn when_every_reply_is_missing_even_the_minimum_is_a_lower_bound() {
     let mut recorder = Recorder::new();
-    recorder.record_missing(Nanos(5 * MS));
+    recorder.record_censored(Nanos(5 * MS));
     assert_eq!(
         recorder.min(),
         Some(Value {
@@ -168,7 +168,7 @@ fn a_merge_equals_recording_everything_in_one() {
         let half = if k % 3 == 0 { &mut left } else { &mut right };
         for recorder in [half, &mut both] {
             if k % 500 == 1 {
-                recorder.record_missing(Nanos(ns))
+                recorder.record_censored(Nanos(ns))
             } else {
                 recorder.record(Nanos(ns))
             }
@@ -208,4 +208,55 @@ fn a_recorder_takes_221_kilobytes() {
 fn random_latencies(seed: u64) -> impl Iterator<Item = u64> {
     let mut random = Random::new(seed, 0);
     std::iter::repeat_with(move || random.below(Nanos::SECOND.0 as usize) as u64)
+}
+
+#[test]
+fn a_few_failures_change_no_percentile_that_they_cannot_reach() {
+    // One message in a thousand failed young, after a tenth of the latency of all others.
+    let mut recorder = recorded((0..99_900).map(|k| MS + 100 * (k % 10)));
+    (0..100).for_each(|_| recorder.record_censored(Nanos(MS / 10)));
+    for q in [0.5, 0.9, 0.99] {
+        let value = quantile(&recorder, q);
+        assert!(
+            !value.lower_bound_only && value.value.0.abs_diff(MS) < MS / 500,
+            "{q}: {value:?}"
+        );
+        assert!(ends(&recorder, q).1 < Nanos(2 * MS), "{q}");
+    }
+    // Had they taken for ever, p99.9 would be among them.
+    assert!(recorder.quantile(0.9995).is_some_and(|value| value.lower_bound_only));
+    assert_eq!(ends(&recorder, 0.9995).1, Nanos::NEVER);
+}
+
+#[test]
+fn a_percentile_is_exact_only_if_it_is_the_same_however_long_the_censored_samples_take() {
+    for seed in 0..200 {
+        let mut random = Random::new(seed, 0);
+        let mut recorder = Recorder::new();
+        let (mut least, mut most) = (Vec::new(), Vec::new());
+        for _ in 0..400 + random.below(400) {
+            let ns = 1_000 + random.below(1_000_000) as u64;
+            if random.below(1 + seed as usize) == 0 {
+                recorder.record_censored(Nanos(ns));
+                most.push(u64::MAX);
+            } else {
+                recorder.record(Nanos(ns));
+                most.push(ns);
+            }
+            least.push(ns);
+        }
+        least.sort_unstable();
+        most.sort_unstable();
+        for q in [0.5, 0.9, 0.99] {
+            let rank = order_statistics::rank_of(recorder.count(), q) as usize;
+            let value = quantile(&recorder, q);
+            let (low, high) = (least[rank - 1], most[rank - 1]);
+            let near = |ns: u64| value.value.0.abs_diff(ns) <= ns / 80;
+            assert!(near(low), "seed {seed}, {q}: {value:?}, at least {low}");
+            assert!(
+                value.lower_bound_only || near(high),
+                "seed {seed}, {q}: {value:?}, at most {high}"
+            );
+        }
+    }
 }

@@ -1,11 +1,12 @@
 //! What a worker has counted, without a clock: every message that is due while measuring ends as completed, failed or
-//! missing, and is in the latency distributions unless it failed.
+//! missing, and is in the latency distributions; every connection that was dialled is in that of connecting.
 //!
-//! A message that is given up is censored: recorded at the age it had reached.
+//! What failed or was given up is censored: recorded at the age it had reached.
 
 use crate::clock::Nanos;
-use crate::load::connection::{Connection, Sample};
+use crate::load::connection::{Connection, Sample, Step};
 use crate::load::interval::Interval;
+use crate::load::phases::Phase;
 use crate::load::pipeline::Message;
 use crate::load::result::{ConnectionMessages, GeneratorCpu, Loss, Span, WorkerStats};
 
@@ -28,7 +29,9 @@ pub(super) struct Accounting {
     completed: u64,
     /// Messages issued on open connections and neither completed nor failed, whether they count or not.
     outstanding: usize,
-    /// What the thread had used when measuring began.
+    /// When measuring began; `NEVER` before.
+    begin: Nanos,
+    /// What the thread had used then.
     usage: ThreadUsage,
 }
 
@@ -41,6 +44,7 @@ impl Accounting {
             stats: WorkerStats::default(),
             completed: 0,
             outstanding: 0,
+            begin: Nanos::NEVER,
             usage: ThreadUsage::default(),
         }
     }
@@ -62,7 +66,7 @@ impl Accounting {
 
     /// Measuring begins at `at`, and with it the first second.
     pub(super) fn begin_measuring(&mut self, at: Nanos, usage: ThreadUsage) {
-        self.usage = usage;
+        (self.begin, self.usage) = (at, usage);
         self.stats.measured = Some(Span { begin: at, end: at });
         self.interval.span = Span::default();
     }
@@ -93,43 +97,71 @@ impl Accounting {
 
     /// Hands over what was counted in a slice, or in a run.
     pub(super) fn take_stats(&mut self) -> WorkerStats {
+        self.begin = Nanos::NEVER;
         std::mem::take(&mut self.stats)
     }
 
-    /// A connection has opened.
-    pub(super) fn opened(&mut self) {
+    /// A connection has opened in this phase.
+    pub(super) fn opened(&mut self, phase: Phase) {
         self.stats.opened += 1;
+        self.stats.opened_measuring += u64::from(phase == Phase::Measuring);
+        self.interval.opened += u64::from(matches!(phase, Phase::Measuring | Phase::Drain));
     }
 
-    /// `count` connections have not opened.
-    pub(super) fn unopened(&mut self, loss: Loss, count: u64) {
-        if count > 0 {
-            *self.stats.unopened.entry(loss).or_default() += count;
+    /// A connection that was dialled has not opened.
+    pub(super) fn unopened(&mut self, loss: Loss) {
+        *self.stats.unopened.entry(loss).or_default() += 1;
+    }
+
+    /// `count` connections are given up in this phase without having been dialled.
+    pub(super) fn undialed(&mut self, loss: Loss, count: u64, phase: Phase) {
+        for _ in 0..count {
+            self.unopened(loss);
+            self.sample(
+                Sample {
+                    step: Step::Connect,
+                    since: Nanos(0),
+                    took: Nanos(0),
+                    censored: true,
+                },
+                phase,
+            );
         }
     }
 
-    /// We have begun to close a connection.
-    pub(super) fn closing(&mut self) {
+    /// We have begun to close a connection in this phase.
+    pub(super) fn closing(&mut self, phase: Phase) {
         self.stats.closed += 1;
+        self.interval.closed += u64::from(matches!(phase, Phase::Measuring | Phase::Drain));
     }
 
-    /// An open connection was ended by the target, and its outstanding messages have failed.
-    pub(super) fn lost(&mut self, connection: &Connection, loss: Loss) {
-        let outstanding = connection.outstanding();
-        let failed = outstanding.filter(|message| message.measured).count();
+    /// An open connection was ended by the target at `now`, and its outstanding messages have failed.
+    pub(super) fn lost(&mut self, connection: &Connection, loss: Loss, now: Nanos) {
         self.outstanding -= connection.outstanding().count();
-        self.interval.messages.failed += failed as u64;
+        self.interval.messages.failed += self.give_up(connection, now);
         self.interval.lost += 1;
         *self.stats.lost.entry(loss).or_default() += 1;
         self.completed_by(connection);
     }
 
-    /// A time of a connection.
-    pub(super) fn sample(&mut self, sample: Sample) {
-        match sample {
-            Sample::Connect(took) => self.stats.connect.record(took),
-            Sample::FirstByte(took) => self.stats.first_byte.record(took),
-            Sample::Close(took) => self.stats.close.record(took),
+    /// A step of a connection that began in this phase. Those of warm-up and drain count nowhere.
+    pub(super) fn sample(&mut self, sample: Sample, phase: Phase) {
+        let stats = &mut self.stats;
+        let (recorder, next) = match (sample.step, phase) {
+            (Step::Connect, Phase::RampUp) => (&mut stats.ramp_up, None),
+            // A connection that is not established has no first byte either.
+            (Step::Connect, Phase::Measuring) => (&mut stats.connect, Some(&mut stats.first_byte)),
+            (Step::FirstByte, Phase::Measuring) => (&mut stats.first_byte, None),
+            (Step::Close, Phase::Measuring) => (&mut stats.close, None),
+            _ => return,
+        };
+        if sample.censored {
+            recorder.record_censored(sample.took);
+            if let Some(next) = next {
+                next.record_censored(sample.took);
+            }
+        } else {
+            recorder.record(sample.took);
         }
     }
 
@@ -143,10 +175,15 @@ impl Accounting {
         self.stats.send_lag.record(lag);
     }
 
-    /// A message was issued.
-    pub(super) fn issued(&mut self, measured: bool) {
-        self.interval.messages.sent += u64::from(measured);
+    /// A message was issued. `due`: it counts, and was not [counted](Accounting::due) before.
+    pub(super) fn issued(&mut self, due: bool) {
+        self.interval.messages.sent += u64::from(due);
         self.outstanding += 1;
+    }
+
+    /// `count` messages that count have become due, and cannot be issued now.
+    pub(super) fn due(&mut self, count: u64) {
+        self.interval.messages.sent += count;
     }
 
     /// A message has completed at `now`. `running`: after the start; `measuring`: within the time that is measured.
@@ -164,33 +201,30 @@ impl Accounting {
         self.outstanding -= count;
     }
 
-    /// The run is over: what this open connection still owes is missing. `measure`: when measuring began.
-    pub(super) fn conclude(&mut self, connection: &Connection, measure: Nanos, now: Nanos) {
-        self.completed_by(connection);
-        for message in connection.outstanding() {
-            if message.measured {
-                self.interval.missing(*message, now, self.open_loop);
-            } else if !self.open_loop && now > measure {
-                // A connection that has been silent since the warm-up would not show otherwise.
-                self.interval.messages.sent += 1;
-                let since = Message {
-                    submitted: message.submitted.max(measure).min(now),
-                    ..*message
-                };
-                self.interval.missing(since, now, self.open_loop);
-            }
+    /// The run is over at `now`: what this connection still owes is missing. `phase`: when its last step began.
+    pub(super) fn conclude(&mut self, connection: &Connection, now: Nanos, phase: impl Fn(Nanos) -> Phase) {
+        if connection.is_opening() {
+            self.stats.unfinished += 1;
+        } else if connection.is_established() {
+            self.completed_by(connection);
+            self.interval.messages.missing += self.give_up(connection, now);
+        }
+        if let Some(sample) = connection.given_up(now) {
+            self.sample(sample, phase(sample.since));
         }
     }
 
-    /// The run is over: a message that counts was due at `planned` and never issued, because the generator fell behind.
-    pub(super) fn unissued(&mut self, planned: Nanos, now: Nanos) {
+    /// The run is over: a message that counts was due at `planned` and never issued. `due`: it was not
+    /// [counted](Accounting::due) before.
+    pub(super) fn unissued(&mut self, planned: Nanos, due: bool, now: Nanos) {
         let message = Message {
             planned,
             submitted: Nanos::NEVER,
             measured: true,
         };
-        self.interval.messages.sent += 1;
-        self.interval.missing(message, now, true);
+        self.interval.messages.sent += u64::from(due);
+        self.interval.messages.missing += 1;
+        self.interval.censored(message, now, true);
     }
 
     /// Segments that the kernel sent again on a connection.
@@ -201,6 +235,26 @@ impl Accounting {
     /// Times the completion queue overflowed.
     pub(super) fn overflows(&mut self, count: u64) {
         self.stats.overflows = count;
+    }
+
+    /// Records what a connection owes as censored at its age. Returns how many of these messages count.
+    fn give_up(&mut self, connection: &Connection, now: Nanos) -> u64 {
+        let mut count = 0;
+        for &message in connection.outstanding() {
+            let mut message = message;
+            if !message.measured {
+                if self.open_loop || now <= self.begin {
+                    continue;
+                }
+                // A connection of a closed loop that has been silent since the warm-up would not show otherwise.
+                self.interval.messages.sent += 1;
+                message.planned = self.begin;
+                message.submitted = message.submitted.max(self.begin);
+            }
+            count += 1;
+            self.interval.censored(message, now, self.open_loop);
+        }
+        count
     }
 
     fn completed_by(&mut self, connection: &Connection) {

@@ -13,7 +13,7 @@ use crate::load::workload::{Close, Traffic};
 mod model;
 mod next;
 
-pub use next::{Change, Next, Outgoing, Receive, Sample, Shutdown};
+pub use next::{Change, Next, Outgoing, Receive, Sample, Shutdown, Step};
 
 /// One client connection.
 #[derive(Debug)]
@@ -109,10 +109,10 @@ impl Connection {
             return self.next(Next::default()); // It was given up.
         };
         if let Err(loss) = result {
-            return self.fail(loss);
+            return self.fail(loss, now);
         }
         let mut next = Next {
-            sample: Some(Sample::Connect(now - dialed)),
+            sample: Some(Sample::complete(Step::Connect, dialed, now)),
             receive: self.arm(),
             ..Next::default()
         };
@@ -152,7 +152,7 @@ impl Connection {
         match self.stage {
             Stage::Open(Some(dialed)) => {
                 self.stage = Stage::Open(None);
-                next.sample = Some(Sample::FirstByte(now - dialed));
+                next.sample = Some(Sample::complete(Step::FirstByte, dialed, now));
             }
             Stage::Probing if next.completed > 0 => {
                 self.stage = Stage::Open(None);
@@ -189,11 +189,11 @@ impl Connection {
     pub fn ended(&mut self, now: Nanos) -> Next {
         self.receiving = Receiving::Idle;
         let Stage::Closing(since) = self.stage else {
-            return self.fail(Loss::Eof);
+            return self.fail(Loss::Eof, now);
         };
         self.stage = Stage::Ended;
         let next = Next {
-            sample: Some(Sample::Close(now - since)),
+            sample: Some(Sample::complete(Step::Close, since, now)),
             change: Some(Change::Closed),
             ..Next::default()
         };
@@ -201,9 +201,9 @@ impl Connection {
     }
 
     /// The receive has failed.
-    pub fn receive_failed(&mut self, loss: Loss) -> Next {
+    pub fn receive_failed(&mut self, loss: Loss, now: Nanos) -> Next {
         self.receiving = Receiving::Idle;
-        self.fail(loss)
+        self.fail(loss, now)
     }
 
     /// The receive has been cancelled.
@@ -219,14 +219,14 @@ impl Connection {
     }
 
     /// The send has completed; `rest`: some of its bytes are left.
-    pub fn sent(&mut self, result: Result<(), Loss>, rest: bool) -> Next {
+    pub fn sent(&mut self, result: Result<(), Loss>, rest: bool, now: Nanos) -> Next {
         assert!(
             self.sending == Sending::InFlight,
             "a send completed that was not in flight"
         );
         if let Err(loss) = result {
             self.sending = Sending::Idle;
-            return self.fail(loss);
+            return self.fail(loss, now);
         }
         if rest && self.stage != Stage::Ended {
             return Next {
@@ -239,15 +239,15 @@ impl Connection {
     }
 
     /// It has not opened in time.
-    pub fn timed_out(&mut self) -> Next {
-        if !matches!(self.stage, Stage::Connecting(_) | Stage::Probing) {
+    pub fn timed_out(&mut self, now: Nanos) -> Next {
+        if !self.is_opening() {
             return Next::default();
         }
         self.cancelling = self.connecting;
         let cancel_connect = self.connecting;
         Next {
             cancel_connect,
-            ..self.fail(Loss::Timeout)
+            ..self.fail(Loss::Timeout, now)
         }
     }
 
@@ -329,15 +329,37 @@ impl Connection {
         matches!(self.stage, Stage::Open(_) | Stage::Closing(_))
     }
 
+    /// True if it has not opened, and not ended.
+    pub fn is_opening(&self) -> bool {
+        matches!(self.stage, Stage::Connecting(_) | Stage::Probing)
+    }
+
+    /// The step that is not complete, at the age it has reached by `now`.
+    pub fn given_up(&self, now: Nanos) -> Option<Sample> {
+        let (step, since) = match self.stage {
+            Stage::Connecting(dialed) => (Step::Connect, dialed),
+            Stage::Open(Some(dialed)) if !self.pipeline.is_idle() => (Step::FirstByte, dialed),
+            Stage::Closing(since) => (Step::Close, since),
+            Stage::Open(_) | Stage::Probing | Stage::Ended => return None,
+        };
+        let censored = true;
+        Some(Sample {
+            censored,
+            ..Sample::complete(step, since, now)
+        })
+    }
+
     /// It has ended before we ended it.
-    fn fail(&mut self, loss: Loss) -> Next {
+    fn fail(&mut self, loss: Loss, now: Nanos) -> Next {
         let change = match self.stage {
             Stage::Ended => return self.next(Next::default()),
             Stage::Connecting(_) | Stage::Probing => Change::Failed(loss),
             Stage::Open(_) | Stage::Closing(_) => Change::Lost(loss),
         };
+        let sample = self.given_up(now);
         self.stage = Stage::Ended;
         let next = Next {
+            sample,
             change: Some(change),
             shutdown: Some(Shutdown::Both),
             ..Next::default()

@@ -23,11 +23,15 @@ pub struct Interval {
     pub index: u64,
     /// When it began and ended, in time since measuring began.
     pub span: Span,
-    /// Latencies of the messages that completed or went missing in it.
+    /// Latencies of the messages that ended in it; those that did not complete are censored at their age.
     pub latencies: Latencies,
     /// Messages: those `sent` were due in it, the others ended in it.
     pub messages: Messages,
-    /// Connections lost in it.
+    /// Connections that opened in it, that we closed in it (churn), and that the target ended in it.
+    pub opened: u64,
+    /// See [`opened`](Interval::opened).
+    pub closed: u64,
+    /// See [`opened`](Interval::opened).
     pub lost: u64,
 }
 
@@ -36,7 +40,7 @@ impl Interval {
         self.latencies.service.clear();
         self.latencies.response.clear();
         self.messages = Messages::default();
-        self.lost = 0;
+        (self.opened, self.closed, self.lost) = (0, 0, 0);
     }
 
     /// Records a message that was echoed by `now`.
@@ -48,14 +52,17 @@ impl Interval {
         }
     }
 
-    /// Records a message that is given up at `now`: censored at the age it has reached.
-    pub(super) fn missing(&mut self, message: Message, now: Nanos, open_loop: bool) {
-        self.messages.missing += 1;
+    /// Records a message that is given up at `now`: censored at the age it has reached. A message of a closed loop that
+    /// waits for a buffer counts from when it was due; it has no other latency.
+    pub(super) fn censored(&mut self, message: Message, now: Nanos, open_loop: bool) {
+        let Latencies { service, response } = &mut self.latencies;
         if message.submitted <= now {
-            self.latencies.service.record_missing(now - message.submitted);
+            service.record_censored(now - message.submitted);
+        } else if !open_loop {
+            service.record_censored(now - message.planned);
         }
         if open_loop {
-            self.latencies.response.record_missing(now - message.planned);
+            response.record_censored(now - message.planned);
         }
     }
 
@@ -65,6 +72,8 @@ impl Interval {
         self.latencies.service.merge(&other.latencies.service);
         self.latencies.response.merge(&other.latencies.response);
         self.messages.merge(&other.messages);
+        self.opened += other.opened;
+        self.closed += other.closed;
         self.lost += other.lost;
     }
 }

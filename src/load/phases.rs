@@ -16,6 +16,19 @@ pub(super) struct Phases {
     pub(super) drained: Nanos,
 }
 
+/// A part of a run or slice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Before the start: the initial connections open.
+    RampUp,
+    /// Messages are sent, and do not count.
+    WarmUp,
+    /// They count.
+    Measuring,
+    /// None is sent any more.
+    Drain,
+}
+
 impl Phases {
     pub(super) fn of(workload: &Workload, start: Nanos) -> Phases {
         Phases::from(start, workload.warmup, workload.duration, workload.drain)
@@ -47,6 +60,19 @@ impl Phases {
         self.measure <= now && now < self.end
     }
 
+    /// The phase at this time.
+    pub(super) fn phase_of(&self, at: Nanos) -> Phase {
+        if at < self.start {
+            Phase::RampUp
+        } else if at < self.measure {
+            Phase::WarmUp
+        } else if at < self.end {
+            Phase::Measuring
+        } else {
+            Phase::Drain
+        }
+    }
+
     /// The next of these times after `now`.
     pub(super) fn next_change(&self, now: Nanos) -> Nanos {
         let instants = [self.start, self.measure, self.end, self.drained];
@@ -64,6 +90,22 @@ mod tests {
     fn messages_count_from_the_end_of_the_warm_up_to_the_end() {
         let counted: Vec<u64> = (0..300).filter(|&at| RUN().measures(Nanos(at))).collect();
         assert_eq!((counted[0], counted[counted.len() - 1]), (110, 159));
+    }
+
+    #[test]
+    fn every_time_is_in_one_phase() {
+        let phases = [99, 100, 109, 110, 159, 160, 300].map(|at| RUN().phase_of(Nanos(at)));
+        let [measuring, drain] = [Phase::Measuring, Phase::Drain];
+        let expected = [
+            Phase::RampUp,
+            Phase::WarmUp,
+            Phase::WarmUp,
+            measuring,
+            measuring,
+            drain,
+            drain,
+        ];
+        assert_eq!(phases, expected);
     }
 
     #[test]

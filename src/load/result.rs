@@ -69,7 +69,7 @@ impl fmt::Display for Loss {
     }
 }
 
-/// What became of the messages sent while measuring: `sent == completed + failed + missing` once a run is over.
+/// What became of the messages due while measuring: `sent == completed + failed + missing` once a run is over.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -80,7 +80,7 @@ pub struct Messages {
     pub completed: u64,
     /// Their connection ended before the reply.
     pub failed: u64,
-    /// No reply by the end of the drain.
+    /// No reply by the end of the drain, or never issued: no connection was left, or the generator fell behind.
     pub missing: u64,
 }
 
@@ -160,11 +160,18 @@ pub struct WorkerStats {
     pub lost: BTreeMap<Loss, u64>,
     /// Connections that we closed before the run was over (churn).
     pub closed: u64,
-    /// How long connecting took.
+    /// Connections that were still opening when the run ended.
+    pub unfinished: u64,
+    /// Connections that opened while measuring (churn).
+    pub opened_measuring: u64,
+    /// How long connecting took before messages began: the initial connections. Here and below those that did not get there
+    /// are censored at their age.
+    pub ramp_up: Recorder,
+    /// How long connecting took, dialled while measuring (churn).
     pub connect: Recorder,
-    /// From the start of the connect to the first byte of the first reply (churn).
+    /// From dialling, while measuring, to the first byte of the first reply (churn).
     pub first_byte: Recorder,
-    /// From our FIN to the target's (churn).
+    /// From our FIN, sent while measuring, to the target's (churn).
     pub close: Recorder,
     /// How long after the planned instant messages were issued (open loop).
     pub send_lag: Recorder,
@@ -178,7 +185,7 @@ pub struct WorkerStats {
     pub rtt: Recorder,
     /// Retransmitted segments of all connections that were open at the end (TCP_INFO).
     pub retransmits: u64,
-    /// When it measured; `None` for a worker that lost its connections before.
+    /// When it measured; `None` for a worker that was stopped before.
     pub measured: Option<Span>,
     /// CPU time used meanwhile.
     pub cpu: GeneratorCpu,
@@ -195,6 +202,8 @@ impl WorkerStats {
     /// Adds another worker's counts.
     pub(super) fn merge(&mut self, other: &WorkerStats) {
         self.opened += other.opened;
+        self.unfinished += other.unfinished;
+        self.opened_measuring += other.opened_measuring;
         self.closed += other.closed;
         self.achieved += other.achieved;
         self.echoed += other.echoed;
@@ -202,6 +211,7 @@ impl WorkerStats {
         self.overflows += other.overflows;
         add(&mut self.unopened, &other.unopened);
         add(&mut self.lost, &other.lost);
+        self.ramp_up.merge(&other.ramp_up);
         self.connect.merge(&other.connect);
         self.first_byte.merge(&other.first_byte);
         self.close.merge(&other.close);

@@ -25,6 +25,8 @@ pub(super) struct Shared {
     pub(super) slices: Option<SliceControl>,
     /// Workers that are still opening connections.
     opening: AtomicUsize,
+    /// Workers that still have connections.
+    populated: AtomicUsize,
     /// When messages begin, in nanoseconds of the clock; `NEVER` until it is known. Set again for every slice.
     start: AtomicU64,
     workers: Vec<WorkerProgress>,
@@ -55,6 +57,7 @@ impl Shared {
             stop,
             slices,
             opening: AtomicUsize::new(workers),
+            populated: AtomicUsize::new(workers),
             start: AtomicU64::new(Nanos::NEVER.0),
             workers: (0..workers).map(|_| WorkerProgress::default()).collect(),
         }
@@ -77,6 +80,16 @@ impl Shared {
     /// True once all workers have opened their connections, or failed to.
     pub(super) fn all_ready(&self) -> bool {
         self.opening.load(Ordering::Acquire) == 0
+    }
+
+    /// One more worker has lost all of its connections.
+    pub(super) fn worker_deserted(&self) {
+        self.populated.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// True once no worker has a connection any more.
+    pub(super) fn all_deserted(&self) -> bool {
+        self.populated.load(Ordering::Acquire) == 0
     }
 
     pub(super) fn set_start(&self, start: Nanos) {

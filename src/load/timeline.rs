@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use crate::clock::Nanos;
 use crate::load::active::ActiveSet;
-use crate::load::phases::Phases;
+use crate::load::phases::{Phase, Phases};
 use crate::load::schedule::{Pace, Schedule, ScheduleSpec};
 use crate::load::workload::Workload;
 use crate::random::Random;
@@ -44,6 +44,10 @@ struct Run {
     second_ends: Nanos,
     /// Open loop: when messages are due.
     schedule: Option<Schedule>,
+    /// While there is no connection: the first message due that was not counted yet.
+    waiting: Option<Schedule>,
+    /// All messages due before this were counted when they became due.
+    counted_until: Nanos,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +135,8 @@ impl Timeline {
                 phases.measure + Nanos::SECOND
             },
             schedule,
+            waiting: None,
+            counted_until: Nanos(0),
         });
     }
 
@@ -163,6 +169,11 @@ impl Timeline {
         self.run.as_ref().is_some_and(|run| run.phases.measures(planned))
     }
 
+    /// The phase at this time; before the start, and between slices, that of opening connections.
+    pub(super) fn phase_of(&self, at: Nanos) -> Phase {
+        self.run.as_ref().map_or(Phase::RampUp, |run| run.phases.phase_of(at))
+    }
+
     /// When measuring begins or began; `None` before the start.
     pub(super) fn measuring_begins(&self) -> Option<Nanos> {
         Some(self.run.as_ref()?.phases.measure)
@@ -171,7 +182,8 @@ impl Timeline {
     /// True when the run or slice is over: everything due has been issued and come back (`idle`), or the drain is over.
     pub(super) fn is_over(&self, idle: bool, now: Nanos) -> bool {
         self.run.as_ref().is_some_and(|run| {
-            let all_issued = run.planned() >= run.phases.end;
+            // Without a connection nothing more can be issued.
+            let all_issued = run.planned() >= run.phases.end || self.active() == 0;
             now >= run.phases.end && (idle && all_issued || now >= run.phases.drained)
         })
     }
@@ -186,7 +198,7 @@ impl Timeline {
                 Some(Milestone::Begin(measure))
             }
             Measuring::Now if now >= end => self.end_measuring(now),
-            _ if now >= run.second_ends => {
+            Measuring::Now if now >= run.second_ends => {
                 let since = run.second_ends - measure;
                 run.second_ends = run.second_ends + Nanos::SECOND;
                 Some(Milestone::Second(since))
@@ -257,7 +269,7 @@ impl Timeline {
     }
 
     /// The next message that is due (open loop), on a connection picked at random. `None` as well if there is no
-    /// connection; then it stays due.
+    /// connection; then it stays due, and does not wake up the worker.
     pub(super) fn next_planned(&mut self, now: Nanos) -> Option<Planned> {
         let run = self.run.as_mut()?;
         let schedule = run.schedule.as_mut()?;
@@ -268,6 +280,31 @@ impl Timeline {
         let key = self.active.pick(&mut self.random)?;
         schedule.advance();
         Some(Planned { at, key })
+    }
+
+    /// Open loop without a connection: how many messages that count have become due before `until` and were not counted
+    /// before. They stay due.
+    pub(super) fn count_waiting(&mut self, until: Nanos) -> u64 {
+        let Some(run) = self.run.as_mut().filter(|_| self.active.keys().is_empty()) else {
+            return 0;
+        };
+        let Some(schedule) = &run.schedule else { return 0 };
+        let waiting = run.waiting.get_or_insert_with(|| schedule.clone());
+        if waiting.due() < schedule.due() {
+            waiting.clone_from(schedule); // There was a connection meanwhile.
+        }
+        let mut count = 0;
+        while waiting.due() < until {
+            count += u64::from(run.phases.measures(waiting.due()));
+            waiting.advance();
+        }
+        run.counted_until = run.counted_until.max(until);
+        count
+    }
+
+    /// True if a message that is due at this time was [counted](Timeline::count_waiting) before it was issued.
+    pub(super) fn was_counted(&self, planned: Nanos) -> bool {
+        self.run.as_ref().is_some_and(|run| planned < run.counted_until)
     }
 
     /// The next message that was due and was not issued, at the end of a run.
@@ -291,14 +328,19 @@ impl Timeline {
             return now;
         }
         let planned = run.planned();
-        let planned = if planned < run.phases.end {
+        let planned = if planned < run.phases.end && self.active() > 0 {
             planned
         } else {
             Nanos::NEVER
         };
+        let second = if run.measuring == Measuring::Over {
+            Nanos::NEVER
+        } else {
+            run.second_ends
+        };
         let thinking = self.thinking.front().map_or(Nanos::NEVER, |&(due, _)| due);
         let change = run.phases.next_change(now);
-        change.min(run.second_ends).min(planned).min(thinking)
+        change.min(second).min(planned).min(thinking)
     }
 }
 

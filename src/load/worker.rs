@@ -10,10 +10,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use crate::clock::{self, Nanos};
 use crate::error::{Errno, Error, Result};
 use crate::load::accounting::Accounting;
-use crate::load::connection::{Change, Connection, Next, Outgoing, Receive, Sample, Shutdown};
+use crate::load::connection::{Change, Connection, Next, Outgoing, Receive, Sample, Shutdown, Step};
 use crate::load::dialer::{Dialer, RETRY_DELAY};
 use crate::load::interval::IntervalWriter;
 use crate::load::payload::PayloadStream;
+use crate::load::phases::Phase;
 use crate::load::pipeline::{EchoMismatch, Pipeline};
 use crate::load::result::{Loss, WorkerStats};
 use crate::load::shared::Shared;
@@ -56,6 +57,8 @@ pub(super) struct Worker<'a> {
     now: Nanos,
     /// True once its initial connections have opened or failed.
     ready: bool,
+    /// True once it has reported that it has no connections left.
+    deserted: bool,
     stopped: bool,
 }
 
@@ -94,6 +97,7 @@ impl<'a> Worker<'a> {
             unsent: VecDeque::new(),
             now,
             ready: false,
+            deserted: false,
             stopped: false,
         };
         worker.ring.watch(STOP, shared.stop.as_fd());
@@ -134,7 +138,7 @@ impl<'a> Worker<'a> {
             Event::Received(Received::Starved) => self.update(key, Connection::starved),
             Event::Received(Received::End) => self.update(key, |connection| connection.ended(now)),
             Event::Received(Received::Failed(errno)) => {
-                self.update(key, |connection| connection.receive_failed(Loss::from(errno)));
+                self.update(key, |connection| connection.receive_failed(Loss::from(errno), now));
             }
             Event::Received(Received::Cancelled) => self.update(key, Connection::receive_cancelled),
             Event::Connected(result) => {
@@ -176,7 +180,8 @@ impl<'a> Worker<'a> {
             debug_assert!(false, "a completion of a connection that was removed");
             return self.ring.give_back_all(rest);
         };
-        let next = connection.sent(sent.map(drop).map_err(Loss::from), !rest.is_empty());
+        let result = sent.map(drop).map_err(Loss::from);
+        let next = connection.sent(result, !rest.is_empty(), self.now);
         if next.send == Some(Outgoing::Rest) {
             self.ring.send(key, socket.as_fd(), rest);
         } else {
@@ -195,9 +200,9 @@ impl<'a> Worker<'a> {
 
     fn apply(&mut self, key: Key, next: Next) {
         if let Some(sample) = next.sample {
-            self.accounting.sample(sample);
-            if let Sample::Connect(took) = sample {
-                self.dialer.connected(took);
+            self.accounting.sample(sample, self.timeline.phase_of(sample.since));
+            if sample.step == Step::Connect && !sample.censored {
+                self.dialer.connected(sample.took);
             }
         }
         self.apply_to_socket(key, &next);
@@ -245,34 +250,35 @@ impl<'a> Worker<'a> {
 
     fn changed(&mut self, key: Key, change: Change) {
         let now = self.now;
+        let phase = self.timeline.phase_of(now);
         let Some(Client { connection, .. }) = self.connections.get_mut(key) else {
             return;
         };
         match change {
             Change::Opened => {
-                self.accounting.opened();
+                self.accounting.opened(phase);
                 self.dialer.opened(connection.number(), now);
                 if self.timeline.add(key, now) {
                     self.first_messages(key);
                 }
             }
             Change::Failed(loss) => {
-                self.accounting.unopened(loss, 1);
+                self.accounting.unopened(loss);
                 self.dialer.failed(connection.number());
                 self.dialer.replace(now, RETRY_DELAY);
             }
             Change::Lost(loss) => {
-                self.accounting.lost(connection, loss);
+                self.accounting.lost(connection, loss, now);
                 self.timeline.remove(key);
                 self.dialer.replace(now, RETRY_DELAY);
             }
             Change::Closing => {
-                self.accounting.closing();
+                self.accounting.closing(phase);
                 self.timeline.remove(key);
             }
             Change::Closed => self.dialer.replace(now, Nanos(0)),
             Change::Aborted => {
-                self.accounting.closing();
+                self.accounting.closing(phase);
                 self.timeline.remove(key);
                 self.dialer.replace(now, Nanos(0));
             }
@@ -303,7 +309,7 @@ impl<'a> Worker<'a> {
         };
         let next = if connection.takes_messages() {
             let measured = self.timeline.measures(planned);
-            self.accounting.issued(measured);
+            self.accounting.issued(measured && !self.timeline.was_counted(planned));
             connection.issue(planned, measured)
         } else if let Some(churn) = self.workload.churn {
             connection.retire(churn.close, self.now)
@@ -346,9 +352,10 @@ impl Worker<'_> {
     fn dial(&mut self) {
         let now = self.now;
         while let Some(key) = self.dialer.timed_out(now) {
-            self.update(key, Connection::timed_out);
+            self.update(key, |connection| connection.timed_out(now));
             let given_up = self.dialer.give_up(now);
-            self.accounting.unopened(Loss::Timeout, given_up);
+            let phase = self.timeline.phase_of(now);
+            self.accounting.undialed(Loss::Timeout, given_up, phase);
         }
         self.dialer.begin_pass(now, self.timeline.is_sending(now));
         while let Some(number) = self.dialer.next(now) {
@@ -362,7 +369,8 @@ impl Worker<'_> {
         let socket = match socket::client(target, source, &self.workload.options) {
             Ok(socket) => socket,
             Err(cause) => {
-                self.accounting.unopened(Loss::from(Errno::from(cause)), 1);
+                let phase = self.timeline.phase_of(self.now);
+                self.accounting.undialed(Loss::from(Errno::from(cause)), 1, phase);
                 return self.dialer.replace(self.now, RETRY_DELAY);
             }
         };
@@ -381,8 +389,14 @@ impl Worker<'_> {
         let budget = self.workload.messages_per_connection();
         let (connection, next) = Connection::established(0, self.pipeline(0, 1), budget);
         let key = self.connections.insert(Client { socket, connection });
-        self.accounting.sample(Sample::Connect(took));
-        self.accounting.opened();
+        let sample = Sample {
+            step: Step::Connect,
+            since: self.now - took,
+            took,
+            censored: false,
+        };
+        self.accounting.sample(sample, Phase::RampUp);
+        self.accounting.opened(Phase::RampUp);
         self.timeline.add(key, self.now);
         self.apply(key, next);
     }

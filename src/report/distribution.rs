@@ -15,7 +15,7 @@ use crate::stats::order_statistics::needs;
 pub struct Distribution {
     /// Samples, censored ones included.
     pub count: u64,
-    /// Samples known only to be at least their value: no reply by the end of the drain.
+    /// Samples known only to be at least their value: what failed, or was not complete by the end of the drain.
     pub censored: u64,
     /// Smallest.
     pub min_ns: Option<u64>,

@@ -38,8 +38,8 @@ impl Figures {
             samples: self.latency.service.count,
             needed_for_p99: needs(0.99),
             // With churn there are many more than the plan has at once.
-            connections: connections.requested.max(connections.opened + connections.failed),
-            unopened: connections.failed,
+            connections: connections.requested.max(connections.opened + connections.unopened()),
+            unopened: connections.unopened(),
             lost: connections.lost_total(),
             sent: self.messages.sent,
             failed: self.messages.failed,
@@ -54,7 +54,7 @@ impl Figures {
     /// The figure that an assertion is about, with its confidence interval. Errors: why there is none.
     pub(super) fn estimate(&self, metric: Metric) -> Result<Estimate, String> {
         let (connections, messages) = (&self.connections, &self.messages);
-        let errors = messages.failed + messages.missing + connections.failed + connections.lost_total();
+        let errors = messages.failed + messages.missing + connections.unopened() + connections.lost_total();
         match metric {
             Metric::Latency(latency, statistic) => latency_estimate(self.distribution(latency)?, statistic),
             Metric::Errors => Ok(Estimate::exact(errors as f64)),

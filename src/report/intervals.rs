@@ -26,6 +26,10 @@ pub struct IntervalLine {
     pub missing: u64,
     /// Connections that the target closed in it.
     pub lost: u64,
+    /// Connections that opened in it (churn).
+    pub opened: u64,
+    /// Connections that we closed in it (churn).
+    pub closed: u64,
     /// Messages completed per second.
     pub completed_per_s: f64,
     /// Median service time.
@@ -44,7 +48,8 @@ pub struct IntervalLine {
 
 impl IntervalLine {
     /// The header of the CSV file.
-    pub const CSV_HEADER: &str = "second,from_ns,to_ns,sent,completed,failed,missing,lost,completed_per_s,\
+    pub const CSV_HEADER: &str = "second,from_ns,to_ns,sent,completed,failed,missing,lost,opened,closed,\
+        completed_per_s,\
         service_p50_ns,service_p99_ns,service_max_ns,response_p50_ns,response_p99_ns,response_max_ns\n";
 
     /// The line of an interval.
@@ -67,6 +72,8 @@ impl IntervalLine {
             failed: messages.failed,
             missing: messages.missing,
             lost: interval.lost,
+            opened: interval.opened,
+            closed: interval.closed,
             completed_per_s: super::ratio(messages.completed as f64, seconds),
             service_p50_ns: quantile(service, 0.5),
             service_p99_ns: quantile(service, 0.99),
@@ -93,6 +100,8 @@ impl IntervalLine {
             self.failed,
             self.missing,
             self.lost,
+            self.opened,
+            self.closed,
         ];
         let latencies = [
             self.service_p50_ns,
@@ -138,6 +147,8 @@ mod tests {
                 failed: 1,
                 missing: 0,
             },
+            opened: 2,
+            closed: 3,
             lost: 1,
         })
     }
@@ -146,7 +157,10 @@ mod tests {
     fn a_row_has_a_field_for_every_column() {
         let (header, row) = (IntervalLine::CSV_HEADER, line().csv());
         assert_eq!(header.matches(',').count(), row.matches(',').count());
-        assert_eq!(row, "3,3000000000,4000000000,1001,1000,1,0,1,1000.0,500,990,1000,,,\n");
+        assert_eq!(
+            row,
+            "3,3000000000,4000000000,1001,1000,1,0,1,2,3,1000.0,500,990,1000,,,\n"
+        );
     }
 
     #[test]

@@ -49,7 +49,10 @@ impl LatencyTable<'_> {
             )?;
         }
         if self.any(|figure| figure.lower_bound) {
-            writeln!(f, "  >: at least; missing replies could only raise it")?;
+            writeln!(
+                f,
+                "  >: at least; messages that failed or are missing could only raise it"
+            )?;
         }
         Ok(())
     }
@@ -97,7 +100,7 @@ mod tests {
         let mut recorder = Recorder::new();
         (1..=100).for_each(|ms| recorder.record(Nanos(ms * 1_000_000)));
         let complete = Distribution::of(&recorder);
-        recorder.record_missing(Nanos(200_000_000));
+        recorder.record_censored(Nanos(200_000_000));
         let censored = Distribution::of(&recorder);
         let text = |distribution| LatencyTable(vec![("service", distribution)]).to_string();
         assert!(!text(&complete).contains("at least"), "{}", text(&complete));

@@ -36,7 +36,8 @@ pub const SCHEMA: &str = "urecho.load/2";
 pub const LOAD_SCHEMA: &str = include_str!("load.schema.json");
 
 /// Report of `urecho load` and `urecho bench`. Times are integer nanoseconds. `messages.sent == completed + failed +
-/// missing`; in an open loop `latency.response.count == completed + missing`.
+/// missing`, and that is the `count` of `latency.response` in an open loop, of `latency.service` in a closed one; failed and
+/// missing messages are `censored` there.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -64,17 +65,20 @@ pub struct Figures {
     pub plan: PlanSummary,
     /// What became of the connections.
     pub connections: Connections,
-    /// Time to connect.
+    /// Time to connect: with churn, of the connections dialled while measuring; otherwise of all. Here and in the next three,
+    /// those that did not get there are censored.
     pub connect: Distribution,
-    /// From the start of a connect to the first byte of the first reply; null without churn.
+    /// Time to connect of the initial connections, before messages began; null without churn, where `connect` has it.
+    pub ramp_up: Option<Distribution>,
+    /// From dialling, while measuring, to the first byte of the first reply; null without churn.
     pub first_byte: Option<Distribution>,
-    /// From our FIN to the target's; null without churn by FIN.
+    /// From our FIN, sent while measuring, to the target's; null without churn by FIN.
     pub close: Option<Distribution>,
     /// What became of the messages.
     pub messages: Messages,
     /// Length of measuring, by the clock.
     pub elapsed_ns: u64,
-    /// Messages due per second of measuring; null in a closed loop.
+    /// Messages due by the plan per second of measuring, whether they could be sent or not; null in a closed loop.
     pub offered_per_s: Option<f64>,
     /// Messages completed per second of measuring.
     pub completed_per_s: f64,
@@ -136,7 +140,7 @@ impl Figures {
     fn of(run: &RunResult, environment: Environment) -> Figures {
         let stats = &run.stats;
         let elapsed = stats.elapsed();
-        let open_loop = run.plan.workload.pace.is_open();
+        let (open_loop, churns) = (run.plan.workload.pace.is_open(), run.plan.workload.churn.is_some());
         Figures {
             environment,
             plan: PlanSummary {
@@ -144,7 +148,8 @@ impl Figures {
                 ..PlanSummary::of(&run.plan.targets, &run.plan.workload)
             },
             connections: Connections::of(run),
-            connect: Distribution::of(&stats.connect),
+            connect: Distribution::of(if churns { &stats.connect } else { &stats.ramp_up }),
+            ramp_up: churns.then(|| Distribution::of(&stats.ramp_up)),
             first_byte: Distribution::unless_empty(&stats.first_byte),
             close: Distribution::unless_empty(&stats.close),
             messages: run.messages,

@@ -148,10 +148,14 @@ pub struct Connections {
     pub failed: u64,
     /// Why they failed, by kind.
     pub failures: BTreeMap<Loss, u64>,
+    /// Were still opening when the run ended.
+    pub unfinished: u64,
     /// Opened, then closed by the target before we closed them, by kind.
     pub lost: BTreeMap<Loss, u64>,
     /// Closed by us before the run was over (churn).
     pub closed: u64,
+    /// Connections opened per second of measuring; null without churn.
+    pub opened_per_s: Option<f64>,
 }
 
 impl Connections {
@@ -162,9 +166,20 @@ impl Connections {
             opened: stats.opened,
             failed: stats.unopened.values().sum(),
             failures: stats.unopened.clone(),
+            unfinished: stats.unfinished,
             lost: stats.lost.clone(),
             closed: stats.closed,
+            opened_per_s: run
+                .plan
+                .workload
+                .churn
+                .map(|_| ratio(stats.opened_measuring as f64, stats.elapsed().as_secs())),
         }
+    }
+
+    /// Connections that have not opened, or not in time.
+    pub fn unopened(&self) -> u64 {
+        self.failed + self.unfinished
     }
 
     /// Opened connections that the target closed.

@@ -54,6 +54,9 @@ impl Figures {
     }
 
     fn connecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if let Some(ramp_up) = &self.ramp_up {
+            writeln!(f, "ramp-up      {} (connecting, before messages)", Short(ramp_up))?;
+        }
         writeln!(f, "connect      {}", Short(&self.connect))?;
         if let Some(first_byte) = &self.first_byte {
             writeln!(f, "first byte   {}", Short(first_byte))?;
@@ -165,11 +168,17 @@ impl Display for Connections {
             show_count(self.failed)
         )?;
         write!(f, "{}", Kinds(&self.failures))?;
+        if self.unfinished > 0 {
+            write!(f, ", {} still opening at the end", show_count(self.unfinished))?;
+        }
         if self.lost_total() > 0 {
             write!(f, ", {} lost{}", show_count(self.lost_total()), Kinds(&self.lost))?;
         }
         if self.closed > 0 {
             write!(f, ", {} closed by us", show_count(self.closed))?;
+        }
+        if let Some(rate) = self.opened_per_s {
+            write!(f, ", {} opened while measuring", show_rate(rate))?;
         }
         Ok(())
     }

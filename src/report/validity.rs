@@ -25,7 +25,7 @@ pub struct Inputs {
     pub send_lag_p99: Option<Nanos>,
     /// Median service time.
     pub service_p50: Option<Nanos>,
-    /// Open loop: messages due per second of measuring, as drawn (over 10,000 messages, a Poisson schedule deviates
+    /// Open loop: messages due per second of measuring by the plan, whether they were sent or not, as drawn (over 10,000 messages, a Poisson schedule deviates
     /// from its nominal rate by about 1 %).
     pub offered_per_s: f64,
     /// Open loop: messages completed per second of measuring, whenever they were due. Those completed in the drain are
@@ -55,7 +55,7 @@ pub struct Inputs {
     pub needed_for_p99: u64,
     /// Connections of the plan, and replacements.
     pub connections: u64,
-    /// Connections that never opened.
+    /// Connections that never opened, or were still opening at the end.
     pub unopened: u64,
     /// Connections that the target closed before the run was over.
     pub lost: u64,

@@ -161,7 +161,7 @@ fn recorded(second: u64, samples: u64, stalled: bool) -> Recorder {
         recorder.record(Nanos(if k == 0 { 1 } else { ns as u64 }));
     }
     if stalled && samples > 0 {
-        recorder.record_missing(Nanos(50_123_456_789));
+        recorder.record_censored(Nanos(50_123_456_789));
     }
     recorder
 }

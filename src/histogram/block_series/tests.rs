@@ -169,7 +169,7 @@ fn too_few_samples_have_no_interval() {
 fn missing_replies_leave_the_upper_end_open() {
     let (mut blocks, mut total) = run(30, 100, 3, shifting(2.0, 1));
     let mut last = Recorder::new();
-    (0..400).for_each(|_| last.record_missing(Nanos(1_000_000)));
+    (0..400).for_each(|_| last.record_censored(Nanos(1_000_000)));
     blocks.push(&last);
     total.merge(&last);
     let interval = blocks.interval(&total, 0.9).unwrap();

@@ -41,7 +41,7 @@ impl Client {
         let mut next = self.connection.issue(planned, measured);
         while next.send == Some(Outgoing::Buffer) {
             self.connection.write(&traffic(), &mut [0; SIZE], planned);
-            next = self.connection.sent(Ok(()), false);
+            next = self.connection.sent(Ok(()), false, planned);
         }
     }
 
@@ -57,9 +57,14 @@ impl Client {
         accounting.returned(next.completed);
         while next.send == Some(Outgoing::Buffer) {
             self.connection.write(&traffic(), &mut [0; SIZE], now);
-            next = self.connection.sent(Ok(()), false);
+            next = self.connection.sent(Ok(()), false, now);
         }
     }
+}
+
+/// For connections that take no step.
+fn phase(_: Nanos) -> Phase {
+    Phase::Measuring
 }
 
 /// All messages of the intervals so far, and the last interval.
@@ -81,7 +86,7 @@ fn every_message_that_counts_is_completed_failed_or_missing() {
             let client = &mut clients[index];
             match random.below(40) {
                 0 => {
-                    accounting.lost(&client.connection, Loss::Reset);
+                    accounting.lost(&client.connection, Loss::Reset, now);
                     clients[index] = Client::new(100 + now.0);
                 }
                 1..20 => {
@@ -96,8 +101,8 @@ fn every_message_that_counts_is_completed_failed_or_missing() {
             assert_eq!(accounting.is_idle(), outstanding.sum::<usize>() == 0, "seed {seed}");
         }
         for client in &clients {
-            // Measuring began after the end: a message of the warm-up adds nothing.
-            accounting.conclude(&client.connection, Nanos::NEVER, now);
+            // Measuring has not begun: a message of the warm-up adds nothing.
+            accounting.conclude(&client.connection, now, phase);
         }
         let (messages, interval) = end(&mut accounting);
         let Messages {
@@ -108,10 +113,12 @@ fn every_message_that_counts_is_completed_failed_or_missing() {
         } = messages;
         assert_eq!(messages.sent, sent, "seed {seed}");
         assert_eq!(sent, completed + failed + missing, "seed {seed}: {messages:?}");
-        if accounting.open_loop {
-            let recorded = interval.latencies.response.count();
-            assert_eq!(recorded, completed + missing, "seed {seed}");
-        }
+        let latency = match accounting.open_loop {
+            true => &interval.latencies.response,
+            false => &interval.latencies.service,
+        };
+        assert_eq!(latency.count(), sent, "seed {seed}: every one is in the distribution");
+        assert_eq!(latency.censored(), failed + missing, "seed {seed}");
         let by_connection: u64 = accounting
             .take_stats()
             .by_connection
@@ -127,8 +134,8 @@ fn a_missing_message_is_censored_at_its_age() {
     let mut accounting = Accounting::new(true);
     let mut client = Client::new(0);
     client.issue(&mut accounting, Nanos(1_000), true);
-    accounting.conclude(&client.connection, Nanos(0), Nanos(51_000));
-    accounting.unissued(Nanos(11_000), Nanos(51_000));
+    accounting.conclude(&client.connection, Nanos(51_000), phase);
+    accounting.unissued(Nanos(11_000), true, Nanos(51_000));
     let (messages, interval) = end(&mut accounting);
     assert_eq!((messages.sent, messages.missing), (2, 2));
     let max = interval.latencies.response.max().unwrap();
@@ -144,10 +151,77 @@ fn a_closed_loop_that_has_been_silent_since_the_warm_up_is_missing_since_measuri
     let mut accounting = Accounting::new(false);
     let mut client = Client::new(0);
     client.issue(&mut accounting, Nanos(1_000), false);
-    accounting.conclude(&client.connection, Nanos(20_000), Nanos(50_000));
+    accounting.begin_measuring(Nanos(20_000), ThreadUsage::default());
+    accounting.conclude(&client.connection, Nanos(50_000), phase);
     let (messages, interval) = end(&mut accounting);
     assert_eq!((messages.sent, messages.missing), (1, 1));
     assert_eq!(interval.latencies.service.max().unwrap().value.0 / 100, 300);
+}
+
+#[test]
+fn a_message_that_fails_with_its_connection_is_censored_at_its_age() {
+    let mut accounting = Accounting::new(true);
+    let mut client = Client::new(0);
+    client.issue(&mut accounting, Nanos(1_000), true);
+    accounting.lost(&client.connection, Loss::Reset, Nanos(31_000));
+    let (messages, interval) = end(&mut accounting);
+    assert_eq!((messages.sent, messages.failed, messages.missing), (1, 1, 0));
+    for latency in [&interval.latencies.service, &interval.latencies.response] {
+        let max = latency.max().unwrap();
+        assert!(max.lower_bound_only && max.value == Nanos(30_000), "{max:?}");
+    }
+}
+
+#[test]
+fn a_message_counted_when_it_was_due_is_not_counted_again_when_it_is_issued_or_missing() {
+    let mut accounting = Accounting::new(true);
+    accounting.due(2);
+    accounting.issued(false);
+    accounting.unissued(Nanos(5), false, Nanos(10));
+    let (messages, _) = end(&mut accounting);
+    assert_eq!((messages.sent, messages.missing), (2, 1));
+}
+
+#[test]
+fn steps_count_by_the_phase_in_which_they_began() {
+    let sample = |step, took, censored| Sample {
+        step,
+        since: Nanos(0),
+        took: Nanos(took),
+        censored,
+    };
+    let mut accounting = Accounting::new(false);
+    for phase in [Phase::RampUp, Phase::WarmUp, Phase::Measuring, Phase::Drain] {
+        for step in [Step::Connect, Step::FirstByte, Step::Close] {
+            accounting.sample(sample(step, 7, false), phase);
+        }
+    }
+    // Not established: it has no first byte either.
+    accounting.sample(sample(Step::Connect, 90, true), Phase::Measuring);
+    accounting.undialed(Loss::Timeout, 3, Phase::RampUp);
+    let stats = accounting.take_stats();
+    let counts =
+        [&stats.ramp_up, &stats.connect, &stats.first_byte, &stats.close].map(|one| (one.count(), one.censored()));
+    assert_eq!(counts, [(4, 3), (2, 1), (2, 1), (1, 0)]);
+    assert_eq!(stats.unopened[&Loss::Timeout], 3);
+}
+
+#[test]
+fn a_connection_under_way_at_the_end_is_unfinished_and_censored() {
+    let mut accounting = Accounting::new(false);
+    let pipeline = Pipeline::new(PayloadStream::new(1, 5), 0, 1);
+    let connection = Connection::dialed(5, pipeline, u64::MAX, Nanos(1_000));
+    accounting.conclude(&connection, Nanos(41_000), |since| match since {
+        Nanos(1_000) => Phase::Measuring,
+        _ => Phase::Drain,
+    });
+    let stats = accounting.take_stats();
+    let connect = stats.connect.max().unwrap();
+    assert!(
+        connect.lower_bound_only && connect.value == Nanos(40_000),
+        "{connect:?}"
+    );
+    assert_eq!((stats.unfinished, stats.by_connection.len()), (1, 0));
 }
 
 #[test]

@@ -78,13 +78,39 @@ pub enum Change {
     Aborted,
 }
 
-/// A time that a connection took for something.
+/// How long a connection took for a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sample {
+pub struct Sample {
+    /// For what.
+    pub step: Step,
+    /// When the step began.
+    pub since: Nanos,
+    /// How long it took; its age, if it was given up.
+    pub took: Nanos,
+    /// True if it was given up before it was complete.
+    pub censored: bool,
+}
+
+/// A step in the life of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
     /// From dialling to the end of the handshake.
-    Connect(Nanos),
+    Connect,
     /// From dialling to the first byte of the first reply (churn).
-    FirstByte(Nanos),
+    FirstByte,
     /// From our FIN to the target's (churn).
-    Close(Nanos),
+    Close,
+}
+
+impl Sample {
+    /// A step that is complete.
+    pub(super) fn complete(step: Step, since: Nanos, now: Nanos) -> Sample {
+        let (took, censored) = (now - since, false);
+        Sample {
+            step,
+            since,
+            took,
+            censored,
+        }
+    }
 }

@@ -346,6 +346,54 @@ fn every_slice_repeats_the_plan_and_is_one_interval() {
 }
 
 #[test]
+fn messages_due_without_a_connection_are_counted_once_by_the_second_in_which_they_are_due() {
+    for seed in 0..SEEDS {
+        let mut random = Random::new(seed, 4);
+        let mut world = World::new(seed, open(Arrivals::Poisson), 0, false);
+        let (start, end) = (ms(7), ms(507 + MEASURED));
+        world.timeline.start(&world.workload, start);
+        let keys: Vec<Key> = (0..world.timeline.active() as u32)
+            .map(|slot| Key { slot, generation: 0 })
+            .collect();
+        let mut sent = 0;
+        world.now = start;
+        // Connections come and go: all of them at once, so that there are times without any.
+        let (mut there, mut change) = (true, start + ms(random.below(900) as u64));
+        while world.now < end + ms(1) {
+            if world.now >= change {
+                there = !there;
+                change = world.now + ms(1 + random.below(900) as u64);
+                for &key in &keys {
+                    if there {
+                        let _ = world.timeline.add(key, world.now); // Open loop: no first messages.
+                    } else {
+                        world.timeline.remove(key)
+                    }
+                }
+            }
+            while let Some(mark) = world.timeline.next_milestone(world.now) {
+                if let Milestone::Second(since) = mark {
+                    sent += world.timeline.count_waiting(ms(507) + since);
+                }
+            }
+            while let Some(Planned { at, .. }) = world.timeline.next_planned(world.now) {
+                sent += u64::from(world.timeline.measures(at) && !world.timeline.was_counted(at));
+            }
+            let wake_up = world.timeline.wake_up(world.now);
+            assert!(there || wake_up > world.now, "seed {seed}: it would not sleep");
+            world.now = wake_up.min(change).max(world.now + Nanos(1));
+        }
+        while let Some(at) = world.timeline.next_unissued(world.now) {
+            sent += u64::from(world.timeline.measures(at) && !world.timeline.was_counted(at));
+        }
+        let expected = world.expected(start, 0, end);
+        let measured = expected.iter().filter(|&&at| at >= ms(507)).count();
+        assert_eq!(sent, measured as u64, "seed {seed}");
+        assert!(world.timeline.is_over(true, world.now), "seed {seed}");
+    }
+}
+
+#[test]
 fn messages_stay_due_while_there_is_no_connection() {
     let workload = open(Arrivals::Constant);
     let mut timeline = Timeline::new(&workload, 0, false);

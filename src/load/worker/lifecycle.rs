@@ -49,9 +49,21 @@ impl Worker<'_> {
         if self.stopped {
             self.timeline.cut_short(self.now);
         }
+        if self.is_deserted() && !self.deserted {
+            self.deserted = true;
+            self.shared.worker_deserted();
+        }
+        if self.deserted && self.shared.all_deserted() {
+            self.timeline.cut_short(self.now); // No connection is left anywhere: waiting would measure nothing.
+        }
         while let Some(mark) = self.timeline.next_milestone(self.now) {
             self.pass(mark);
         }
+    }
+
+    /// True if it has no connection, and will not have one any more.
+    fn is_deserted(&self) -> bool {
+        self.connections.is_empty() && self.workload.churn.is_none()
     }
 
     fn pass(&mut self, mark: Milestone) {
@@ -60,6 +72,8 @@ impl Worker<'_> {
             Milestone::End(at) => self.accounting.end_measuring(at, self.usage()),
             Milestone::Second(since) => {
                 self.sample_round_trips();
+                let end = self.timeline.measuring_begins().unwrap_or_default() + since;
+                self.accounting.due(self.timeline.count_waiting(end));
                 self.rotate(since);
             }
         }
@@ -125,7 +139,12 @@ impl Worker<'_> {
             return self.now;
         }
         let (dialer, timeline) = (self.dialer.wake_up(self.now), self.timeline.wake_up(self.now));
-        dialer.min(timeline).min(self.start_wake_up())
+        let deserted = if self.deserted {
+            self.now + POLL_INTERVAL
+        } else {
+            Nanos::NEVER
+        };
+        dialer.min(timeline).min(self.start_wake_up()).min(deserted)
     }
 
     /// When to check whether the start is known or due.
@@ -144,8 +163,12 @@ impl Worker<'_> {
         if !self.timeline.is_running() {
             return self.stopped;
         }
-        let deserted = self.connections.is_empty() && self.workload.churn.is_none();
-        deserted || self.timeline.is_over(self.accounting.is_idle(), self.now)
+        if self.shared.slices.is_some() && self.is_deserted() {
+            return true;
+        }
+        // What is not active is opening or closing.
+        let settled = self.connections.len() == self.timeline.active();
+        self.timeline.is_over(settled && self.accounting.is_idle(), self.now)
     }
 
     /// Hands over what was counted in a slice. False in a run without slices, or if it did not end idle.
@@ -166,14 +189,14 @@ impl Worker<'_> {
     /// Ends all connections. What has not come back by now is missing.
     pub(super) fn finish(mut self) -> WorkerStats {
         self.end_measuring();
-        let measure = self.timeline.measuring_begins().unwrap_or(Nanos::NEVER);
         let keys: Vec<Key> = self.connections.keys().collect();
         for key in keys {
-            self.conclude(key, measure);
+            self.conclude(key);
         }
         while let Some(planned) = self.timeline.next_unissued(self.now) {
             if self.timeline.measures(planned) {
-                self.accounting.unissued(planned, self.now);
+                let due = !self.timeline.was_counted(planned);
+                self.accounting.unissued(planned, due, self.now);
             }
         }
         self.end_interval();
@@ -182,14 +205,15 @@ impl Worker<'_> {
         self.accounting.take_stats()
     }
 
-    fn conclude(&mut self, key: Key, measure: Nanos) {
+    fn conclude(&mut self, key: Key) {
         let Some(Client { socket, connection }) = self.connections.get_mut(key) else {
             return;
         };
         // One after the other: cancelling all receives of the ring at once takes the kernel the square of their number.
         socket::shutdown_both(socket.as_fd());
+        self.accounting
+            .conclude(connection, self.now, |since| self.timeline.phase_of(since));
         if connection.is_established() {
-            self.accounting.conclude(connection, measure, self.now);
             let info = tcp_info::of(socket.as_fd());
             self.accounting
                 .retransmits(info.map_or(0, |info| info.retransmits_total.into()));

@@ -89,7 +89,7 @@ fn unopened(inputs: &Inputs) -> Option<Reason> {
     absent(inputs, inputs.unopened).map(|(grade, of_all)| Reason {
         grade,
         code: "unopened-connections",
-        what: format!("{of_all} never opened (invalid over {})", percent(ABSENT_INVALID)),
+        what: format!("{of_all} did not open (invalid over {})", percent(ABSENT_INVALID)),
         advice: "Check the server's descriptors (`ulimit -n`) and accept queue (`ss -ltn`), then this machine's ports.",
     })
 }

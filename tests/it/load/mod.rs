@@ -1,5 +1,8 @@
 //! `urecho load`, in this process and as the real binary.
 
+// What fails or never opens stays in the distributions, and in the plan.
+mod censored;
+
 // Peers that do not echo, or stop echoing: one exit code and message each.
 mod dishonest_peers;
 

@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockFilter, Socket, Type};
 
 use super::{reset, until};
 
 /// A listener on a loopback port.
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
+    listener: Socket,
     seen: Arc<Seen>,
     thread: Option<JoinHandle<()>>,
 }
@@ -56,6 +57,20 @@ impl Peer {
         Peer::on(bound(0), backlog, pause, |_, _, stream| echo(stream))
     }
 
+    /// Echoes. The SYN of every connection after this many are dropped, as by a firewall.
+    pub(crate) fn deaf_after(connections: usize) -> Peer {
+        // One instruction of classic BPF: BPF_RET | BPF_K with 0 keeps no byte of any packet, socket(7).
+        const DROP: SockFilter = SockFilter::new(0x06, 0, 0, 0);
+        let socket = bound(0);
+        let listener = socket.try_clone().unwrap();
+        Peer::on(socket, 128, Duration::ZERO, move |_, number, stream| {
+            if number + 1 == connections {
+                listener.attach_filter(&[DROP]).unwrap();
+            }
+            echo(stream);
+        })
+    }
+
     /// Reads messages of `size` bytes. `reply` gets the connection's number, the message's (both from 0) and its bytes.
     pub(crate) fn replying(
         size: usize,
@@ -85,6 +100,7 @@ impl Peer {
         serve: impl Fn(&Seen, usize, TcpStream) + Send + Sync + 'static,
     ) -> Peer {
         socket.listen(backlog).unwrap();
+        let wakes = socket.try_clone().unwrap();
         let listener = TcpListener::from(socket);
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Seen::default());
@@ -100,7 +116,13 @@ impl Peer {
             thread::spawn(move || serve(&shared, number, stream));
         };
         let thread = Some(thread::spawn(body));
-        Peer { address, seen, thread }
+        let listener = wakes;
+        Peer {
+            address,
+            listener,
+            seen,
+            thread,
+        }
     }
 
     /// The number of connections accepted so far.
@@ -119,6 +141,7 @@ impl Peer {
 impl Drop for Peer {
     fn drop(&mut self) {
         self.seen.over.store(true, Ordering::Release);
+        let _ = self.listener.detach_filter();
         let _ = TcpStream::connect(self.address); // Wakes the accept. A refused connection will do.
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

@@ -68,8 +68,9 @@ pub(crate) fn complaints(report: &Value) -> Vec<String> {
 }
 
 /// All distributions of a report; null where one does not apply.
-const DISTRIBUTIONS: [&str; 7] = [
+const DISTRIBUTIONS: [&str; 8] = [
     "/connect",
+    "/ramp_up",
     "/first_byte",
     "/close",
     "/send_lag",
@@ -91,19 +92,26 @@ fn sums(report: &Value) -> Vec<String> {
     // A message that was due but never sent has a response time and no service time.
     let open = report["plan"]["pace"]["mode"] == "open";
     let latency = if open { "/latency/response" } else { "/latency/service" };
-    let opened = at("/connections/opened") + at("/connections/failed");
+    let dialed = ["opened", "failed", "unfinished"].map(|name| at(&format!("/connections/{name}")));
+    let dialed: u64 = dialed.iter().sum();
+    let ramp_up = if report["ramp_up"].is_null() {
+        "/connect"
+    } else {
+        "/ramp_up"
+    };
+    let initial = at("/connections/requested");
     let rules = [
         (
             sent == completed + failed + missing,
             "sent is not completed + failed + missing",
         ),
         (
-            at(&format!("{latency}/count")) == completed + missing,
-            "samples are not completed + missing",
+            at(&format!("{latency}/count")) == completed + failed + missing,
+            "samples are not completed + failed + missing",
         ),
         (
-            at(&format!("{latency}/censored")) == missing,
-            "censored samples are not the missing messages",
+            at(&format!("{latency}/censored")) == failed + missing,
+            "censored samples are not the failed and missing messages",
         ),
         (
             at("/connections/failed") == total("/connections/failures"),
@@ -114,8 +122,12 @@ fn sums(report: &Value) -> Vec<String> {
             "more connections lost than opened",
         ),
         (
-            !whole || !report["plan"]["churn"].is_null() || opened == at("/connections/requested"),
-            "opened + failed is not requested",
+            !whole || !report["plan"]["churn"].is_null() || dialed == initial,
+            "opened + failed + unfinished is not requested",
+        ),
+        (
+            !whole || at(&format!("{ramp_up}/count")) == initial,
+            "not every connection of the plan has a time to connect",
         ),
     ];
     rules

@@ -5,7 +5,7 @@ mod kernel;
 use std::collections::VecDeque;
 
 use crate::clock::Nanos;
-use crate::load::connection::{Change, Connection, Next, Outgoing, Receive, Sample, Shutdown};
+use crate::load::connection::{Change, Connection, Next, Outgoing, Receive, Sample, Shutdown, Step};
 use crate::load::payload::PayloadStream;
 use crate::load::pipeline::{Message, Pipeline};
 use crate::load::result::Loss;
@@ -79,6 +79,9 @@ pub(super) struct World {
     /// When the messages that are outstanding were due, oldest first.
     outstanding: VecDeque<Nanos>,
     removed: bool,
+    /// Samples by step, and FIN sent.
+    samples: [u32; 3],
+    fins: u32,
 }
 
 impl World {
@@ -115,6 +118,8 @@ impl World {
             completed: 0,
             outstanding: VecDeque::new(),
             removed: false,
+            samples: [0; 3],
+            fins: 0,
             random,
         }
     }
@@ -148,6 +153,8 @@ impl World {
             self.connection.outstanding().count() as u64,
             self.outstanding_and_probe()
         );
+        let [connects, _, closes] = self.samples;
+        assert_eq!((connects, closes), (1, self.fins), "seed {}", self.seed);
         match ending {
             Outcome::Closed | Outcome::Aborted => assert_eq!((completed, outstanding), (BUDGET, 0)),
             Outcome::Failed => assert_eq!(issued, 0),
@@ -198,12 +205,12 @@ impl World {
             return;
         };
         if self.kernel.down || self.target.reset {
-            let next = self.connection.sent(Err(Loss::Reset), true);
+            let next = self.connection.sent(Err(Loss::Reset), true, self.now);
             return self.apply(next);
         }
         let taken = 1 + self.random.below(bytes.len());
         self.target.echo.extend(bytes.drain(..taken));
-        let next = self.connection.sent(Ok(()), !bytes.is_empty());
+        let next = self.connection.sent(Ok(()), !bytes.is_empty(), self.now);
         if next.send == Some(Outgoing::Rest) {
             self.kernel.send = Some(bytes);
         }
@@ -217,7 +224,7 @@ impl World {
         let now = self.now;
         if self.target.reset {
             self.kernel.receive = false;
-            let next = self.connection.receive_failed(Loss::Reset);
+            let next = self.connection.receive_failed(Loss::Reset, self.now);
             return self.apply(next);
         }
         if !self.target.echo.is_empty() && !self.kernel.down && self.fate != Fate::Silent {
@@ -345,7 +352,7 @@ impl World {
             Fate::Reset => self.target.reset |= self.random.below(30) == 0,
             Fate::Finished => self.target.fin |= self.random.below(60) == 0 && !self.kernel.connect,
             Fate::Silent if self.random.below(10) == 0 && !self.removed => {
-                let next = self.connection.timed_out();
+                let next = self.connection.timed_out(self.now);
                 self.apply(next);
             }
             _ => {}
@@ -356,7 +363,7 @@ impl World {
     fn apply(&mut self, next: Next) {
         assert!(!self.removed, "seed {}: an event after the end", self.seed);
         if let Some(sample) = next.sample {
-            self.check_sample(sample);
+            self.check_sample(sample, next.change);
         }
         match next.shutdown {
             Some(Shutdown::Write) => self.target.our_fin = true,
@@ -364,21 +371,15 @@ impl World {
             Some(Shutdown::Reset) | None => {}
         }
         if next.send == Some(Outgoing::Buffer) {
-            assert!(
-                !self.wants_buffer && self.kernel.send.is_none(),
-                "seed {}: one send at a time",
-                self.seed
-            );
+            let idle = !self.wants_buffer && self.kernel.send.is_none();
+            assert!(idle, "seed {}: one send at a time", self.seed);
             self.wants_buffer = true;
         }
         match next.receive {
             Receive::Keep => {}
             Receive::Arm => {
-                assert!(
-                    !self.kernel.receive && !self.starved,
-                    "seed {}: one receive at a time",
-                    self.seed
-                );
+                let idle = !self.kernel.receive && !self.starved;
+                assert!(idle, "seed {}: one receive at a time", self.seed);
                 self.kernel.receive = true;
             }
             Receive::Starve => self.starved = true,
@@ -401,6 +402,7 @@ impl World {
     }
 
     fn change(&mut self, change: Change) {
+        self.fins += u32::from(change == Change::Closing);
         self.life = match (self.life, change) {
             (Life::Opening, Change::Opened) => Life::Open,
             (Life::Opening, Change::Failed(_)) => Life::Over(Outcome::Failed),
@@ -419,11 +421,14 @@ impl World {
         };
     }
 
-    fn check_sample(&self, sample: Sample) {
-        let (Sample::Connect(took) | Sample::FirstByte(took) | Sample::Close(took)) = sample;
-        assert!(took <= self.now - Nanos(5), "seed {}: {sample:?}", self.seed);
-        let first_byte = matches!(sample, Sample::FirstByte(_));
-        assert!(!(first_byte && self.probe), "seed {}: the probe was first", self.seed);
+    fn check_sample(&mut self, sample: Sample, change: Option<Change>) {
+        let (seed, step) = (self.seed, sample.step);
+        assert_eq!(sample.since + sample.took, self.now, "seed {seed}: {sample:?}");
+        let after_probe = step == Step::FirstByte && self.probe;
+        assert!(!after_probe, "seed {seed}: the probe was first");
+        let ends = matches!(change, Some(Change::Failed(_) | Change::Lost(_)));
+        assert_eq!(sample.censored, ends, "seed {seed}: {sample:?} {change:?}");
+        self.samples[step as usize] += 1;
     }
 
     fn check_that_the_kernel_has_nothing(&self) {

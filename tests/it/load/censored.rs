@@ -1,0 +1,122 @@
+//! What fails, is lost or never opens: it stays in the distributions, at the age it had reached, and in the plan.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::peers::{Peer, Reply};
+use crate::support::reports::number;
+use crate::support::runs::load;
+use crate::support::{Server, assert_says};
+
+#[test]
+fn a_message_that_fails_late_is_in_the_latencies_at_its_age() {
+    const LATE: Duration = Duration::from_millis(80);
+    let peer = Peer::replying(64, |connection, number, bytes| match (connection, number) {
+        (1 | 3, 20) => {
+            thread::sleep(LATE);
+            Reply::Reset
+        }
+        _ => Reply::Bytes(bytes),
+    });
+    let measured = load(peer.address, "-c 4 --warmup 0s -d 400ms");
+    let report = measured.report(6);
+    let service = &report["latency"]["service"];
+    assert_eq!(number(service, "/censored"), 2, "{measured}");
+    assert!(number(service, "/max_ns") >= LATE.as_nanos() as u64, "{measured}");
+    assert!(service["lower_bounds"].as_array().unwrap().contains(&"max_ns".into()));
+    assert_says(&measured.stdout, &["failed or are missing"]);
+}
+
+#[test]
+fn a_thread_that_loses_all_its_connections_keeps_its_plan_and_its_seconds() {
+    // Connections and threads are dealt by number: the second thread has the second server.
+    let (one, folder) = (Server::start(), TempDir::new().unwrap());
+    let two = Peer::replying(64, |_, number, bytes| match number {
+        ..50 => Reply::Bytes(bytes),
+        _ => Reply::Close(Vec::new()),
+    });
+    let path = folder.path().join("seconds.jsonl");
+    let flags = "-c 4 -t 2 --rate 2k/s --arrivals constant -d 2500ms --warmup 0s --drain 100ms";
+    let measured = load(
+        one.address,
+        &format!("{} {flags} --jsonl {}", two.address, path.display()),
+    );
+    let report = measured.report(6);
+    assert!(number(report, "/messages/sent").abs_diff(5_000) <= 2, "{measured}");
+    assert!(number(report, "/messages/missing") > 1_500, "{measured}");
+    assert!(
+        (report["offered_per_s"].as_f64().unwrap() - 2_000.0).abs() < 2.0,
+        "{measured}"
+    );
+    assert_eq!(report["verdict"]["grade"], "INVALID", "{measured}");
+    assert_says(&measured.stdout, &["rate-not-achieved"]);
+    // Those planned in the first second have waited for more than a second in the end.
+    assert!(number(report, "/latency/response/max_ns") > 1_000_000_000, "{measured}");
+    let lines = fs::read_to_string(&path).unwrap();
+    let sent = lines.lines().map(|line| {
+        let second: Value = serde_json::from_str(line).unwrap();
+        number(&second, "/sent")
+    });
+    let sent: Vec<u64> = sent.collect();
+    assert_eq!(sent.len(), 3, "{lines}");
+    assert!(sent[0].abs_diff(2_000) <= 2 && sent[1].abs_diff(2_000) <= 2, "{sent:?}");
+}
+
+#[test]
+fn a_run_without_a_connection_left_on_any_thread_ends() {
+    let peer = Peer::replying(64, |_, number, bytes| match number {
+        ..20 => Reply::Bytes(bytes),
+        _ => Reply::Close(Vec::new()),
+    });
+    let measured = load(peer.address, "-c 10 -t 2 --warmup 0s -d 60s");
+    assert_eq!(number(measured.report(5), "/connections/lost/eof"), 10);
+}
+
+#[test]
+fn connections_under_way_at_the_end_are_counted_and_in_the_times_to_connect() {
+    let peer = Peer::deaf_after(200);
+    let measured = load(
+        peer.address,
+        "-c 8 --churn 1 --close rst --warmup 0s -d 400ms --drain 100ms",
+    );
+    let report = measured.report(5);
+    assert_eq!(number(report, "/connections/unfinished"), 8, "{measured}");
+    for step in ["connect", "first_byte"] {
+        assert_eq!(number(&report[step], "/censored"), 8, "{measured}");
+        assert!(
+            report[step]["lower_bounds"]
+                .as_array()
+                .unwrap()
+                .contains(&"max_ns".into())
+        );
+    }
+    assert_ne!(report["verdict"]["grade"], "VALID", "{measured}");
+    assert_says(
+        &measured.stdout,
+        &["8 still opening at the end", "unopened-connections"],
+    );
+    assert_says(&measured.stderr, &["8 connections did not open"]);
+}
+
+#[test]
+fn churn_reports_connections_per_second_and_cuts_the_ramp_up_and_the_warm_up() {
+    let (server, folder) = (Server::start(), TempDir::new().unwrap());
+    let path = folder.path().join("seconds.jsonl");
+    let flags = "-c 5 --churn 1 --close rst --warmup 1s -d 200ms";
+    let measured = load(server.address, &format!("{flags} --jsonl {}", path.display()));
+    let report = measured.report(0);
+    assert_eq!(number(report, "/ramp_up/count"), 5, "{measured}");
+    let dialed = number(report, "/connect/count");
+    let opened = report["connections"]["opened_per_s"].as_f64().unwrap() * 0.2;
+    // Dialled and opened while measuring differ by those on their way at its beginning and its end.
+    assert!(opened > 5.0 && (opened - dialed as f64).abs() <= 5.0, "{measured}");
+    assert!(dialed < number(report, "/connections/opened") / 2, "{measured}");
+    let lines = fs::read_to_string(&path).unwrap();
+    let second: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert!((number(&second, "/opened") as f64 - opened).abs() <= 5.0, "{lines}");
+    assert!(number(&second, "/closed") > 5, "{lines}");
+}
