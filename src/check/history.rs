@@ -1,30 +1,26 @@
-//! A history of checks: where, over the commits, a figure of head shifted permanently.
+//! A history of checks: where, over the commits, head shifted permanently, and whether it creeps.
 //!
-//! A check compares two versions. Creep in steps below the threshold only shows in a history. Its figures are absolute,
-//! from days on which the machine was fast and days on which it was slow, so it shows where to look and decides nothing.
-//! Only checks of the same machine, version and load are compared. The method is in [`Search`].
+//! A check compares two versions, so changes below its threshold pass, one after the other. Two views of their row
+//! (`report`) show them: change points of head's values, and the sum of the changes of consecutive checks. The values are
+//! absolute, from days on which the machine was fast and days on which it was slow, so a change point shows where to look
+//! and decides nothing; only checks with the same machine, version and load are in one row. Changes are ratios, which do
+//! not depend on the day, and need the same load only.
+
+mod report;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::judge::{Metric, Verdict};
+use crate::check::judge::{Metric, MetricVerdict, Verdict};
 use crate::check::output::Summary;
 use crate::error::{Error, Result};
 use crate::output;
-use crate::stats::change_points::Search;
-use crate::units::plural;
+use crate::stats::prediction::student_t;
+pub use report::HistoryReport;
 
 /// Version of a line's JSON.
 pub const SCHEMA: &str = "urecho.history/2";
-
-/// The search for change points.
-const SEARCH: Search = Search {
-    min_segment: 5, // Fewer checks on one side are a bad day.
-    alpha: 0.01,
-    permutations: 499, // More than the 99 that this alpha needs.
-    seed: 1,           // The same file always gives the same result.
-};
 
 /// One check of the history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,12 +29,52 @@ pub struct Point {
     pub schema: String,
     /// The version of head: a commit, or any name.
     pub label: String,
-    /// Machine, version and loads in one line. Only checks with equal conditions are compared.
+    /// The version of base, if it was named; otherwise it is that of the check before.
+    #[serde(default)]
+    pub base: Option<String>,
+    /// Machine, version and loads in one line.
     pub conditions: String,
     /// The verdict.
     pub verdict: Verdict,
     /// The values of head, in the unit of each metric.
     pub head: BTreeMap<Metric, f64>,
+    /// The changes from base to head; empty if base was not measured together with head.
+    #[serde(default)]
+    pub changes: BTreeMap<Metric, Change>,
+}
+
+/// How head differs from base, as log ratios.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// The estimate, positive if head is worse.
+    pub estimate: f64,
+    /// Its standard error.
+    pub standard_error: f64,
+    /// The smallest change that counts.
+    pub threshold: f64,
+    /// True if the metric gates.
+    pub gates: bool,
+}
+
+impl Change {
+    /// Of a metric. None without an interval.
+    fn of(verdict: &MetricVerdict, alpha: f64) -> Option<Change> {
+        let score = |change: f64| verdict.metric.score(1.0, 1.0 + change);
+        let (interval, threshold) = (verdict.interval?, verdict.threshold?);
+        // The interval of signed ranks is about as wide as that of a mean.
+        let quantile = student_t(alpha, verdict.restarts.checked_sub(1)?.max(1));
+        let change = Change {
+            estimate: score(verdict.change?),
+            standard_error: (score(interval.high) - score(interval.low)).abs() / 2.0 / quantile,
+            threshold: score(threshold).max(score(-threshold)),
+            gates: verdict.gates,
+        };
+        change.is_valid().then_some(change)
+    }
+
+    fn is_valid(&self) -> bool {
+        self.estimate.is_finite() && self.standard_error.is_finite() && self.standard_error >= 0.0
+    }
 }
 
 impl Point {
@@ -48,11 +84,26 @@ impl Point {
         Point {
             schema: SCHEMA.into(),
             label: label.into(),
+            base: None,
             conditions: summary.conditions.clone(),
             verdict: summary.judgement.verdict,
             head: figures
                 .filter_map(|metric| Some((metric.metric, metric.head?)))
                 .collect(),
+            changes: BTreeMap::new(),
+        }
+    }
+
+    /// With the changes from base, which was measured together with head, and its version if it was named.
+    pub fn with_base(self, summary: &Summary, label: Option<String>) -> Point {
+        let judgement = &summary.judgement;
+        let changes = judgement.metrics.iter();
+        Point {
+            base: label,
+            changes: changes
+                .filter_map(|metric| Some((metric.metric, Change::of(metric, judgement.alpha)?)))
+                .collect(),
+            ..self
         }
     }
 
@@ -60,113 +111,41 @@ impl Point {
     pub fn line(&self) -> String {
         output::json::line(self)
     }
+
+    /// The part of the conditions that ratios depend on.
+    fn loads(&self) -> &str {
+        self.conditions.split_once("; ").map_or("", |(_machine, loads)| loads)
+    }
 }
 
 /// Reads a history. Errors: [`Error::Usage`] if it is not one.
 pub fn read(text: &str) -> Result<Vec<Point>> {
     let points: Vec<Point> = output::json::parse_lines(text, SCHEMA)?;
     let figures = || points.iter().flat_map(|point| point.head.values());
-    match figures().find(|&&figure| figure <= 0.0) {
-        Some(figure) => Err(Error::Usage(format!("invalid value {figure}: must be positive"))),
+    if let Some(figure) = figures().find(|&&figure| figure <= 0.0) {
+        return Err(Error::Usage(format!("invalid value {figure}: must be positive")));
+    }
+    let mut changes = points.iter().flat_map(|point| point.changes.values());
+    match changes.find(|change| !change.is_valid()) {
+        Some(change) => Err(Error::Usage(format!("invalid change {change:?}"))),
         None => Ok(points),
     }
 }
 
-/// The change points of a history, as text.
-pub fn show(points: &[Point]) -> String {
-    let Some(last) = points.last() else {
-        return "no checks\n".into();
-    };
-    let (row, others): (Vec<&Point>, Vec<&Point>) =
-        points.iter().partition(|point| point.conditions == last.conditions);
-    let mut text = format!("{}: {}\n", plural(row.len() as u64, "check"), last.conditions);
-    if !others.is_empty() {
-        let skipped = plural(others.len() as u64, "check");
-        text.push_str(&format!(
-            "  {skipped} skipped: their machine, version or load differs from the last\n"
-        ));
-    }
-    for metric in Metric::ALL {
-        let row: Vec<(&Point, f64)> = row
-            .iter()
-            .filter_map(|&point| Some((point, *point.head.get(&metric)?)))
-            .collect();
-        if !row.is_empty() {
-            text.push_str(&show_row(metric, &row));
+/// The last check and those that lead to it: the base of each is head of the one before. In order of time.
+fn chain(points: &[Point]) -> Vec<&Point> {
+    let mut chain: Vec<&Point> = Vec::new();
+    let mut before = None;
+    for point in points.iter().rev() {
+        let follows = before.is_none_or(|label| point.label == label);
+        if follows && points.last().is_some_and(|last| last.loads() == point.loads()) {
+            before = point.base.as_deref();
+            chain.push(point);
         }
     }
-    text.push_str(
-        "A change point needs 5 checks on either side, and appears by chance in 1 metric of 100. The values depend on the \
-         day: compare two versions with --base and --head before blaming a commit.\n",
-    );
-    text
-}
-
-fn show_row(metric: Metric, row: &[(&Point, f64)]) -> String {
-    // Logarithms, so that doubling and halving are equally large.
-    let logs: Vec<f64> = row.iter().map(|(_, figure)| figure.ln()).collect();
-    let changes = SEARCH.change_points(&logs);
-    if changes.is_empty() {
-        return format!("  {metric:<11} no change in {}\n", plural(row.len() as u64, "check"));
-    }
-    let lines = changes.iter().map(|change| {
-        let [before, after] = [change.before, change.after].map(f64::exp);
-        let worse = metric.score(before, after) > 0.0;
-        format!(
-            "  {metric:<11} {} from {} on: {} to {} ({:+.1} %), p {:.3}\n",
-            if worse { "worse" } else { "better" },
-            row[change.at].0.label,
-            metric.show(before),
-            metric.show(after),
-            (after / before - 1.0) * 100.0,
-            change.p
-        )
-    });
-    lines.collect()
+    chain.reverse();
+    chain
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn point(number: usize, p50: f64) -> Point {
-        Point {
-            schema: SCHEMA.into(),
-            label: format!("commit-{number}"),
-            conditions: "a machine".into(),
-            verdict: Verdict::Passed,
-            head: BTreeMap::from([(Metric::P50, p50)]),
-        }
-    }
-
-    #[test]
-    fn a_step_is_found_where_it_happened() {
-        let variation = |number: usize| 1.0 + (number * 7 % 5) as f64 / 1_000.0;
-        let step = |number: usize| if number < 12 { 80_000.0 } else { 84_000.0 };
-        let points: Vec<Point> = (0..24)
-            .map(|number| point(number, step(number) * variation(number)))
-            .collect();
-        let text = show(&points);
-        assert!(text.contains("p50         worse from commit-12 on: 80"), "{text}");
-        assert!(show(&points[..12]).contains("no change in 12 checks"));
-        // The same step with another machine is not compared.
-        let mut moved = points.clone();
-        moved[..12]
-            .iter_mut()
-            .for_each(|point| point.conditions = "another".into());
-        let text = show(&moved);
-        assert!(
-            text.contains("12 checks skipped") && text.contains("no change in 12 checks"),
-            "{text}"
-        );
-        assert_eq!(show(&[]), "no checks\n");
-    }
-
-    #[test]
-    fn a_point_is_read_as_it_was_written() {
-        let points = [point(1, 80_000.0), point(2, 0.1 + 0.2)];
-        let text: String = points.iter().map(Point::line).collect();
-        assert_eq!(read(&text).unwrap(), points);
-        assert!(read(&point(3, 0.0).line()).is_err(), "it has no logarithm");
-    }
-}
+mod tests;

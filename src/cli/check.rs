@@ -11,11 +11,12 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::check::experiment::Control;
-use crate::check::history;
+use crate::check::history::{self, HistoryReport};
 use crate::check::output::Check;
 use crate::cli::values::Parsed;
 use crate::compare::Candidate;
 use crate::error::{Error, Result};
+use crate::output::file;
 use crate::output::progress::ProgressLine;
 use crate::report::Environment;
 use crate::sys::signal::{self, Stop};
@@ -48,7 +49,7 @@ enum Command {
     /// Compare with stored runs, when the two versions cannot run side by side
     #[command(subcommand)]
     Baseline(Box<baseline::Command>),
-    /// Report change points in a history written by --append; runs nothing
+    /// Find shifts and creep in a history written by --append; runs nothing. Exit 1 for a creep
     History(HistoryFlags),
 }
 
@@ -87,6 +88,9 @@ struct HistoryFlags {
     /// A file written by `urecho check --append`
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Write the same as JSON; `-` is stdout instead of the text
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 fn base(command: &str) -> Parsed<Candidate> {
@@ -136,9 +140,14 @@ fn replay(flags: &ReplayFlags) -> Result<ExitCode> {
 }
 
 fn show_history(flags: &HistoryFlags) -> Result<ExitCode> {
-    let points = parse_file(&flags.file, history::read)?;
-    let _ = write!(std::io::stdout(), "{}", history::show(&points)); // The reader may have closed the pipe.
-    Ok(ExitCode::SUCCESS)
+    let report = HistoryReport::of(&parse_file(&flags.file, history::read)?);
+    if !flags.json.as_deref().is_some_and(file::is_stdout) {
+        let _ = write!(std::io::stdout(), "{report}"); // The reader may have closed the pipe.
+    }
+    if let Some(path) = &flags.json {
+        file::write(path, &report.json())?;
+    }
+    Ok(ExitCode::from(report.exit_code()))
 }
 
 fn show_progress(line: ProgressLine, restart: usize, of: usize) {

@@ -9,8 +9,6 @@ use crate::load::phases::Phases;
 use crate::load::result::{HostActivity, Latencies, Messages, ServerUsage};
 use crate::load::shared::Shared;
 use crate::load::workload::Workload;
-use crate::stats::batch_means::Block;
-use crate::stats::bounded_series::BoundedSeries;
 use crate::sys::disturbance::Snapshot;
 use crate::sys::netstat::{self, Netstat};
 use crate::sys::usage::{self, Switches};
@@ -33,7 +31,6 @@ pub(super) struct Totals {
     pub(super) messages: Messages,
     pub(super) latencies: Latencies,
     pub(super) series: Latencies<BlockSeries>,
-    pub(super) rates: BoundedSeries<Block>,
 }
 
 /// What happened outside of the generator while it measured. Empty if it never did.
@@ -69,7 +66,7 @@ pub(super) fn watch(
         let change = phases.map_or(now + POLL_INTERVAL, |phases| phases.next_change(now));
         let running = intervals.wait(change.min(progress_due) - now);
         while let Some(interval) = intervals.next_complete(!running) {
-            totals.add(&interval, workload);
+            totals.add(&interval, workload.pace.is_open());
             observer.interval(&interval);
         }
         if !running {
@@ -81,18 +78,12 @@ pub(super) fn watch(
 }
 
 impl Totals {
-    fn add(&mut self, interval: &Interval, workload: &Workload) {
-        if interval.index > 0 && interval.span.end <= workload.duration {
-            self.rates.push(Block {
-                sum: interval.messages.completed as f64,
-                weight: interval.span.length().as_secs(),
-            });
-        }
+    fn add(&mut self, interval: &Interval, open_loop: bool) {
         let latencies = &interval.latencies;
         self.messages.merge(&interval.messages);
         self.latencies.service.merge(&latencies.service);
         self.series.service.push(&latencies.service);
-        if workload.pace.is_open() {
+        if open_loop {
             self.latencies.response.merge(&latencies.response);
             self.series.response.push(&latencies.response);
         }

@@ -29,7 +29,7 @@ pub fn next_value(sample: &[f64], alpha: f64) -> Option<Prediction> {
 
 /// Student's t: exceeded with probability `alpha`, up to one half. The distribution function is exact, so this is as good
 /// as the bisection of it: 11 digits, for alphas from 0.00001 on.
-fn student_t(alpha: f64, degrees: usize) -> f64 {
+pub fn student_t(alpha: f64, degrees: usize) -> f64 {
     assert!(alpha > 0.0 && alpha <= 0.5, "{alpha}");
     let (mut low, mut high) = (0.0, 1.0);
     while student_t_above(high, degrees) > alpha {

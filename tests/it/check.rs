@@ -318,5 +318,11 @@ fn checks_are_appended_to_a_history_and_shown() {
     run_tiny(&pair, 3);
     let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
     let ended = support::run(command.args(["check", "history", row]));
-    assert_says(&ended.stdout, &["2 checks: "]);
+    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+    assert_says(&ended.stdout, &["2 checks: ", "2 consecutive checks"]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
+    let ended = support::run(command.args(["check", "history", row, "--json", "-"]));
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(report["schema"], "urecho.history-report/2");
+    assert_eq!(report["checks"], 2);
 }

@@ -22,6 +22,9 @@ mod compare;
 // `urecho check`: a gate that runs, and that finds a planted slowdown.
 mod check;
 
+// The script of action.yml.
+mod action;
+
 // Help, versions, and one message for each wrong value.
 mod command_line;
 

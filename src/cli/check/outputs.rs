@@ -34,6 +34,9 @@ pub(super) struct OutputFlags {
     /// Label of head in the history [default: $GITHUB_SHA, or $CI_COMMIT_SHA]
     #[arg(long, value_name = "NAME", requires = "append")]
     label: Option<String>,
+    /// Label of base in the history [default: base is the head of the check before]
+    #[arg(long, value_name = "NAME", requires = "append")]
+    base_label: Option<String>,
 }
 
 impl OutputFlags {
@@ -59,7 +62,12 @@ impl OutputFlags {
         }
         let has_values = summary.judgement.metrics.iter().any(|metric| metric.head.is_some());
         if let (Some(path), true) = (&self.append, has_values) {
-            append(path, &Point::of(summary, &self.label()).line())?;
+            let point = Point::of(summary, &self.label());
+            let point = match check {
+                Some(_) => point.with_base(summary, self.base_label.clone()),
+                None => point,
+            };
+            append(path, &point.line())?;
         }
         publish_on_github(summary, stdout_is_taken)
     }
