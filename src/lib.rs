@@ -35,7 +35,8 @@
 //!    clock      monotonic nanoseconds
 //!    slab       slots for connections, and keys that detect reuse
 //!    random     the one seeded generator
-//!    stats      signed_rank, order_statistics, change_points, creep, prediction, proportion, quantiles, median
+//!    stats      signed_rank, order_statistics, batch_means, bounded_series, change_points, creep, prediction, proportion,
+//!               quantiles, median
 //! ```
 //!
 //! # Glossary

@@ -14,6 +14,9 @@ use crate::random::Random;
 use crate::sys::socket::Options;
 use crate::units;
 
+/// How long `load` measures: six times the longest level that confidence intervals are made for (`stats::batch_means`).
+const DURATION: Nanos = Nanos(30_000_000_000);
+
 /// The servers under load.
 #[derive(Debug, Args)]
 pub(super) struct TargetFlags {
@@ -109,9 +112,11 @@ struct PaceFlags {
 /// How long a run takes, and what it checks.
 #[derive(Debug, Args)]
 pub(super) struct RunFlags {
-    /// How long to measure
-    #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = values::duration)]
-    duration: Nanos,
+    /// How long to measure [default: 30s; of find-max: 10s for each run]
+    ///
+    /// Intervals need 30 s where latencies stay at a level for up to 5 s. A run that is too short to tell says so.
+    #[arg(short, long, value_name = "TIME", value_parser = values::duration)]
+    duration: Option<Nanos>,
     /// Warm-up time before measuring
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = units::duration)]
     warmup: Nanos,
@@ -156,7 +161,7 @@ impl LoadFlags {
             churn: self.churn.churn(),
             ..self.workload.workload(cpus)
         };
-        self.run.apply(workload)
+        self.run.apply(workload, DURATION)
     }
 }
 
@@ -240,9 +245,9 @@ impl PaceFlags {
 
 impl RunFlags {
     /// `workload` with these durations.
-    pub(super) fn apply(&self, workload: Workload) -> Workload {
+    pub(super) fn apply(&self, workload: Workload, default_duration: Nanos) -> Workload {
         Workload {
-            duration: self.duration,
+            duration: self.duration.unwrap_or(default_duration),
             warmup: self.warmup,
             drain: self.drain,
             traffic: Traffic {

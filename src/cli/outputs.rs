@@ -34,9 +34,9 @@ pub(super) struct OutputFlags {
     csv: Option<PathBuf>,
     /// Exit 1 if the condition is false over the whole 95 % confidence interval, as in `p99<2ms`; repeatable
     ///
-    /// Exit 3 if the interval straddles the bound, or if there are too few messages for one.
+    /// Exit 3 if the interval straddles the bound, or if there is no valid one: too few messages, or too short a run.
     ///
-    /// Metrics: p50, p90, p99, p99.9, p99.99, min, max and mean, plain or after `response.`, `service.`, `connect.` or
+    /// Metrics: any percentile (p50, p99.95), min, max and mean, plain or after `response.`, `service.`, `connect.` or
     /// `lag.`; errors, failed, missing, rate.
     #[arg(long = "assert", value_name = "CONDITION", value_parser = assertion::parse)]
     assertions: Vec<Assertion>,
@@ -60,7 +60,7 @@ impl OutputFlags {
     /// Errors: [`Error::Usage`] if outputs and workload do not go together. Opens nothing.
     pub(super) fn check(&self, workload: &Workload) -> Result<()> {
         for assertion in &self.assertions {
-            assertion.fits(workload.pace.is_open()).map_err(Error::Usage)?;
+            assertion.fits(&workload.pace).map_err(Error::Usage)?;
         }
         self.paths().check()
     }

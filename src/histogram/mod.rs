@@ -50,7 +50,7 @@ pub struct Value {
     pub lower_bound_only: bool,
 }
 
-/// A 95 % confidence interval of a percentile.
+/// A 95 % confidence interval of a percentile or a mean.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ConfidenceInterval {
     /// Lower end; zero if the samples do not bound it.
@@ -72,8 +72,11 @@ pub enum IntervalMethod {
     Blocks {
         /// Number of groups.
         groups: usize,
-        /// Their variance in multiples of the variance of independent samples; at least 1.
-        dispersion: f64,
+    },
+    /// None: the samples are not independent, and the run is too short to tell by how much they differ.
+    TooShort {
+        /// How long its levels last, about.
+        level: Nanos,
     },
 }
 

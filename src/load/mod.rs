@@ -52,6 +52,7 @@ pub fn run(plan: Plan, stop: &Stop, observer: &mut dyn Observer) -> Result<RunRe
         messages: totals.messages,
         latencies: totals.latencies,
         series: totals.series,
+        rates: totals.rates,
         server: usage.server,
         shares_cpu: usage.shares_cpu,
         host: usage.host,

@@ -9,6 +9,8 @@ use crate::load::phases::Phases;
 use crate::load::result::{HostActivity, Latencies, Messages, ServerUsage};
 use crate::load::shared::Shared;
 use crate::load::workload::Workload;
+use crate::stats::batch_means::Block;
+use crate::stats::bounded_series::BoundedSeries;
 use crate::sys::disturbance::Snapshot;
 use crate::sys::netstat::{self, Netstat};
 use crate::sys::usage::{self, Switches};
@@ -31,6 +33,7 @@ pub(super) struct Totals {
     pub(super) messages: Messages,
     pub(super) latencies: Latencies,
     pub(super) series: Latencies<BlockSeries>,
+    pub(super) rates: BoundedSeries<Block>,
 }
 
 /// What happened outside of the generator while it measured. Empty if it never did.
@@ -66,7 +69,7 @@ pub(super) fn watch(
         let change = phases.map_or(now + POLL_INTERVAL, |phases| phases.next_change(now));
         let running = intervals.wait(change.min(progress_due) - now);
         while let Some(interval) = intervals.next_complete(!running) {
-            totals.add(&interval, workload.pace.is_open());
+            totals.add(&interval, workload);
             observer.interval(&interval);
         }
         if !running {
@@ -78,12 +81,18 @@ pub(super) fn watch(
 }
 
 impl Totals {
-    fn add(&mut self, interval: &Interval, open_loop: bool) {
+    fn add(&mut self, interval: &Interval, workload: &Workload) {
+        if interval.index > 0 && interval.span.end <= workload.duration {
+            self.rates.push(Block {
+                sum: interval.messages.completed as f64,
+                weight: interval.span.length().as_secs(),
+            });
+        }
         let latencies = &interval.latencies;
         self.messages.merge(&interval.messages);
         self.latencies.service.merge(&latencies.service);
         self.series.service.push(&latencies.service);
-        if open_loop {
+        if workload.pace.is_open() {
             self.latencies.response.merge(&latencies.response);
             self.series.response.push(&latencies.response);
         }

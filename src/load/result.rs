@@ -9,6 +9,8 @@ use crate::clock::Nanos;
 use crate::error::Errno;
 use crate::histogram::{BlockSeries, Recorder};
 use crate::load::workload::Plan;
+use crate::stats::batch_means::Block;
+use crate::stats::bounded_series::BoundedSeries;
 use crate::sys::disturbance::Disturbance;
 use crate::sys::netstat::Netstat;
 use crate::sys::usage::Switches;
@@ -281,6 +283,8 @@ pub struct RunResult {
     pub latencies: Latencies,
     /// Their latencies by seconds, for confidence intervals.
     pub series: Latencies<BlockSeries>,
+    /// Messages completed (sums) in each full second (its length as weight) but the first, which lacks those sent before.
+    pub rates: BoundedSeries<Block>,
     /// What the server used while measuring, if it is local and its process is visible.
     pub server: Option<ServerUsage>,
     /// True if the server and a thread of the generator had to share a CPU.

@@ -34,6 +34,11 @@ impl Pace {
     pub fn is_open(self) -> bool {
         matches!(self, Pace::Open { .. })
     }
+
+    /// True if the rate changes while measuring.
+    pub fn is_ramp(self) -> bool {
+        matches!(self, Pace::Open { rate, .. } if rate.from != rate.to)
+    }
 }
 
 /// Messages a second over all connections of a run: the first during warm-up, then linearly to the last.

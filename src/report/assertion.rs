@@ -1,7 +1,7 @@
 //! `--assert 'p99<2ms'`: conditions on a run, and whether they hold.
 //!
 //! An assertion is judged on the 95 % confidence interval of its metric: it is true or false only if the whole interval lies on one
-//! side, and undecided otherwise. Pure: the caller provides the figures.
+//! side, and undecided otherwise. Without a valid interval it is undecided. Pure: the caller provides the figures.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -10,7 +10,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::distribution::Statistic;
+use super::percentile::Percentile;
 use crate::clock::Nanos;
+use crate::load::schedule::Pace;
 use crate::units::{self, show_count, show_duration, show_rate};
 
 /// `METRIC OP VALUE`.
@@ -70,17 +72,6 @@ const LATENCIES: [(&str, Latency); 5] = [
     ("lag.", Latency::Lag),
 ];
 
-const STATISTICS: [Statistic; 8] = [
-    Statistic::P50,
-    Statistic::P90,
-    Statistic::P99,
-    Statistic::P99_9,
-    Statistic::P99_99,
-    Statistic::Min,
-    Statistic::Max,
-    Statistic::Mean,
-];
-
 const OTHERS: [(&str, Metric); 4] = [
     ("errors", Metric::Errors),
     ("failed", Metric::Failed),
@@ -135,14 +126,19 @@ fn metric(name: &str) -> Result<Metric, String> {
 }
 
 fn statistic(name: &str) -> Option<Statistic> {
-    STATISTICS.into_iter().find(|statistic| statistic.name() == name)
+    match name {
+        "min" => Some(Statistic::Min),
+        "max" => Some(Statistic::Max),
+        "mean" => Some(Statistic::Mean),
+        _ => Percentile::parse(name).map(Statistic::Percentile),
+    }
 }
 
 /// Escaped and cut, so that control characters cannot reach the terminal.
 fn unknown(name: &str) -> String {
     let shown: String = name.chars().take(24).flat_map(char::escape_debug).collect();
     format!(
-        "unknown metric `{shown}`: write p50, p90, p99, p99.9, p99.99, min, max or mean, after `response.`, \
+        "unknown metric `{shown}`: write a percentile such as p50 or p99.9, or min, max or mean, after `response.`, \
          `service.`, `connect.`, `lag.` or nothing; or errors, failed, missing or rate"
     )
 }
@@ -162,29 +158,42 @@ impl Assertion {
         self.metric
     }
 
-    /// Errors: one line, for a metric that a closed loop does not have, because it has no planned instants.
-    pub fn fits(&self, open_loop: bool) -> Result<(), String> {
-        match self.metric {
-            Metric::Latency(Latency::Response | Latency::Lag, _) if !open_loop => Err(format!(
-                "`{}` needs an open loop: add --rate, or assert `service.p99` or the like",
-                self.metric
+    /// Errors: one line, for a metric that a load of this pace does not have: a closed loop has no planned instants, and a
+    /// ramp no single rate.
+    pub fn fits(&self, pace: &Pace) -> Result<(), String> {
+        let metric = self.metric;
+        match metric {
+            Metric::Latency(Latency::Response | Latency::Lag, _) if !pace.is_open() => Err(format!(
+                "`{metric}` needs an open loop: add --rate, or assert `service.p99` or the like"
+            )),
+            Metric::Latency(Latency::Connect, _) | Metric::Latency(_, Statistic::Min | Statistic::Max) => Ok(()),
+            Metric::Latency(..) | Metric::Rate if pace.is_ramp() => Err(format!(
+                "`{metric}` over a ramp is of no rate, but of a mixture of all: assert it at one --rate, or search for the \
+                 highest with find-max"
             )),
             _ => Ok(()),
         }
     }
 
-    /// Judges it by what `estimate` returns for its metric. An error says why there is no estimate (`needs 368 samples,
-    /// has 100`) and leaves it undecided.
-    pub fn judge(&self, estimate: impl FnOnce(Metric) -> Result<Estimate, String>) -> AssertionOutcome {
-        let (result, shown) = match estimate(self.metric) {
-            Ok(estimate) => (self.result(&estimate), shown_estimate(self.metric, &estimate)),
-            Err(why) => (AssertionResult::Undecided, why),
+    /// Judges it by what `estimate` returns for its metric. Without a valid interval it is undecided.
+    pub fn judge(&self, estimate: impl FnOnce(Metric) -> Result<Estimate, NoInterval>) -> AssertionOutcome {
+        let (result, shown, figure_holds) = match estimate(self.metric) {
+            Ok(estimate) => (self.result(&estimate), shown_estimate(self.metric, &estimate), None),
+            Err(none) => {
+                let holds = none.figure.and_then(|figure| match self.result(&figure) {
+                    AssertionResult::True => Some(true),
+                    AssertionResult::False => Some(false),
+                    AssertionResult::Undecided => None,
+                });
+                (AssertionResult::Undecided, none.shown(self.metric), holds)
+            }
         };
         let assertion = self.to_string();
         AssertionOutcome {
             text: format!("{assertion}: {result} ({shown})"),
             assertion,
             result,
+            figure_holds,
         }
     }
 
@@ -217,7 +226,7 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// A count, which has no sampling error.
+    /// A count, or the extreme of a run, which has no sampling error.
     pub fn exact(value: f64) -> Estimate {
         Estimate {
             value,
@@ -240,6 +249,33 @@ impl Estimate {
     }
 }
 
+/// Why a metric has no valid interval.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NoInterval {
+    /// The figure alone; open above if it is a lower bound. None if there are too few samples for it.
+    pub figure: Option<Estimate>,
+    /// In a few words: `needs 368 samples, has 100`.
+    pub why: String,
+}
+
+impl NoInterval {
+    /// Without even a figure.
+    pub fn no_figure(why: impl Into<String>) -> NoInterval {
+        NoInterval {
+            figure: None,
+            why: why.into(),
+        }
+    }
+
+    fn shown(&self, metric: Metric) -> String {
+        let why = &self.why;
+        match &self.figure {
+            Some(figure) => format!("{}, no valid interval: {why}", shown(metric, figure.value)),
+            None => why.clone(),
+        }
+    }
+}
+
 /// Whether an assertion holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
@@ -249,7 +285,7 @@ pub enum AssertionResult {
     True,
     /// It holds nowhere in the confidence interval.
     False,
-    /// It holds in a part of the confidence interval, or there are too few samples for one.
+    /// It holds in a part of the confidence interval, or there is no valid one.
     Undecided,
 }
 
@@ -262,6 +298,9 @@ pub struct AssertionOutcome {
     pub assertion: String,
     /// Whether it holds.
     pub result: AssertionResult,
+    /// Where it is undecided for want of a valid interval: whether the figure itself meets it; otherwise null. A single
+    /// such run proves nothing.
+    pub figure_holds: Option<bool>,
     /// In one line: `p99 < 2ms: true (1.21 ms, 95 % confidence interval 1.19 ms to 1.24 ms)`.
     pub text: String,
 }
@@ -284,7 +323,8 @@ fn shown_estimate(metric: Metric, estimate: &Estimate) -> String {
         return shown(metric, value);
     }
     if high == f64::INFINITY {
-        return format!("at least {}: missing replies could only raise it", shown(metric, low));
+        let [value, low] = [value, low].map(|figure| shown(metric, figure));
+        return format!("{value}, 95 % confidence interval from {low} with no upper end");
     }
     let [value, low, high] = [value, low, high].map(|figure| shown(metric, figure));
     format!("{value}, 95 % confidence interval {low} to {high}")
@@ -310,7 +350,7 @@ impl Display for Metric {
         match self {
             Metric::Latency(latency, statistic) => {
                 f.write_str(name_in(&LATENCIES, latency))?;
-                f.write_str(statistic.name())
+                statistic.fmt(f)
             }
             other => f.write_str(name_in(&OTHERS, other)),
         }

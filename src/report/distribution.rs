@@ -1,9 +1,12 @@
 //! A recorder as figures: percentiles with their confidence intervals, or how many samples they need.
 
+use std::fmt::{self, Display, Formatter};
+
 #[cfg(test)]
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::percentile::Percentile;
 use crate::clock::Nanos;
 use crate::histogram::{self, BlockSeries, ConfidenceInterval, Recorder, Value};
 use crate::stats::order_statistics::needs;
@@ -21,127 +24,116 @@ pub struct Distribution {
     pub min_ns: Option<u64>,
     /// Median.
     pub p50_ns: Option<u64>,
+    /// 75th percentile.
+    pub p75_ns: Option<u64>,
     /// 90th percentile.
     pub p90_ns: Option<u64>,
+    /// 95th percentile.
+    pub p95_ns: Option<u64>,
     /// 99th percentile.
     pub p99_ns: Option<u64>,
     /// 99.9th percentile.
     pub p99_9_ns: Option<u64>,
     /// 99.99th percentile.
     pub p99_99_ns: Option<u64>,
+    /// 99.999th percentile.
+    pub p99_999_ns: Option<u64>,
     /// Largest.
     pub max_ns: Option<u64>,
     /// Arithmetic mean.
     pub mean_ns: Option<u64>,
     /// Figures that are lower bounds, because censored samples could only make them larger.
     pub lower_bounds: Vec<Statistic>,
-    /// 95 % confidence intervals of the percentiles; null where there is none.
-    pub intervals: Percentiles<Option<Bounds>>,
+    /// 95 % confidence intervals; null where there is none.
+    pub intervals: Intervals,
 }
 
-/// One value for each percentile of a report.
+/// The 95 % confidence intervals of a distribution.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Percentiles<T> {
-    /// Median.
-    pub p50_ns: T,
-    /// 90th percentile.
-    pub p90_ns: T,
-    /// 99th percentile.
-    pub p99_ns: T,
-    /// 99.9th percentile.
-    pub p99_9_ns: T,
-    /// 99.99th percentile.
-    pub p99_99_ns: T,
+pub struct Intervals {
+    /// Of the median.
+    pub p50_ns: Option<Bounds>,
+    /// Of the 75th percentile.
+    pub p75_ns: Option<Bounds>,
+    /// Of the 90th percentile.
+    pub p90_ns: Option<Bounds>,
+    /// Of the 95th percentile.
+    pub p95_ns: Option<Bounds>,
+    /// Of the 99th percentile.
+    pub p99_ns: Option<Bounds>,
+    /// Of the 99.9th percentile.
+    pub p99_9_ns: Option<Bounds>,
+    /// Of the 99.99th percentile.
+    pub p99_99_ns: Option<Bounds>,
+    /// Of the 99.999th percentile.
+    pub p99_999_ns: Option<Bounds>,
+    /// Of the mean.
+    pub mean_ns: Option<Bounds>,
 }
-
-impl<T> Percentiles<T> {
-    fn map<U>(self, f: impl Fn(T) -> U) -> Percentiles<U> {
-        Percentiles {
-            p50_ns: f(self.p50_ns),
-            p90_ns: f(self.p90_ns),
-            p99_ns: f(self.p99_ns),
-            p99_9_ns: f(self.p99_9_ns),
-            p99_99_ns: f(self.p99_99_ns),
-        }
-    }
-}
-
-const SHARES: Percentiles<f64> = Percentiles {
-    p50_ns: 0.5,
-    p90_ns: 0.9,
-    p99_ns: 0.99,
-    p99_9_ns: 0.999,
-    p99_99_ns: 0.9999,
-};
 
 /// A figure of a distribution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Statistic {
     /// Smallest.
-    #[serde(rename = "min_ns")]
     Min,
-    /// Median.
-    #[serde(rename = "p50_ns")]
-    P50,
-    /// 90th percentile.
-    #[serde(rename = "p90_ns")]
-    P90,
-    /// 99th percentile.
-    #[serde(rename = "p99_ns")]
-    P99,
-    /// 99.9th percentile.
-    #[serde(rename = "p99_9_ns")]
-    P99_9,
-    /// 99.99th percentile.
-    #[serde(rename = "p99_99_ns")]
-    P99_99,
+    /// A percentile.
+    Percentile(Percentile),
     /// Largest.
-    #[serde(rename = "max_ns")]
     Max,
     /// Arithmetic mean.
-    #[serde(rename = "mean_ns")]
     Mean,
 }
 
 impl Statistic {
     /// All that a table shows, in its order.
-    pub const TABLE: [Statistic; 7] = [
+    pub const TABLE: [Statistic; 11] = [
         Statistic::Min,
-        Statistic::P50,
-        Statistic::P90,
-        Statistic::P99,
-        Statistic::P99_9,
-        Statistic::P99_99,
+        Statistic::Percentile(Percentile::P50),
+        Statistic::Percentile(Percentile::P75),
+        Statistic::Percentile(Percentile::P90),
+        Statistic::Percentile(Percentile::P95),
+        Statistic::Percentile(Percentile::P99),
+        Statistic::Percentile(Percentile::P99_9),
+        Statistic::Percentile(Percentile::P99_99),
+        Statistic::Percentile(Percentile::P99_999),
         Statistic::Max,
+        Statistic::Mean,
     ];
+}
 
+impl Display for Statistic {
     /// As it is written: `p99.9`.
-    pub fn name(self) -> &'static str {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Statistic::Min => "min",
-            Statistic::P50 => "p50",
-            Statistic::P90 => "p90",
-            Statistic::P99 => "p99",
-            Statistic::P99_9 => "p99.9",
-            Statistic::P99_99 => "p99.99",
-            Statistic::Max => "max",
-            Statistic::Mean => "mean",
+            Statistic::Min => f.write_str("min"),
+            Statistic::Percentile(percentile) => percentile.fmt(f),
+            Statistic::Max => f.write_str("max"),
+            Statistic::Mean => f.write_str("mean"),
         }
     }
+}
 
-    /// The share of samples at or below a percentile; none for min, max and mean.
-    fn share(self) -> Option<f64> {
-        match self {
-            Statistic::P50 => Some(SHARES.p50_ns),
-            Statistic::P90 => Some(SHARES.p90_ns),
-            Statistic::P99 => Some(SHARES.p99_ns),
-            Statistic::P99_9 => Some(SHARES.p99_9_ns),
-            Statistic::P99_99 => Some(SHARES.p99_99_ns),
-            Statistic::Min | Statistic::Max | Statistic::Mean => None,
-        }
+impl Serialize for Statistic {
+    /// As the field of a distribution: `p99_9_ns`.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}_ns", self.to_string().replace('.', "_")))
+    }
+}
+
+#[cfg(test)]
+impl JsonSchema for Statistic {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Statistic".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A figure of a distribution, by the name of its field.",
+            "type": "string",
+            "pattern": "^(min|max|mean|p[0-9]+(_[0-9]+)?)_ns$"
+        })
     }
 }
 
@@ -150,12 +142,14 @@ impl Statistic {
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Bounds {
-    /// Lower end.
-    pub low_ns: u64,
+    /// Lower end; null if the samples do not bound it.
+    pub low_ns: Option<u64>,
     /// Upper end; null if the samples do not bound it.
     pub high_ns: Option<u64>,
     /// How it was found.
     pub method: IntervalMethod,
+    /// How long levels last, about, in a run that is too short to tell; otherwise null.
+    pub levels_last_ns: Option<u64>,
 }
 
 /// How a confidence interval was found.
@@ -167,20 +161,25 @@ pub enum IntervalMethod {
     OrderStatistics,
     /// From blocks of 1, 2, 4, … seconds, because samples within a second depend on each other.
     Blocks,
-    /// From the ranks of the samples; the run was too short to test for independence.
+    /// From the ranks of the samples, if at all; the run was too short to test for independence. Decides no assertion.
     Untested,
+    /// None: samples depend on each other for longer than a run of this length can tell. Decides no assertion.
+    TooShort,
 }
 
 impl From<ConfidenceInterval> for Bounds {
     fn from(interval: ConfidenceInterval) -> Bounds {
+        let (method, level) = match interval.method {
+            histogram::IntervalMethod::OrderStatistics => (IntervalMethod::OrderStatistics, None),
+            histogram::IntervalMethod::Blocks { .. } => (IntervalMethod::Blocks, None),
+            histogram::IntervalMethod::Untested => (IntervalMethod::Untested, None),
+            histogram::IntervalMethod::TooShort { level } => (IntervalMethod::TooShort, Some(level.0)),
+        };
         Bounds {
-            low_ns: interval.low.0,
+            low_ns: Some(interval.low.0).filter(|&low| low > 0),
             high_ns: Some(interval.high.0).filter(|_| interval.high != Nanos::NEVER),
-            method: match interval.method {
-                histogram::IntervalMethod::OrderStatistics => IntervalMethod::OrderStatistics,
-                histogram::IntervalMethod::Blocks { .. } => IntervalMethod::Blocks,
-                histogram::IntervalMethod::Untested => IntervalMethod::Untested,
-            },
+            method,
+            levels_last_ns: level,
         }
     }
 }
@@ -189,34 +188,72 @@ impl Distribution {
     /// Without confidence intervals.
     pub fn of(recorder: &Recorder) -> Distribution {
         let mut lower_bounds = Vec::new();
-        let mut figure = |statistic, value: Option<Value>| {
-            let value = value?;
+        let mut figure = |statistic| {
+            let value = value_of(recorder, statistic)?;
             if value.lower_bound_only {
                 lower_bounds.push(statistic);
             }
             Some(value.value.0)
         };
-        let percentiles = SHARES.map(|share| recorder.quantile(share));
+        let [
+            min_ns,
+            p50_ns,
+            p75_ns,
+            p90_ns,
+            p95_ns,
+            p99_ns,
+            p99_9_ns,
+            p99_99_ns,
+            p99_999_ns,
+            max_ns,
+            mean_ns,
+        ] = Statistic::TABLE.map(&mut figure);
         Distribution {
             count: recorder.count(),
             censored: recorder.censored(),
-            min_ns: figure(Statistic::Min, recorder.min()),
-            p50_ns: figure(Statistic::P50, percentiles.p50_ns),
-            p90_ns: figure(Statistic::P90, percentiles.p90_ns),
-            p99_ns: figure(Statistic::P99, percentiles.p99_ns),
-            p99_9_ns: figure(Statistic::P99_9, percentiles.p99_9_ns),
-            p99_99_ns: figure(Statistic::P99_99, percentiles.p99_99_ns),
-            max_ns: figure(Statistic::Max, recorder.max()),
-            mean_ns: figure(Statistic::Mean, recorder.mean()),
+            min_ns,
+            p50_ns,
+            p75_ns,
+            p90_ns,
+            p95_ns,
+            p99_ns,
+            p99_9_ns,
+            p99_99_ns,
+            p99_999_ns,
+            max_ns,
+            mean_ns,
             lower_bounds,
-            intervals: Percentiles::default(),
+            intervals: Intervals::default(),
         }
     }
 
     /// With the confidence intervals that its seconds allow.
     pub fn with_intervals(recorder: &Recorder, blocks: &BlockSeries) -> Distribution {
+        let [
+            _,
+            p50_ns,
+            p75_ns,
+            p90_ns,
+            p95_ns,
+            p99_ns,
+            p99_9_ns,
+            p99_99_ns,
+            p99_999_ns,
+            _,
+            mean_ns,
+        ] = Statistic::TABLE.map(|statistic| bounds_of(recorder, blocks, statistic));
         Distribution {
-            intervals: SHARES.map(|share| blocks.interval(recorder, share).map(Bounds::from)),
+            intervals: Intervals {
+                p50_ns,
+                p75_ns,
+                p90_ns,
+                p95_ns,
+                p99_ns,
+                p99_9_ns,
+                p99_99_ns,
+                p99_999_ns,
+                mean_ns,
+            },
             ..Distribution::of(recorder)
         }
     }
@@ -226,24 +263,28 @@ impl Distribution {
         (recorder.count() > 0).then(|| Distribution::of(recorder))
     }
 
-    /// One of its figures.
-    pub(super) fn figure(&self, statistic: Statistic) -> Figure {
-        let (value, bounds) = match statistic {
-            Statistic::Min => (self.min_ns, None),
-            Statistic::P50 => (self.p50_ns, self.intervals.p50_ns),
-            Statistic::P90 => (self.p90_ns, self.intervals.p90_ns),
-            Statistic::P99 => (self.p99_ns, self.intervals.p99_ns),
-            Statistic::P99_9 => (self.p99_9_ns, self.intervals.p99_9_ns),
-            Statistic::P99_99 => (self.p99_99_ns, self.intervals.p99_99_ns),
-            Statistic::Max => (self.max_ns, None),
-            Statistic::Mean => (self.mean_ns, None),
-        };
-        Figure {
-            value: value.map(Nanos),
-            lower_bound: self.lower_bounds.contains(&statistic),
-            needs: statistic.share().map_or(1, needs),
-            bounds,
-        }
+    /// The figures of [`Statistic::TABLE`].
+    pub(super) fn table(&self) -> [(Statistic, Figure); 11] {
+        let (value, bound) = (self, &self.intervals);
+        let figures = [
+            (value.min_ns, None),
+            (value.p50_ns, bound.p50_ns),
+            (value.p75_ns, bound.p75_ns),
+            (value.p90_ns, bound.p90_ns),
+            (value.p95_ns, bound.p95_ns),
+            (value.p99_ns, bound.p99_ns),
+            (value.p99_9_ns, bound.p99_9_ns),
+            (value.p99_99_ns, bound.p99_99_ns),
+            (value.p99_999_ns, bound.p99_999_ns),
+            (value.max_ns, None),
+            (value.mean_ns, bound.mean_ns),
+        ];
+        let mut figures = figures.into_iter();
+        Statistic::TABLE.map(|statistic| {
+            let (value, bounds) = figures.next().expect("one for each statistic");
+            let lower_bound = self.lower_bounds.contains(&statistic);
+            (statistic, Figure::new(statistic, value.map(Nanos), lower_bound, bounds))
+        })
     }
 }
 
@@ -255,4 +296,45 @@ pub(super) struct Figure {
     pub(super) lower_bound: bool,
     pub(super) needs: u64,
     pub(super) bounds: Option<Bounds>,
+}
+
+impl Figure {
+    /// Of a recorder; with the interval that its seconds allow, if there are any.
+    pub(super) fn of(recorder: &Recorder, blocks: Option<&BlockSeries>, statistic: Statistic) -> Figure {
+        let value = value_of(recorder, statistic);
+        let lower_bound = value.is_some_and(|value| value.lower_bound_only);
+        let bounds = blocks.and_then(|blocks| bounds_of(recorder, blocks, statistic));
+        Figure::new(statistic, value.map(|value| value.value), lower_bound, bounds)
+    }
+
+    fn new(statistic: Statistic, value: Option<Nanos>, lower_bound: bool, bounds: Option<Bounds>) -> Figure {
+        let needs = match statistic {
+            Statistic::Percentile(percentile) => needs(percentile.share()),
+            Statistic::Min | Statistic::Max | Statistic::Mean => 1,
+        };
+        Figure {
+            value,
+            lower_bound,
+            needs,
+            bounds,
+        }
+    }
+}
+
+fn value_of(recorder: &Recorder, statistic: Statistic) -> Option<Value> {
+    match statistic {
+        Statistic::Min => recorder.min(),
+        Statistic::Percentile(percentile) => recorder.quantile(percentile.share()),
+        Statistic::Max => recorder.max(),
+        Statistic::Mean => recorder.mean(),
+    }
+}
+
+fn bounds_of(recorder: &Recorder, blocks: &BlockSeries, statistic: Statistic) -> Option<Bounds> {
+    let interval = match statistic {
+        Statistic::Min | Statistic::Max => None,
+        Statistic::Percentile(percentile) => blocks.interval(recorder, percentile.share()),
+        Statistic::Mean => blocks.mean_interval(recorder),
+    };
+    interval.map(Bounds::from)
 }

@@ -1,14 +1,15 @@
 //! What verdict and assertions are judged by, taken from the figures of a report.
 
 use super::Figures;
-use super::assertion::{Estimate, Latency, Metric};
-use super::distribution::{Distribution, Statistic};
+use super::assertion::{Estimate, Latency, Metric, NoInterval};
+use super::distribution::{Figure, IntervalMethod, Statistic};
 use super::sections::ratio;
 use super::validity::Inputs;
 use crate::clock::Nanos;
+use crate::histogram::{BlockSeries, Recorder};
 use crate::load::RunResult;
 use crate::stats::order_statistics::needs;
-use crate::units::show_count;
+use crate::units::{show_count, show_duration};
 
 impl Figures {
     pub(super) fn verdict_inputs(&self, run: &RunResult) -> Inputs {
@@ -51,42 +52,76 @@ impl Figures {
         }
     }
 
-    /// The figure that an assertion is about, with its confidence interval. Errors: why there is none.
-    pub(super) fn estimate(&self, metric: Metric) -> Result<Estimate, String> {
+    /// The figure that an assertion is about, with its confidence interval. Errors: why there is no valid one.
+    pub(super) fn estimate(&self, run: &RunResult, metric: Metric) -> Result<Estimate, NoInterval> {
         let (connections, messages) = (&self.connections, &self.messages);
         let errors = messages.failed + messages.missing + connections.unopened() + connections.lost_total();
         match metric {
-            Metric::Latency(latency, statistic) => latency_estimate(self.distribution(latency)?, statistic),
+            Metric::Latency(latency, statistic) => {
+                let (recorder, blocks) = samples(run, latency);
+                latency_estimate(recorder, blocks, statistic)
+            }
             Metric::Errors => Ok(Estimate::exact(errors as f64)),
             Metric::Failed => Ok(Estimate::exact(messages.failed as f64)),
             Metric::Missing => Ok(Estimate::exact(messages.missing as f64)),
-            Metric::Rate => Ok(Estimate::exact(self.completed_per_s)),
-        }
-    }
-
-    fn distribution(&self, latency: Latency) -> Result<&Distribution, String> {
-        let none = || "a closed loop has no planned instants: add --rate".to_owned();
-        match latency {
-            Latency::Main => Ok(self.main_latency()),
-            Latency::Response => self.latency.response.as_ref().ok_or_else(none),
-            Latency::Service => Ok(&self.latency.service),
-            Latency::Connect => Ok(&self.connect),
-            Latency::Lag => self.send_lag.as_ref().ok_or_else(none),
+            Metric::Rate => self.completed_per_s_interval.estimate(self.completed_per_s),
         }
     }
 }
 
-fn latency_estimate(distribution: &Distribution, statistic: Statistic) -> Result<Estimate, String> {
-    let figure = distribution.figure(statistic);
-    let too_few = || {
-        let (needs, has) = (show_count(figure.needs), show_count(distribution.count));
-        format!("needs {needs} samples, has {has}")
+/// What a latency was recorded in, and its seconds, if it has them. Empty for one that a closed loop does not have.
+fn samples(run: &RunResult, latency: Latency) -> (&Recorder, Option<&BlockSeries>) {
+    let (latencies, series) = (&run.latencies, &run.series);
+    match latency {
+        Latency::Main if run.plan.workload.pace.is_open() => (&latencies.response, Some(&series.response)),
+        Latency::Response => (&latencies.response, Some(&series.response)),
+        Latency::Main | Latency::Service => (&latencies.service, Some(&series.service)),
+        Latency::Connect if run.plan.workload.churn.is_some() => (&run.stats.connect, None),
+        Latency::Connect => (&run.stats.ramp_up, None),
+        Latency::Lag => (&run.stats.send_lag, None),
+    }
+}
+
+fn latency_estimate(
+    recorder: &Recorder,
+    blocks: Option<&BlockSeries>,
+    statistic: Statistic,
+) -> Result<Estimate, NoInterval> {
+    let figure = Figure::of(recorder, blocks, statistic);
+    let Some(value) = figure.value else {
+        let (needs, has) = (show_count(figure.needs), show_count(recorder.count()));
+        return Err(NoInterval::no_figure(format!("needs {needs} samples, has {has}")));
     };
-    let value = figure.value.ok_or_else(too_few)?;
-    let high = |high: Option<u64>| high.map_or(Nanos::NEVER, Nanos);
-    Ok(match figure.bounds {
-        Some(bounds) => Estimate::latency(value, Nanos(bounds.low_ns), high(bounds.high_ns)),
-        None if figure.lower_bound && statistic != Statistic::Mean => Estimate::latency(value, value, Nanos::NEVER),
-        None => Estimate::latency(value, value, value),
-    })
+    let alone = Estimate::latency(value, value, if figure.lower_bound { Nanos::NEVER } else { value });
+    let no_interval = |why: &str| {
+        Err(NoInterval {
+            figure: Some(alone),
+            why: why.to_owned(),
+        })
+    };
+    let Some(bounds) = figure.bounds else {
+        return match statistic {
+            Statistic::Min | Statistic::Max => Ok(alone),
+            _ => no_interval("it is not measured second by second"),
+        };
+    };
+    match bounds.method {
+        IntervalMethod::Untested => no_interval(UNTESTED),
+        IntervalMethod::TooShort => no_interval(&too_short(bounds.levels_last_ns)),
+        IntervalMethod::OrderStatistics | IntervalMethod::Blocks => {
+            let low = Nanos(bounds.low_ns.unwrap_or(0));
+            let high = bounds.high_ns.map_or(Nanos::NEVER, Nanos);
+            Ok(Estimate::latency(value, low, high))
+        }
+    }
+}
+
+/// Why there is no interval that can decide anything.
+pub(super) const UNTESTED: &str =
+    "the run was too short to test whether its samples are independent; measure longer (--duration)";
+
+/// The same, for a run with levels of this length.
+pub(super) fn too_short(level: Option<u64>) -> String {
+    let level = show_duration(Nanos(level.unwrap_or(0)));
+    format!("the run is too short to tell, levels last about {level}; measure longer (--duration) or use --repeat")
 }

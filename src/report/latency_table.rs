@@ -9,8 +9,8 @@ use crate::output::table::{self, Column};
 use crate::units::{show_count, show_duration};
 
 /// The columns: name, then value and confidence interval of each distribution. Rows are indented by two.
-const ROW: [Column; 5] = [Left(9), Right(18), Left(25), Right(18), Left(0)];
-const HEAD: [Column; 5] = [Left(11), Right(18), Left(25), Right(18), Left(0)];
+const ROW: [Column; 5] = [Left(9), Right(19), Left(25), Right(19), Left(0)];
+const HEAD: [Column; 5] = [Left(11), Right(19), Left(25), Right(19), Left(0)];
 
 /// Distributions side by side, each with its name.
 pub(super) struct LatencyTable<'a>(pub(super) Vec<(&'static str, &'a Distribution)>);
@@ -20,20 +20,18 @@ impl Display for LatencyTable<'_> {
         let names = self.0.iter().flat_map(|&(name, _)| [name, "95 % confidence interval"]);
         let head: Vec<&str> = std::iter::once("latency").chain(names).collect();
         writeln!(f, "{}", table::row(&HEAD, &head))?;
-        for statistic in Statistic::TABLE {
-            writeln!(f, "  {}", table::row(&ROW, &self.cells(statistic)))?;
+        let tables: Vec<_> = self.0.iter().map(|(_, distribution)| distribution.table()).collect();
+        for (row, statistic) in Statistic::TABLE.into_iter().enumerate() {
+            let figures = tables.iter().map(|table| table[row].1);
+            let cells = figures.flat_map(|figure| [value(figure), interval(figure.bounds)]);
+            let cells: Vec<String> = std::iter::once(statistic.to_string()).chain(cells).collect();
+            writeln!(f, "  {}", table::row(&ROW, &cells))?;
         }
         self.legend(f)
     }
 }
 
 impl LatencyTable<'_> {
-    fn cells(&self, statistic: Statistic) -> Vec<String> {
-        let figures = self.0.iter().map(|(_, distribution)| distribution.figure(statistic));
-        let cells = figures.flat_map(|figure| [value(figure), interval(figure.bounds)]);
-        std::iter::once(statistic.name().to_owned()).chain(cells).collect()
-    }
-
     /// Explains the marks that occur in the table.
     fn legend(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if self.any(|figure| method(figure) == Some(IntervalMethod::Blocks)) {
@@ -45,7 +43,13 @@ impl LatencyTable<'_> {
         if self.any(|figure| method(figure) == Some(IntervalMethod::Untested)) {
             writeln!(
                 f,
-                "  u: untested; the run was too short to test the samples for independence"
+                "  u: untested: the run was too short to test the samples for independence; decides no assertion"
+            )?;
+        }
+        if self.any(|figure| method(figure) == Some(IntervalMethod::TooShort)) {
+            writeln!(
+                f,
+                "  n/a (levels last …): the run is too short to tell; measure longer (--duration), or use --repeat"
             )?;
         }
         if self.any(|figure| figure.lower_bound) {
@@ -58,7 +62,7 @@ impl LatencyTable<'_> {
     }
 
     fn any(&self, has_mark: impl Fn(Figure) -> bool) -> bool {
-        let figures = |(_, distribution): &(_, &Distribution)| Statistic::TABLE.map(|one| distribution.figure(one));
+        let figures = |(_, distribution): &(_, &Distribution)| distribution.table().map(|(_, figure)| figure);
         self.0.iter().flat_map(figures).any(has_mark)
     }
 }
@@ -81,13 +85,14 @@ fn interval(bounds: Option<Bounds>) -> String {
     let Some(bounds) = bounds else {
         return String::new();
     };
-    let high = bounds.high_ns.map_or("?".to_owned(), |high| show_duration(Nanos(high)));
-    let mark = match bounds.method {
-        IntervalMethod::OrderStatistics => "",
-        IntervalMethod::Blocks => " b",
-        IntervalMethod::Untested => " u",
-    };
-    format!("{} .. {high}{mark}", show_duration(Nanos(bounds.low_ns)))
+    let show = |end: Option<u64>| end.map_or("?".to_owned(), |end| show_duration(Nanos(end)));
+    let ends = format!("{} .. {}", show(bounds.low_ns), show(bounds.high_ns));
+    match bounds.method {
+        IntervalMethod::OrderStatistics => ends,
+        IntervalMethod::Blocks => format!("{ends} b"),
+        IntervalMethod::Untested => format!("{ends} u"),
+        IntervalMethod::TooShort => format!("n/a (levels last {})", show(bounds.levels_last_ns)),
+    }
 }
 
 #[cfg(test)]
@@ -121,6 +126,6 @@ mod tests {
         };
         let head = ends(rows[0], ["response", "service"]);
         assert_eq!(ends(rows[1], ["1.00 ms"; 2]), head, "{text}");
-        assert_eq!(ends(rows[4], ["n/a (needs 368)"; 2]), head, "{text}");
+        assert_eq!(ends(rows[6], ["n/a (needs 368)"; 2]), head, "{text}");
     }
 }

@@ -1,6 +1,6 @@
 //! The report of one run. Plain data with a versioned JSON form; `text` draws it for people.
 //!
-//! `sections`, `distribution` and `intervals` are its parts, `validity` judges how far its figures can be trusted,
+//! `sections`, `distribution` (with `percentile`), `rate_interval` and `intervals` are its parts, `validity` judges how far its figures can be trusted,
 //! `assertion` whether `--assert` holds, both from `inputs`; `files` writes it and its companions. The JSON has a schema,
 //! `report/load.schema.json`, generated from these types: times are integer nanoseconds, and `null` means too few
 //! samples or not applicable.
@@ -11,6 +11,8 @@ pub mod files;
 mod inputs;
 pub mod intervals;
 mod latency_table;
+pub mod percentile;
+mod rate_interval;
 mod sections;
 pub(crate) mod text;
 pub mod validity;
@@ -19,12 +21,14 @@ pub mod validity;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::histogram::{BlockSeries, Recorder};
 use crate::load::RunResult;
 use crate::load::result::HostActivity;
 pub use crate::load::result::{ConnectionMessages, Messages};
 use crate::output;
 use assertion::{Assertion, AssertionOutcome};
-pub use distribution::{Bounds, Distribution, IntervalMethod, Percentiles};
+pub use distribution::{Bounds, Distribution, IntervalMethod, Intervals, Statistic};
+pub use rate_interval::RateInterval;
 use sections::ratio;
 pub use sections::{Connections, Environment, Fairness, Generator, PlanSummary, Server, SizeDistribution, SizeSummary};
 use validity::Verdict;
@@ -82,6 +86,8 @@ pub struct Figures {
     pub offered_per_s: Option<f64>,
     /// Messages completed per second of measuring.
     pub completed_per_s: f64,
+    /// Its confidence interval, from the seconds of the run.
+    pub completed_per_s_interval: RateInterval,
     /// Latencies of the messages.
     pub latency: Latencies,
     /// How long after the planned instant messages were issued; null in a closed loop.
@@ -115,7 +121,7 @@ impl Report {
     /// The report of a run.
     pub fn of(run: &RunResult, environment: Environment, assertions: &[Assertion]) -> Report {
         let figures = Figures::of(run, environment);
-        let judge = |assertion: &Assertion| assertion.judge(|metric| figures.estimate(metric));
+        let judge = |assertion: &Assertion| assertion.judge(|metric| figures.estimate(run, metric));
         Report {
             schema: SCHEMA,
             partial: run.interrupted.is_some(),
@@ -140,7 +146,17 @@ impl Figures {
     fn of(run: &RunResult, environment: Environment) -> Figures {
         let stats = &run.stats;
         let elapsed = stats.elapsed();
-        let (open_loop, churns) = (run.plan.workload.pace.is_open(), run.plan.workload.churn.is_some());
+        let pace = run.plan.workload.pace;
+        let (open_loop, churns) = (pace.is_open(), run.plan.workload.churn.is_some());
+        let completed_per_s = ratio(stats.achieved as f64, elapsed.as_secs());
+        let latency = |recorder: &Recorder, blocks: &BlockSeries| {
+            // The seconds of a ramp differ by design: an interval would be of no rate.
+            if pace.is_ramp() {
+                Distribution::of(recorder)
+            } else {
+                Distribution::with_intervals(recorder, blocks)
+            }
+        };
         Figures {
             environment,
             plan: PlanSummary {
@@ -155,11 +171,11 @@ impl Figures {
             messages: run.messages,
             elapsed_ns: elapsed.0,
             offered_per_s: open_loop.then(|| ratio(run.messages.sent as f64, elapsed.as_secs())),
-            completed_per_s: ratio(stats.achieved as f64, elapsed.as_secs()),
+            completed_per_s,
+            completed_per_s_interval: RateInterval::of(completed_per_s, &run.rates),
             latency: Latencies {
-                response: open_loop
-                    .then(|| Distribution::with_intervals(&run.latencies.response, &run.series.response)),
-                service: Distribution::with_intervals(&run.latencies.service, &run.series.service),
+                response: open_loop.then(|| latency(&run.latencies.response, &run.series.response)),
+                service: latency(&run.latencies.service, &run.series.service),
             },
             send_lag: open_loop.then(|| Distribution::of(&stats.send_lag)),
             fairness: Fairness::of(run),

@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use super::distribution::{Distribution, Statistic};
 use super::latency_table::{LatencyTable, value};
+use super::percentile::Percentile;
 use super::sections::{Connections, Fairness, PlanSummary, SizeDistribution, SizeSummary};
 use super::{Figures, Report};
 use crate::clock::Nanos;
@@ -87,8 +88,9 @@ impl Figures {
         let volume = (self.completed_per_s * self.plan.sizes.mean_bytes) as u64;
         write!(
             f,
-            "{} completed, {}/s each way",
+            "{} completed{}, {}/s each way",
             show_rate(self.completed_per_s),
+            self.completed_per_s_interval,
             show_size(volume)
         )?;
         writeln!(f, ", over {}", show_duration(Nanos(self.elapsed_ns)))?;
@@ -214,8 +216,14 @@ struct Short<'a>(&'a Distribution);
 
 impl Display for Short<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let show = |statistic: Statistic| format!("{} {}", statistic.name(), value(self.0.figure(statistic)));
-        let figures = [Statistic::P50, Statistic::P99, Statistic::Max].map(show);
+        let [p50, p99] = [Percentile::P50, Percentile::P99].map(Statistic::Percentile);
+        let table = self.0.table();
+        let shown = table
+            .into_iter()
+            .filter(|(one, _)| [p50, p99, Statistic::Max].contains(one));
+        let figures: Vec<String> = shown
+            .map(|(statistic, figure)| format!("{statistic} {}", value(figure)))
+            .collect();
         f.write_str(&figures.join("   "))
     }
 }

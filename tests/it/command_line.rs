@@ -230,9 +230,13 @@ const INVALID_FOR_LOAD: &[(&str, &[&str])] = &[
     ("--source 127.0.0.0/33", &["prefix length", "127.0.1.0/24"]),
     ("--source ::1", &["different address families"]),
     ("--assert fast", &["no comparison", "`p99<2ms`"]),
-    ("--assert p98<2ms", &["unknown metric `p98`", "p99.99"]),
+    ("--assert p100<2ms", &["unknown metric `p100`", "p99.9"]),
     ("--assert p99<2", &["`2s` or `2ms`"]),
     ("--assert response.p99<2ms", &["needs an open loop", "--rate"]),
+    (
+        "--rate 1k/s..2k/s --assert p99<2ms",
+        &["over a ramp", "mixture", "find-max"],
+    ),
     ("--json x --csv x", &["two outputs go to x"]),
 ];
 

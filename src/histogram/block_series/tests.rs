@@ -3,19 +3,19 @@
 use super::*;
 use crate::random::Random;
 
-/// A run of `seconds`, each with `samples` latencies of (level + uniform below 1) × 100 µs.
+/// A run of `seconds`, each with `samples` latencies of (level + uniform below 1) × 100 µs, at random instants.
 fn run(
     seconds: usize,
     samples: usize,
     seed: u64,
-    mut level: impl FnMut(&mut Random) -> f64,
+    mut level: impl FnMut(&mut Random, f64) -> f64,
 ) -> (BlockSeries, Recorder) {
     let mut random = Random::new(seed, 0);
-    let (mut blocks, mut total) = (BlockSeries::new(), Recorder::new());
-    for _ in 0..seconds {
-        let level = level(&mut random);
+    let (mut blocks, mut total) = (BlockSeries::default(), Recorder::new());
+    for begin in 0..seconds {
         let mut second = Recorder::new();
-        for _ in 0..samples {
+        for k in 0..samples {
+            let level = level(&mut random, begin as f64 + k as f64 / samples as f64);
             second.record(Nanos(((level + random.uniform()) * 1e5) as u64));
         }
         blocks.push(&second);
@@ -24,71 +24,127 @@ fn run(
     (blocks, total)
 }
 
-/// A level for each second, uniform below `height`, that lasts for `seconds`.
-fn shifting(height: f64, seconds: usize) -> impl FnMut(&mut Random) -> f64 {
-    let (mut second, mut level) = (0, 0.0);
-    move |random| {
-        if second % seconds == 0 {
-            level = random.uniform() * height;
+fn constant(_: &mut Random, _: f64) -> f64 {
+    0.0
+}
+
+/// A level, uniform below `height`, that lasts for `seconds` and has begun at any time before the run.
+fn shifting(height: f64, seconds: f64) -> impl FnMut(&mut Random, f64) -> f64 {
+    let mut now = None;
+    move |random, at| {
+        let (mut level, mut end) = now.unwrap_or_else(|| (random.uniform() * height, random.uniform() * seconds));
+        while at >= end {
+            (level, end) = (random.uniform() * height, end + seconds);
         }
-        second += 1;
+        now = Some((level, end));
         level
     }
 }
 
-/// Percentage of runs whose interval covered the true value: of all methods together, and of order statistics alone.
-fn coverage<L: FnMut(&mut Random) -> f64>(
-    truth: f64,
-    q: f64,
-    seconds: usize,
-    samples: usize,
-    mut level: impl FnMut() -> L,
-) -> (f64, f64) {
-    const RUNS: u32 = 300;
-    let truth = Nanos((truth * 1e5) as u64);
-    let holds = |interval: ConfidenceInterval| interval.low <= truth && truth <= interval.high;
-    let (mut ours, mut plain) = (0, 0);
-    for seed in 0..RUNS {
-        let (blocks, total) = run(seconds, samples, seed.into(), level());
-        ours += u32::from(holds(blocks.interval(&total, q).unwrap()));
-        plain += u32::from(holds(total.interval(q).unwrap()));
+/// Counts of simulated runs.
+#[derive(Debug, Clone, Copy, Default)]
+struct Coverage {
+    runs: u32,
+    /// The run was too short to tell.
+    short: u32,
+    /// The interval held the true value.
+    held: u32,
+    /// That of order statistics alone did.
+    plain: u32,
+}
+
+impl Coverage {
+    fn add(&mut self, (blocks, total): &(BlockSeries, Recorder), q: f64, truth: f64) {
+        let truth = Nanos((truth * 1e5) as u64);
+        let holds = |interval: ConfidenceInterval| interval.low <= truth && truth <= interval.high;
+        let interval = blocks.interval(total, q).unwrap();
+        let short = matches!(interval.method, IntervalMethod::TooShort { .. });
+        self.runs += 1;
+        self.short += u32::from(short);
+        self.held += u32::from(!short && holds(interval));
+        self.plain += u32::from(holds(total.interval(q).unwrap()));
     }
-    let percent = |hits: u32| 100.0 * f64::from(hits) / f64::from(RUNS);
-    (percent(ours), percent(plain))
+
+    /// In percent: runs that were too short or whose interval held the truth; intervals that held it, of those reported;
+    /// order statistics that did.
+    fn percent(self) -> [f64; 3] {
+        let percent = |part: u32, whole: u32| 100.0 * f64::from(part) / f64::from(whole.max(1));
+        [
+            percent(self.held + self.short, self.runs),
+            percent(self.held, self.runs - self.short),
+            percent(self.plain, self.runs),
+        ]
+    }
+}
+
+/// The p50, p90 and p99 of a uniform below 1 and a uniform below `height`, which add up to a trapezoid.
+fn truths(height: f64) -> [(f64, f64); 3] {
+    let tail = |beyond: f64| 1.0 + height - (2.0 * height * beyond).sqrt();
+    // The corner triangle has an area of min(1, height)²/2 of the whole height.
+    let corner = height.min(1.0).powi(2) / 2.0 / height;
+    let upper = |q: f64| {
+        let beyond = 1.0 - q;
+        if beyond <= corner {
+            tail(beyond)
+        } else {
+            f64::max(1.0, height) - (beyond - corner) * f64::max(1.0, height)
+        }
+    };
+    [(0.5, (1.0 + height) / 2.0), (0.9, upper(0.9)), (0.99, upper(0.99))]
+}
+
+/// Simulated runs for each case. With 1,500 instead, the figures are those in the docs of [`BlockSeries::interval`].
+const RUNS: u32 = 100;
+
+/// The coverage of p50, p90 and p99 in runs of 30 s with levels that last `seconds`.
+fn coverage(height: f64, seconds: f64, samples: usize) -> [(f64, Coverage); 3] {
+    let mut found = truths(height).map(|(q, _)| (q, Coverage::default()));
+    for seed in 0..RUNS {
+        let run = run(30, samples, seed.into(), shifting(height, seconds));
+        for ((q, truth), (_, coverage)) in truths(height).into_iter().zip(&mut found) {
+            coverage.add(&run, q, truth);
+        }
+    }
+    found
 }
 
 #[test]
 fn independent_samples_are_covered_in_about_95_percent_of_runs() {
-    // The standard deviation of 300 runs is 1.3 %: 95 % less three of them.
-    for q in [0.5, 0.9, 0.99] {
-        let (ours, _) = coverage(q, q, 30, 100, || |_: &mut Random| 0.0);
-        assert!(ours >= 91.0, "q {q}: {ours} %");
+    let mut found = [0.5, 0.9, 0.99].map(|q| (q, Coverage::default()));
+    for seed in 0..200 {
+        let run = run(30, 100, seed, constant);
+        found.iter_mut().for_each(|(q, coverage)| coverage.add(&run, *q, *q));
+    }
+    for (q, coverage) in found {
+        // The standard deviation of 200 runs is 1.5 %. One run in ten tests as dependent, and p99 has only 6 groups.
+        let [_, reported, _] = coverage.percent();
+        assert!(reported >= 91.0 && coverage.short <= 30, "q {q}: {coverage:?}");
     }
 }
 
 #[test]
-fn samples_whose_level_shifts_every_second_are_covered_where_order_statistics_fail() {
-    // Uniform below 1 and uniform below 2 add up to a trapezoid: above 2 the share beyond x is (3 - x)²/4.
-    let truths = [(0.5, 1.5), (0.9, 3.0 - 0.4_f64.sqrt()), (0.99, 2.8)];
-    for (q, truth) in truths {
-        let (ours, plain) = coverage(truth, q, 30, 400, || shifting(2.0, 1));
-        assert!(ours >= 88.0, "q {q}: {ours} %");
-        assert!(plain <= 40.0, "q {q}: order statistics {plain} %");
+fn levels_of_1_to_5_s_are_covered_in_95_percent_of_runs_of_30_s_or_too_short_to_tell() {
+    for (height, seconds) in [(2.0, 1.0), (2.0, 3.0), (0.3, 5.0)] {
+        for (q, coverage) in coverage(height, seconds, 500) {
+            let [held, _, plain] = coverage.percent();
+            // The standard deviation of 100 runs is 2.2 %: 95 % less three of them.
+            assert!(
+                held >= 89.0,
+                "height {height}, levels of {seconds} s, q {q}: {coverage:?}"
+            );
+            assert!(
+                plain <= 50.0,
+                "height {height}, levels of {seconds} s, q {q}: {coverage:?}"
+            );
+        }
     }
-}
-
-#[test]
-fn levels_that_outlast_a_second_are_detected_and_grouped() {
-    let (ours, plain) = coverage(1.5, 0.5, 120, 50, || shifting(2.0, 4));
-    assert!(ours >= 88.0, "{ours} %");
-    assert!(plain <= 40.0, "order statistics {plain} %");
 }
 
 #[test]
 fn independent_samples_rarely_test_as_dependent() {
     // Two tests with 5 % false alarms each.
     let dependent = (0..300).filter(|&seed| {
-        let (blocks, total) = run(30, 100, seed, |_| 0.0);
+        let (blocks, total) = run(30, 100, seed, constant);
         matches!(
             blocks.interval(&total, 0.9).unwrap().method,
             IntervalMethod::Blocks { .. }
@@ -101,7 +157,7 @@ fn independent_samples_rarely_test_as_dependent() {
 #[test]
 fn ties_do_not_test_as_dependence() {
     // One bucket holds nine samples in ten. Blocks with the same mixture differ by less than chance.
-    let (mut blocks, mut total) = (BlockSeries::new(), Recorder::new());
+    let (mut blocks, mut total) = (BlockSeries::default(), Recorder::new());
     for _ in 0..20 {
         let mut second = Recorder::new();
         (0..100).for_each(|k| second.record(Nanos(if k < 90 { 500 } else { 700 })));
@@ -118,7 +174,7 @@ fn ties_do_not_test_as_dependence() {
 fn samples_of_one_bucket_cannot_be_tested() {
     let mut total = Recorder::new();
     (0..100).for_each(|_| total.record(Nanos(500)));
-    let mut blocks = BlockSeries::new();
+    let mut blocks = BlockSeries::default();
     (0..10).for_each(|_| blocks.push(&total));
     let interval = blocks.interval(&total, 0.5).unwrap();
     assert_eq!((interval.low, interval.high), (Nanos(500), Nanos(500)));
@@ -128,17 +184,11 @@ fn samples_of_one_bucket_cannot_be_tested() {
 #[test]
 fn a_stall_in_one_second_widens_the_tail_and_leaves_the_median() {
     // 30 s of 1,000 samples below 100 µs; in the tenth second half of them take 10 ms.
-    let mut second = 0;
-    let (blocks, total) = run(30, 1_000, 7, |_| {
-        second += 1;
-        if second == 10 { 99.0 } else { 0.0 }
-    });
+    let stall = |_: &mut Random, at: f64| if (9.0..10.0).contains(&at) { 99.0 } else { 0.0 };
+    let (blocks, total) = run(30, 1_000, 7, stall);
     let tail = blocks.interval(&total, 0.99).unwrap();
     let plain = total.interval(0.99).unwrap();
-    assert!(
-        matches!(tail.method, IntervalMethod::Blocks { dispersion, .. } if dispersion > 100.0),
-        "{tail:?}"
-    );
+    assert!(matches!(tail.method, IntervalMethod::Blocks { .. }), "{tail:?}");
     assert!(plain.high < Nanos(10_100_000) && tail.high == Nanos::NEVER, "{tail:?}");
     // Order statistics put p99 at 10 ms, but that depends on a single event.
     assert!(plain.low > Nanos(9_900_000) && tail.low < Nanos(100_000), "{tail:?}");
@@ -148,26 +198,26 @@ fn a_stall_in_one_second_widens_the_tail_and_leaves_the_median() {
 
 #[test]
 fn a_run_too_short_to_test_is_untested() {
-    let (blocks, total) = run(4, 1_000, 1, |_| 0.0);
+    let (blocks, total) = run(4, 1_000, 1, constant);
     let interval = blocks.interval(&total, 0.5).unwrap();
     assert_eq!(interval.method, IntervalMethod::Untested);
     let plain = total.interval(0.5).unwrap();
     assert_eq!((interval.low, interval.high), (plain.low, plain.high));
     // 30 s, but only 3 samples beyond: no five groups with five of them each.
-    let (blocks, total) = run(30, 130, 1, |_| 0.0);
+    let (blocks, total) = run(30, 130, 1, constant);
     assert_eq!(blocks.interval(&total, 0.999).unwrap().method, IntervalMethod::Untested);
 }
 
 #[test]
 fn too_few_samples_have_no_interval() {
-    let (blocks, total) = run(10, 36, 1, |_| 0.0);
+    let (blocks, total) = run(10, 36, 1, constant);
     assert_eq!(blocks.interval(&total, 0.99), None);
     assert_eq!(BlockSeries::default().interval(&Recorder::new(), 0.5), None);
 }
 
 #[test]
 fn missing_replies_leave_the_upper_end_open() {
-    let (mut blocks, mut total) = run(30, 100, 3, shifting(2.0, 1));
+    let (mut blocks, mut total) = run(30, 100, 3, shifting(2.0, 1.0));
     let mut last = Recorder::new();
     (0..400).for_each(|_| last.record_censored(Nanos(1_000_000)));
     blocks.push(&last);
@@ -178,32 +228,26 @@ fn missing_replies_leave_the_upper_end_open() {
 
 #[test]
 fn merged_neighbours_keep_every_sample() {
-    let (mut blocks, mut total) = (BlockSeries::new(), Recorder::new());
-    for second in 1..=1_100_u64 {
+    let (mut blocks, mut total) = (BlockSeries::default(), Recorder::new());
+    for second in 1..=600_u64 {
         let mut recorder = Recorder::new();
         (0..second % 7).for_each(|k| recorder.record(Nanos(second * 1_000 + k)));
         blocks.push(&recorder);
         total.merge(&recorder);
-        assert!(blocks.packed.len() <= BLOCKS_MAX);
-        let held: u64 = blocks.packed.iter().map(|block| unpack(block).len()).sum();
-        if second % 50 == 0 {
-            assert_eq!(held, total.count(), "after {second} seconds");
-        }
     }
-    // Merged at 256, 512 and 1,024 seconds: eight seconds in each block but the last.
-    assert_eq!((blocks.length(), blocks.packed.len()), (8, 138));
-    let mut all = unpack(&blocks.packed[0]);
-    blocks.packed[1..]
-        .iter()
-        .for_each(|block| all.add(unpack(block)).unwrap());
-    assert_eq!(all, total.histogram);
+    assert_eq!(blocks.seconds.length(), 4);
+    let mut blocks = blocks.seconds.blocks().iter().cloned();
+    let mut all = blocks.next().unwrap();
+    blocks.for_each(|block| all.merge(block));
+    assert_eq!(all.histogram(), total.histogram);
+    assert_eq!((all.sum, all.count), (total.sum as f64, total.count()));
 }
 
 #[test]
 fn blocks_are_small() {
     // A second of 20,000 latencies between 100 µs and 300 µs.
-    let (blocks, _) = run(4, 20_000, 1, shifting(2.0, 1));
-    let bytes = blocks.packed.iter().map(|block| block.len()).max();
+    let (blocks, _) = run(4, 20_000, 1, shifting(2.0, 1.0));
+    let bytes = blocks.seconds.blocks().iter().map(|block| block.bytes.len()).max();
     assert!(bytes.unwrap() < 8_192, "{bytes:?}");
 }
 
@@ -211,7 +255,6 @@ fn blocks_are_small() {
 fn without_dispersion_the_ranks_are_those_of_order_statistics() {
     // With 10,000 degrees of freedom t is normal. Skewness shifts the ranks of the tail by half of one.
     let spread = Spread {
-        dependent: true,
         groups: 10_001,
         dispersion: 1.0,
     };
@@ -224,4 +267,38 @@ fn without_dispersion_the_ranks_are_those_of_order_statistics() {
             "n {count}, q {q}: {first}..{last} for {low}..{high}"
         );
     }
+}
+
+#[test]
+fn the_length_of_levels_is_reported_where_the_run_is_too_short_to_tell() {
+    // Ten seconds at one level, then ten at another.
+    let (blocks, total) = run(20, 400, 1, |_, at| if at < 10.0 { 0.0 } else { 2.0 });
+    for interval in [blocks.interval(&total, 0.5), blocks.mean_interval(&total)] {
+        let IntervalMethod::TooShort { level } = interval.unwrap().method else {
+            panic!("{interval:?}");
+        };
+        assert!(
+            (Nanos(6_000_000_000)..=Nanos(20_000_000_000)).contains(&level),
+            "{level:?}"
+        );
+    }
+}
+
+#[test]
+fn the_mean_is_covered_in_95_percent_of_runs() {
+    let (mut held, mut reported) = (0, 0);
+    for seed in 0..200 {
+        let (blocks, total) = run(30, 100, seed, shifting(2.0, 1.0));
+        let interval = blocks.mean_interval(&total).unwrap();
+        reported += u32::from(matches!(interval.method, IntervalMethod::Blocks { .. }));
+        held += u32::from(interval.low <= Nanos(150_000) && Nanos(150_000) <= interval.high);
+    }
+    assert!(reported >= 195 && held >= 182, "{held} of {reported}");
+}
+
+#[test]
+fn the_mean_of_four_seconds_is_untested() {
+    let (blocks, total) = run(4, 100, 1, constant);
+    assert_eq!(blocks.mean_interval(&total).unwrap().method, IntervalMethod::Untested);
+    assert_eq!(BlockSeries::default().mean_interval(&Recorder::new()), None);
 }

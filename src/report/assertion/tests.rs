@@ -1,6 +1,7 @@
 //! What may be asserted, and on which side of the line an interval lies.
 
 use super::*;
+use crate::load::schedule::{Arrivals, Rate};
 
 /// Checks that the text is refused, in one line, and that the line names what to write instead.
 fn refused(text: &str, hints: &[&str]) {
@@ -22,19 +23,22 @@ fn result(text: &str, low: f64, high: f64) -> AssertionResult {
 }
 
 /// The line about a metric with this estimate.
-fn line(text: &str, estimate: Result<Estimate, String>) -> String {
+fn line(text: &str, estimate: Result<Estimate, NoInterval>) -> String {
     parse(text).unwrap().judge(|_| estimate).text
 }
 
 #[test]
 fn every_metric_is_read_and_written_back() {
+    let [p50, p99_95] = ["p50", "p99.95"].map(|text| Percentile::parse(text).unwrap());
+    let statistics = [
+        ("p50", Statistic::Percentile(p50)),
+        ("p99.95", Statistic::Percentile(p99_95)),
+        ("min", Statistic::Min),
+        ("max", Statistic::Max),
+        ("mean", Statistic::Mean),
+    ];
     let latencies = LATENCIES.iter().flat_map(|(prefix, latency)| {
-        STATISTICS.iter().map(move |statistic| {
-            (
-                format!("{prefix}{}", statistic.name()),
-                Metric::Latency(*latency, *statistic),
-            )
-        })
+        statistics.map(|(name, statistic)| (format!("{prefix}{name}"), Metric::Latency(*latency, statistic)))
     });
     for (name, expected) in latencies {
         let assertion = parse(&format!("{name}<2ms")).unwrap();
@@ -92,7 +96,8 @@ fn a_text_without_a_comparison_is_refused_with_examples() {
 #[test]
 fn an_unknown_metric_is_refused_with_the_known_ones() {
     for text in [
-        "p95<2ms",
+        "p100<2ms",
+        "p0<2ms",
         "<2ms",
         "service<2ms",
         "service.errors<1",
@@ -101,21 +106,44 @@ fn an_unknown_metric_is_refused_with_the_known_ones() {
         "p99,9<2ms",
         "response.service.p99<2ms",
     ] {
-        refused(text, &["unknown metric", "p99.99", "`service.`", "errors", "rate"]);
+        refused(text, &["unknown metric", "p99.9", "`service.`", "errors", "rate"]);
     }
     refused("a\nb\x1b[31m<1ms", &["`a\\nb\\u{1b}[31m`"]);
 }
 
+fn open_loop(from: f64, to: f64) -> Pace {
+    Pace::Open {
+        rate: Rate { from, to },
+        arrivals: Arrivals::Poisson,
+    }
+}
+
+/// Checks that the metric is refused with this pace, in one line with this hint, and is not without the pace.
+fn does_not_fit(text: &str, pace: Pace, hint: &str) {
+    let message = parse(text).unwrap().fits(&pace).expect_err(text);
+    assert!(message.contains(hint) && message.lines().count() == 1, "{message}");
+}
+
 #[test]
 fn a_metric_of_the_open_loop_is_refused_in_a_closed_one() {
+    let closed = Pace::Closed { think: Nanos(0) };
     for text in ["response.p99<2ms", "lag.p99<50us"] {
-        let assertion = parse(text).unwrap();
-        assert_eq!(assertion.fits(true), Ok(()));
-        let message = assertion.fits(false).unwrap_err();
-        assert!(message.contains("--rate") && message.lines().count() == 1, "{message}");
+        assert_eq!(parse(text).unwrap().fits(&open_loop(1e3, 1e3)), Ok(()));
+        does_not_fit(text, closed, "--rate");
     }
     for text in ["p99<2ms", "service.p99<2ms", "connect.p99<2ms", "errors<=0"] {
-        assert_eq!(parse(text).unwrap().fits(false), Ok(()), "{text}");
+        assert_eq!(parse(text).unwrap().fits(&closed), Ok(()), "{text}");
+    }
+}
+
+#[test]
+fn what_a_ramp_mixes_is_refused() {
+    let ramp = open_loop(1e3, 5e3);
+    for text in ["p99<2ms", "service.p50<2ms", "lag.p99<1ms", "mean<2ms", "rate>=2k/s"] {
+        does_not_fit(text, ramp, "mixture");
+    }
+    for text in ["max<2ms", "connect.p99<2ms", "errors<=0", "missing<=0"] {
+        assert_eq!(parse(text).unwrap().fits(&ramp), Ok(()), "{text}");
     }
 }
 
@@ -175,16 +203,29 @@ fn the_line_shows_the_figure_and_its_interval() {
     let open = Estimate::latency(Nanos(1_210_000), Nanos(1_190_000), Nanos::NEVER);
     assert_eq!(
         line("service.p99.9<2ms", Ok(open)),
-        "service.p99.9 < 2ms: undecided (at least 1.19 ms: missing replies could only raise it)"
+        "service.p99.9 < 2ms: undecided (1.21 ms, 95 % confidence interval from 1.19 ms with no upper end)"
     );
 }
 
 #[test]
-fn too_few_samples_leave_it_undecided_and_say_why() {
+fn without_a_valid_interval_it_is_undecided_and_says_why() {
     assert_eq!(
-        line("p99<2ms", Err("needs 368 samples, has 100".into())),
+        line("p99<2ms", Err(NoInterval::no_figure("needs 368 samples, has 100"))),
         "p99 < 2ms: undecided (needs 368 samples, has 100)"
     );
+    for (ns, holds, shown) in [(1_000_000, true, "1.00 ms"), (3_000_000, false, "3.00 ms")] {
+        let none = NoInterval {
+            figure: Some(Estimate::exact(f64::from(ns))),
+            why: "too short".into(),
+        };
+        let outcome = parse("p99<2ms").unwrap().judge(|_| Err(none));
+        assert_eq!(
+            (outcome.result, outcome.figure_holds),
+            (AssertionResult::Undecided, Some(holds))
+        );
+        let text = format!("p99 < 2ms: undecided ({shown}, no valid interval: too short)");
+        assert_eq!(outcome.text, text);
+    }
 }
 
 #[test]

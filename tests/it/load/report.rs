@@ -35,7 +35,7 @@ fn too_few_samples_are_null_and_say_how_many_are_needed() {
     let measured = load(Peer::honest().address, "-c 2 -s 1MiB -d 1ms");
     let service = &measured.report(0)["latency"]["service"];
     assert_eq!(service["p99_99_ns"], Value::Null);
-    assert!(measured.stdout.contains("p99.99     n/a (needs 36,887)"), "{measured}");
+    assert!(measured.stdout.contains("p99.99      n/a (needs 36,887)"), "{measured}");
 }
 
 #[test]

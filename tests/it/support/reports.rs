@@ -142,10 +142,13 @@ fn disorder(path: &str, distribution: &Value) -> Vec<String> {
     let names = [
         "min_ns",
         "p50_ns",
+        "p75_ns",
         "p90_ns",
+        "p95_ns",
         "p99_ns",
         "p99_9_ns",
         "p99_99_ns",
+        "p99_999_ns",
         "max_ns",
     ];
     let known: Vec<u64> = names.iter().filter_map(|name| distribution[*name].as_u64()).collect();
