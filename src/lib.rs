@@ -18,7 +18,7 @@
 //! 5  check      the regression gate: experiment, time_budget, record; judge: metric, noise, sample, decision, verdict;
 //!               output: summary, row, text, markdown, junit, github, json; baseline, history
 //! 4  compare    servers side by side: candidate, server (a child process), restart, experiment, block, comparison, table
-//!    find_max   the highest rate at which a condition holds: search, curve
+//!    find_max   the highest rate at which conditions hold: search, judge, curve
 //! 3  report     one run: sections, distribution, intervals, text with latency_table, files; validity, assertion, inputs
 //! 2  serve      the server: engine (the contract), startup, accept, handoff, drain, counters; one folder per engine:
 //!               uring (echo, stream_detector, buffers, spinning, fault), epoll (connection), tokio_uring

@@ -8,14 +8,14 @@ use clap::Args;
 
 use crate::cli::load_flags::{ArrivalsFlag, RunFlags, TargetFlags, WorkloadFlags};
 use crate::clock::Nanos;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::find_max::curve::{Curve, Point, SCHEMA};
+use crate::find_max::judge::{self, Judgement};
 use crate::find_max::search::Search;
 use crate::load::schedule::{Pace, Rate};
 use crate::load::{self, Plan, Workload};
 use crate::output::file;
-use crate::report::assertion::{self, Assertion, AssertionOutcome, AssertionResult};
-use crate::report::validity::Grade;
+use crate::report::assertion::{self, Assertion};
 use crate::report::{Environment, Report};
 use crate::sys::signal::{self, Stop};
 
@@ -28,8 +28,13 @@ const DURATION: Nanos = Nanos(10_000_000_000);
 #[derive(Debug, Args)]
 pub(super) struct Flags {
     /// The condition to keep, as in `p99<1ms` or `response.p99.9<=5ms`
+    ///
+    /// A run that loses messages or connections, or completes less than 99 % of the rate, does not keep it.
     #[arg(value_name = "CONDITION", value_parser = assertion::parse)]
     condition: Assertion,
+    /// Another condition to keep, as in `errors<=0`; repeatable
+    #[arg(long = "assert", value_name = "CONDITION", value_parser = assertion::parse)]
+    others: Vec<Assertion>,
     #[command(flatten)]
     targets: TargetFlags,
     #[command(flatten)]
@@ -44,51 +49,66 @@ pub(super) struct Flags {
     json: Option<PathBuf>,
 }
 
-/// Runs one rate after another until the highest that meets the condition is found.
+/// Runs one rate after another until the highest that meets the conditions is found. What was measured is written even if
+/// a run ends in an error.
 pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> {
     let generator = &flags.workload.generator;
     generator.check_targets(&flags.targets.targets)?;
-    file::check_all(flags.json.iter())?;
+    let conditions: Vec<Assertion> = std::iter::once(&flags.condition)
+        .chain(&flags.others)
+        .cloned()
+        .collect();
     let workload = flags
         .run
         .apply(flags.workload.workload(generator.pin.clone()), DURATION);
+    for condition in &conditions {
+        judge::check(condition, workload.traffic.depth).map_err(Error::Usage)?;
+    }
+    file::check_all(flags.json.iter())?;
     let stop = Stop::on_signals()?;
     let mut search = Search::from(FIRST_RATE);
-    let (mut points, mut interrupted) = (Vec::new(), None);
-    while let (Some(rate), None) = (search.rate(), interrupted) {
-        let run = load::run(flags.plan(&workload, rate), &stop, &mut ())?;
-        let report = Report::of(&run, environment.clone(), std::slice::from_ref(&flags.condition));
-        let point = Point::of(rate, holds(&report), &report);
-        eprintln!("{point}"); // A search takes minutes: show that it goes on.
+    let (mut points, mut interrupted, mut error) = (Vec::new(), None, None);
+    while let (Some(rate), None, None) = (search.rate(), interrupted, &error) {
+        let run = match load::run(flags.plan(&workload, rate), &stop, &mut ()) {
+            Ok(run) => run,
+            Err(failure) => {
+                error = Some(failure);
+                break;
+            }
+        };
+        let report = Report::of(&run, environment.clone(), &conditions);
+        let judgement = Judgement::of(&run, &report, &conditions);
         interrupted = run.interrupted;
         if interrupted.is_none() {
-            search = search.after(point.held);
+            search = search.after(judgement.outcome);
         }
+        let point = Point::of(rate, judgement, &report);
+        eprintln!("{point}"); // A search takes minutes: show that it goes on.
         points.push(point);
     }
     let curve = Curve {
         schema: SCHEMA,
-        condition: flags.condition.to_string(),
+        conditions: conditions.iter().map(ToString::to_string).collect(),
         found_per_s: search.found(),
-        partial: interrupted.is_some(),
+        undecided_per_s: search.undecided(),
+        partial: interrupted.is_some() || error.is_some(),
+        error: error.as_ref().map(ToString::to_string),
         points,
     };
     flags.publish(&curve)?;
-    let exit = match (interrupted, curve.found_per_s) {
-        (Some(signal), _) => signal::exit_code(signal),
-        (None, Some(_)) => 0,
-        (None, None) => 1,
-    };
-    Ok(ExitCode::from(exit))
+    match error {
+        Some(error) => Err(error),
+        None => Ok(ExitCode::from(exit_code(interrupted, &curve))),
+    }
 }
 
-/// True if all assertions are true; without a valid interval, if their figures meet them: every rate found has held
-/// twice. An INVALID run says nothing about the server, whatever its figures.
-fn holds(report: &Report) -> bool {
-    let holds = |assertion: &AssertionOutcome| {
-        assertion.result == AssertionResult::True || assertion.figure_holds == Some(true)
-    };
-    report.assertions.iter().all(holds) && report.verdict.grade != Grade::Invalid
+fn exit_code(interrupted: Option<i32>, curve: &Curve) -> u8 {
+    match (interrupted, curve.found_per_s, curve.undecided_per_s) {
+        (Some(signal), ..) => signal::exit_code(signal),
+        (None, Some(_), _) => 0,
+        (None, None, None) => 1,
+        (None, None, Some(_)) => 3,
+    }
 }
 
 impl Flags {

@@ -6,6 +6,8 @@ use std::fmt::{self, Display, Formatter};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::judge::Judgement;
+use super::search::Outcome;
 use crate::clock::Nanos;
 use crate::output::json;
 use crate::output::table::Column::{Left, Right};
@@ -20,20 +22,24 @@ pub const SCHEMA: &str = "urecho.find-max/2";
 /// The JSON Schema (draft 2020-12) that every curve satisfies.
 pub const FIND_MAX_SCHEMA: &str = include_str!("find-max.schema.json");
 
-/// Result of `urecho find-max`: the highest rate at which a condition held, and all rates tried.
+/// Result of `urecho find-max`: the highest rate at which all conditions held, and all runs.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Curve {
     /// Name and version of this document's shape.
     pub schema: &'static str,
-    /// The condition, `p99 < 1ms`.
-    pub condition: String,
+    /// The conditions, `p99 < 1ms`.
+    pub conditions: Vec<String>,
     /// The highest rate that held twice, in messages per second; null if none did.
     pub found_per_s: Option<f64>,
-    /// True if the search was interrupted.
+    /// The lowest rate above it at which three runs did not show whether the conditions hold; null if there is none.
+    pub undecided_per_s: Option<f64>,
+    /// True if the search was interrupted, or ended by an error.
     pub partial: bool,
-    /// All rates tried, in order of trying.
+    /// The error that ended it; null if none did.
+    pub error: Option<String>,
+    /// All runs, in order of time.
     pub points: Vec<Point>,
 }
 
@@ -58,8 +64,10 @@ pub struct Point {
     pub offered_per_s: f64,
     /// Completed messages per second.
     pub completed_per_s: f64,
-    /// True if the condition held over the whole 95 % confidence interval, and the run was not INVALID.
-    pub held: bool,
+    /// Whether the conditions held in this run. A rate counts as one that holds, or does not, by two runs.
+    pub outcome: Outcome,
+    /// Why they did not, or why that is undecided; empty if they held.
+    pub why: String,
     /// How far the run can be trusted.
     pub grade: Grade,
     /// Response time.
@@ -70,12 +78,13 @@ pub struct Point {
 
 impl Point {
     /// The outcome of a run at this rate.
-    pub fn of(rate: f64, held: bool, report: &Report) -> Point {
+    pub fn of(rate: f64, judgement: Judgement, report: &Report) -> Point {
         let figures = &report.figures;
         Point {
             offered_per_s: rate,
             completed_per_s: figures.completed_per_s,
-            held,
+            outcome: judgement.outcome,
+            why: judgement.why,
             grade: report.verdict.grade,
             response: figures.main_latency().clone(),
             service: figures.latency.service.clone(),
@@ -101,7 +110,7 @@ impl Display for Curve {
             "p99.9",
             "max",
             "verdict",
-            &self.condition,
+            &self.conditions.join(", "),
         ];
         writeln!(f, "{}", table::row(&COLUMNS, &head))?;
         let mut points: Vec<&Point> = self.points.iter().collect();
@@ -109,15 +118,24 @@ impl Display for Curve {
         for point in points {
             writeln!(f, "{point}")?;
         }
+        let conditions = self.conditions.join(" and ");
         match self.found_per_s {
+            _ if self.partial => writeln!(f, "found        nothing: the search was not completed")?,
             Some(rate) => writeln!(
                 f,
-                "found        {} is the highest rate with {}",
-                show_rate(rate),
-                self.condition
-            ),
-            None => writeln!(f, "found        no rate with {}", self.condition),
+                "found        {} is the highest rate with {conditions}",
+                show_rate(rate)
+            )?,
+            None => writeln!(f, "found        no rate with {conditions}")?,
         }
+        if let Some(rate) = self.undecided_per_s {
+            let rate = show_rate(rate);
+            writeln!(
+                f,
+                "undecided    at {rate} three runs did not show it: measure longer (--duration)"
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -133,7 +151,7 @@ impl Display for Point {
             show(response.p99_9_ns),
             show(response.max_ns),
             self.grade.to_string(),
-            if self.held { "holds" } else { "does not hold" }.to_owned(),
+            self.outcome.to_string() + if self.why.is_empty() { "" } else { ": " } + &self.why,
         ];
         f.write_str(&table::row(&COLUMNS, &cells))
     }

@@ -1,11 +1,19 @@
 //! Which rate to try next.
 //!
-//! Doubles until the condition fails, then bisects geometrically until the bounds are within 5 %, then steps down by 5 %
-//! until a rate holds twice: a single success may be chance, and a queue that has just grown may still be there. Pure: the
-//! caller runs each rate.
+//! Doubles until the condition fails, then bisects geometrically until the bounds are within 5 %, then requires that a rate
+//! holds twice, stepping down by 5 %: a single success may be chance, and a queue that has just grown may still be there. A
+//! failure may be chance as well: a rate fails only in two runs of at most three, and undecided runs are repeated. At last
+//! it probes 5 % and 20 % above what it found, and goes on from there if that holds twice. Pure: the caller runs each rate.
+
+#[cfg(test)]
+use schemars::JsonSchema;
+use serde::Serialize;
 
 /// Rates closer than this are treated as equal: a run of seconds cannot distinguish them.
 const CLOSE: f64 = 1.05;
+
+/// How far above the rate found to probe whether a failure there was chance.
+const PROBES: [f64; 2] = [1.05, 1.2];
 
 /// Below this a search gives up: in a run of seconds, fewer than ten messages per second measure nothing.
 const LOWEST: f64 = 10.0;
@@ -13,163 +21,197 @@ const LOWEST: f64 = 10.0;
 /// Above this a search stops climbing: no generator of this kind sends a hundred million messages per second.
 const HIGHEST: f64 = 1e8;
 
-/// A search in progress, or its result.
+/// The outcome of one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The condition held.
+    Held,
+    /// It did not.
+    Failed,
+    /// The run does not show whether it held.
+    Undecided,
+}
+
+/// The runs at one rate.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Search {
+struct Trial {
+    rate: f64,
+    held: u8,
+    failed: u8,
+    undecided: u8,
+}
+
+/// What to do with the rate being tried.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Stage {
     /// The limit is above `held` and below `failed`, as far as they are known.
     Bracketing {
-        /// The rate to try.
-        rate: f64,
         /// The highest rate that held.
         held: Option<f64>,
         /// The lowest rate that did not.
         failed: Option<f64>,
     },
-    /// A rate has held, or one 5 % higher has not.
-    Confirming {
-        /// The rate to try.
-        rate: f64,
-        /// How many more times it must hold.
-        times: u8,
-    },
+    /// It must hold twice; otherwise a rate 5 % lower.
+    Confirming,
+    /// `found` has held twice; does this higher one, and the next `probes`?
+    Probing { found: f64, probes: &'static [f64] },
     /// The highest rate that held twice; none if no rate did.
     Over(Option<f64>),
+}
+
+/// A search in progress, or its result.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Search {
+    stage: Stage,
+    trial: Trial,
+    /// The lowest rate that ended undecided.
+    undecided: Option<f64>,
+}
+
+impl Trial {
+    fn of(rate: f64) -> Trial {
+        Trial {
+            rate,
+            held: 0,
+            failed: 0,
+            undecided: 0,
+        }
+    }
+
+    fn with(mut self, outcome: Outcome) -> Trial {
+        *match outcome {
+            Outcome::Held => &mut self.held,
+            Outcome::Failed => &mut self.failed,
+            Outcome::Undecided => &mut self.undecided,
+        } += 1;
+        self
+    }
+
+    /// What its runs show; none if another one is needed. `once`: a single success is enough, if it is the first run.
+    fn outcome(self, once: bool) -> Option<Outcome> {
+        match self {
+            Trial { held: 2.., .. } => Some(Outcome::Held),
+            Trial { failed: 2.., .. } => Some(Outcome::Failed),
+            Trial { undecided: 3.., .. } => Some(Outcome::Undecided),
+            Trial {
+                held: 1,
+                failed: 0,
+                undecided: 0,
+                ..
+            } if once => Some(Outcome::Held),
+            _ => None,
+        }
+    }
 }
 
 impl Search {
     /// Starts at `rate` messages per second.
     pub fn from(rate: f64) -> Search {
-        Search::Bracketing {
-            rate,
-            held: None,
-            failed: None,
+        Search {
+            stage: Stage::Bracketing {
+                held: None,
+                failed: None,
+            },
+            trial: Trial::of(rate),
+            undecided: None,
         }
     }
 
     /// The rate to try; none when the search is over.
     pub fn rate(self) -> Option<f64> {
-        match self {
-            Search::Bracketing { rate, .. } | Search::Confirming { rate, .. } => Some(rate),
-            Search::Over(_) => None,
+        match self.stage {
+            Stage::Over(_) => None,
+            _ => Some(self.trial.rate),
         }
     }
 
     /// The result; none while the search goes on, and if no rate held twice.
     pub fn found(self) -> Option<f64> {
-        match self {
-            Search::Over(found) => found,
+        match self.stage {
+            Stage::Over(found) => found,
             _ => None,
         }
     }
 
-    /// The search after a try of [`rate`](Search::rate), given whether the condition held.
-    pub fn after(self, holds: bool) -> Search {
-        let next = match self {
-            Search::Bracketing { rate, failed, .. } if holds => above(rate, failed),
-            Search::Bracketing { rate, held, .. } => below(rate, held),
-            Search::Confirming { rate, times: 1 } if holds => Search::Over(Some(rate)),
-            Search::Confirming { rate, times } if holds => Search::Confirming { rate, times: times - 1 },
-            Search::Confirming { rate, .. } => Search::Confirming {
-                rate: rate / CLOSE,
-                times: 2,
-            },
-            Search::Over(found) => Search::Over(found),
+    /// The lowest rate above the one found of which three runs did not show whether the condition held.
+    pub fn undecided(self) -> Option<f64> {
+        self.undecided
+            .filter(|&rate| self.found().is_none_or(|found| rate > found))
+    }
+
+    /// The search after a run at [`rate`](Search::rate).
+    pub fn after(mut self, outcome: Outcome) -> Search {
+        self.trial = self.trial.with(outcome);
+        let once = matches!(self.stage, Stage::Bracketing { .. });
+        let Some(outcome) = self.trial.outcome(once) else {
+            return self;
         };
-        match next.rate() {
-            Some(rate) if rate < LOWEST => Search::Over(None),
-            _ => next,
+        let Trial { rate, held: times, .. } = self.trial;
+        if outcome == Outcome::Undecided {
+            self.undecided = Some(self.undecided.map_or(rate, |lowest| lowest.min(rate)));
+        }
+        let holds = outcome == Outcome::Held;
+        match self.stage {
+            Stage::Bracketing { failed, .. } if holds => self.above(rate, times, failed),
+            Stage::Bracketing { held: Some(held), .. } => self.above(held, 1, Some(rate)),
+            Stage::Bracketing { held: None, .. } => self.next(
+                Stage::Bracketing {
+                    held: None,
+                    failed: Some(rate),
+                },
+                rate / 2.0,
+            ),
+            Stage::Confirming if holds => self.probe(rate, &PROBES),
+            Stage::Confirming => self.next(Stage::Confirming, rate / CLOSE),
+            Stage::Probing { .. } if holds => self.above(rate, times, None),
+            Stage::Probing { found, probes } => self.probe(found, probes),
+            Stage::Over(_) => self,
         }
     }
-}
 
-/// Above the highest rate that held: doubles or bisects, and confirms that rate once the bounds are close.
-fn above(held: f64, failed: Option<f64>) -> Search {
-    let bracketing = |rate| Search::Bracketing {
-        rate,
-        held: Some(held),
-        failed,
-    };
-    match failed {
-        None if held < HIGHEST => bracketing(held * 2.0),
-        Some(failed) if failed / held > CLOSE => bracketing((held * failed).sqrt()),
-        _ => Search::Confirming { rate: held, times: 1 },
+    /// Goes on with another rate.
+    fn next(self, stage: Stage, rate: f64) -> Search {
+        let stage = if rate < LOWEST { Stage::Over(None) } else { stage };
+        Search {
+            stage,
+            trial: Trial::of(rate),
+            ..self
+        }
     }
-}
 
-/// Below the lowest rate that failed: halves until a rate holds, then bisects.
-fn below(failed: f64, held: Option<f64>) -> Search {
-    match held {
-        Some(held) => above(held, Some(failed)),
-        None => Search::Bracketing {
-            rate: failed / 2.0,
-            held,
-            failed: Some(failed),
-        },
+    /// Above the highest rate that held (in `times` runs): doubles or bisects, and confirms it once the bounds are close.
+    fn above(self, held: f64, times: u8, failed: Option<f64>) -> Search {
+        let bracketing = Stage::Bracketing {
+            held: Some(held),
+            failed,
+        };
+        match failed {
+            None if held < HIGHEST => self.next(bracketing, held * 2.0),
+            Some(failed) if failed / held > CLOSE => self.next(bracketing, (held * failed).sqrt()),
+            _ if times >= 2 => self.probe(held, &PROBES),
+            _ => {
+                let confirming = self.next(Stage::Confirming, held);
+                Search {
+                    trial: confirming.trial.with(Outcome::Held),
+                    ..confirming
+                }
+            }
+        }
+    }
+
+    /// Probes above the rate found, unless that is done.
+    fn probe(self, found: f64, probes: &'static [f64]) -> Search {
+        match probes.split_first() {
+            Some((factor, probes)) if found < HIGHEST => self.next(Stage::Probing { found, probes }, found * factor),
+            _ => Search {
+                stage: Stage::Over(Some(found)),
+                ..self
+            },
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::random::Random;
-
-    /// Runs a search, and returns what it found and how many rates it tried.
-    fn search(from: f64, mut holds: impl FnMut(f64, usize) -> bool) -> (Option<f64>, usize) {
-        let mut search = Search::from(from);
-        let mut tried = 0;
-        while let Some(rate) = search.rate() {
-            search = search.after(holds(rate, tried));
-            tried += 1;
-            assert!(tried < 100, "a search comes to an end");
-        }
-        (search.found(), tried)
-    }
-
-    #[test]
-    fn the_limit_is_found_within_five_percent_from_below() {
-        for limit in [1_500.0, 20_000.0, 333_333.0] {
-            let (found, tried) = search(1000.0, |rate, _| rate <= limit);
-            let found = found.unwrap();
-            assert!(found <= limit && found * CLOSE >= limit, "{found} of {limit}");
-            assert!(tried < 20, "{tried}");
-        }
-    }
-
-    #[test]
-    fn a_start_beyond_the_limit_goes_down_first() {
-        let (found, _) = search(1_000_000.0, |rate, _| rate <= 700.0);
-        assert!(found.unwrap() <= 700.0);
-    }
-
-    #[test]
-    fn a_rate_that_held_once_by_chance_is_not_reported() {
-        // Everything holds up to 1,000, and 1,900 only the first time that it is tried.
-        let (found, _) = search(950.0, |rate, tried| rate <= 1_000.0 || tried == 1);
-        assert!(found.unwrap() <= 1_000.0, "{found:?}");
-    }
-
-    #[test]
-    fn a_reported_rate_has_held_twice() {
-        for seed in 1..200_u64 {
-            // Above 1,000 a coin decides.
-            let (mut held, mut random) = (Vec::new(), Random::new(seed, 0));
-            let (found, _) = search(500.0, |rate, _| {
-                let holds = rate <= 1_000.0 || (random.coin() && rate < 1e6);
-                held.extend(holds.then_some(rate));
-                holds
-            });
-            let times = held.iter().filter(|&&rate| Some(rate) == found).count();
-            assert!(times >= 2, "seed {seed}: {found:?} held {times} times");
-        }
-    }
-
-    #[test]
-    fn a_condition_that_always_holds_ends_the_search_too() {
-        assert!(search(1000.0, |_, _| true).0.unwrap() >= HIGHEST);
-    }
-
-    #[test]
-    fn without_a_success_nothing_is_found() {
-        assert_eq!(search(1000.0, |_, _| false).0, None);
-    }
-}
+mod tests;

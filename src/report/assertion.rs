@@ -158,6 +158,11 @@ impl Assertion {
         self.metric
     }
 
+    /// True for `<` and `<=`.
+    pub fn is_upper_bound(&self) -> bool {
+        matches!(self.op, Op::Less | Op::AtMost)
+    }
+
     /// Errors: one line, for a metric that a load of this pace does not have: a closed loop has no planned instants, and a
     /// ramp no single rate.
     pub fn fits(&self, pace: &Pace) -> Result<(), String> {

@@ -8,6 +8,7 @@ use super::validity::Inputs;
 use crate::clock::Nanos;
 use crate::histogram::{BlockSeries, Recorder};
 use crate::load::RunResult;
+use crate::load::schedule::Pace;
 use crate::stats::order_statistics::needs;
 use crate::units::{show_count, show_duration};
 
@@ -27,6 +28,8 @@ impl Figures {
             service_p50: self.latency.service.p50_ns.map(Nanos),
             offered_per_s: self.offered_per_s.unwrap_or(0.0),
             achieved_per_s: self.completed_per_s,
+            on_the_way_per_s: self.on_the_way_per_s(run),
+            carried_per_s: self.carried_per_s(),
             generator_busy: self.generator.busy_ratio,
             server_busy: self.server.as_ref().map(|server| server.cpu_ratio),
             server_cpus: run.server.as_ref().map(|server| server.parallelism),
@@ -54,18 +57,53 @@ impl Figures {
 
     /// The figure that an assertion is about, with its confidence interval. Errors: why there is no valid one.
     pub(super) fn estimate(&self, run: &RunResult, metric: Metric) -> Result<Estimate, NoInterval> {
-        let (connections, messages) = (&self.connections, &self.messages);
-        let errors = messages.failed + messages.missing + connections.unopened() + connections.lost_total();
+        let messages = &self.messages;
         match metric {
             Metric::Latency(latency, statistic) => {
                 let (recorder, blocks) = samples(run, latency);
                 latency_estimate(recorder, blocks, statistic)
             }
-            Metric::Errors => Ok(Estimate::exact(errors as f64)),
+            Metric::Errors => Ok(Estimate::exact(self.errors() as f64)),
             Metric::Failed => Ok(Estimate::exact(messages.failed as f64)),
             Metric::Missing => Ok(Estimate::exact(messages.missing as f64)),
             Metric::Rate => self.completed_per_s_interval.estimate(self.completed_per_s),
         }
+    }
+}
+
+impl Figures {
+    /// Messages failed and missing, connections failed and lost.
+    pub fn errors(&self) -> u64 {
+        let (connections, messages) = (&self.connections, &self.messages);
+        messages.failed + messages.missing + connections.unopened() + connections.lost_total()
+    }
+
+    /// The share of the offered rate that was completed, counting messages that were on the way at the end though nothing
+    /// queued. None in a closed loop.
+    pub fn achieved_share(&self, run: &RunResult) -> Option<f64> {
+        let offered = self.offered_per_s.filter(|&offered| offered > 0.0)?;
+        Some((self.completed_per_s + self.on_the_way_per_s(run)) / offered)
+    }
+
+    /// Messages per second of measuring that a path without a queue carries at the end and did not carry at the beginning,
+    /// because the warm-up was shorter than the path, or because the rate has risen. The path is as long as the smallest
+    /// service time.
+    fn on_the_way_per_s(&self, run: &RunResult) -> f64 {
+        let Pace::Open { rate, .. } = self.plan.pace else {
+            return 0.0;
+        };
+        let path = Nanos(self.latency.service.min_ns.unwrap_or(0));
+        let at_the_beginning = rate.from * path.min(run.plan.workload.warmup).as_secs();
+        let growth = rate.to * path.as_secs() - at_the_beginning;
+        ratio(growth.max(0.0), Nanos(self.elapsed_ns).as_secs())
+    }
+
+    /// Messages per second that the connections carry if the server takes no time: each as many as are in flight, once in
+    /// the smallest service time.
+    fn carried_per_s(&self) -> Option<f64> {
+        let path = Nanos(self.latency.service.min_ns?).as_secs();
+        let in_flight = self.connections.requested * self.plan.pipeline;
+        (path > 0.0).then(|| in_flight as f64 / path)
     }
 }
 

@@ -71,6 +71,7 @@ pub struct Figures {
     pub connections: Connections,
     /// Time to connect: with churn, of the connections dialled while measuring; otherwise of all. Here and in the next three,
     /// those that did not get there are censored.
+    /// Without churn up to 4 are dialled in one system call, and each is timed from its beginning.
     pub connect: Distribution,
     /// Time to connect of the initial connections, before messages began; null without churn, where `connect` has it.
     pub ramp_up: Option<Distribution>,

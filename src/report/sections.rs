@@ -258,7 +258,7 @@ impl Server {
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Generator {
-    /// CPU time of all threads per completed message.
+    /// CPU time of all threads per completed message, busy-polling included.
     pub cpu_ns_per_message: u64,
     /// CPU time of the busiest thread per second of measuring.
     pub cpu_ratio: f64,

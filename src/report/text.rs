@@ -55,10 +55,18 @@ impl Figures {
     }
 
     fn connecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        // Up to four are dialled in one system call, and each is timed from its beginning.
+        let together = "each includes up to 3 dialled with it";
         if let Some(ramp_up) = &self.ramp_up {
-            writeln!(f, "ramp-up      {} (connecting, before messages)", Short(ramp_up))?;
+            writeln!(
+                f,
+                "ramp-up      {} (connecting, before messages; {together})",
+                Short(ramp_up)
+            )?;
+            writeln!(f, "connect      {}", Short(&self.connect))?;
+        } else {
+            writeln!(f, "connect      {} ({together})", Short(&self.connect))?;
         }
-        writeln!(f, "connect      {}", Short(&self.connect))?;
         if let Some(first_byte) = &self.first_byte {
             writeln!(f, "first byte   {}", Short(first_byte))?;
         }
@@ -125,8 +133,9 @@ impl Figures {
         let generator = &self.generator;
         write!(
             f,
-            "generator    {} CPU per message, busiest thread {} of a CPU, {} without spinning",
+            "generator    {} CPU per message{}, busiest thread {} of a CPU, {} without busy-polling",
             show_duration(Nanos(generator.cpu_ns_per_message)),
+            if self.plan.spin { " (busy-polling included)" } else { "" },
             show_percent(generator.cpu_ratio, 0),
             show_percent(generator.busy_ratio, 0),
         )?;

@@ -31,6 +31,11 @@ pub struct Inputs {
     /// Open loop: messages completed per second of measuring, whenever they were due. Those completed in the drain are
     /// excluded: they would hide a growing queue.
     pub achieved_per_s: f64,
+    /// Open loop: messages per second of measuring that were on the way at the end, and not at the beginning, though nothing
+    /// queued.
+    pub on_the_way_per_s: f64,
+    /// Messages per second that the connections can carry on this path, however fast the server is.
+    pub carried_per_s: Option<f64>,
     /// Share of a CPU that the busiest thread of the generator used, without busy-polling.
     pub generator_busy: f64,
     /// CPUs that the server's process used: 1.5 is one and a half.

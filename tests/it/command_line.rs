@@ -260,6 +260,9 @@ const INVALID_FOR_FIND_MAX: &[(&str, &[&str])] = &[
     ("p99<1ms --rate 1k/s", &["unexpected argument '--rate'"]),
     ("p99<1ms --churn 1", &["unexpected argument '--churn'"]),
     ("p99<1ms --source ::1", &["different address families"]),
+    ("rate>=50k/s", &["`rate >= 50k/s`", "upper bound"]),
+    ("service.p99<1ms", &["does not include the queue", "`response.p99`"]),
+    ("p99<1ms --assert p50>1us", &["`p50 > 1us`", "upper bound"]),
 ];
 
 #[test]

@@ -154,19 +154,33 @@ fn behind(inputs: &Inputs) -> Option<Reason> {
     if !inputs.open_loop || offered <= 0.0 {
         return None;
     }
-    let share = achieved / offered;
-    grade_of(-share, -SUSPECT, -INVALID).map(|grade| Reason {
-        grade,
-        code: "rate-not-achieved",
-        what: format!(
-            "{} completed of {} offered, {} (suspect below {}, invalid below {}); the queue grew",
-            show_rate(achieved),
-            show_rate(offered),
-            percent(share),
-            percent(SUSPECT),
-            percent(INVALID),
-        ),
-        advice: "Response times depend on how long you measure: lower --rate, or find the highest sustainable rate (find-max).",
+    let share = (achieved + inputs.on_the_way_per_s) / offered;
+    let grade = grade_of(-share, -SUSPECT, -INVALID)?;
+    let rates = format!(
+        "{} completed of {} offered, {} (suspect below {}, invalid below {})",
+        show_rate(achieved),
+        show_rate(offered),
+        percent(share),
+        percent(SUSPECT),
+        percent(INVALID),
+    );
+    Some(match inputs.carried_per_s.filter(|&carried| carried < offered) {
+        // Whatever the server does: each connection waits for a round trip before it sends again.
+        Some(carried) => Reason {
+            grade,
+            code: "too-few-connections",
+            what: format!(
+                "{rates}; the connections carry at most {} on this path",
+                show_rate(carried)
+            ),
+            advice: "The rate needs --connections >= rate x round-trip time / --pipeline.",
+        },
+        None => Reason {
+            grade,
+            code: "rate-not-achieved",
+            what: format!("{rates}; the queue grew"),
+            advice: "Response times depend on how long you measure: lower --rate, or find the highest sustainable rate (find-max).",
+        },
     })
 }
 

@@ -11,6 +11,9 @@ fn idle_machine() -> Inputs {
         service_p50: Some(Nanos(45_000)),
         offered_per_s: 20_013.0,
         achieved_per_s: 20_011.0,
+        on_the_way_per_s: 0.0,
+        // The fastest of 20 µs, one message in flight on each of 10,000 connections.
+        carried_per_s: Some(5e8),
         generator_busy: 0.22,
         server_busy: Some(0.19),
         server_cpus: Some(1),
@@ -286,6 +289,39 @@ fn one_absent_connection_is_suspect_and_a_tenth_the_limit() {
 }
 
 #[test]
+fn connections_that_cannot_carry_the_rate_are_named_rather_than_the_queue() {
+    // 50 connections on a path of 50 ms carry 1,000/s.
+    let long_path = |run: &mut Inputs| {
+        run.offered_per_s = 2_000.0;
+        run.achieved_per_s = 998.0;
+        run.carried_per_s = Some(1_000.0);
+    };
+    assert_reason(&idle_machine_but(long_path), Invalid, "too-few-connections");
+    assert_reason(
+        &idle_machine_but(|run| {
+            long_path(run);
+            run.carried_per_s = Some(2_001.0);
+        }),
+        Invalid,
+        "rate-not-achieved",
+    );
+}
+
+#[test]
+fn messages_on_a_long_path_at_the_end_are_no_queue() {
+    // A path of 200 ms without a warm-up: of 10 s, the first 200 ms complete nothing.
+    let no_warm_up = |on_the_way| {
+        idle_machine_but(|run| {
+            run.offered_per_s = 1_000.0;
+            run.achieved_per_s = 980.0;
+            run.on_the_way_per_s = on_the_way;
+        })
+    };
+    assert_valid(&no_warm_up(20.0));
+    assert_reason(&no_warm_up(0.0), Suspect, "rate-not-achieved");
+}
+
+#[test]
 fn unfair_service_is_judged_only_in_a_closed_loop() {
     assert_valid(&saturated_but(|run| run.fairness_jain = Some(0.8)));
     assert_reason(
@@ -343,6 +379,8 @@ fn hopeless(open_loop: bool) -> Inputs {
         service_p50: None,
         offered_per_s: 1_000.0,
         achieved_per_s: 1.0,
+        on_the_way_per_s: 0.0,
+        carried_per_s: None,
         generator_busy: 1.0,
         server_busy: None,
         server_cpus: None,

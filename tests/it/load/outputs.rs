@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::peers::{Peer, Reply};
 use crate::support::readers;
 use crate::support::reports::{complaints, number};
 use crate::support::runs::{Running, load};
@@ -160,16 +161,16 @@ fn find_max_prints_a_curve_and_the_highest_rate_that_held() {
     let points = curve["points"].as_array().unwrap();
     let held = points
         .iter()
-        .filter(|point| point["held"] == true && point["offered_per_s"].as_f64() == Some(found));
+        .filter(|point| point["outcome"] == "held" && point["offered_per_s"].as_f64() == Some(found));
     assert!(held.count() >= 2, "the rate found has held twice: {curve:#}");
     assert!(
-        points.iter().any(|point| point["held"] == false),
+        points.iter().any(|point| point["outcome"] != "held"),
         "and a higher rate has not: {curve:#}"
     );
 }
 
 #[test]
-fn find_max_ignores_runs_that_are_invalid() {
+fn a_rate_that_is_not_achieved_does_not_hold_whatever_its_latencies() {
     let server = Server::start();
     // A queue that grows for a fifth of a second meets this; the unachieved rate must stop the search.
     let flags = "-c 4 -d 200ms --warmup 0s --drain 10s --json -";
@@ -178,10 +179,29 @@ fn find_max_ignores_runs_that_are_invalid() {
     assert!(
         points
             .iter()
-            .all(|point| point["grade"] != "INVALID" || point["held"] == false),
+            .all(|point| point["grade"] != "INVALID" || point["outcome"] != "held"),
         "{curve:#}"
     );
     assert!(points.iter().any(|point| point["grade"] == "INVALID"), "{curve:#}");
+}
+
+#[test]
+fn a_search_that_an_error_ends_keeps_what_it_has_measured() {
+    // Two connections and the preflight's for each run. From the third run on, replies are wrong.
+    let peer = Peer::replying(64, |connection, _, mut bytes| {
+        bytes[63] ^= u8::from(connection > 4);
+        Reply::Bytes(bytes)
+    });
+    let flags = "-c 2 -d 100ms --warmup 0s --drain 10s --json -";
+    let output = find_max("p50<10s", peer.address, flags);
+    assert_eq!(output.code(), Some(6), "{output}");
+    let curve = valid(&output.stdout);
+    assert!(!curve["points"].as_array().unwrap().is_empty(), "{curve:#}");
+    assert_eq!(
+        (&curve["partial"], &curve["found_per_s"]),
+        (&Value::Bool(true), &Value::Null)
+    );
+    assert_says(curve["error"].as_str().unwrap(), &["wrong data"]);
 }
 
 fn find_max(condition: &str, target: SocketAddr, flags: &str) -> Output {
