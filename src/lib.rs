@@ -13,13 +13,15 @@
 //! floor below it; never a floor above, never a sibling on floors 2 and 4.
 //!
 //! ```text
-//! 6  cli        the only user of clap: one file per command; shared by them: load_flags, values, outputs, cpu_split
+//! 6  cli        the only user of clap: one file per command, and repeat (of load); shared by them: load_flags, values,
+//!               outputs, cpu_split
 //!    main       the binary: the allocator, and a call
 //! 5  check      the regression gate: experiment, time_budget, record; judge: metric, noise, sample, decision, verdict;
 //!               output: summary, row, text, markdown, junit, github, json; baseline, history
 //! 4  compare    servers side by side: candidate, server (a child process), restart, experiment, block, comparison, table
 //!    find_max   the highest rate at which conditions hold: search, judge, curve
-//! 3  report     one run: sections, distribution, intervals, text with latency_table, files; validity, assertion, inputs
+//! 3  report     one run: sections, distribution (percentile), rate_interval, intervals, text with latency_table, files;
+//!               validity, assertion, inputs; several runs: repeat
 //! 2  serve      the server: engine (the contract), startup, accept, handoff, drain, counters; one folder per engine:
 //!               uring (echo, stream_detector, buffers, spinning, fault), epoll (connection), tokio_uring
 //!    load       the load generator. Pure: connection (pipeline, payload), dialer, timeline (phases, schedule, active),

@@ -12,6 +12,7 @@ use crate::compare::comparison::Comparison;
 use crate::find_max::curve::Curve;
 use crate::output;
 use crate::report::Report;
+use crate::report::repeat::Repeats;
 
 /// The schema of what a type serializes to, with the version that documents must name.
 fn schema<T: JsonSchema>(version: &str) -> Schema {
@@ -55,6 +56,12 @@ fn assert_current(path: &str, schema: &Schema) {
 fn the_schema_of_a_load_report_is_current() {
     let schema = non_negative(schema::<Report>(crate::report::SCHEMA));
     assert_current("report/load.schema.json", &schema);
+}
+
+#[test]
+fn the_schema_of_repeated_runs_is_current() {
+    let schema = non_negative(schema::<Repeats>(crate::report::repeat::SCHEMA));
+    assert_current("report/repeat.schema.json", &schema);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::cli::load_flags::{LoadFlags, TargetFlags};
 use crate::cli::outputs::OutputFlags;
+use crate::cli::repeat;
 use crate::error::{Error, Result};
 use crate::load::{self, Plan, RunResult};
 use crate::report::validity::Grade;
@@ -20,6 +21,12 @@ pub(super) struct Flags {
     load: LoadFlags,
     #[command(flatten)]
     outputs: OutputFlags,
+    /// Run the plan N times, 2 to 100, each with a seed one higher; figures get confidence intervals over the runs
+    ///
+    /// For figures that are quoted: runs differ by more than the interval of any one of them says. Six runs or more have
+    /// intervals (signed ranks). Assertions are decided on these. --json has all runs.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100))]
+    repeat: Option<u32>,
 }
 
 pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
@@ -29,7 +36,16 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     flags.outputs.check(&workload)?;
     let stop = Stop::on_signals()?;
     let targets = flags.targets.targets.clone();
-    execute(Plan { targets, workload }, &flags.outputs, environment, &stop)
+    let plan = Plan { targets, workload };
+    match flags.repeat {
+        Some(times) => {
+            flags.outputs.check_repeat()?;
+            let (interrupted, repeats) = repeat::execute(times, &plan, &flags.outputs, &environment, &stop, exit_code)?;
+            let judged = || combine(repeats.assertions_exit(), repeats.grade());
+            Ok(ExitCode::from(interrupted.map_or_else(judged, signal::exit_code)))
+        }
+        None => execute(plan, &flags.outputs, environment, &stop),
+    }
 }
 
 /// Runs the plan, writes the outputs, and returns the exit code of the run.

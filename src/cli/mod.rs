@@ -11,6 +11,7 @@ mod find_max;
 mod load;
 mod load_flags;
 mod outputs;
+mod repeat;
 mod serve;
 mod values;
 

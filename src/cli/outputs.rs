@@ -9,6 +9,7 @@ use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::load::interval::Interval;
 use crate::load::{Observer, Progress, RunResult, Workload};
+use crate::output::file;
 use crate::output::progress::ProgressLine;
 use crate::report::Report;
 use crate::report::assertion::{self, Assertion};
@@ -63,6 +64,27 @@ impl OutputFlags {
             assertion.fits(&workload.pace).map_err(Error::Usage)?;
         }
         self.paths().check()
+    }
+
+    /// Errors: [`Error::Usage`] if an output is of a single run.
+    pub(super) fn check_repeat(&self) -> Result<()> {
+        if [&self.hgrm, &self.hlog, &self.jsonl, &self.csv]
+            .into_iter()
+            .all(Option::is_none)
+        {
+            return Ok(());
+        }
+        Err(Error::Usage(
+            "--hgrm, --hlog, --jsonl and --csv are of a single run: leave them out with --repeat, or use --json".into(),
+        ))
+    }
+
+    /// Writes the JSON of a series of runs, if it is wanted. True if the text is wanted as well.
+    pub(super) fn publish(&self, json: &str) -> Result<bool> {
+        if let Some(path) = &self.json {
+            file::write(path, json)?;
+        }
+        Ok(!self.json.as_deref().is_some_and(file::is_stdout))
     }
 
     /// Opens the files.

@@ -335,7 +335,8 @@ fn shown_estimate(metric: Metric, estimate: &Estimate) -> String {
     format!("{value}, 95 % confidence interval {low} to {high}")
 }
 
-fn shown(metric: Metric, figure: f64) -> String {
+/// A figure in the unit of its metric.
+pub(super) fn shown(metric: Metric, figure: f64) -> String {
     // The casts saturate.
     match metric {
         Metric::Latency(..) => show_duration(Nanos(figure as u64)),

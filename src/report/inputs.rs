@@ -72,6 +72,20 @@ impl Figures {
 }
 
 impl Figures {
+    /// A figure alone; none with too few samples, and where it is only a lower bound.
+    pub(super) fn value(&self, run: &RunResult, metric: Metric) -> Option<f64> {
+        match metric {
+            Metric::Latency(latency, statistic) => {
+                let figure = Figure::of(samples(run, latency).0, None, statistic);
+                figure.value.filter(|_| !figure.lower_bound).map(|value| value.0 as f64)
+            }
+            Metric::Errors => Some(self.errors() as f64),
+            Metric::Failed => Some(self.messages.failed as f64),
+            Metric::Missing => Some(self.messages.missing as f64),
+            Metric::Rate => Some(self.completed_per_s),
+        }
+    }
+
     /// Messages failed and missing, connections failed and lost.
     pub fn errors(&self) -> u64 {
         let (connections, messages) = (&self.connections, &self.messages);

@@ -249,6 +249,13 @@ fn an_invalid_value_for_load_or_bench_is_refused_with_a_valid_form() {
     }
 }
 
+#[test]
+fn an_invalid_repeat_is_refused() {
+    assert_refused("load --repeat 1", &["1 is not in 2..=100"]);
+    assert_refused("load --repeat 101", &["101 is not in 2..=100"]);
+    assert_refused("load --repeat 3 --hlog x", &["of a single run", "--json"]);
+}
+
 /// Invalid arguments of `find-max`, and parts of the error.
 const INVALID_FOR_FIND_MAX: &[(&str, &[&str])] = &[
     ("", &["required", "<CONDITION>"]),

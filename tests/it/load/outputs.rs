@@ -146,6 +146,48 @@ fn a_rate_that_cannot_be_kept_makes_the_verdict_invalid() {
 }
 
 #[test]
+fn repeated_runs_have_other_seeds_and_intervals_over_the_runs() {
+    let (server, folder) = (Server::start(), TempDir::new().unwrap());
+    let path = file(&folder, "repeats.json");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
+    command.args([
+        "load",
+        &server.address.to_string(),
+        "--repeat",
+        "6",
+        "--seed",
+        "41",
+        "--json",
+    ]);
+    command.arg(&path);
+    let flags = "-c 2 -d 50ms --warmup 10ms --drain 10s --assert p50<10s --assert errors<=0";
+    let output = run(command.args(flags.split(' ')));
+    assert_eq!(output.code(), Some(0), "{output}");
+    let words = [
+        "figure",
+        "service.p50",
+        "rate",
+        "over 6 runs",
+        "p50 < 10s: true",
+        "errors <= 0: true",
+    ];
+    assert_says(&output.stdout, &words);
+    let repeats = valid(&fs::read_to_string(&path).unwrap());
+    let runs = repeats["runs"].as_array().unwrap();
+    let seeds: Vec<u64> = runs.iter().map(|run| number(run, "/plan/seed")).collect();
+    assert_eq!(seeds, [41, 42, 43, 44, 45, 46]);
+    let rate = &repeats["figures"][0];
+    assert_eq!(
+        (rate["name"].as_str(), rate["values"].as_array().unwrap().len()),
+        (Some("rate"), 6)
+    );
+    assert!(
+        rate["interval"]["low"].as_f64() < rate["interval"]["high"].as_f64(),
+        "{rate:#}"
+    );
+}
+
+#[test]
 fn find_max_prints_a_curve_and_the_highest_rate_that_held() {
     let (server, folder) = (Server::start(), TempDir::new().unwrap());
     let path = file(&folder, "curve.json");

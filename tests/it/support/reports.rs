@@ -29,6 +29,12 @@ fn complaints_of_curve(report: &Value) -> Vec<String> {
     complaints_by(&SCHEMA, report)
 }
 
+/// What the schema finds wrong with repeated runs.
+fn complaints_of_repeats(report: &Value) -> Vec<String> {
+    static SCHEMA: LazyLock<Validator> = LazyLock::new(|| validator(urecho::report::repeat::REPEAT_SCHEMA));
+    complaints_by(&SCHEMA, report)
+}
+
 fn validator(schema: &str) -> Validator {
     let schema = serde_json::from_str(schema).unwrap();
     jsonschema::draft202012::new(&schema).unwrap()
@@ -51,6 +57,9 @@ pub(crate) fn complaints(report: &Value) -> Vec<String> {
     }
     if report["schema"] == urecho::find_max::curve::SCHEMA {
         return complaints_of_curve(report);
+    }
+    if report["schema"] == urecho::report::repeat::SCHEMA {
+        return complaints_of_repeats(report);
     }
     static SCHEMA: LazyLock<Validator> = LazyLock::new(|| validator(urecho::report::LOAD_SCHEMA));
     let complaints = complaints_by(&SCHEMA, report);

@@ -1,0 +1,53 @@
+//! `urecho load --repeat`: the same plan several times, with other seeds.
+
+use std::io::Write;
+
+use crate::cli::outputs::OutputFlags;
+use crate::error::Result;
+use crate::load::{self, Plan, RunResult};
+use crate::report::repeat::{Collector, Repeats};
+use crate::report::{Environment, Report};
+use crate::sys::signal::Stop;
+
+/// Runs the plan `times` times, each with a seed one higher, and writes what follows from all runs. Returns it with the
+/// signal that ended the series, if one did. An error ends it too; what was measured is written. `exit_code` judges a run.
+pub(super) fn execute(
+    times: u32,
+    plan: &Plan,
+    outputs: &OutputFlags,
+    environment: &Environment,
+    stop: &Stop,
+    exit_code: impl Fn(&RunResult, &Report) -> Result<u8>,
+) -> Result<(Option<i32>, Repeats)> {
+    let mut collector = Collector::new(times.into(), outputs.assertions(), plan.workload.pace.is_open());
+    let (mut failure, mut interrupted) = (None, None);
+    for index in 0..times {
+        let mut plan = plan.clone();
+        plan.workload.seed = plan.workload.seed.wrapping_add(index.into());
+        let seed = plan.workload.seed;
+        eprintln!("run {} of {times}, seed {seed}", index + 1); // A series takes minutes: show that it goes on.
+        let run = match load::run(plan, stop, &mut ()) {
+            Ok(run) => run,
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
+        };
+        let report = Report::of(&run, environment.clone(), &[]);
+        let defect = exit_code(&run, &report).err();
+        interrupted = run.interrupted;
+        collector.add(&run, report);
+        failure = failure.or(defect);
+        if interrupted.is_some() {
+            break;
+        }
+    }
+    let repeats = collector.finish(failure.as_ref().map(ToString::to_string));
+    if outputs.publish(&repeats.json())? {
+        let _ = write!(std::io::stdout(), "{repeats}"); // A reader that closed the pipe has read enough.
+    }
+    match failure {
+        Some(error) if interrupted.is_none() => Err(error),
+        _ => Ok((interrupted, repeats)),
+    }
+}
