@@ -25,11 +25,11 @@
 //! 2  serve      the server: engine (the contract), startup, accept, handoff, drain, counters; one folder per engine:
 //!               uring (echo, stream_detector, buffers, spinning, fault), epoll (connection), tokio_uring
 //!    load       the load generator. Pure: connection (pipeline, payload), dialer, timeline (phases, schedule, active),
-//!               accounting. Effects: worker (lifecycle), workers, shared, session, monitor. Before a run: workload, sizes,
+//!               accounting, stalls. Effects: worker (lifecycle), workers, shared, session, monitor, outbox. Before a run: workload, sizes,
 //!               capacity, preflight. During it: interval, observer. After it: result
 //! 1  ring       io_uring: setup, token, chunk (ChunkQueue), pool of groups, scratch, wait, spin, completion, memory
 //!    sys        the rest of the kernel: socket, listener, signal, waker, threads, child, limits, affinity, prctl,
-//!               run_delay, usage, disturbance, machine, identity, netstat, tcp_info
+//!               run_delay, throttling, usage, disturbance, machine, identity, netstat, tcp_info
 //!    histogram  latency histograms, block_series (confidence intervals of dependent samples), hlog, hgrm
 //!    output     file (written atomically), json, markdown, table, progress
 //! 0  error      failures, by exit code

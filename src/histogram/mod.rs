@@ -109,6 +109,18 @@ impl Recorder {
         self.saturated += u64::from(latency > CEILING);
     }
 
+    /// Records the same value for several messages.
+    pub fn record_many(&mut self, latency: Nanos, count: u64) {
+        if count == 0 {
+            return;
+        }
+        self.histogram.saturating_record_n(latency.0.min(CEILING.0), count);
+        self.sum += u128::from(latency.0) * u128::from(count);
+        self.min = self.min.min(latency.0);
+        self.max = self.max.max(latency.0);
+        self.saturated += if latency > CEILING { count } else { 0 };
+    }
+
     /// Records a message that had not completed when it was given up, `age` after its start.
     pub fn record_censored(&mut self, age: Nanos) {
         self.record(age);

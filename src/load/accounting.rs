@@ -8,7 +8,7 @@ use crate::load::connection::{Connection, Sample, Step};
 use crate::load::interval::Interval;
 use crate::load::phases::Phase;
 use crate::load::pipeline::Message;
-use crate::load::result::{ConnectionMessages, GeneratorCpu, Loss, Span, WorkerStats};
+use crate::load::result::{ConnectionMessages, GeneratorCpu, Loss, Span, Stalls, WorkerStats};
 
 /// What a thread has used so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(super) struct ThreadUsage {
     pub(super) cpu: Nanos,
     /// Time spent busy-polling, which is part of it.
     pub(super) spun: Nanos,
+    /// Time spent waiting for a CPU, which is not.
+    pub(super) run_delay: Nanos,
 }
 
 /// The counters of one worker.
@@ -25,6 +27,8 @@ pub(super) struct Accounting {
     open_loop: bool,
     interval: Interval,
     stats: WorkerStats,
+    /// Of the messages achieved in the interval, those that were added up already.
+    kept: u64,
     /// Messages completed so far that count.
     completed: u64,
     /// Messages issued on open connections and neither completed nor failed, whether they count or not.
@@ -42,6 +46,7 @@ impl Accounting {
             open_loop,
             interval: Interval::default(),
             stats: WorkerStats::default(),
+            kept: 0,
             completed: 0,
             outstanding: 0,
             begin: Nanos::NEVER,
@@ -74,6 +79,7 @@ impl Accounting {
     /// Measuring ends at `at`.
     pub(super) fn end_measuring(&mut self, at: Nanos, usage: ThreadUsage) {
         let cpu = usage.cpu - self.usage.cpu;
+        self.stats.run_delay = usage.run_delay - self.usage.run_delay;
         self.stats.cpu = GeneratorCpu {
             total: cpu,
             busiest: cpu,
@@ -87,12 +93,22 @@ impl Accounting {
     /// Ends the interval at `end` (time since measuring began) and goes on with an empty one.
     pub(super) fn rotate(&mut self, end: Nanos, empty: Interval) -> Interval {
         self.interval.span.end = end;
+        self.stats.achieved += self.interval.achieved - self.kept;
+        self.kept = 0;
         let next = Interval {
             index: self.interval.index + 1,
             span: Span { begin: end, end },
             ..empty
         };
         std::mem::replace(&mut self.interval, next)
+    }
+
+    /// Goes on with an interval that could not be passed on.
+    pub(super) fn keep(&mut self, full: Interval) {
+        let Interval { index, span, .. } = self.interval;
+        self.kept = full.achieved;
+        self.interval = Interval { index, ..full };
+        self.interval.span.end = span.end;
     }
 
     /// Hands over what was counted in a slice, or in a run.
@@ -170,6 +186,16 @@ impl Accounting {
         self.stats.rtt.record(rtt);
     }
 
+    /// A pass of the loop that handled `count` completions took this long, to the submission of what followed from them.
+    pub(super) fn pass(&mut self, took: Nanos, count: usize) {
+        self.stats.pass.record_many(took, count as u64);
+    }
+
+    /// The loop stood still.
+    pub(super) fn stalls(&mut self, stalls: Stalls) {
+        self.stats.stalls = stalls;
+    }
+
     /// How long after its planned instant a message is issued.
     pub(super) fn send_lag(&mut self, lag: Nanos) {
         self.stats.send_lag.record(lag);
@@ -189,7 +215,7 @@ impl Accounting {
     /// A message has completed at `now`. `running`: after the start; `measuring`: within the time that is measured.
     pub(super) fn completed(&mut self, message: Message, now: Nanos, running: bool, measuring: bool) {
         self.stats.echoed += u64::from(running);
-        self.stats.achieved += u64::from(measuring);
+        self.interval.achieved += u64::from(measuring);
         if message.measured {
             self.completed += 1;
             self.interval.completed(message, now, self.open_loop);

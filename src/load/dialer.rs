@@ -13,7 +13,8 @@ use crate::slab::Key;
 #[cfg(test)]
 mod model;
 
-/// The largest window: below the shortest accept queue in common use (128), so that no SYN is dropped.
+/// The largest window of all workers together: below the shortest accept queue in common use (128), so that no SYN is
+/// dropped. Each worker has its part, and at least one.
 const WINDOW: usize = 96;
 
 /// Connections dialled per pass during the ramp-up. The kernel makes one after the other, and each seems to have taken
@@ -49,6 +50,8 @@ pub(super) struct Dialer {
     /// In progress, in the order of dialling, which is that of their numbers.
     attempts: VecDeque<Attempt>,
     window: usize,
+    /// The largest window of this worker.
+    limit: usize,
     /// Initial connections that may still be dialled in this pass.
     dials: usize,
     /// Replacements to dial now, and when to dial more.
@@ -72,7 +75,7 @@ impl Dialer {
     /// The dialer of worker `worker`. `opened`: how many of its connections are open already.
     pub(super) fn new(workload: &Workload, worker: usize, opened: u64, now: Nanos) -> Dialer {
         let (first, step) = (worker as u64, u64::from(workload.threads));
-        let share = u64::from(workload.connections).saturating_sub(first).div_ceil(step);
+        let share = workload.share_of(worker);
         let end = first + share * step;
         Dialer {
             initial: first + opened * step,
@@ -83,6 +86,7 @@ impl Dialer {
             churn: workload.churn.is_some(),
             attempts: VecDeque::new(),
             window: 1,
+            limit: (WINDOW / workload.threads as usize).max(1),
             dials: 0,
             due: 0,
             retries: VecDeque::new(),
@@ -110,7 +114,7 @@ impl Dialer {
         }
         if now >= self.widened + STALL {
             self.widened = now;
-            self.window = (self.window * 2).min(WINDOW);
+            self.window = (self.window * 2).min(self.limit);
         }
     }
 
@@ -154,7 +158,7 @@ impl Dialer {
         // An older one may have lost its SYN. More at once would lose more, which all come back at the same instant.
         let waits_for_older = self.attempts.front().is_some_and(|oldest| oldest.number < number);
         if !waits_for_older {
-            self.window = (self.window + 1).min(WINDOW);
+            self.window = (self.window + 1).min(self.limit);
         }
     }
 

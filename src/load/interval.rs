@@ -4,7 +4,7 @@
 //! allocation, and nothing on the data path is shared.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 
 use crate::clock::Nanos;
 use crate::load::pipeline::Message;
@@ -13,7 +13,7 @@ use crate::load::result::{Latencies, Messages, Span};
 /// Empty intervals that a worker can have in store.
 const EMPTY: usize = 2;
 
-/// Full intervals per worker that the merger may be behind before workers wait for it.
+/// Full intervals per worker that the merger may be behind before workers keep theirs.
 const BACKLOG: usize = 4;
 
 /// One second of one worker, or of all.
@@ -27,6 +27,8 @@ pub struct Interval {
     pub latencies: Latencies,
     /// Messages: those `sent` were due in it, the others ended in it.
     pub messages: Messages,
+    /// Messages completed in it and while measuring, whenever they were due.
+    pub achieved: u64,
     /// Connections that opened in it, that we closed in it (churn), and that the target ended in it.
     pub opened: u64,
     /// See [`opened`](Interval::opened).
@@ -40,6 +42,7 @@ impl Interval {
         self.latencies.service.clear();
         self.latencies.response.clear();
         self.messages = Messages::default();
+        self.achieved = 0;
         (self.opened, self.closed, self.lost) = (0, 0, 0);
     }
 
@@ -66,12 +69,13 @@ impl Interval {
         }
     }
 
-    /// Adds what another worker recorded in the same second.
-    fn merge(&mut self, other: &Interval) {
+    /// Adds what another worker recorded in the same second, or what was recorded in the next.
+    pub(super) fn merge(&mut self, other: &Interval) {
         self.span.end = self.span.end.max(other.span.end);
         self.latencies.service.merge(&other.latencies.service);
         self.latencies.response.merge(&other.latencies.response);
         self.messages.merge(&other.messages);
+        self.achieved += other.achieved;
         self.opened += other.opened;
         self.closed += other.closed;
         self.lost += other.lost;
@@ -91,9 +95,17 @@ impl IntervalWriter {
         self.empty.try_recv().unwrap_or_default()
     }
 
-    /// Sends an interval. Waits if the merger is [`BACKLOG`] intervals behind.
-    pub(super) fn send(&self, full: Interval) {
-        let _ = self.full.send((self.worker, full)); // The merger is gone: nothing reads it any more.
+    /// Sends an interval, or returns it if the merger is [`BACKLOG`] intervals behind: the worker goes on with it.
+    pub(super) fn try_send(&self, full: Interval) -> Option<Interval> {
+        match self.full.try_send((self.worker, full)) {
+            Err(TrySendError::Full((_, full))) => Some(full),
+            Ok(()) | Err(TrySendError::Disconnected(_)) => None, // If the merger is gone, nothing reads it any more.
+        }
+    }
+
+    /// Sends the last interval of a run or slice, after measuring: it may wait.
+    pub(super) fn send(&self, last: Interval) {
+        let _ = self.full.send((self.worker, last)); // As above.
     }
 }
 
@@ -207,6 +219,25 @@ mod tests {
         while merger.wait(Nanos::SECOND) {}
         assert_eq!(merger.next_complete(true).unwrap().messages.completed, 4);
         assert!(merger.next_complete(true).is_none());
+    }
+
+    #[test]
+    fn a_worker_keeps_what_the_merger_has_no_room_for() {
+        let (mut merger, writers) = IntervalMerger::new(1);
+        let mut kept = None;
+        for index in 0..20 {
+            let mut next = interval(index, 1, index + 1);
+            if let Some(kept) = kept.take() {
+                next.merge(&kept);
+            }
+            kept = writers[0].try_send(next);
+        }
+        assert!(merger.wait(Nanos(0))); // There is room again.
+        writers[0].send(kept.unwrap());
+        drop(writers);
+        while merger.wait(Nanos::SECOND) {}
+        let completed = std::iter::from_fn(|| merger.next_complete(true)).map(|one| one.messages.completed);
+        assert_eq!(completed.sum::<u64>(), 20);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod dialer;
 pub mod interval;
 mod monitor;
 mod observer;
+mod outbox;
 pub mod payload;
 mod phases;
 pub mod pipeline;
@@ -22,6 +23,7 @@ pub mod schedule;
 mod session;
 mod shared;
 pub mod sizes;
+mod stalls;
 mod timeline;
 mod worker;
 mod workers;
@@ -56,6 +58,7 @@ pub fn run(plan: Plan, stop: &Stop, observer: &mut dyn Observer) -> Result<RunRe
         server: usage.server,
         shares_cpu: usage.shares_cpu,
         host: usage.host,
+        merged_intervals: observed.merged_intervals,
         interrupted: stop.signal(),
     })
 }

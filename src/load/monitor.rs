@@ -1,10 +1,13 @@
 //! The thread that watches a run: merges its intervals, reports progress, samples server and machine.
 
+use std::thread;
+
 use crate::clock::{self, Nanos};
 use crate::histogram::BlockSeries;
 use crate::load::capacity;
 use crate::load::interval::{Interval, IntervalMerger};
 use crate::load::observer::Observer;
+use crate::load::outbox::{self, Outbox};
 use crate::load::phases::Phases;
 use crate::load::result::{HostActivity, Latencies, Messages, ServerUsage};
 use crate::load::shared::Shared;
@@ -13,6 +16,7 @@ use crate::stats::batch_means::Block;
 use crate::stats::bounded_series::BoundedSeries;
 use crate::sys::disturbance::Snapshot;
 use crate::sys::netstat::{self, Netstat};
+use crate::sys::throttling::Throttling;
 use crate::sys::usage::{self, Switches};
 
 /// How often an observer gets the progress of a run: 4 times a second.
@@ -25,6 +29,8 @@ const POLL_INTERVAL: Nanos = Nanos(2_000_000);
 pub(super) struct Observed {
     pub(super) totals: Totals,
     pub(super) usage: Usage,
+    /// Intervals that the observer got merged with others.
+    pub(super) merged_intervals: u64,
 }
 
 /// The sum of all intervals.
@@ -52,6 +58,14 @@ pub(super) fn watch(
     intervals: &mut IntervalMerger,
     observer: &mut dyn Observer,
 ) -> Observed {
+    thread::scope(|scope| {
+        let (outbox, events) = Outbox::new();
+        scope.spawn(move || outbox::deliver(events, observer));
+        observe(shared, server, intervals, outbox)
+    })
+}
+
+fn observe(shared: &Shared, server: Option<i32>, intervals: &mut IntervalMerger, mut outbox: Outbox) -> Observed {
     let workload = &shared.plan.workload;
     let mut totals = Totals::default();
     let mut sampler = Sampler::new(server);
@@ -63,28 +77,32 @@ pub(super) fn watch(
             sampler.advance(now, &phases, shared.stop.signal().is_some(), workload);
         }
         if now >= progress_due {
-            observer.progress(shared.progress());
+            outbox.progress(shared.progress());
             progress_due = now + PROGRESS_PERIOD;
         }
         let change = phases.map_or(now + POLL_INTERVAL, |phases| phases.next_change(now));
         let running = intervals.wait(change.min(progress_due) - now);
         while let Some(interval) = intervals.next_complete(!running) {
             totals.add(&interval, workload);
-            observer.interval(&interval);
+            outbox.interval(interval);
         }
         if !running {
             sampler.finish(workload); // A run that was cut short: its end was not seen.
             let usage = sampler.into_usage();
-            return Observed { totals, usage };
+            return Observed {
+                totals,
+                usage,
+                merged_intervals: outbox.close(),
+            };
         }
     }
 }
 
 impl Totals {
     fn add(&mut self, interval: &Interval, workload: &Workload) {
-        if interval.index > 0 && interval.span.end <= workload.duration {
+        if interval.span.length() > Nanos(0) {
             self.rates.push(Block {
-                sum: interval.messages.completed as f64,
+                sum: interval.achieved as f64,
                 weight: interval.span.length().as_secs(),
             });
         }
@@ -121,6 +139,7 @@ struct Sample {
     cpu: Option<Nanos>,
     switches: Option<Switches>,
     machine: Snapshot,
+    throttling: Option<Throttling>,
 }
 
 impl Sample {
@@ -129,6 +148,7 @@ impl Sample {
             cpu: server.and_then(usage::process_cpu),
             switches: server.and_then(usage::context_switches),
             machine: Snapshot::read(),
+            throttling: Throttling::read(),
         }
     }
 }
@@ -175,6 +195,10 @@ impl Sampler {
             server,
             host: HostActivity {
                 disturbance: after.machine.since(&before.machine),
+                throttling: after
+                    .throttling
+                    .zip(before.throttling)
+                    .map(|(after, before)| after.since(before)),
                 network: network.map(|(after, before)| after.since(&before)),
             },
         }

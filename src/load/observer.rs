@@ -3,12 +3,13 @@
 use crate::clock::Nanos;
 use crate::load::interval::Interval;
 
-/// Receives what happens, on the thread that called [`run`](crate::load::run).
-pub trait Observer {
+/// Receives what happens, on a thread of its own: whatever it takes its time for, the run goes on.
+pub trait Observer: Send {
     /// How far the run is, 4 times a second.
     fn progress(&mut self, _progress: Progress) {}
 
-    /// One second is over, all workers together. The last one may be shorter, and includes the drain.
+    /// One second is over, all workers together. The last one may be shorter, and its counts include the drain. If the
+    /// observer is behind, some are merged.
     fn interval(&mut self, _interval: &Interval) {}
 }
 

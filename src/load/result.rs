@@ -13,6 +13,7 @@ use crate::stats::batch_means::Block;
 use crate::stats::bounded_series::BoundedSeries;
 use crate::sys::disturbance::Disturbance;
 use crate::sys::netstat::Netstat;
+use crate::sys::throttling::Throttling;
 use crate::sys::usage::Switches;
 
 /// Why a connection did not open, or did not stay open.
@@ -151,6 +152,15 @@ pub struct GeneratorCpu {
     pub busiest_without_spin: Nanos,
 }
 
+/// When the loop of a worker stood still: neither waiting for something nor handling it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stalls {
+    /// The longest one.
+    pub longest: Nanos,
+    /// All together, of the worker that stood still for longest.
+    pub total: Nanos,
+}
+
 /// What one worker counted outside of its intervals; merged, what all did.
 #[derive(Debug, Clone, Default)]
 pub struct WorkerStats {
@@ -191,6 +201,13 @@ pub struct WorkerStats {
     pub measured: Option<Span>,
     /// CPU time used meanwhile.
     pub cpu: GeneratorCpu,
+    /// When the loop stood still, from the beginning of measuring to the end of the run.
+    pub stalls: Stalls,
+    /// How long the passes of the loop took while measuring, by what they handled: no latency is more exact than the pass
+    /// that handled it is short.
+    pub pass: Recorder,
+    /// How long the thread waited for a CPU while measuring; of all, the one that waited for longest.
+    pub run_delay: Nanos,
     /// Times a completion queue overflowed.
     pub overflows: u64,
 }
@@ -219,6 +236,12 @@ impl WorkerStats {
         self.close.merge(&other.close);
         self.send_lag.merge(&other.send_lag);
         self.rtt.merge(&other.rtt);
+        self.pass.merge(&other.pass);
+        self.run_delay = self.run_delay.max(other.run_delay);
+        self.stalls = Stalls {
+            longest: self.stalls.longest.max(other.stalls.longest),
+            total: self.stalls.total.max(other.stalls.total),
+        };
         self.by_connection.extend_from_slice(&other.by_connection);
         self.measured = match (self.measured, other.measured) {
             (Some(ours), Some(theirs)) => Some(ours.union(theirs)),
@@ -264,6 +287,8 @@ pub struct ServerUsage {
 pub struct HostActivity {
     /// CPU time that others took.
     pub disturbance: Disturbance,
+    /// How often a CPU quota stopped this process, by its control group.
+    pub throttling: Option<Throttling>,
     /// Counters of the network stack, of the whole network namespace, since before the first connect.
     pub network: Option<Netstat>,
 }
@@ -283,7 +308,7 @@ pub struct RunResult {
     pub latencies: Latencies,
     /// Their latencies by seconds, for confidence intervals.
     pub series: Latencies<BlockSeries>,
-    /// Messages completed (sums) in each full second (its length as weight) but the first, which lacks those sent before.
+    /// Messages completed (sums) in each second of measuring (its length as weight), whenever they were due.
     pub rates: BoundedSeries<Block>,
     /// What the server used while measuring, if it is local and its process is visible.
     pub server: Option<ServerUsage>,
@@ -291,6 +316,8 @@ pub struct RunResult {
     pub shares_cpu: bool,
     /// What else happened on this machine while measuring.
     pub host: HostActivity,
+    /// Intervals that were merged with the one before, because the reader of the outputs was slow.
+    pub merged_intervals: u64,
     /// The signal that cut the run short, if one did.
     pub interrupted: Option<i32>,
 }

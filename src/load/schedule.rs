@@ -94,14 +94,16 @@ pub struct ScheduleSpec {
     pub duration: Nanos,
     /// Which worker, from 0.
     pub worker: usize,
-    /// How many workers share the rate.
+    /// How many workers there are.
     pub workers: usize,
+    /// This worker's share of the rate: that of the connections, so that each has the same rate.
+    pub share: f64,
 }
 
 impl Schedule {
     /// One worker's share of the rate. `random` draws the gaps of a Poisson process.
     pub fn new(spec: &ScheduleSpec, random: Random) -> Schedule {
-        let share = |rate: f64| rate / spec.workers as f64;
+        let share = |rate: f64| rate * spec.share;
         let mut schedule = Schedule {
             start: spec.start,
             warmup: spec.warmup.as_secs(),
@@ -180,6 +182,7 @@ mod tests {
             duration: Nanos(duration * SECOND),
             worker: share.0,
             workers: share.1,
+            share: 1.0 / share.1 as f64,
         };
         let mut schedule = Schedule::new(&spec, Random::new(1, share.0 as u64));
         std::iter::from_fn(|| {

@@ -120,6 +120,7 @@ impl Timeline {
                     duration: workload.duration,
                     worker: self.worker,
                     workers: workload.threads as usize,
+                    share: workload.share_of(self.worker) as f64 / f64::from(workload.connections),
                 };
                 let random = Random::new(workload.seed, 2 * self.worker as u64 + 1);
                 Some(Schedule::new(&spec, random))
@@ -179,6 +180,11 @@ impl Timeline {
         Some(self.run.as_ref()?.phases.measure)
     }
 
+    /// When measuring ends or ended; `None` before the start.
+    pub(super) fn measuring_ends(&self) -> Option<Nanos> {
+        Some(self.run.as_ref()?.phases.end)
+    }
+
     /// True when the run or slice is over: everything due has been issued and come back (`idle`), or the drain is over.
     pub(super) fn is_over(&self, idle: bool, now: Nanos) -> bool {
         self.run.as_ref().is_some_and(|run| {
@@ -198,6 +204,7 @@ impl Timeline {
                 Some(Milestone::Begin(measure))
             }
             Measuring::Now if now >= end => self.end_measuring(now),
+            // The last second ends with measuring, and its interval with the drain.
             Measuring::Now if now >= run.second_ends => {
                 let since = run.second_ends - measure;
                 run.second_ends = run.second_ends + Nanos::SECOND;

@@ -18,6 +18,7 @@ use crate::load::phases::Phase;
 use crate::load::pipeline::{EchoMismatch, Pipeline};
 use crate::load::result::{Loss, WorkerStats};
 use crate::load::shared::Shared;
+use crate::load::stalls::StallDetector;
 use crate::load::timeline::Timeline;
 use crate::load::workload::Workload;
 use crate::ring::{Chunk, ChunkQueue, Completion, Event, Received, Ring, SizeClass, Spin, SpinLimits, SpinPolicy};
@@ -53,8 +54,10 @@ pub(super) struct Worker<'a> {
     /// Connections that wait for a buffer to receive into, longest waiting first; and for one to send from.
     starved: VecDeque<Key>,
     unsent: VecDeque<Key>,
-    /// The instant of this pass.
+    /// When this pass began, and the latest instant in it.
+    pass: Nanos,
     now: Nanos,
+    stalls: StallDetector,
     /// True once its initial connections have opened or failed.
     ready: bool,
     /// True once it has reported that it has no connections left.
@@ -95,7 +98,9 @@ impl<'a> Worker<'a> {
             spin: SpinPolicy::of_this_thread(limits),
             starved: VecDeque::new(),
             unsent: VecDeque::new(),
+            pass: now,
             now,
+            stalls: StallDetector::default(),
             ready: false,
             deserted: false,
             stopped: false,
@@ -113,6 +118,7 @@ impl<'a> Worker<'a> {
     /// Opens, warms up, measures and drains; again for every slice. Errors: wrong data, or a ring that broke.
     pub(super) fn run(mut self) -> Result<WorkerStats> {
         let mut completions = Vec::new();
+        let mut handled = 0;
         loop {
             self.feed();
             self.dial();
@@ -121,8 +127,11 @@ impl<'a> Worker<'a> {
             if self.is_done() && !self.end_slice() {
                 return Ok(self.finish());
             }
-            self.ring.submit_and_wait(self.wake_up(), &mut completions)?;
+            let (began, deadline) = (self.pass, self.deadline());
+            self.ring.submit_and_wait(deadline, &mut completions)?;
             self.now = clock::now();
+            self.pass_ended(began, deadline, handled);
+            handled = completions.len();
             for completion in completions.drain(..) {
                 self.handle(completion)?;
             }

@@ -117,6 +117,12 @@ impl Workload {
         self.churn.map_or(u64::MAX, |churn| churn.messages)
     }
 
+    /// The connections of worker `worker`: their numbers interleave.
+    pub(super) fn share_of(&self, worker: usize) -> u64 {
+        let behind = u64::from(self.connections).saturating_sub(worker as u64);
+        behind.div_ceil(u64::from(self.threads))
+    }
+
     /// The size of each thread's ring.
     pub(super) fn queues(&self) -> Queues {
         Queues {
@@ -158,6 +164,23 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_of_workers_add_up_and_differ_by_one_at_most() {
+        for (connections, threads) in [(5, 4), (8, 4), (1, 3), (50, 7)] {
+            let workload = Workload {
+                connections,
+                threads,
+                ..Workload::default()
+            };
+            let shares: Vec<u64> = (0..threads as usize).map(|worker| workload.share_of(worker)).collect();
+            assert_eq!(shares.iter().sum::<u64>(), u64::from(connections), "{shares:?}");
+            assert!(
+                shares[0] - shares[shares.len() - 1] <= 1 && shares.is_sorted_by(|a, b| a >= b),
+                "{shares:?}"
+            );
+        }
+    }
 
     #[test]
     fn every_source_serves_one_round_of_targets() {

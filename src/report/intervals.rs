@@ -14,7 +14,7 @@ pub struct IntervalLine {
     pub second: u64,
     /// Its first instant, in nanoseconds since measuring began.
     pub from_ns: u64,
-    /// Its end. The last interval includes the drain.
+    /// Its end. The counts and latencies of the last interval include the drain.
     pub to_ns: u64,
     /// Messages due in it.
     pub sent: u64,
@@ -30,7 +30,7 @@ pub struct IntervalLine {
     pub opened: u64,
     /// Connections that we closed in it (churn).
     pub closed: u64,
-    /// Messages completed per second.
+    /// Messages completed per second, whenever they were due; without those of the drain.
     pub completed_per_s: f64,
     /// Median service time.
     pub service_p50_ns: Option<u64>,
@@ -74,7 +74,7 @@ impl IntervalLine {
             lost: interval.lost,
             opened: interval.opened,
             closed: interval.closed,
-            completed_per_s: super::ratio(messages.completed as f64, seconds),
+            completed_per_s: super::ratio(interval.achieved as f64, seconds),
             service_p50_ns: quantile(service, 0.5),
             service_p99_ns: quantile(service, 0.99),
             service_max_ns: max(service),
@@ -147,6 +147,7 @@ mod tests {
                 failed: 1,
                 missing: 0,
             },
+            achieved: 998,
             opened: 2,
             closed: 3,
             lost: 1,
@@ -159,7 +160,7 @@ mod tests {
         assert_eq!(header.matches(',').count(), row.matches(',').count());
         assert_eq!(
             row,
-            "3,3000000000,4000000000,1001,1000,1,0,1,2,3,1000.0,500,990,1000,,,\n"
+            "3,3000000000,4000000000,1001,1000,1,0,1,2,3,998.0,500,990,1000,,,\n"
         );
     }
 

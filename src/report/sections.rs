@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Distribution;
 use crate::clock::Nanos;
 use crate::load::result::{ConnectionMessages, Loss};
 use crate::load::schedule::Pace;
@@ -264,8 +265,19 @@ pub struct Generator {
     pub cpu_ratio: f64,
     /// The same without busy-polling: near 1.0 the generator is the bottleneck.
     pub busy_ratio: f64,
+    /// Time for which the loop of a thread stood still, neither waiting nor working: stopped, throttled or without a CPU. From
+    /// the beginning of measuring to the end of the run; of the thread that stood still for longest.
+    pub stalled_ns: u64,
+    /// The longest of these stalls.
+    pub stalled_max_ns: u64,
+    /// Time that a thread waited for a CPU while measuring; of the one that waited for longest.
+    pub run_delay_ns: u64,
+    /// How long the passes of the loops took, by the completions that they handled: latencies are that exact.
+    pub pass: Distribution,
     /// Times that a completion queue overflowed.
     pub cq_overflows: u64,
+    /// Intervals that outputs have as part of a longer one, because their reader was slow.
+    pub merged_intervals: u64,
 }
 
 impl Generator {
@@ -275,7 +287,12 @@ impl Generator {
             cpu_ns_per_message: per_message(stats.cpu.total, stats.achieved),
             cpu_ratio: ratio(stats.cpu.busiest.as_secs(), elapsed.as_secs()),
             busy_ratio: ratio(stats.cpu.busiest_without_spin.as_secs(), elapsed.as_secs()),
+            stalled_ns: stats.stalls.total.0,
+            stalled_max_ns: stats.stalls.longest.0,
+            run_delay_ns: stats.run_delay.0,
+            pass: Distribution::of(&stats.pass),
             cq_overflows: stats.overflows,
+            merged_intervals: run.merged_intervals,
         }
     }
 }

@@ -139,6 +139,14 @@ impl Figures {
             show_percent(generator.cpu_ratio, 0),
             show_percent(generator.busy_ratio, 0),
         )?;
+        if generator.stalled_ns > 0 {
+            write!(
+                f,
+                ", stood still for {} ({} at once)",
+                show_duration(Nanos(generator.stalled_ns)),
+                show_duration(Nanos(generator.stalled_max_ns)),
+            )?;
+        }
         if generator.cq_overflows > 0 {
             write!(
                 f,
@@ -146,7 +154,8 @@ impl Figures {
                 show_count(generator.cq_overflows)
             )?;
         }
-        writeln!(f)
+        writeln!(f)?;
+        writeln!(f, "passes       {} (of the generator's loop)", Short(&generator.pass))
     }
 
     fn network(&self, f: &mut Formatter<'_>) -> fmt::Result {

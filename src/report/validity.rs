@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::Nanos;
+use crate::sys::throttling::Throttling;
 
 /// The conditions of a run that the rules judge. Shares are fractions: 0.01 is 1 %. `None` is unknown, and no rule
 /// fires on it.
@@ -48,8 +49,22 @@ pub struct Inputs {
     pub steal_share: f64,
     /// Share of measuring time in which some task of the machine waited for a CPU (pressure stall information).
     pub pressure_share: Option<f64>,
+    /// Length of measuring.
+    pub measured: Nanos,
+    /// Time for which the loop of a thread of the generator stood still, and the longest time at once.
+    pub stalled: Nanos,
+    /// See [`stalled`](Inputs::stalled).
+    pub stalled_longest: Nanos,
+    /// Time that a thread of the generator waited for a CPU while measuring.
+    pub run_delay: Nanos,
+    /// What CPU quotas of control groups cost while measuring.
+    pub throttling: Option<Throttling>,
+    /// 99th percentile of how long the passes of the generator's loop took.
+    pub pass_p99: Option<Nanos>,
     /// Times that a completion queue overflowed.
     pub overflows: u64,
+    /// Intervals that outputs have as part of a longer one.
+    pub merged_intervals: u64,
     /// True for a build without optimisation.
     pub debug_build: bool,
     /// True if the run was interrupted.

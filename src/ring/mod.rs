@@ -71,6 +71,8 @@ pub struct Ring {
     /// CLOCK_MONOTONIC at zero of [`crate::clock`].
     epoch: Nanos,
     counts: Counts,
+    /// When this pass was first submitted; none before.
+    submitted: Option<Nanos>,
     not_send: PhantomData<*mut ()>,
 }
 
@@ -81,7 +83,7 @@ pub struct Counts {
     pub enters: u64,
     /// Times the completion queue had overflowed. The kernel keeps the entries, but slowly.
     pub overflows: u64,
-    /// Time spent busy-polling.
+    /// Time spent busy-polling: without entering the kernel, and without being preempted.
     pub spun: Nanos,
 }
 
@@ -109,6 +111,7 @@ impl Ring {
             absolute: true,
             epoch: monotonic() - clock::now(),
             counts: Counts::default(),
+            submitted: None,
             not_send: PhantomData,
         };
         ring.probe()
@@ -124,6 +127,11 @@ impl Ring {
     /// Statistics so far.
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// When the operations before the last wait were submitted; none if it did not wait.
+    pub fn submitted(&self) -> Option<Nanos> {
+        self.submitted
     }
 
     /// Sets whether to busy-poll before sleeping.
@@ -269,6 +277,7 @@ impl Ring {
     ///
     /// Errors: [`Error::Bug`] if the ring itself is broken; it cannot be used any more.
     pub fn submit_and_wait(&mut self, until: Nanos, out: &mut Vec<Completion>) -> Result<()> {
+        self.submitted = None;
         if self.ready.is_empty() {
             self.wait(until);
         } else {

@@ -67,6 +67,11 @@ impl SpinPolicy {
         }
     }
 
+    /// How long the thread has waited for a CPU so far.
+    pub fn run_delay(&self) -> Nanos {
+        self.run_delay.read()
+    }
+
     /// Checks for contention if a check is due, and returns what [`Ring::set_spin`](super::Ring::set_spin) should get.
     pub fn check(&mut self, now: Nanos) -> Spin {
         if self.limits.spin != Spin::Never && now >= self.next_check {

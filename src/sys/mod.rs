@@ -20,5 +20,6 @@ pub mod signal;
 pub mod socket;
 pub mod tcp_info;
 pub mod threads;
+pub mod throttling;
 pub mod usage;
 pub mod waker;

@@ -236,18 +236,38 @@ fn intervals_are_numbered_and_follow_each_other() {
 }
 
 #[test]
+fn an_interval_that_is_kept_goes_on_and_nothing_is_counted_twice() {
+    let mut accounting = Accounting::new(false);
+    let mut client = Client::new(0);
+    accounting.begin_measuring(Nanos(0), ThreadUsage::default());
+    for second in 1..=3 {
+        client.issue(&mut accounting, Nanos(second), true);
+        client.complete(&mut accounting, Nanos(second + 1));
+        let full = accounting.rotate(Nanos(10 * second), Interval::default());
+        if second < 3 {
+            accounting.keep(full);
+        } else {
+            assert_eq!((full.index, full.span.begin, full.span.end), (2, Nanos(0), Nanos(30)));
+            assert_eq!((full.achieved, full.messages.completed), (3, 3));
+        }
+    }
+    assert_eq!(accounting.take_stats().achieved, 3);
+}
+
+#[test]
 fn cpu_time_is_what_was_used_while_measuring() {
     let mut accounting = Accounting::new(false);
     let usage = |cpu, spun| ThreadUsage {
         cpu: Nanos(cpu),
         spun: Nanos(spun),
+        run_delay: Nanos(cpu / 10),
     };
     accounting.begin_measuring(Nanos(1_000), usage(500, 100));
     accounting.end_measuring(Nanos(3_000), usage(1_500, 300));
     let stats = accounting.take_stats();
     assert_eq!(stats.elapsed(), Nanos(2_000));
     assert_eq!(
-        (stats.cpu.total, stats.cpu.busiest_without_spin),
-        (Nanos(1_000), Nanos(800))
+        (stats.cpu.total, stats.cpu.busiest_without_spin, stats.run_delay),
+        (Nanos(1_000), Nanos(800), Nanos(100))
     );
 }

@@ -177,7 +177,7 @@ impl Network {
         let grown = if waits_for_older {
             window
         } else {
-            (window + 1).min(WINDOW)
+            (window + 1).min(self.dialer.limit)
         };
         assert_eq!(self.dialer.window, grown, "seed {}: head of line", self.seed);
     }
@@ -389,4 +389,20 @@ fn a_connection_that_is_open_already_is_not_dialled() {
     dialer.begin_pass(Nanos(0), false);
     assert_eq!(dialer.next(Nanos(0)), Some(2));
     assert_eq!(dialer.share() as u32, CONNECTIONS / 2);
+}
+
+#[test]
+fn all_workers_together_have_one_window() {
+    for (threads, limit) in [(1, WINDOW), (2, WINDOW / 2), (8, WINDOW / 8), (200, 1)] {
+        let workload = Workload {
+            connections: 10_000,
+            threads,
+            ..Workload::default()
+        };
+        let mut dialer = Dialer::new(&workload, 0, 0, Nanos(0));
+        for second in 1..20 {
+            dialer.begin_pass(Nanos(second * 1_000_000_000), false); // Nothing opens: it doubles.
+        }
+        assert_eq!(dialer.window, limit, "{threads} threads");
+    }
 }

@@ -197,6 +197,7 @@ impl World {
             duration: self.workload.duration,
             worker,
             workers: self.workload.threads as usize,
+            share: 0.5,
         };
         let mut schedule = Schedule::new(&spec, Random::new(self.workload.seed, 2 * worker as u64 + 1));
         let instants = std::iter::from_fn(|| {

@@ -6,8 +6,9 @@ use super::{Client, Worker};
 use crate::clock::{self, Nanos};
 use crate::load::accounting::ThreadUsage;
 use crate::load::result::WorkerStats;
+use crate::load::stalls::HEARTBEAT;
 use crate::load::timeline::{Milestone, Planned};
-use crate::ring::SizeClass;
+use crate::ring::{SizeClass, Spin};
 use crate::slab::Key;
 use crate::sys::{socket, tcp_info, usage};
 
@@ -68,7 +69,10 @@ impl Worker<'_> {
 
     fn pass(&mut self, mark: Milestone) {
         match mark {
-            Milestone::Begin(at) => self.accounting.begin_measuring(at, self.usage()),
+            Milestone::Begin(at) => {
+                self.accounting.begin_measuring(at, self.usage());
+                self.stalls.begin(at);
+            }
             Milestone::End(at) => self.accounting.end_measuring(at, self.usage()),
             Milestone::Second(since) => {
                 self.sample_round_trips();
@@ -119,12 +123,26 @@ impl Worker<'_> {
         ThreadUsage {
             cpu: usage::thread_cpu(),
             spun: self.ring.counts().spun,
+            run_delay: self.spin.run_delay(),
         }
+    }
+
+    /// The pass that began at `began` and handled as many completions was followed by a wait until `deadline`.
+    pub(super) fn pass_ended(&mut self, began: Nanos, deadline: Nanos, handled: usize) {
+        self.stalls.passed(began, deadline, self.now);
+        if let Some(submitted) = self.ring.submitted()
+            && self.timeline.measures(began)
+        {
+            self.accounting.pass(submitted - began, handled);
+        }
+        self.pass = self.now;
     }
 
     fn rotate(&mut self, end: Nanos) {
         let full = self.accounting.rotate(end, self.writer.empty());
-        self.writer.send(full);
+        if let Some(full) = self.writer.try_send(full) {
+            self.accounting.keep(full);
+        }
     }
 
     pub(super) fn publish(&self) {
@@ -132,19 +150,26 @@ impl Worker<'_> {
         self.shared.publish(self.index, opened, completed);
     }
 
+    /// How long to wait. During a run or slice not longer than a heartbeat.
+    pub(super) fn deadline(&mut self) -> Nanos {
+        let (due, heartbeat) = (self.wake_up(), self.pass + HEARTBEAT);
+        if !self.timeline.is_running() {
+            return due;
+        }
+        if due > heartbeat && self.accounting.is_idle() {
+            self.ring.set_spin(Spin::Never); // No reply can come and nothing is due: nothing to be in time for.
+        }
+        due.min(heartbeat)
+    }
+
     /// When to wake up though nothing completes.
-    pub(super) fn wake_up(&self) -> Nanos {
+    fn wake_up(&self) -> Nanos {
         let can_feed = !self.starved.is_empty() && self.ring.offered(SizeClass::Small) > 0;
         if can_feed {
             return self.now;
         }
         let (dialer, timeline) = (self.dialer.wake_up(self.now), self.timeline.wake_up(self.now));
-        let deserted = if self.deserted {
-            self.now + POLL_INTERVAL
-        } else {
-            Nanos::NEVER
-        };
-        dialer.min(timeline).min(self.start_wake_up()).min(deserted)
+        dialer.min(timeline).min(self.start_wake_up())
     }
 
     /// When to check whether the start is known or due.
@@ -181,6 +206,7 @@ impl Worker<'_> {
         }
         self.end_measuring();
         self.end_interval();
+        self.accounting.stalls(self.stalls.stalls());
         let _ = control.results.send(self.accounting.take_stats()); // The session is gone: a stop follows.
         self.timeline.end_slice();
         true
@@ -201,6 +227,7 @@ impl Worker<'_> {
         }
         self.end_interval();
         self.accounting.overflows(self.ring.counts().overflows);
+        self.accounting.stalls(self.stalls.stalls());
         self.publish();
         self.accounting.take_stats()
     }
@@ -227,9 +254,11 @@ impl Worker<'_> {
         }
     }
 
-    /// Ends the last interval of a run or slice.
+    /// Ends the last interval of a run or slice, with measuring; what the drain has brought is in it as well.
     fn end_interval(&mut self) {
         let measure = self.timeline.measuring_begins().unwrap_or(self.now);
-        self.rotate(self.now - measure);
+        let end = self.timeline.measuring_ends().unwrap_or(self.now).min(self.now);
+        let last = self.accounting.rotate(end - measure, self.writer.empty());
+        self.writer.send(last);
     }
 }

@@ -3,6 +3,8 @@
 //! A rule fires beyond its threshold, not on it. Each threshold states its origin: queueing theory or the arithmetic of
 //! percentiles where they apply, otherwise what we require of the generator.
 
+mod generator;
+
 use super::{Grade, Inputs, Reason};
 use crate::clock::Nanos;
 use crate::report::sections::ratio;
@@ -20,6 +22,10 @@ pub(super) const ALL: &[fn(&Inputs) -> Option<Reason>] = &[
     behind,
     generator_busy,
     bottleneck,
+    generator::stalled,
+    generator::waited,
+    generator::throttled,
+    generator::passes,
     overflows,
     shares_cpu,
     steal,
@@ -28,6 +34,7 @@ pub(super) const ALL: &[fn(&Inputs) -> Option<Reason>] = &[
     retransmits,
     listen_overflows,
     unverified,
+    generator::merged,
 ];
 
 fn samples(inputs: &Inputs) -> Option<Reason> {

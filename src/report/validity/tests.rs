@@ -20,7 +20,14 @@ fn idle_machine() -> Inputs {
         shares_cpu: false,
         steal_share: 0.002,
         pressure_share: Some(0.03),
+        measured: Nanos(30_000_000_000),
+        stalled: Nanos(2_000_000),
+        stalled_longest: Nanos(2_000_000),
+        run_delay: Nanos(60_000_000),
+        throttling: Some(Throttling::default()),
+        pass_p99: Some(Nanos(12_000)),
         overflows: 0,
+        merged_intervals: 0,
         debug_build: false,
         partial: false,
         samples: 600_390,
@@ -59,21 +66,21 @@ fn saturated() -> Inputs {
 }
 
 /// The run on an idle machine, with a change.
-fn idle_machine_but(change: impl FnOnce(&mut Inputs)) -> Inputs {
+pub(super) fn idle_machine_but(change: impl FnOnce(&mut Inputs)) -> Inputs {
     let mut inputs = idle_machine();
     change(&mut inputs);
     inputs
 }
 
 /// The saturated run, with a change.
-fn saturated_but(change: impl FnOnce(&mut Inputs)) -> Inputs {
+pub(super) fn saturated_but(change: impl FnOnce(&mut Inputs)) -> Inputs {
     let mut inputs = saturated();
     change(&mut inputs);
     inputs
 }
 
 /// Checks that the run is valid without a reason.
-fn assert_valid(inputs: &Inputs) {
+pub(super) fn assert_valid(inputs: &Inputs) {
     assert_eq!(
         judge(inputs),
         Verdict {
@@ -84,7 +91,7 @@ fn assert_valid(inputs: &Inputs) {
 }
 
 /// Checks that this is the only reason; returns its text.
-fn assert_reason(inputs: &Inputs, grade: Grade, code: &str) -> String {
+pub(super) fn assert_reason(inputs: &Inputs, grade: Grade, code: &str) -> String {
     let verdict = judge(inputs);
     let [reason] = verdict.reasons.as_slice() else {
         panic!("not one reason: {verdict}");
@@ -115,6 +122,8 @@ fn no_rule_fires_on_an_unknown_input() {
         run.server_busy = None;
         run.server_cpus = None;
         run.pressure_share = None;
+        run.throttling = None;
+        run.pass_p99 = None;
         run.fairness_jain = None;
         run.retransmits = None;
         run.listen_overflows = None;
@@ -387,7 +396,17 @@ fn hopeless(open_loop: bool) -> Inputs {
         shares_cpu: true,
         steal_share: 1.0,
         pressure_share: Some(1.0),
+        measured: Nanos::SECOND,
+        stalled: Nanos(500_000_000),
+        stalled_longest: Nanos(500_000_000),
+        run_delay: Nanos(500_000_000),
+        throttling: Some(Throttling {
+            periods: 5,
+            throttled: Nanos(500_000_000),
+        }),
+        pass_p99: Some(Nanos(500_000_000)),
         overflows: 1,
+        merged_intervals: 1,
         debug_build: true,
         partial: true,
         samples: 1,

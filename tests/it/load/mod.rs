@@ -18,6 +18,9 @@ mod report;
 // A load carried out slice by slice.
 mod session;
 
+// A stopped generator; how the load is dealt to threads.
+mod standstill;
+
 // A stopped server: what an open loop and a closed loop record of it.
 mod stall;
 
