@@ -4,6 +4,7 @@
 //! What failed or was given up is censored: recorded at the age it had reached.
 
 use crate::clock::Nanos;
+use crate::histogram::Recorder;
 use crate::load::connection::{Connection, Sample, Step};
 use crate::load::interval::Interval;
 use crate::load::phases::Phase;
@@ -162,6 +163,9 @@ impl Accounting {
 
     /// A step of a connection that began in this phase. Those of warm-up and drain count nowhere.
     pub(super) fn sample(&mut self, sample: Sample, phase: Phase) {
+        if (sample.step, phase) == (Step::Connect, Phase::Measuring) {
+            record(&mut self.interval.connect, &sample);
+        }
         let stats = &mut self.stats;
         let (recorder, next) = match (sample.step, phase) {
             (Step::Connect, Phase::RampUp) => (&mut stats.ramp_up, None),
@@ -171,13 +175,9 @@ impl Accounting {
             (Step::Close, Phase::Measuring) => (&mut stats.close, None),
             _ => return,
         };
-        if sample.censored {
-            recorder.record_censored(sample.took);
-            if let Some(next) = next {
-                next.record_censored(sample.took);
-            }
-        } else {
-            recorder.record(sample.took);
+        record(recorder, &sample);
+        if let Some(next) = next.filter(|_| sample.censored) {
+            record(next, &sample);
         }
     }
 
@@ -199,6 +199,7 @@ impl Accounting {
     /// How long after its planned instant a message is issued.
     pub(super) fn send_lag(&mut self, lag: Nanos) {
         self.stats.send_lag.record(lag);
+        self.interval.send_lag.record(lag);
     }
 
     /// A message was issued. `due`: it counts, and was not [counted](Accounting::due) before.
@@ -288,6 +289,14 @@ impl Accounting {
             connection: connection.number(),
             messages: connection.completed(),
         });
+    }
+}
+
+fn record(recorder: &mut Recorder, sample: &Sample) {
+    if sample.censored {
+        recorder.record_censored(sample.took);
+    } else {
+        recorder.record(sample.took);
     }
 }
 

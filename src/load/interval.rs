@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 
 use crate::clock::Nanos;
+use crate::histogram::Recorder;
 use crate::load::pipeline::Message;
 use crate::load::result::{Latencies, Messages, Span};
 
@@ -25,6 +26,10 @@ pub struct Interval {
     pub span: Span,
     /// Latencies of the messages that ended in it; those that did not complete are censored at their age.
     pub latencies: Latencies,
+    /// Time to connect of the connections dialled while measuring (churn) that opened, or were given up, in it.
+    pub connect: Recorder,
+    /// How long after the planned instant messages were issued in it (open loop).
+    pub send_lag: Recorder,
     /// Messages: those `sent` were due in it, the others ended in it.
     pub messages: Messages,
     /// Messages completed in it and while measuring, whenever they were due.
@@ -41,6 +46,8 @@ impl Interval {
     fn clear(&mut self) {
         self.latencies.service.clear();
         self.latencies.response.clear();
+        self.connect.clear();
+        self.send_lag.clear();
         self.messages = Messages::default();
         self.achieved = 0;
         (self.opened, self.closed, self.lost) = (0, 0, 0);
@@ -74,6 +81,8 @@ impl Interval {
         self.span.end = self.span.end.max(other.span.end);
         self.latencies.service.merge(&other.latencies.service);
         self.latencies.response.merge(&other.latencies.response);
+        self.connect.merge(&other.connect);
+        self.send_lag.merge(&other.send_lag);
         self.messages.merge(&other.messages);
         self.achieved += other.achieved;
         self.opened += other.opened;

@@ -54,6 +54,8 @@ pub fn run(plan: Plan, stop: &Stop, observer: &mut dyn Observer) -> Result<RunRe
         messages: totals.messages,
         latencies: totals.latencies,
         series: totals.series,
+        connect_series: totals.connect,
+        send_lag_series: totals.send_lag,
         rates: totals.rates,
         server: usage.server,
         shares_cpu: usage.shares_cpu,

@@ -39,6 +39,8 @@ pub(super) struct Totals {
     pub(super) messages: Messages,
     pub(super) latencies: Latencies,
     pub(super) series: Latencies<BlockSeries>,
+    pub(super) connect: BlockSeries,
+    pub(super) send_lag: BlockSeries,
     pub(super) rates: BoundedSeries<Block>,
 }
 
@@ -113,6 +115,10 @@ impl Totals {
         if workload.pace.is_open() {
             self.latencies.response.merge(&latencies.response);
             self.series.response.push(&latencies.response);
+            self.send_lag.push(&interval.send_lag);
+        }
+        if workload.churn.is_some() {
+            self.connect.push(&interval.connect);
         }
     }
 }

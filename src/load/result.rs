@@ -308,6 +308,10 @@ pub struct RunResult {
     pub latencies: Latencies,
     /// Their latencies by seconds, for confidence intervals.
     pub series: Latencies<BlockSeries>,
+    /// Time to connect by seconds; empty without churn.
+    pub connect_series: BlockSeries,
+    /// Send lag by seconds; empty in a closed loop.
+    pub send_lag_series: BlockSeries,
     /// Messages completed (sums) in each second of measuring (its length as weight), whenever they were due.
     pub rates: BoundedSeries<Block>,
     /// What the server used while measuring, if it is local and its process is visible.

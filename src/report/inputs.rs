@@ -135,9 +135,9 @@ fn samples(run: &RunResult, latency: Latency) -> (&Recorder, Option<&BlockSeries
         Latency::Main if run.plan.workload.pace.is_open() => (&latencies.response, Some(&series.response)),
         Latency::Response => (&latencies.response, Some(&series.response)),
         Latency::Main | Latency::Service => (&latencies.service, Some(&series.service)),
-        Latency::Connect if run.plan.workload.churn.is_some() => (&run.stats.connect, None),
+        Latency::Connect if run.plan.workload.churn.is_some() => (&run.stats.connect, Some(&run.connect_series)),
         Latency::Connect => (&run.stats.ramp_up, None),
-        Latency::Lag => (&run.stats.send_lag, None),
+        Latency::Lag => (&run.stats.send_lag, Some(&run.send_lag_series)),
     }
 }
 
@@ -161,7 +161,7 @@ fn latency_estimate(
     let Some(bounds) = figure.bounds else {
         return match statistic {
             Statistic::Min | Statistic::Max => Ok(alone),
-            _ => no_interval("it is not measured second by second"),
+            _ => no_interval("all connected before measuring began, not second by second; assert connect.max"),
         };
     };
     match bounds.method {

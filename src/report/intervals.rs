@@ -151,6 +151,7 @@ mod tests {
             opened: 2,
             closed: 3,
             lost: 1,
+            ..Interval::default()
         })
     }
 

@@ -167,7 +167,11 @@ impl Figures {
                 ..PlanSummary::of(&run.plan.targets, &run.plan.workload)
             },
             connections: Connections::of(run),
-            connect: Distribution::of(if churns { &stats.connect } else { &stats.ramp_up }),
+            connect: if churns {
+                latency(&stats.connect, &run.connect_series)
+            } else {
+                Distribution::of(&stats.ramp_up)
+            },
             ramp_up: churns.then(|| Distribution::of(&stats.ramp_up)),
             first_byte: Distribution::unless_empty(&stats.first_byte),
             close: Distribution::unless_empty(&stats.close),
@@ -180,7 +184,7 @@ impl Figures {
                 response: open_loop.then(|| latency(&run.latencies.response, &run.series.response)),
                 service: latency(&run.latencies.service, &run.series.service),
             },
-            send_lag: open_loop.then(|| Distribution::of(&stats.send_lag)),
+            send_lag: open_loop.then(|| latency(&stats.send_lag, &run.send_lag_series)),
             fairness: Fairness::of(run),
             kernel_rtt: Distribution::unless_empty(&stats.rtt),
             retransmits: stats.retransmits,

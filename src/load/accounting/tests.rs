@@ -199,6 +199,10 @@ fn steps_count_by_the_phase_in_which_they_began() {
     // Not established: it has no first byte either.
     accounting.sample(sample(Step::Connect, 90, true), Phase::Measuring);
     accounting.undialed(Loss::Timeout, 3, Phase::RampUp);
+    accounting.send_lag(Nanos(5));
+    let second = accounting.rotate(Nanos::SECOND, Interval::default());
+    assert_eq!((second.connect.count(), second.connect.censored()), (2, 1));
+    assert_eq!(second.send_lag.count(), 1);
     let stats = accounting.take_stats();
     let counts =
         [&stats.ramp_up, &stats.connect, &stats.first_byte, &stats.close].map(|one| (one.count(), one.censored()));
