@@ -75,6 +75,16 @@ pub fn rate(text: &str) -> Result<f64, String> {
     Ok(number.digits as f64 * factor as f64 / number.divisor as f64)
 }
 
+/// Parses a percentage above zero: `3%` is 0.03.
+pub fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').map(str::trim_end);
+    let number = number.and_then(|number| number.parse::<f64>().ok());
+    match number {
+        Some(number) if number > 0.0 && number <= 100.0 => Ok(number / 100.0),
+        _ => Err("write a percentage above 0% and up to 100%, as in `3%`".into()),
+    }
+}
+
 /// Three significant digits in the unit that fits: `812 ns`, `12.3 µs`, `1.25 ms`, `2.00 s`, `3,600 s`.
 pub fn show_duration(duration: Nanos) -> String {
     if duration.0 < 1_000 {

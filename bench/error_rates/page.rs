@@ -18,6 +18,9 @@ const CONFIDENCE: f64 = 0.95;
 const FALSE_ALARMS_MAX: f64 = 0.01;
 const POWER_MIN: f64 = 0.9;
 
+/// The metrics whose changes are shown.
+const SHOWN: [Metric; 3] = [Metric::P50, Metric::Throughput, Metric::Cpu];
+
 /// The page.
 pub(crate) fn page(log: &[Line]) -> String {
     let version = |line: &Line| line.environment.urecho.clone();
@@ -188,7 +191,7 @@ fn false_alarms(log: &[&Line]) -> String {
 fn slower_table(log: &[&Line]) -> String {
     let rows = groups(log).into_iter().map(|group| {
         let (lines, found) = (&group.lines, count(&group.lines, Verdict::Regressed));
-        let [p50, throughput, cpu] = Metric::DEFAULT_GATE.map(|metric| change_and_share(lines, metric));
+        let [p50, throughput, cpu] = SHOWN.map(|metric| change_and_share(lines, metric));
         [
             group.treatment.to_owned(),
             group.load.to_owned(),
@@ -229,7 +232,7 @@ fn power(log: &[&Line]) -> String {
     let found: Vec<String> = groups
         .filter_map(|group| {
             let (found, of) = (count(&group.lines, Verdict::Regressed), group.lines.len());
-            let [p50, throughput, cpu] = Metric::DEFAULT_GATE.map(|metric| change(&group.lines, metric));
+            let [p50, throughput, cpu] = SHOWN.map(|metric| change(&group.lines, metric));
             (found as f64 >= POWER_MIN * of as f64).then(|| {
                 format!(
                     "{}, in {found} of {of} (p50 {p50}, throughput {throughput}, CPU {cpu})",

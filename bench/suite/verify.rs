@@ -207,7 +207,8 @@ fn server(name: &str, share: impl Fn(usize) -> f64) -> ServerBlocks {
         cpu_ns_per_message: Some(1e9 / rate),
         resident_bytes_per_connection: Some(4096.0),
         send_lag_p99_ns: None,
-        idle_cpu_ratio: None,
+        generator_cpu_ratio: 0.5,
+        background_cpu_ratio: None,
         disturbance: Disturbance::default(),
     };
     let restart = |(number, speed): (usize, f64)| {

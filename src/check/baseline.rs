@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::check::judge::{Metric, Profile};
 use crate::check::record::{Load, Settings, Setup};
 use crate::clock::Nanos;
-use crate::compare::BlockFigures;
+use crate::compare::LoadFigures;
 use crate::error::{Error, Result};
 use crate::output;
 use crate::report::{Environment, PlanSummary};
@@ -67,27 +67,27 @@ pub struct Run {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SingleRestart {
-    /// Under the closed loop.
-    pub closed: Vec<BlockFigures>,
-    /// Under the open loop.
-    pub open: Vec<BlockFigures>,
+    /// Under the closed loop; null if it was not measured.
+    pub closed: Option<LoadFigures>,
+    /// Under the open loop; null if it was not measured.
+    pub open: Option<LoadFigures>,
 }
 
 impl SingleRestart {
-    /// The blocks of a load.
-    pub fn blocks_mut(&mut self, profile: Profile) -> &mut Vec<BlockFigures> {
+    /// A load of it.
+    pub fn load_mut(&mut self, profile: Profile) -> &mut Option<LoadFigures> {
         match profile {
             Profile::Closed => &mut self.closed,
             Profile::Open => &mut self.open,
         }
     }
 
-    /// The blocks that a metric is read from.
-    fn blocks(&self, metric: Metric) -> &[BlockFigures] {
+    /// What a metric is read from.
+    fn load(&self, metric: Metric) -> Option<&LoadFigures> {
         match metric.profile() {
-            Some(Profile::Open) => &self.open,
-            None if self.closed.is_empty() => &self.open,
-            Some(Profile::Closed) | None => &self.closed,
+            Some(Profile::Closed) => self.closed.as_ref(),
+            Some(Profile::Open) => self.open.as_ref(),
+            None => self.open.as_ref().or(self.closed.as_ref()),
         }
     }
 }

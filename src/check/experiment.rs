@@ -4,14 +4,15 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::check::baseline::{Run, SingleRestart};
-use crate::check::judge::Profile;
-use crate::check::judge::decision::INTERIM_RESTARTS;
 use crate::check::judge::sample::Sample;
 use crate::check::judge::verdict;
-use crate::check::record::{Block, ComparedServer, Failure, Load, Record, Restart, Settings, Setup, StopReason};
+use crate::check::judge::{Metric, Profile};
+use crate::check::record::{
+    Block, ComparedServer, Failure, Load, LoadPair, Record, Restart, Settings, Setup, StopReason,
+};
 use crate::check::time_budget::{self, Demand, RemainingTime};
 use crate::clock::{self, Nanos};
-use crate::compare::{self, Candidate, CandidateBlocks, Protocol, ProtocolLoad, RestartBlocks};
+use crate::compare::{self, Candidate, CandidateFigures, LoadFigures, Protocol, ProtocolLoad};
 use crate::error::{Error, Result};
 use crate::load::schedule::{Arrivals, Pace, Rate};
 use crate::load::{self, Workload};
@@ -36,6 +37,8 @@ pub struct Experiment {
     pub offered: Offered,
     /// Everything else that is fixed in advance.
     pub settings: Settings,
+    /// True if a gating metric that the load cannot measure is left out; false if the user named it.
+    pub gate_what_is_measured: bool,
 }
 
 /// The rate of the open loop.
@@ -66,6 +69,8 @@ pub struct Control<'a> {
 
 /// What is fixed once the capacity of base is known.
 struct Arrangement {
+    /// With the gate of this load.
+    settings: Settings,
     setup: Setup,
     protocol: Protocol,
 }
@@ -92,13 +97,13 @@ impl Experiment {
         let begin = clock::now();
         let deadline = begin + Nanos(self.settings.budget_ns);
         (control.on_restart)(0);
-        let (setup, pairs) = match self.measure_capacity(base, control.stop) {
+        let (settings, setup, pairs) = match self.measure_capacity(base, control.stop) {
             Ok(capacity) => {
                 let arrangement = self.arrange(&capacity, 2, deadline);
                 let pairs = self.run_pairs([base, head], &arrangement, &environment, deadline, control);
-                (Some(arrangement.setup), pairs)
+                (arrangement.settings, Some(arrangement.setup), pairs)
             }
-            Err(failure) => (None, Pairs::without_capacity(failure)),
+            Err(failure) => (self.settings.clone(), None, Pairs::without_capacity(failure)),
         };
         let [base_failure, head_failure] = pairs.failures;
         let side = |candidate: &Candidate, failure| ComparedServer {
@@ -109,7 +114,7 @@ impl Experiment {
             environment,
             base: side(base, base_failure),
             head: side(head, head_failure),
-            settings: self.settings.clone(),
+            settings,
             setup,
             stop_reason: if control.stop.signal().is_some() {
                 StopReason::Interrupted
@@ -127,7 +132,11 @@ impl Experiment {
         let deadline = begin + Nanos(self.settings.budget_ns);
         (control.on_restart)(0);
         let capacity = self.measure_capacity(server, control.stop).map_err(into_error)?;
-        let Arrangement { setup, protocol } = self.arrange(&capacity, 1, deadline);
+        let Arrangement {
+            settings,
+            setup,
+            protocol,
+        } = self.arrange(&capacity, 1, deadline);
         let mut remaining = RemainingTime::new(clock::now(), deadline);
         let candidates = std::slice::from_ref(server);
         let mut results = compare::run(candidates, &protocol, control.stop, &mut |restart, results| {
@@ -142,10 +151,10 @@ impl Experiment {
         if let Some(failure) = result.failure {
             return Err(failure.error);
         }
-        let single = |blocks: RestartBlocks| {
+        let single = |figures: Vec<LoadFigures>| {
             let mut single = SingleRestart::default();
-            for (load, blocks) in setup.loads.iter().zip(blocks) {
-                *single.blocks_mut(load.profile) = blocks;
+            for (load, figures) in setup.loads.iter().zip(figures) {
+                *single.load_mut(load.profile) = Some(figures);
             }
             single
         };
@@ -154,7 +163,7 @@ impl Experiment {
             began_s,
             elapsed_ns: (clock::now() - begin).0,
             environment,
-            settings: self.settings.clone(),
+            settings,
             restarts: result.restarts.into_iter().map(single).collect(),
             setup,
         })
@@ -164,14 +173,18 @@ impl Experiment {
     fn run_pairs(
         &self,
         sides: [&Candidate; 2],
-        Arrangement { setup, protocol }: &Arrangement,
+        Arrangement {
+            settings,
+            setup,
+            protocol,
+        }: &Arrangement,
         environment: &Environment,
         deadline: Nanos,
         control: &mut Control<'_>,
     ) -> Pairs {
-        let is_conclusive = |results: &[CandidateBlocks]| {
+        let is_conclusive = |results: &[CandidateFigures]| {
             let restarts = pair(setup, &results[0], &results[1]);
-            verdict::can_stop_early(Sample::new(&self.settings, environment, &restarts))
+            verdict::can_stop_early(Sample::new(settings, environment, &restarts))
         };
         let mut remaining = RemainingTime::new(clock::now(), deadline);
         let mut stop_reason = StopReason::Restarts;
@@ -180,9 +193,9 @@ impl Experiment {
             let fits = remaining.fits_another(clock::now());
             let over = if results.iter().any(|result| result.failure.is_some()) {
                 Some(StopReason::Failed)
-            } else if restart > self.settings.restarts {
+            } else if restart > settings.restarts {
                 Some(StopReason::Restarts)
-            } else if restart == INTERIM_RESTARTS + 1 && is_conclusive(results) {
+            } else if restart == settings.interim_restarts + 1 && is_conclusive(results) {
                 Some(StopReason::Decided)
             } else {
                 (restart > 1 && !fits).then_some(StopReason::Budget)
@@ -210,13 +223,14 @@ impl Experiment {
             loads: vec![ProtocolLoad { workload, blocks: 2 }],
             server_cpus: self.settings.server_cpus.clone(),
             connected_at_once: load::fits_at_once(&self.workload, 1),
+            settle: Nanos(self.settings.settle_ns),
         };
         let results = compare::run(std::slice::from_ref(base), &protocol, stop, &mut |number, _| {
             number == 1
         });
         let failure = failure(&results[0]).map(|failure| Failure { restart: 0, ..failure });
         let blocks = match results[0].restarts.first() {
-            Some(loads) if failure.is_none() && stop.signal().is_none() => &loads[0],
+            Some(loads) if failure.is_none() && stop.signal().is_none() => &loads[0].blocks,
             _ => return Err(failure),
         };
         let rates: f64 = blocks.iter().map(|block| block.completed_per_s).sum();
@@ -267,8 +281,24 @@ impl Experiment {
             loads,
             server_cpus: self.settings.server_cpus.clone(),
             connected_at_once,
+            settle: Nanos(self.settings.settle_ns),
         };
-        Arrangement { setup, protocol }
+        let mut settings = self.settings.clone();
+        if self.gate_what_is_measured {
+            let blocks = time_budget::blocks_of(Profile::Open, &self.profiles, layout.blocks) as f64;
+            let samples = offered * 2.0 * layout.slice.as_secs() * blocks;
+            settings.gate.retain(|metric| match metric {
+                // As few as half of the expected messages must do, in every restart.
+                Metric::P99 | Metric::P99_9 => samples >= 2.0 * metric.samples_needed() as f64,
+                Metric::IdleCpu => connected_at_once && sides > 1,
+                _ => true,
+            });
+        }
+        Arrangement {
+            settings,
+            setup,
+            protocol,
+        }
     }
 
     fn slice_load(&self, profile: Profile, slice: Nanos, offered: f64) -> Workload {
@@ -309,20 +339,23 @@ impl Pairs {
 }
 
 /// Pairs the blocks of base and head, restart by restart.
-fn pair(setup: &Setup, base: &CandidateBlocks, head: &CandidateBlocks) -> Vec<Restart> {
-    let restart = |(base, head): (&RestartBlocks, &RestartBlocks)| {
+fn pair(setup: &Setup, base: &CandidateFigures, head: &CandidateFigures) -> Vec<Restart> {
+    let restart = |(base, head): (&Vec<LoadFigures>, &Vec<LoadFigures>)| {
         let mut restart = Restart::default();
-        for (index, load) in setup.loads.iter().enumerate() {
-            let blocks = base[index].iter().zip(&head[index]);
-            let blocks = blocks.map(|(&base, &head)| Block { base, head });
-            restart.blocks_mut(load.profile).extend(blocks);
+        for ((load, base), head) in setup.loads.iter().zip(base).zip(head) {
+            let blocks = base.blocks.iter().zip(&head.blocks);
+            *restart.load_mut(load.profile) = Some(LoadPair {
+                blocks: blocks.map(|(&base, &head)| Block { base, head }).collect(),
+                base: base.pooled,
+                head: head.pooled,
+            });
         }
         restart
     };
     base.restarts.iter().zip(&head.restarts).map(restart).collect()
 }
 
-fn failure(result: &CandidateBlocks) -> Option<Failure> {
+fn failure(result: &CandidateFigures) -> Option<Failure> {
     result.failure.as_ref().map(|failure| Failure {
         restart: failure.restart,
         what: failure.error.to_string(),

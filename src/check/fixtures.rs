@@ -1,10 +1,12 @@
 //! Records for tests: nothing in them was measured.
 
-use crate::check::judge::decision::FINAL_RESTARTS;
+use crate::check::judge::decision::{ALPHA, FINAL_RESTARTS, INTERIM_RESTARTS, METHOD};
 use crate::check::judge::{Metric, Profile};
-use crate::check::record::{Block, ComparedServer, Inconclusive, Load, Record, Restart, Settings, Setup, StopReason};
+use crate::check::record::{
+    Block, ComparedServer, Inconclusive, Load, LoadPair, Record, Restart, Settings, Setup, StopReason,
+};
 use crate::clock::Nanos;
-use crate::compare::BlockFigures;
+use crate::compare::{BlockFigures, PooledFigures};
 use crate::load::Workload;
 use crate::report::{Environment, PlanSummary};
 use crate::sys::disturbance::Disturbance;
@@ -36,12 +38,24 @@ pub(super) fn figures(day: f64, head: &HeadChange) -> BlockFigures {
         cpu_ns_per_message: Some(5_000.0 * day * head.cpu),
         resident_bytes_per_connection: Some(0.0),
         send_lag_p99_ns: None,
-        idle_cpu_ratio: Some(0.0),
+        generator_cpu_ratio: 0.5,
+        background_cpu_ratio: Some(0.0),
         disturbance: Disturbance {
             span: Nanos(1_000_000),
             steal: Some(Nanos(0)),
             pressure: Some(Nanos(0)),
         },
+    }
+}
+
+/// All slices of restart `number`, if each is as this block.
+pub(super) fn pooled(number: usize, figures: &BlockFigures) -> PooledFigures {
+    PooledFigures {
+        p99_ns: figures.p99_ns,
+        p99_9_ns: figures.p99_ns.map(|ns| 2 * ns),
+        overrun_ratio: 0.001,
+        background_cpu_ratio: Some(0.0),
+        resident_bytes: Some(10_000_000 + 4096 * (number as u64 % 3)),
     }
 }
 
@@ -53,9 +67,14 @@ pub(super) fn restart(number: usize, head: &HeadChange) -> Restart {
         base: figures(day, &UNCHANGED),
         head: figures(day * launch, head),
     };
+    let load = LoadPair {
+        base: pooled(number, &block.base),
+        head: pooled(number, &block.head),
+        blocks: vec![block; 3],
+    };
     Restart {
-        closed: vec![block; 3],
-        open: vec![block; 3],
+        closed: Some(load.clone()),
+        open: Some(load),
     }
 }
 
@@ -78,6 +97,10 @@ pub(super) fn record(restarts: usize, head: &HeadChange) -> Record {
         settings: Settings {
             budget_ns: 150_000_000_000,
             restarts: FINAL_RESTARTS,
+            interim_restarts: INTERIM_RESTARTS,
+            alpha: ALPHA,
+            method: METHOD,
+            settle_ns: 0,
             server_cpus: vec![0],
             gate: Metric::DEFAULT_GATE.to_vec(),
             thresholds: Default::default(),

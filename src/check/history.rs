@@ -121,9 +121,9 @@ impl Point {
 /// Reads a history. Errors: [`Error::Usage`] if it is not one.
 pub fn read(text: &str) -> Result<Vec<Point>> {
     let points: Vec<Point> = output::json::parse_lines(text, SCHEMA)?;
-    let figures = || points.iter().flat_map(|point| point.head.values());
-    if let Some(figure) = figures().find(|&&figure| figure <= 0.0) {
-        return Err(Error::Usage(format!("invalid value {figure}: must be positive")));
+    let mut figures = points.iter().flat_map(|point| &point.head);
+    if let Some((metric, figure)) = figures.find(|&(metric, &figure)| metric.plausible(figure).is_none()) {
+        return Err(Error::Usage(format!("invalid value {figure} of {metric}")));
     }
     let mut changes = points.iter().flat_map(|point| point.changes.values());
     match changes.find(|change| !change.is_valid()) {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::judge::decision::Threshold;
 use crate::check::judge::{Metric, Profile};
-use crate::compare::BlockFigures;
+use crate::compare::{BlockFigures, PooledFigures};
 use crate::report::{Environment, PlanSummary};
 
 /// A check before judgement.
@@ -67,6 +67,14 @@ pub struct Settings {
     pub budget_ns: u64,
     /// Restarts, at most.
     pub restarts: usize,
+    /// Restarts before the interim analysis.
+    pub interim_restarts: usize,
+    /// One-sided error of each analysis, of all gating metrics together.
+    pub alpha: f64,
+    /// Version of the rules that turn blocks into values; a record can be judged again by the same rules only.
+    pub method: u32,
+    /// Unmeasured load on each server after its start.
+    pub settle_ns: u64,
     /// CPUs of each server; empty for all.
     pub server_cpus: Vec<usize>,
     /// Metrics that gate.
@@ -148,15 +156,28 @@ pub enum StopReason {
     Interrupted,
 }
 
-/// The blocks of one restart, by load.
+/// One restart, by load.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Restart {
-    /// Blocks under the closed loop; empty if it was not measured.
-    pub closed: Vec<Block>,
-    /// Blocks under the open loop; empty if it was not measured.
-    pub open: Vec<Block>,
+    /// Under the closed loop; null if it was not measured.
+    pub closed: Option<LoadPair>,
+    /// Under the open loop; null if it was not measured.
+    pub open: Option<LoadPair>,
+}
+
+/// Both sides in one restart under one load.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct LoadPair {
+    /// Block by block.
+    pub blocks: Vec<Block>,
+    /// All slices of base together.
+    pub base: PooledFigures,
+    /// All slices of head together.
+    pub head: PooledFigures,
 }
 
 /// Both sides under one load, interleaved.
@@ -174,7 +195,8 @@ impl Record {
     /// All blocks, of all loads.
     pub fn blocks(&self) -> impl Iterator<Item = &Block> {
         let restarts = self.restarts.iter();
-        restarts.flat_map(|restart| restart.closed.iter().chain(&restart.open))
+        let loads = restarts.flat_map(|restart| restart.closed.iter().chain(&restart.open));
+        loads.flat_map(|load| &load.blocks)
     }
 
     /// The loads; none if base failed in its capacity run.
@@ -184,18 +206,17 @@ impl Record {
 }
 
 impl Restart {
-    /// The blocks that a metric is read from.
-    pub fn blocks(&self, metric: Metric) -> &[Block] {
+    /// What a metric is read from.
+    pub fn load(&self, metric: Metric) -> Option<&LoadPair> {
         match metric.profile() {
-            Some(Profile::Closed) => &self.closed,
-            Some(Profile::Open) => &self.open,
-            None if self.closed.is_empty() => &self.open,
-            None => &self.closed,
+            Some(Profile::Closed) => self.closed.as_ref(),
+            Some(Profile::Open) => self.open.as_ref(),
+            None => self.open.as_ref().or(self.closed.as_ref()),
         }
     }
 
-    /// The blocks of a load.
-    pub fn blocks_mut(&mut self, profile: Profile) -> &mut Vec<Block> {
+    /// A load of it.
+    pub fn load_mut(&mut self, profile: Profile) -> &mut Option<LoadPair> {
         match profile {
             Profile::Closed => &mut self.closed,
             Profile::Open => &mut self.open,
@@ -219,6 +240,11 @@ impl Settings {
         };
         let mut all = self.thresholds.iter();
         all.find_map(|(&metric, threshold)| (!is_valid(threshold)).then_some(metric))
+    }
+
+    /// The share of one gating metric in the error of an analysis.
+    pub fn alpha_of_a_metric(&self) -> f64 {
+        self.alpha / self.gate.len().max(1) as f64
     }
 
     /// The threshold of a metric.

@@ -11,7 +11,7 @@ use crate::cli::load_flags::{ArrivalsFlag, ChurnFlags, GeneratorFlags};
 use crate::cli::values;
 use crate::clock::Nanos;
 use crate::compare::comparison::{Comparison, Method, SCHEMA, Scenario, ServerBlocks};
-use crate::compare::{self, Candidate, CandidateBlocks, Protocol, ProtocolLoad, SliceLength};
+use crate::compare::{self, Candidate, CandidateFigures, Protocol, ProtocolLoad, SliceLength};
 use crate::error::{Error, Result};
 use crate::load::schedule::{Pace, Rate};
 use crate::load::sizes::Sizes;
@@ -62,6 +62,9 @@ pub(super) struct Flags {
     /// Warm-up at the start of each slice [default: 50ms plus 20us per connection]
     #[arg(long, value_name = "TIME", value_parser = crate::units::duration)]
     slice_warmup: Option<Nanos>,
+    /// Load on each server after its start before anything counts, for servers that get faster while they run
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = crate::units::duration)]
+    settle: Nanos,
     #[command(flatten)]
     generator: GeneratorFlags,
     #[command(flatten)]
@@ -103,7 +106,7 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
 }
 
 /// The exit code of one server: 6 for wrong data, 5 for any other failure.
-fn exit_code(result: &CandidateBlocks) -> u8 {
+fn exit_code(result: &CandidateFigures) -> u8 {
     match &result.failure {
         None => 0,
         Some(failure) if matches!(failure.error, Error::Data(_)) => 6,
@@ -167,6 +170,7 @@ impl Flags {
         Workload {
             duration: self.slice.unwrap_or(length.measured),
             warmup: self.slice_warmup.unwrap_or(length.warmup),
+            drain: compare::SLICE_DRAIN,
             churn: self.churn.churn(),
             pace: rate.map_or(default.pace, |rate| Pace::Open {
                 rate,
@@ -184,10 +188,17 @@ impl Flags {
             }],
             server_cpus: cpus.server.clone(),
             connected_at_once: load::fits_at_once(workload, candidates),
+            settle: self.settle,
         }
     }
 
-    fn measure(&self, candidates: &[Candidate], protocol: &Protocol, stop: &Stop, table: &str) -> Vec<CandidateBlocks> {
+    fn measure(
+        &self,
+        candidates: &[Candidate],
+        protocol: &Protocol,
+        stop: &Stop,
+        table: &str,
+    ) -> Vec<CandidateFigures> {
         let restarts = self.restarts as usize;
         let line = ProgressLine::new();
         let results = compare::run(candidates, protocol, stop, &mut |restart, _| {
@@ -200,17 +211,17 @@ impl Flags {
         results
     }
 
-    fn scenario(&self, workload: &Workload, protocol: &Protocol, results: Vec<CandidateBlocks>) -> Scenario {
+    fn scenario(&self, workload: &Workload, protocol: &Protocol, results: Vec<CandidateFigures>) -> Scenario {
         let method = Method {
             restarts: self.restarts.into(),
             blocks: self.blocks.into(),
             server_cpus: protocol.server_cpus.clone(),
             connected_at_once: protocol.connected_at_once,
         };
-        let server = |result: CandidateBlocks| ServerBlocks {
+        let server = |result: CandidateFigures| ServerBlocks {
             name: result.candidate.name.clone(),
             command: result.candidate.command(),
-            restarts: result.restarts.into_iter().flatten().collect(), // One load: a restart is its blocks.
+            restarts: result.restarts.into_iter().flatten().map(|load| load.blocks).collect(), // One load.
             failure: result
                 .failure
                 .map(|failure| format!("restart {}: {}", failure.restart, failure.error)),

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Nanos;
+use crate::compare::pooled::PoolAccumulator;
 use crate::histogram::Recorder;
 use crate::load::Slice;
 use crate::sys::disturbance::Disturbance;
@@ -14,9 +15,9 @@ use crate::sys::disturbance::Disturbance;
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BlockFigures {
-    /// Messages completed while measuring.
+    /// Messages completed from the beginning of measuring until the last one that was due in it had come back.
     pub messages: u64,
-    /// Messages completed per second of measuring.
+    /// Messages completed per second of that time.
     pub completed_per_s: f64,
     /// Median latency: response time in an open loop, service time in a closed one. Null: too few samples, here and
     /// below.
@@ -33,9 +34,11 @@ pub struct BlockFigures {
     pub resident_bytes_per_connection: Option<f64>,
     /// How far submission lagged behind the planned instant (open loop).
     pub send_lag_p99_ns: Option<u64>,
+    /// CPU time that the busiest thread of the generator used without busy-polling, as a share of one CPU.
+    pub generator_cpu_ratio: f64,
     /// CPU time that the server used while others had the traffic, as a share of one CPU. Null if there were no others,
     /// or if connections were opened meanwhile.
-    pub idle_cpu_ratio: Option<f64>,
+    pub background_cpu_ratio: Option<f64>,
     /// CPU time that others took from the machine in this block; the same for all servers.
     pub disturbance: Disturbance,
 }
@@ -47,6 +50,8 @@ pub(super) struct BlockAccumulator {
     send_lag: Recorder,
     completed: u64,
     measured: Nanos,
+    overrun: Nanos,
+    generator_cpu: Nanos,
     /// Length of its slices, from their start to the last reply.
     busy: Nanos,
     echoed: u64,
@@ -83,8 +88,10 @@ impl BlockAccumulator {
             &slice.latencies.service
         });
         self.send_lag.merge(&slice.stats.send_lag);
-        self.completed += slice.stats.achieved;
+        self.completed += slice.stats.achieved + slice.stats.late;
         self.measured = self.measured + slice.stats.elapsed();
+        self.overrun = self.overrun + slice.stats.overrun;
+        self.generator_cpu = self.generator_cpu + slice.stats.cpu.busiest_without_spin;
         self.busy = self.busy + busy;
         self.echoed += slice.stats.echoed;
         self.server_cpu = self.server_cpu.zip(slice.server_cpu).map(|(sum, more)| sum + more);
@@ -99,7 +106,7 @@ impl BlockAccumulator {
             .map(|(now, before)| now as f64 - before as f64);
         BlockFigures {
             messages: self.completed,
-            completed_per_s: self.completed as f64 / self.measured.as_secs(),
+            completed_per_s: self.completed as f64 / (self.measured + self.overrun).as_secs(),
             p50_ns: percentile(&self.latency, 0.5),
             p90_ns: percentile(&self.latency, 0.9),
             p99_ns: percentile(&self.latency, 0.99),
@@ -110,17 +117,31 @@ impl BlockAccumulator {
                 .map(|cpu| cpu.0 as f64 / self.echoed as f64),
             resident_bytes_per_connection: growth.map(|bytes| bytes / f64::from(context.connections)),
             send_lag_p99_ns: percentile(&self.send_lag, 0.99),
-            idle_cpu_ratio: self.idle_cpu_ratio(context),
+            generator_cpu_ratio: self.generator_cpu.as_secs() / self.measured.as_secs(),
+            background_cpu_ratio: self
+                .background(context)
+                .map(|(span, cpu)| cpu.as_secs() / span.as_secs()),
             disturbance: context.disturbance,
         }
     }
 
-    /// CPU time outside of its slices per time outside of them. None for a candidate without competitors: there is no
-    /// such time.
-    fn idle_cpu_ratio(&self, context: &BlockContext) -> Option<f64> {
+    /// Time outside of its slices, and CPU time used in it. None for a candidate without competitors: there is no such
+    /// time.
+    fn background(&self, context: &BlockContext) -> Option<(Nanos, Nanos)> {
         let span = context.disturbance.span;
-        let idle = span - self.busy;
+        let outside = span - self.busy;
         let used = context.server_cpu? - self.server_cpu?;
-        (idle > Nanos(span.0 / 10)).then(|| used.as_secs() / idle.as_secs())
+        (outside > Nanos(span.0 / 10)).then_some((outside, used))
+    }
+
+    /// Adds this block to those of its restart.
+    pub(super) fn add_to(&self, pool: &mut PoolAccumulator, context: &BlockContext) {
+        pool.latency.merge(&self.latency);
+        pool.planned = pool.planned + self.measured;
+        pool.overrun = pool.overrun + self.overrun;
+        pool.resident = pool.resident.max(self.resident);
+        if let Some((span, cpu)) = self.background(context) {
+            pool.add_background(span, cpu);
+        }
     }
 }

@@ -24,7 +24,7 @@ pub const COMPARE_SCHEMA: &str = include_str!("compare.schema.json");
 const ALPHA: f64 = 0.025;
 
 /// A server that uses more of a CPU than this while others have the traffic is not idle. Timers and housekeeping use less.
-pub const IDLE_CPU_RATIO_MAX: f64 = 0.02;
+pub const BACKGROUND_CPU_RATIO_MAX: f64 = 0.02;
 
 /// Result of `urecho compare`: servers side by side, under one or more loads.
 #[derive(Debug, Clone, Serialize)]
@@ -95,7 +95,7 @@ pub struct ServerResult {
     /// Growth of resident memory per connection.
     pub resident_bytes_per_connection: Option<Compared>,
     /// CPU time used while others had the traffic, as a share of one CPU: the median over restarts.
-    pub idle_cpu_ratio: Option<f64>,
+    pub background_cpu_ratio: Option<f64>,
     /// Its blocks, by restart.
     pub restarts: Vec<Vec<BlockFigures>>,
 }
@@ -199,7 +199,7 @@ impl ServerResult {
             p99_ns: compared(|block| block.p99_ns.map(|ns| ns as f64)),
             cpu_ns_per_message: compared(|block| block.cpu_ns_per_message),
             resident_bytes_per_connection: compared(|block| block.resident_bytes_per_connection),
-            idle_cpu_ratio: compared(|block| block.idle_cpu_ratio).map(|idle| idle.median),
+            background_cpu_ratio: compared(|block| block.background_cpu_ratio).map(|idle| idle.median),
             restarts,
         }
     }

@@ -1,18 +1,18 @@
 //! Restart after restart: servers differ from launch to launch, so the restart is the unit of analysis.
 
 use crate::compare::Candidate;
-use crate::compare::restart::{Protocol, RestartBlocks, restart};
+use crate::compare::restart::{LoadFigures, Protocol, restart};
 use crate::error::Error;
 use crate::random::Random;
 use crate::sys::signal::Stop;
 
-/// All blocks of one candidate.
+/// All figures of one candidate.
 #[derive(Debug, Clone)]
-pub struct CandidateBlocks {
+pub struct CandidateFigures {
     /// The candidate.
     pub candidate: Candidate,
-    /// Its blocks, by restart.
-    pub restarts: Vec<RestartBlocks>,
+    /// Its figures by restart, and within one by load.
+    pub restarts: Vec<Vec<LoadFigures>>,
     /// Why there are no more, if it failed.
     pub failure: Option<Failure>,
 }
@@ -34,30 +34,30 @@ pub fn run(
     candidates: &[Candidate],
     protocol: &Protocol,
     stop: &Stop,
-    more: &mut dyn FnMut(usize, &[CandidateBlocks]) -> bool,
-) -> Vec<CandidateBlocks> {
-    let empty = |candidate: &Candidate| CandidateBlocks {
+    more: &mut dyn FnMut(usize, &[CandidateFigures]) -> bool,
+) -> Vec<CandidateFigures> {
+    let empty = |candidate: &Candidate| CandidateFigures {
         candidate: candidate.clone(),
         restarts: Vec::new(),
         failure: None,
     };
-    let mut results: Vec<CandidateBlocks> = candidates.iter().map(empty).collect();
+    let mut results: Vec<CandidateFigures> = candidates.iter().map(empty).collect();
     for number in 1.. {
         if stop.signal().is_some() || !more(number, &results) {
             break;
         }
-        let mut remaining: Vec<&mut CandidateBlocks> =
+        let mut remaining: Vec<&mut CandidateFigures> =
             results.iter_mut().filter(|result| result.failure.is_none()).collect();
         if remaining.is_empty() {
             break;
         }
         let mut random = Random::new(protocol.loads[0].workload.seed, number as u64);
         let candidates: Vec<&Candidate> = remaining.iter().map(|result| &result.candidate).collect();
-        let blocks = restart(&candidates, protocol, &mut random, stop);
-        for (result, blocks) in remaining.iter_mut().zip(blocks) {
-            match blocks {
-                Ok(blocks) if blocks.iter().any(Vec::is_empty) => {} // Stopped before a block of each load.
-                Ok(blocks) => result.restarts.push(blocks),
+        let figures = restart(&candidates, protocol, &mut random, stop);
+        for (result, loads) in remaining.iter_mut().zip(figures) {
+            match loads {
+                Ok(loads) if loads.iter().any(|load| load.blocks.is_empty()) => {} // Stopped before a block of each load.
+                Ok(loads) => result.restarts.push(loads),
                 Err(error) => result.failure = Some(Failure { restart: number, error }),
             }
         }

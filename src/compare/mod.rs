@@ -1,19 +1,22 @@
 //! Servers side by side: candidates started as child processes, loaded in interleaved slices by one generator.
 //!
 //! `candidate` is a name and a command, `server` its running process. A `restart` is one launch of all candidates, an
-//! `experiment` as many restarts as are needed, a `block` the figures of one candidate in the smallest balanced unit.
-//! `comparison` turns blocks into ratios with confidence intervals, `table` draws them.
+//! `experiment` as many restarts as are needed, a `block` the figures of one candidate in the smallest balanced unit,
+//! `pooled` those of all slices of a restart together. `comparison` turns blocks into ratios with confidence intervals,
+//! `table` draws them.
 
 mod block;
 mod candidate;
 pub mod comparison;
 mod experiment;
+mod pooled;
 mod restart;
 mod server;
 mod table;
 
 pub use block::BlockFigures;
 pub use candidate::Candidate;
-pub use experiment::{CandidateBlocks, Failure, run};
-pub use restart::{Protocol, ProtocolLoad, RestartBlocks, SliceLength};
+pub use experiment::{CandidateFigures, Failure, run};
+pub use pooled::PooledFigures;
+pub use restart::{LoadFigures, Protocol, ProtocolLoad, SLICE_DRAIN, SliceLength};
 pub use server::Server;

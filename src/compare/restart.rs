@@ -3,8 +3,13 @@
 //! Every block gives each candidate two slices, in random order and then in the reverse order (ABBA), so that a linear
 //! drift of the machine's speed favours none.
 
+#[cfg(test)]
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::clock::{self, Nanos};
 use crate::compare::block::{BlockAccumulator, BlockContext, BlockFigures};
+use crate::compare::pooled::{PoolAccumulator, PooledFigures};
 use crate::compare::{Candidate, Server};
 use crate::error::{Error, Result};
 use crate::load::{Plan, Session, Workload};
@@ -12,6 +17,9 @@ use crate::random::Random;
 use crate::sys::disturbance::Snapshot;
 use crate::sys::signal::Stop;
 use crate::sys::usage;
+
+/// How long the last replies of a slice are waited for. A server that stalls for longer has failed.
+pub const SLICE_DRAIN: Nanos = Nanos(5_000_000_000);
 
 /// How every restart is carried out.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +30,9 @@ pub struct Protocol {
     pub server_cpus: Vec<usize>,
     /// True to keep connections to all candidates open; false to open them for each slice, if they do not fit.
     pub connected_at_once: bool,
+    /// How long each candidate has the first load after its start before anything counts, for servers that get faster
+    /// while they run (just-in-time compilers, lazily filled pools).
+    pub settle: Nanos,
 }
 
 /// A load of the protocol, and how often it runs.
@@ -31,6 +42,17 @@ pub struct ProtocolLoad {
     pub workload: Workload,
     /// Blocks in each restart. Those of several loads are spread evenly.
     pub blocks: usize,
+}
+
+/// The blocks of one server in one restart under one load, and what all of them are together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct LoadFigures {
+    /// Block by block.
+    pub blocks: Vec<BlockFigures>,
+    /// All blocks together.
+    pub pooled: PooledFigures,
 }
 
 /// Length of a slice.
@@ -53,10 +75,7 @@ impl SliceLength {
     }
 }
 
-/// The blocks of one candidate in one restart: one list per load.
-pub type RestartBlocks = Vec<Vec<BlockFigures>>;
-
-/// Carries out one restart. For each candidate, in their order: its blocks, or the error that prevented them.
+/// Carries out one restart. For each candidate, in their order: its figures by load, or the error that prevented them.
 ///
 /// Ends early when `stop` fires, and then returns the blocks completed so far.
 pub(super) fn restart(
@@ -64,12 +83,15 @@ pub(super) fn restart(
     protocol: &Protocol,
     random: &mut Random,
     stop: &Stop,
-) -> Vec<Result<RestartBlocks>> {
+) -> Vec<Result<Vec<LoadFigures>>> {
     let participant = |(number, candidate)| Participant::new(number, candidate, protocol.loads.len());
     let mut participants: Vec<Participant<'_>> = candidates.iter().copied().enumerate().map(participant).collect();
     random.shuffle(&mut participants);
     for participant in &mut participants {
         participant.attempt(|participant| participant.start(protocol));
+    }
+    for participant in &mut participants {
+        participant.attempt(|participant| participant.settle(protocol, random.bits(), stop));
     }
     let passes = protocol.loads.iter().map(|load| load.blocks).max().unwrap_or(0);
     for pass in 0..passes {
@@ -90,21 +112,28 @@ fn block(participants: &mut [Participant<'_>], protocol: &Protocol, load: usize,
     let mut accumulators: Vec<BlockAccumulator> = participants.iter().map(|_| BlockAccumulator::new()).collect();
     let snapshot = Snapshot::read();
     let cpu_before: Vec<Option<Nanos>> = participants.iter().map(Participant::cpu).collect();
-    let there_and_back = (0..participants.len()).chain((0..participants.len()).rev());
-    for index in there_and_back {
-        let accumulator = &mut accumulators[index];
-        participants[index].attempt(|participant| participant.run_slice(protocol, load, accumulator));
+    let there_and_back = [
+        (0..participants.len()).collect(),
+        (0..participants.len()).rev().collect::<Vec<usize>>(),
+    ];
+    for indices in there_and_back {
+        let seed = random.bits(); // The same arrivals for all, and others next time.
+        for index in indices {
+            let accumulator = &mut accumulators[index];
+            participants[index].attempt(|participant| participant.run_slice(protocol, load, seed, accumulator));
+        }
     }
     let disturbance = Snapshot::read().since(&snapshot);
     for ((participant, accumulator), before) in participants.iter_mut().zip(&accumulators).zip(cpu_before) {
         let whole_block = || participant.cpu().zip(before).map(|(after, before)| after - before);
-        let figures = accumulator.figures(&BlockContext {
+        let context = BlockContext {
             connections: protocol.connections(load),
             resident_before: participant.resident_before,
             server_cpu: protocol.connected_at_once.then(whole_block).flatten(),
             disturbance,
-        });
-        participant.blocks[load].push(figures);
+        };
+        participant.blocks[load].push(accumulator.figures(&context));
+        accumulator.add_to(&mut participant.pools[load], &context);
     }
 }
 
@@ -126,7 +155,8 @@ struct Participant<'a> {
     server: Option<Server>,
     /// By load.
     sessions: Vec<Option<Session>>,
-    blocks: RestartBlocks,
+    blocks: Vec<Vec<BlockFigures>>,
+    pools: Vec<PoolAccumulator>,
     failure: Option<Error>,
     /// Resident memory of the server before its connections were opened.
     resident_before: Option<u64>,
@@ -140,6 +170,7 @@ impl<'a> Participant<'a> {
             server: None,
             sessions: (0..loads).map(|_| None).collect(),
             blocks: vec![Vec::new(); loads],
+            pools: (0..loads).map(|_| PoolAccumulator::default()).collect(),
             failure: None,
             resident_before: None,
         }
@@ -183,7 +214,22 @@ impl<'a> Participant<'a> {
         })
     }
 
-    fn run_slice(&mut self, protocol: &Protocol, load: usize, accumulator: &mut BlockAccumulator) -> Result<()> {
+    /// Runs slices of the first load for the settling time.
+    fn settle(&mut self, protocol: &Protocol, seed: u64, stop: &Stop) -> Result<()> {
+        let until = clock::now() + protocol.settle;
+        while clock::now() < until && stop.signal().is_none() {
+            self.run_slice(protocol, 0, seed, &mut BlockAccumulator::new())?;
+        }
+        Ok(())
+    }
+
+    fn run_slice(
+        &mut self,
+        protocol: &Protocol,
+        load: usize,
+        seed: u64,
+        accumulator: &mut BlockAccumulator,
+    ) -> Result<()> {
         let mut session = match self.sessions[load].take() {
             Some(session) => session,
             None => self.connect(&protocol.loads[load].workload)?,
@@ -192,7 +238,7 @@ impl<'a> Participant<'a> {
             session.set_processes(server.processes()); // Some servers start a process per connection.
         }
         let begin = clock::now();
-        let slice = session.slice()?;
+        let slice = session.slice(seed)?;
         accumulator.add(&slice, clock::now() - begin, resident(session.processes()));
         if protocol.connected_at_once {
             self.sessions[load] = Some(session);
@@ -209,7 +255,7 @@ impl<'a> Participant<'a> {
         times.reduce(|sum, time| sum + time)
     }
 
-    fn finish(mut self) -> Result<RestartBlocks> {
+    fn finish(mut self) -> Result<Vec<LoadFigures>> {
         for session in self.sessions.drain(..).flatten() {
             let _ = session.close(); // All slices are complete; a failure now changes no figure.
         }
@@ -218,7 +264,15 @@ impl<'a> Participant<'a> {
         }
         match self.failure {
             Some(failure) => Err(failure),
-            None => Ok(self.blocks),
+            None => {
+                let loads = self.blocks.into_iter().zip(&self.pools);
+                Ok(loads
+                    .map(|(blocks, pool)| LoadFigures {
+                        blocks,
+                        pooled: pool.figures(),
+                    })
+                    .collect())
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::comparison::{Compared, Comparison, IDLE_CPU_RATIO_MAX, Ratio, RatioInterval, Scenario, ServerResult};
+use super::comparison::{BACKGROUND_CPU_RATIO_MAX, Compared, Comparison, Ratio, RatioInterval, Scenario, ServerResult};
 use crate::clock::Nanos;
 use crate::output::markdown;
 use crate::output::table::Column::{Left, Right};
@@ -98,8 +98,8 @@ impl Scenario {
     /// A line for each server that was busy while others had the traffic.
     fn not_idle(&self) -> impl Iterator<Item = String> {
         let busy = self.servers.iter().filter_map(|server| {
-            let ratio = server.idle_cpu_ratio?;
-            (ratio > IDLE_CPU_RATIO_MAX).then_some((&server.name, ratio))
+            let ratio = server.background_cpu_ratio?;
+            (ratio > BACKGROUND_CPU_RATIO_MAX).then_some((&server.name, ratio))
         });
         busy.map(|(name, ratio)| {
             let cpu = show_percent(ratio, 0);

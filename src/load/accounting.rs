@@ -34,6 +34,9 @@ pub(super) struct Accounting {
     completed: u64,
     /// Messages issued on open connections and neither completed nor failed, whether they count or not.
     outstanding: usize,
+    /// When measuring ends by the plan, and those of the outstanding messages that were due before.
+    end: Nanos,
+    due_before_end: usize,
     /// When measuring began; `NEVER` before.
     begin: Nanos,
     /// What the thread had used then.
@@ -51,6 +54,8 @@ impl Accounting {
             completed: 0,
             outstanding: 0,
             begin: Nanos::NEVER,
+            end: Nanos::NEVER,
+            due_before_end: 0,
             usage: ThreadUsage::default(),
         }
     }
@@ -68,6 +73,16 @@ impl Accounting {
     /// True if all messages issued on open connections have completed or failed.
     pub(super) fn is_idle(&self) -> bool {
         self.outstanding == 0
+    }
+
+    /// True if every message that was issued and due before the end has completed or failed.
+    pub(super) fn has_caught_up(&self) -> bool {
+        self.due_before_end == 0
+    }
+
+    /// A run or slice has started; its measuring will end at `end`.
+    pub(super) fn started(&mut self, end: Nanos) {
+        self.end = end;
     }
 
     /// Measuring begins at `at`, and with it the first second.
@@ -155,6 +170,10 @@ impl Accounting {
     /// An open connection was ended by the target at `now`, and its outstanding messages have failed.
     pub(super) fn lost(&mut self, connection: &Connection, loss: Loss, now: Nanos) {
         self.outstanding -= connection.outstanding().count();
+        self.due_before_end -= connection
+            .outstanding()
+            .filter(|message| message.planned < self.end)
+            .count();
         self.interval.messages.failed += self.give_up(connection, now);
         self.interval.lost += 1;
         *self.stats.lost.entry(loss).or_default() += 1;
@@ -202,10 +221,11 @@ impl Accounting {
         self.interval.send_lag.record(lag);
     }
 
-    /// A message was issued. `due`: it counts, and was not [counted](Accounting::due) before.
-    pub(super) fn issued(&mut self, due: bool) {
-        self.interval.messages.sent += u64::from(due);
+    /// A message that was due at `planned` is issued. `counts`, and was not [counted](Accounting::due) before.
+    pub(super) fn issued(&mut self, planned: Nanos, counts: bool) {
+        self.interval.messages.sent += u64::from(counts);
         self.outstanding += 1;
+        self.due_before_end += usize::from(planned < self.end);
     }
 
     /// `count` messages that count have become due, and cannot be issued now.
@@ -217,6 +237,13 @@ impl Accounting {
     pub(super) fn completed(&mut self, message: Message, now: Nanos, running: bool, measuring: bool) {
         self.stats.echoed += u64::from(running);
         self.interval.achieved += u64::from(measuring);
+        if message.planned < self.end {
+            self.due_before_end -= 1;
+            if now > self.end {
+                self.stats.late += 1;
+                self.stats.overrun = self.stats.overrun.max(now - self.end);
+            }
+        }
         if message.measured {
             self.completed += 1;
             self.interval.completed(message, now, self.open_loop);

@@ -118,7 +118,7 @@ impl Connection {
         };
         if probe {
             self.stage = Stage::Probing;
-            self.pipeline.issue(now, false);
+            self.pipeline.issue(Nanos::NEVER, false); // Not a message of the plan.
         } else {
             self.stage = Stage::Open(Some(dialed));
             next.change = Some(Change::Opened);

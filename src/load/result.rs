@@ -191,6 +191,10 @@ pub struct WorkerStats {
     pub by_connection: Vec<ConnectionMessages>,
     /// Messages completed within `measured`, those sent in the warm-up too: what the server achieved in that time.
     pub achieved: u64,
+    /// Messages that were due before the end of measuring and completed after it.
+    pub late: u64,
+    /// How long after the end of measuring the last of them completed.
+    pub overrun: Nanos,
     /// All messages completed once the run had started, those of warm-up and drain too.
     pub echoed: u64,
     /// Round trips as the kernel sees them, sampled from a few connections every second (TCP_INFO).
@@ -225,6 +229,8 @@ impl WorkerStats {
         self.opened_measuring += other.opened_measuring;
         self.closed += other.closed;
         self.achieved += other.achieved;
+        self.late += other.late;
+        self.overrun = self.overrun.max(other.overrun);
         self.echoed += other.echoed;
         self.retransmits += other.retransmits;
         self.overflows += other.overflows;

@@ -93,13 +93,16 @@ impl Session {
         &self.processes
     }
 
-    /// Sends messages for the plan's warm-up and duration, and waits for all replies.
+    /// Sends messages for the plan's warm-up and duration, and waits for all replies. `seed` draws the arrivals.
+    ///
+    /// The plan of an open loop goes on until every message that was due in the slice has come back; the messages that
+    /// are due meanwhile count as well, so a stall is met by as many messages as it delays.
     ///
     /// Errors: [`Error::Data`] for wrong bytes, [`Error::Target`] for a server that closes connections or leaves
     /// messages unanswered. The session cannot be used any further then.
-    pub fn slice(&mut self) -> Result<Slice> {
+    pub fn slice(&mut self, seed: u64) -> Result<Slice> {
         let before = self.cpu_times();
-        self.begin();
+        self.begin(seed);
         let mut stats = WorkerStats::default();
         for _ in 0..self.workers.shared.plan.workload.threads {
             stats.merge(&self.next_result()?);
@@ -118,8 +121,9 @@ impl Session {
         })
     }
 
-    fn begin(&self) {
+    fn begin(&self, seed: u64) {
         let shared = &self.workers.shared;
+        shared.set_seed(seed);
         shared.set_start(clock::now() + START_DELAY);
         if let Some(control) = &shared.slices {
             control.waker.wake();

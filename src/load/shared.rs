@@ -29,6 +29,8 @@ pub(super) struct Shared {
     populated: AtomicUsize,
     /// When messages begin, in nanoseconds of the clock; `NEVER` until it is known. Set again for every slice.
     start: AtomicU64,
+    /// Draws the arrivals of the current run or slice. Set before the start.
+    seed: AtomicU64,
     workers: Vec<WorkerProgress>,
 }
 
@@ -50,7 +52,7 @@ struct WorkerProgress {
 
 impl Shared {
     pub(super) fn new(plan: Plan, spin: bool, stop: Stop, slices: Option<SliceControl>) -> Shared {
-        let workers = plan.workload.threads as usize;
+        let (workers, seed) = (plan.workload.threads as usize, plan.workload.seed);
         Shared {
             plan,
             spin,
@@ -59,6 +61,7 @@ impl Shared {
             opening: AtomicUsize::new(workers),
             populated: AtomicUsize::new(workers),
             start: AtomicU64::new(Nanos::NEVER.0),
+            seed: AtomicU64::new(seed),
             workers: (0..workers).map(|_| WorkerProgress::default()).collect(),
         }
     }
@@ -90,6 +93,16 @@ impl Shared {
     /// True once no worker has a connection any more.
     pub(super) fn all_deserted(&self) -> bool {
         self.populated.load(Ordering::Acquire) == 0
+    }
+
+    /// Draws the arrivals of the next slice from `seed`. Call before its start is set.
+    pub(super) fn set_seed(&self, seed: u64) {
+        self.seed.store(seed, Ordering::Relaxed);
+    }
+
+    /// What the arrivals of the run or slice are drawn from.
+    pub(super) fn seed(&self) -> u64 {
+        self.seed.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_start(&self, start: Nanos) {

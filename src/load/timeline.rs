@@ -48,6 +48,8 @@ struct Run {
     waiting: Option<Schedule>,
     /// All messages due before this were counted when they became due.
     counted_until: Nanos,
+    /// No message is due from here on. Later than the end of the phases while the plan of a slice goes on.
+    plan_ends: Nanos,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,8 +105,11 @@ impl Timeline {
         if start == self.started { Nanos::NEVER } else { start }
     }
 
-    /// Starts the run or slice that begins at `start`.
-    pub(super) fn start(&mut self, workload: &Workload, start: Nanos) {
+    /// Starts the run or slice that begins at `start`; `seed` draws the arrivals of an open loop.
+    ///
+    /// The plan of an open loop's slice goes on after its end, until [`catch_up`](Timeline::catch_up): a slice that waited
+    /// for the server without a plan would meet a stall by its number and not by its length (coordinated omission).
+    pub(super) fn start(&mut self, workload: &Workload, start: Nanos, seed: u64) {
         let phases = Phases::of(workload, start);
         let schedule = match self.pace {
             Pace::Closed { .. } => {
@@ -122,12 +127,18 @@ impl Timeline {
                     workers: workload.threads as usize,
                     share: workload.share_of(self.worker) as f64 / f64::from(workload.connections),
                 };
-                let random = Random::new(workload.seed, 2 * self.worker as u64 + 1);
+                let random = Random::new(seed, 2 * self.worker as u64 + 1);
                 Some(Schedule::new(&spec, random))
             }
         };
         self.started = start;
+        let plan_ends = if self.sliced && schedule.is_some() {
+            phases.drained
+        } else {
+            phases.end
+        };
         self.run = Some(Run {
+            plan_ends,
             phases,
             measuring: Measuring::NotYet,
             second_ends: if self.sliced {
@@ -145,6 +156,18 @@ impl Timeline {
     pub(super) fn cut_short(&mut self, now: Nanos) {
         if let Some(run) = &mut self.run {
             run.phases.cut_short(now);
+            run.plan_ends = run.plan_ends.min(now);
+        }
+    }
+
+    /// Every issued message that was due before the end has come back. Ends the plan of a slice if the end has been
+    /// reached and no such message is still to be issued.
+    pub(super) fn catch_up(&mut self, now: Nanos) {
+        if let Some(run) = &mut self.run
+            && now >= run.phases.end
+            && run.planned() >= run.phases.end
+        {
+            run.plan_ends = run.plan_ends.min(now);
         }
     }
 
@@ -165,9 +188,16 @@ impl Timeline {
         self.run.as_ref().is_some_and(|run| now < run.phases.end)
     }
 
+    /// True in the time that is measured.
+    pub(super) fn is_measuring(&self, now: Nanos) -> bool {
+        self.run.as_ref().is_some_and(|run| run.phases.measures(now))
+    }
+
     /// True if a message that is due at this time counts.
     pub(super) fn measures(&self, planned: Nanos) -> bool {
-        self.run.as_ref().is_some_and(|run| run.phases.measures(planned))
+        self.run
+            .as_ref()
+            .is_some_and(|run| run.phases.measure <= planned && planned < run.plan_ends)
     }
 
     /// The phase at this time; before the start, and between slices, that of opening connections.
@@ -189,7 +219,7 @@ impl Timeline {
     pub(super) fn is_over(&self, idle: bool, now: Nanos) -> bool {
         self.run.as_ref().is_some_and(|run| {
             // Without a connection nothing more can be issued.
-            let all_issued = run.planned() >= run.phases.end || self.active() == 0;
+            let all_issued = run.planned() >= run.plan_ends || self.active() == 0;
             now >= run.phases.end && (idle && all_issued || now >= run.phases.drained)
         })
     }
@@ -281,7 +311,7 @@ impl Timeline {
         let run = self.run.as_mut()?;
         let schedule = run.schedule.as_mut()?;
         let at = schedule.due();
-        if at > now || at >= run.phases.end {
+        if at > now || at >= run.plan_ends {
             return None;
         }
         let key = self.active.pick(&mut self.random)?;
@@ -319,7 +349,7 @@ impl Timeline {
         let run = self.run.as_mut()?;
         let schedule = run.schedule.as_mut()?;
         let at = schedule.due();
-        if at >= run.phases.end.min(now) {
+        if at >= run.plan_ends.min(now) {
             return None;
         }
         schedule.advance();
@@ -335,7 +365,7 @@ impl Timeline {
             return now;
         }
         let planned = run.planned();
-        let planned = if planned < run.phases.end && self.active() > 0 {
+        let planned = if planned < run.plan_ends && self.active() > 0 {
             planned
         } else {
             Nanos::NEVER

@@ -167,7 +167,7 @@ impl<'a> Worker<'a> {
 
     fn received(&mut self, key: Key, chunk: Chunk, more: bool) -> Result<()> {
         let (now, traffic) = (self.now, &self.workload.traffic);
-        let (running, measuring) = (self.timeline.is_running(), self.timeline.measures(now));
+        let (running, measuring) = (self.timeline.is_running(), self.timeline.is_measuring(now));
         let Some(Client { connection, .. }) = self.connections.get_mut(key) else {
             debug_assert!(false, "a completion of a connection that was removed");
             self.ring.give_back(chunk);
@@ -318,7 +318,8 @@ impl<'a> Worker<'a> {
         };
         let next = if connection.takes_messages() {
             let measured = self.timeline.measures(planned);
-            self.accounting.issued(measured && !self.timeline.was_counted(planned));
+            let counts = measured && !self.timeline.was_counted(planned);
+            self.accounting.issued(planned, counts);
             connection.issue(planned, measured)
         } else if let Some(churn) = self.workload.churn {
             connection.retire(churn.close, self.now)

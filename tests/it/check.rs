@@ -56,6 +56,16 @@ fn an_injected_slowdown_fails_the_build() {
 }
 
 #[test]
+fn a_stall_that_most_slices_do_not_meet_fails_the_build() {
+    let flags = "-c 4 --blocks 6 --slice 20ms --slice-warmup 5ms --restarts 8 --profile open --gate stalled";
+    let measured = Running::check(&serve(""), &serve("--fault stall=40ms/200ms"), flags).wait();
+    let report = measured.report(1);
+    let metrics = report["judgement"]["metrics"].as_array().unwrap();
+    let stalled = metrics.iter().find(|metric| metric["metric"] == "stalled").unwrap();
+    assert_eq!(stalled["verdict"], "REGRESSED", "{measured}");
+}
+
+#[test]
 fn equal_servers_do_not_fail_the_build_however_little_was_measured() {
     let measured = check(&serve(""), &serve(""), "--restarts 2 --seed 7");
     let report = measured.report(3);
@@ -65,8 +75,8 @@ fn equal_servers_do_not_fail_the_build_however_little_was_measured() {
     assert_eq!(restarts.len(), 2);
     for restart in restarts {
         for load in ["closed", "open"] {
-            assert_eq!(restart[load].as_array().unwrap().len(), 1);
-            assert!(restart[load][0]["head"]["messages"].as_u64().unwrap() > 0);
+            assert_eq!(restart[load]["blocks"].as_array().unwrap().len(), 1);
+            assert!(restart[load]["blocks"][0]["head"]["messages"].as_u64().unwrap() > 0);
         }
     }
 }
@@ -76,7 +86,7 @@ fn the_closed_loop_has_half_of_the_blocks_of_the_open_one() {
     let flags = "-c 4 --slice 20ms --slice-warmup 5ms --blocks 3 --restarts 1";
     let measured = Running::check(&serve(""), &serve(""), flags).wait();
     let record = &measured.report(3)["record"];
-    let blocks = |load: &str| record["restarts"][0][load].as_array().unwrap().len();
+    let blocks = |load: &str| record["restarts"][0][load]["blocks"].as_array().unwrap().len();
     assert_eq!((blocks("open"), blocks("closed")), (3, 2));
     for load in record["setup"]["loads"].as_array().unwrap() {
         assert_eq!(load["blocks"], blocks(load["profile"].as_str().unwrap()));

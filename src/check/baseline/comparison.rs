@@ -12,6 +12,7 @@
 use super::counted::{Counted, RUNS_MIN};
 use super::{Baseline, Run, SingleRestart};
 use crate::check::judge::decision::Finding;
+use crate::check::judge::metric::Source;
 use crate::check::judge::noise::{self, NoiseSigns};
 use crate::check::judge::verdict::{Figures, overall};
 use crate::check::judge::{Judgement, Metric, MetricVerdict, Verdict};
@@ -202,16 +203,23 @@ impl Run {
     fn values(&self, metric: Metric) -> Vec<f64> {
         let cpus = self.environment.machine.cpus.unwrap_or(1).max(1) as f64;
         let signs = |restart: &SingleRestart| -> Vec<NoiseSigns> {
-            let blocks = restart.blocks(metric).iter();
+            let blocks = restart.load(metric).map_or(&[][..], |load| &load.blocks).iter();
             blocks.map(|block| NoiseSigns::of(&[block], cpus)).collect()
         };
         let all: Vec<NoiseSigns> = self.restarts.iter().flat_map(&signs).collect();
         let typical = noise::typical_pressure(&all);
         let value = |restart: &SingleRestart| {
-            let kept = noise::undisturbed(&signs(restart), typical).ok()?;
-            let blocks = restart.blocks(metric);
-            let figures = kept.into_iter().map(|index| metric.figure(&blocks[index]));
-            median(&figures.collect::<Option<Vec<f64>>>()?)
+            let load = restart.load(metric)?;
+            let kept = noise::undisturbed(&signs(restart), typical);
+            let value = match metric.source() {
+                Source::Blocks(figure) => {
+                    let figures = kept.ok()?.into_iter().map(|index| figure(&load.blocks[index]));
+                    median(&figures.collect::<Option<Vec<f64>>>()?)
+                }
+                Source::Pool(_) if kept.is_err() && metric.is_hidden_by_noise() => None,
+                Source::Pool(figure) => figure(&load.pooled),
+            };
+            metric.plausible(value?)
         };
         self.restarts.iter().filter_map(value).collect()
     }

@@ -2,7 +2,7 @@
 
 use super::counted::{RUNS_MAX, RUNS_MIN, SEPARATION_S};
 use super::*;
-use crate::check::fixtures::{UNCHANGED, figures, record};
+use crate::check::fixtures::{UNCHANGED, figures, pooled, record};
 use crate::check::judge::Verdict;
 use crate::check::judge::decision::{Decision, Finding};
 use crate::check::record::Inconclusive;
@@ -14,10 +14,14 @@ fn run(day: f64) -> Run {
     let record = record(0, &UNCHANGED);
     let restart = |number: usize| {
         let launch = 1.0 + ((number * 5) % 11) as f64 / 1_000.0 - 0.005;
-        let blocks = vec![figures(day * launch, &UNCHANGED); 3];
+        let block = figures(day * launch, &UNCHANGED);
+        let load = LoadFigures {
+            blocks: vec![block; 3],
+            pooled: pooled(number, &block),
+        };
         SingleRestart {
-            closed: blocks.clone(),
-            open: blocks,
+            closed: Some(load.clone()),
+            open: Some(load),
         }
     };
     Run {

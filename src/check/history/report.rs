@@ -123,9 +123,9 @@ impl HistoryReport {
 
 fn shifts(metric: Metric, values: &[(&str, f64)]) -> Vec<Shift> {
     // Logarithms, so that doubling and halving are equally large.
-    let logs: Vec<f64> = values.iter().map(|(_, figure)| figure.ln()).collect();
+    let logs: Vec<f64> = values.iter().map(|&(_, figure)| metric.log(figure)).collect();
     let changes = change_points::change_points(&logs).into_iter().map(|change| {
-        let [before, after] = [change.before, change.after].map(f64::exp);
+        let [before, after] = [change.before, change.after].map(|log| metric.of_log(log));
         Shift {
             from: values[change.at].0.into(),
             found_at: values[change.found_at].0.into(),

@@ -25,6 +25,12 @@ use crate::stats::signed_rank::{self, Estimate};
 /// interval: that all 7 agree in sign by chance has probability 2^-7 = 0.8 %.
 pub const ALPHA: f64 = 0.005;
 
+/// Version of the rules that turn the blocks of a restart into values and values into a verdict. Raised by every change of
+/// them: a record of other rules is refused, because its verdict would be another one.
+///
+/// 1 (urecho 0.4): bodies are medians over blocks; tails, stalls, memory and idle CPU are of all slices of a restart.
+pub const METHOD: u32 = 1;
+
 /// The share of one of `gating` metrics (Bonferroni).
 ///
 /// With 12 restarts the bound is the 6th of 78 Walsh averages for two metrics, the 4th for three and four, the 3rd for

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::check::judge::decision::Threshold;
 
 use crate::clock::Nanos;
-use crate::compare::BlockFigures;
-use crate::units::{self, show_duration, show_rate, show_size};
+use crate::compare::{BlockFigures, PooledFigures};
+use crate::stats::order_statistics;
+use crate::units::{self, show_duration, show_percent, show_rate, show_size};
 
 /// The load that a metric is measured under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,24 +47,34 @@ pub enum Metric {
     /// CPU time of the server per message of the closed loop.
     #[serde(rename = "cpu")]
     Cpu,
-    /// Growth of the server's resident memory per connection.
+    /// Resident memory of the server's processes with all connections open.
     #[serde(rename = "memory")]
     Memory,
+    /// How long slices went on beyond their planned ends because replies were missing, as a share of the planned time.
+    #[serde(rename = "stalled")]
+    Stalled,
+    /// CPU time that the server used while it had no traffic, as a share of one CPU.
+    #[serde(rename = "idle-cpu")]
+    IdleCpu,
 }
 
-/// Memory per connection below which differences are ignored: a server that grew by less, or shrank, counts as if it had
-/// grown by this much.
-const MEMORY_MIN: f64 = 512.0;
+/// Memory below which differences are ignored: a server that uses less counts as if it used this much.
+const MEMORY_MIN: f64 = 65_536.0;
+
+/// A server that returned nothing is worse than any that did: the latency of its messages, and its rate.
+const LATENCY_OF_NOTHING: f64 = 60e9;
+const RATE_OF_NOTHING: f64 = 1e-6;
 
 /// The largest loss of throughput that a threshold may name.
 const LOSS_MAX: f64 = 0.99;
 
 /// Values that a measurement can have. Anything else comes from an edited file.
 const PLAUSIBLE: RangeInclusive<f64> = 1e-6..=1e18;
+const PLAUSIBLE_SHARE: RangeInclusive<f64> = 0.0..=1e9;
 
 impl Metric {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Metric; 7] = [
+    pub const ALL: [Metric; 9] = [
         Metric::P50,
         Metric::P90,
         Metric::P99,
@@ -71,12 +82,22 @@ impl Metric {
         Metric::Throughput,
         Metric::Cpu,
         Metric::Memory,
+        Metric::Stalled,
+        Metric::IdleCpu,
     ];
 
-    /// Those that gate by default: latency, capacity and cost. p99 and p99.9 vary from launch to launch by more than the
-    /// regressions worth catching, and memory grows in pages: gating on them makes most checks inconclusive, and every
-    /// gating metric reduces the power of the others.
-    pub const DEFAULT_GATE: [Metric; 3] = [Metric::P50, Metric::Throughput, Metric::Cpu];
+    /// Those that gate by default: all but p90, which moves with p50 or p99. Every gating metric reduces the power of the
+    /// others.
+    pub const DEFAULT_GATE: [Metric; 8] = [
+        Metric::P50,
+        Metric::P99,
+        Metric::P99_9,
+        Metric::Throughput,
+        Metric::Cpu,
+        Metric::Memory,
+        Metric::Stalled,
+        Metric::IdleCpu,
+    ];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -88,7 +109,23 @@ impl Metric {
             Metric::Throughput => "throughput",
             Metric::Cpu => "cpu",
             Metric::Memory => "memory",
+            Metric::Stalled => "stalled",
+            Metric::IdleCpu => "idle-cpu",
         }
+    }
+
+    /// Messages that a restart needs to have this percentile.
+    pub(in crate::check) fn samples_needed(self) -> u64 {
+        match self {
+            Metric::P99 => order_statistics::needs(0.99),
+            Metric::P99_9 => order_statistics::needs(0.999),
+            _ => 1,
+        }
+    }
+
+    /// True if it is a share of time. Shares are compared by their difference: that of base is often zero.
+    fn is_share(self) -> bool {
+        matches!(self, Metric::Stalled | Metric::IdleCpu)
     }
 
     /// For the command line. Errors: one line that lists the names.
@@ -105,7 +142,7 @@ impl Metric {
         match self {
             Metric::P50 | Metric::P90 | Metric::P99 | Metric::P99_9 => Some(Profile::Open),
             Metric::Throughput | Metric::Cpu => Some(Profile::Closed),
-            Metric::Memory => None,
+            Metric::Memory | Metric::Stalled | Metric::IdleCpu => None,
         }
     }
 
@@ -120,15 +157,20 @@ impl Metric {
             Metric::P99 => (0.08, 0.0),
             Metric::P99_9 => (0.2, 0.0),
             Metric::Throughput | Metric::Cpu => (0.02, 0.0),
-            // A server grows in pages: one page for eight connections is noise.
-            Metric::Memory => (0.1, MEMORY_MIN),
+            Metric::Memory => (0.05, 0.0),
+            Metric::Stalled | Metric::IdleCpu => (0.01, 0.0),
         };
         Threshold { min_effect, min_change }
     }
 
     /// A threshold as a score, for this value of base.
     pub fn effect(self, threshold: Threshold, base: f64) -> f64 {
-        let share = threshold.min_effect.max(threshold.min_change / base);
+        let min_change = if self.is_share() {
+            threshold.min_change
+        } else {
+            threshold.min_change / base
+        };
+        let share = threshold.min_effect.max(min_change);
         if self == Metric::Throughput {
             -(-share.min(LOSS_MAX)).ln_1p() // A loss of everything has no logarithm.
         } else {
@@ -136,27 +178,49 @@ impl Metric {
         }
     }
 
-    /// Its value in a block, in its unit. None if there is none that a ratio can be formed of.
-    pub fn figure(self, block: &BlockFigures) -> Option<f64> {
-        let ns = |figure: Option<u64>| figure.map(|ns| ns as f64);
-        let figure = match self {
-            Metric::P50 => ns(block.p50_ns),
-            Metric::P90 => ns(block.p90_ns),
-            Metric::P99 => ns(block.p99_ns),
-            Metric::P99_9 => ns(block.p99_9_ns),
-            Metric::Throughput => Some(block.completed_per_s),
-            Metric::Cpu => block.cpu_ns_per_message,
-            Metric::Memory => block.resident_bytes_per_connection.map(|bytes| bytes.max(MEMORY_MIN)),
-        };
-        figure.filter(|figure| PLAUSIBLE.contains(figure))
+    /// True if a busy machine hides what it shows. Memory, stalls and idle CPU are seen on a busy machine as well: what
+    /// befalls both sides widens their intervals, and is not blamed on one.
+    pub(in crate::check) fn is_hidden_by_noise(self) -> bool {
+        !matches!(self, Metric::Memory | Metric::Stalled | Metric::IdleCpu)
     }
 
-    /// How much worse head is, as a log ratio; negative if it is better.
+    /// Where its value in a restart comes from.
+    pub(in crate::check) fn source(self) -> Source {
+        match self {
+            Metric::P50 => Source::Blocks(|block| latency(block, block.p50_ns)),
+            Metric::P90 => Source::Blocks(|block| latency(block, block.p90_ns)),
+            Metric::Throughput => Source::Blocks(|block| Some(block.completed_per_s.max(RATE_OF_NOTHING))),
+            Metric::Cpu => Source::Blocks(|block| block.cpu_ns_per_message),
+            Metric::P99 => Source::Pool(|pooled| pooled.p99_ns.map(|ns| ns as f64)),
+            Metric::P99_9 => Source::Pool(|pooled| pooled.p99_9_ns.map(|ns| ns as f64)),
+            Metric::Memory => Source::Pool(|pooled| pooled.resident_bytes.map(|bytes| (bytes as f64).max(MEMORY_MIN))),
+            Metric::Stalled => Source::Pool(|pooled| Some(pooled.overrun_ratio)),
+            Metric::IdleCpu => Source::Pool(|pooled| pooled.background_cpu_ratio),
+        }
+    }
+
+    /// A value, if it can be compared.
+    pub(in crate::check) fn plausible(self, figure: f64) -> Option<f64> {
+        let range = if self.is_share() { PLAUSIBLE_SHARE } else { PLAUSIBLE };
+        range.contains(&figure).then_some(figure)
+    }
+
+    /// How much worse head is; negative if it is better. The difference of the [logarithms](Metric::log).
     pub fn score(self, base: f64, head: f64) -> f64 {
-        self.sign() * (head / base).ln()
+        self.sign() * (self.log(head) - self.log(base))
     }
 
-    /// The relative change of the value for a score: 0.03 is 3 % more.
+    /// The logarithm of a value; for shares of the time, of what it adds to the time.
+    pub(in crate::check) fn log(self, figure: f64) -> f64 {
+        if self.is_share() { figure.ln_1p() } else { figure.ln() }
+    }
+
+    /// The value of a [logarithm](Metric::log).
+    pub(in crate::check) fn of_log(self, log: f64) -> f64 {
+        if self.is_share() { log.exp_m1() } else { log.exp() }
+    }
+
+    /// The relative change of the value for a score: 0.03 is 3 % more; for shares, 3 % of the time more.
     pub fn change(self, score: f64) -> f64 {
         (self.sign() * score).exp_m1()
     }
@@ -181,6 +245,7 @@ impl Metric {
         match self {
             Metric::Throughput => show_rate(figure.round()),
             Metric::Memory => show_size(figure.round() as u64),
+            Metric::Stalled | Metric::IdleCpu => show_percent(figure, 1),
             _ => show_duration(Nanos(figure.round() as u64)),
         }
     }
@@ -190,8 +255,24 @@ impl Metric {
         match self {
             Metric::Throughput => units::rate(text),
             Metric::Memory => units::size(text).map(|bytes| bytes as f64),
+            Metric::Stalled | Metric::IdleCpu => units::percent(text),
             _ => units::duration(text).map(|span| span.0 as f64),
         }
+    }
+}
+
+/// Where the value of a metric in a restart comes from.
+pub(in crate::check) enum Source {
+    /// The median over blocks. Robust: what is not in half of the blocks does not show.
+    Blocks(fn(&BlockFigures) -> Option<f64>),
+    /// All slices of the restart together: a rare event shows.
+    Pool(fn(&PooledFigures) -> Option<f64>),
+}
+
+fn latency(block: &BlockFigures, figure: Option<u64>) -> Option<f64> {
+    match figure {
+        None if block.messages == 0 => Some(LATENCY_OF_NOTHING),
+        figure => figure.map(|ns| ns as f64),
     }
 }
 
@@ -251,20 +332,44 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_did_not_grow_has_a_memory_value() {
-        let mut block = crate::check::fixtures::figures(1.0, &crate::check::fixtures::UNCHANGED);
-        for (grown, figure) in [(-100.0, 512.0), (0.0, 512.0), (4096.0, 4096.0)] {
-            block.resident_bytes_per_connection = Some(grown);
-            assert_eq!(Metric::Memory.figure(&block), Some(figure));
+    fn shares_are_compared_by_their_difference() {
+        let metric = Metric::Stalled;
+        assert_eq!(metric.score(0.0, 0.0), 0.0);
+        assert!((metric.change(metric.score(0.0, 0.2)) - 0.2).abs() < 1e-12);
+        let threshold = metric.default_threshold();
+        assert!(metric.score(0.0, 0.011) > metric.effect(threshold, 0.0));
+        assert!(metric.score(0.0, 0.009) < metric.effect(threshold, 0.0));
+    }
+
+    #[test]
+    fn a_server_that_returned_nothing_is_worse_than_any_other() {
+        let Source::Blocks(rate) = Metric::Throughput.source() else {
+            panic!("throughput comes from blocks")
+        };
+        let Source::Blocks(p50) = Metric::P50.source() else {
+            panic!("p50 comes from blocks")
+        };
+        let some = crate::check::fixtures::figures(1.0, &crate::check::fixtures::UNCHANGED);
+        let nothing = BlockFigures {
+            messages: 0,
+            completed_per_s: 0.0,
+            p50_ns: None,
+            ..some
+        };
+        for (metric, figure) in [(Metric::Throughput, rate), (Metric::P50, p50)] {
+            let [some, nothing] = [&some, &nothing].map(|block| metric.plausible(figure(block).unwrap()).unwrap());
+            assert!(metric.score(some, nothing) > 5.0, "{metric}");
         }
     }
 
     #[test]
     fn an_implausible_value_is_none() {
-        let mut block = crate::check::fixtures::figures(1.0, &crate::check::fixtures::UNCHANGED);
-        for rate in [0.0, -1.0, 1e-308, 1e308, f64::NAN, f64::INFINITY] {
-            block.completed_per_s = rate;
-            assert_eq!(Metric::Throughput.figure(&block), None, "{rate}");
+        for figure in [0.0, -1.0, 1e-308, 1e308, f64::NAN, f64::INFINITY] {
+            assert_eq!(Metric::Throughput.plausible(figure), None, "{figure}");
         }
+        for share in [-0.1, f64::NAN, f64::INFINITY] {
+            assert_eq!(Metric::Stalled.plausible(share), None, "{share}");
+        }
+        assert_eq!(Metric::Stalled.plausible(0.0), Some(0.0));
     }
 }

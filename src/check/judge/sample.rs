@@ -1,8 +1,8 @@
 //! The sample of a check: one value per restart and metric.
 
-use super::metric::Metric;
+use super::metric::{Metric, Source};
 use super::noise::{self, NoiseSigns, NoiseSource};
-use crate::check::record::{Block, Record, Restart, Settings};
+use crate::check::record::{Block, LoadPair, Record, Restart, Settings};
 use crate::report::Environment;
 use crate::stats::median;
 
@@ -38,7 +38,7 @@ impl<'a> Sample<'a> {
     }
 }
 
-/// The value of a restart: medians over its blocks that count.
+/// The value of a restart.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct RestartValue {
     pub(super) base: f64,
@@ -60,12 +60,19 @@ pub(super) fn values(sample: Sample<'_>, metric: Metric) -> Vec<Result<RestartVa
     let signs: Vec<Vec<NoiseSigns>> = sample
         .restarts
         .iter()
-        .map(|restart| signs(restart.blocks(metric), sample.cpus))
+        .map(|restart| {
+            restart
+                .load(metric)
+                .map_or(Vec::new(), |load| signs(&load.blocks, sample.cpus))
+        })
         .collect();
     let typical = noise::typical_pressure(signs.iter().flatten());
     let both = sample.restarts.iter().zip(signs);
-    both.map(|(restart, signs)| value(restart.blocks(metric), metric, &signs, typical))
-        .collect()
+    let of = |(restart, signs): (&Restart, Vec<NoiseSigns>)| match restart.load(metric) {
+        Some(load) => value(load, metric, &signs, typical),
+        None => Err(NoValue::Unavailable),
+    };
+    both.map(of).collect()
 }
 
 pub(super) fn signs(blocks: &[Block], cpus: f64) -> Vec<NoiseSigns> {
@@ -74,17 +81,27 @@ pub(super) fn signs(blocks: &[Block], cpus: f64) -> Vec<NoiseSigns> {
 }
 
 fn value(
-    blocks: &[Block],
+    load: &LoadPair,
     metric: Metric,
     signs: &[NoiseSigns],
     typical_pressure: f64,
 ) -> Result<RestartValue, NoValue> {
-    let kept = noise::undisturbed(signs, typical_pressure).map_err(|noise| NoValue::TooNoisy(noise.mostly))?;
-    let pairs = kept.into_iter().map(|index| {
-        let Block { base, head } = &blocks[index];
-        Some((metric.figure(base)?, metric.figure(head)?))
-    });
-    let pairs: Vec<(f64, f64)> = pairs.collect::<Option<_>>().ok_or(NoValue::Unavailable)?;
+    let kept = match noise::undisturbed(signs, typical_pressure) {
+        Ok(kept) => kept,
+        Err(noise) if metric.is_hidden_by_noise() => return Err(NoValue::TooNoisy(noise.mostly)),
+        Err(_) => Vec::new(), // Its value is not from blocks.
+    };
+    let pair = |base: Option<f64>, head: Option<f64>| Some((metric.plausible(base?)?, metric.plausible(head?)?));
+    let pairs: Option<Vec<(f64, f64)>> = match metric.source() {
+        Source::Blocks(figure) => {
+            let blocks = kept.into_iter().map(|index| &load.blocks[index]);
+            blocks
+                .map(|Block { base, head }| pair(figure(base), figure(head)))
+                .collect()
+        }
+        Source::Pool(figure) => pair(figure(&load.base), figure(&load.head)).map(|pair| vec![pair]),
+    };
+    let pairs = pairs.ok_or(NoValue::Unavailable)?;
     let middle =
         |of: &dyn Fn(&(f64, f64)) -> f64| median(&pairs.iter().map(of).collect::<Vec<_>>()).ok_or(NoValue::Unavailable);
     Ok(RestartValue {

@@ -6,15 +6,18 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::decision::{self, Decision, Finding, INTERIM_RESTARTS};
+use super::decision::{self, Decision, Finding};
 use super::metric::{ChangeInterval, Metric};
 use super::noise;
 use super::sample::{RestartValue, Sample, missing, signs, values};
 use crate::check::record::{Block, Load, Record, Settings, StopReason};
 use crate::compare::BlockFigures;
-use crate::compare::comparison::IDLE_CPU_RATIO_MAX;
+use crate::compare::comparison::BACKGROUND_CPU_RATIO_MAX;
 use crate::stats::median;
 use crate::units::show_percent;
+
+/// Beyond it the generator is the bottleneck of a closed loop, and not the server.
+const GENERATOR_CPU_RATIO_MAX: f64 = 0.95;
 
 /// Head compared with base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,7 +107,10 @@ pub fn judge(record: &Record) -> Judgement {
     let not_idle = not_idle(record);
     let metrics: Vec<MetricVerdict> = match not_idle {
         Some(_) => metrics
-            .map(|metric| metric.inconclusive("one side slows the other down".into()))
+            .map(|metric| match metric.metric {
+                Metric::IdleCpu | Metric::Memory => metric,
+                _ => metric.inconclusive("one side slows the other down".into()),
+            })
             .collect(),
         None => metrics.collect(),
     };
@@ -125,14 +131,14 @@ pub fn judge(record: &Record) -> Judgement {
             Verdict::Failed => failures.into_iter().max().unwrap_or(5),
         },
         reasons: reasons(record, &metrics, not_idle, verdict),
-        alpha: decision::alpha(sample.settings.gate.len()),
+        alpha: sample.settings.alpha_of_a_metric(),
         metrics,
     }
 }
 
 /// True if the interim analysis is conclusive: a gating metric regressed, or none is inconclusive.
 pub fn can_stop_early(sample: Sample<'_>) -> bool {
-    let interim = |&metric| analyse(sample.first(INTERIM_RESTARTS), metric).verdict;
+    let interim = |&metric| analyse(sample.first(sample.settings.interim_restarts), metric).verdict;
     let verdicts: Vec<Verdict> = sample.settings.gate.iter().map(interim).collect();
     verdicts.contains(&Verdict::Regressed) || !verdicts.contains(&Verdict::Inconclusive)
 }
@@ -141,14 +147,14 @@ pub fn can_stop_early(sample: Sample<'_>) -> bool {
 /// slower than it is.
 fn not_idle(record: &Record) -> Option<(f64, f64)> {
     let ratio = |side: fn(&Block) -> &BlockFigures| {
-        let idle = record.blocks().filter_map(|block| side(block).idle_cpu_ratio);
+        let idle = record.blocks().filter_map(|block| side(block).background_cpu_ratio);
         median(&idle.collect::<Vec<f64>>())
     };
     let (base, head) = (ratio(|block| &block.base)?, ratio(|block| &block.head)?);
     let mut generator = record.loads().iter().flat_map(|load| &load.plan.cpus);
     let server_cpus = &record.settings.server_cpus;
     let crowded = server_cpus.len() < 2 || generator.any(|cpu| server_cpus.contains(cpu));
-    (crowded && (base - head).abs() > IDLE_CPU_RATIO_MAX).then_some((base, head))
+    (crowded && (base - head).abs() > BACKGROUND_CPU_RATIO_MAX).then_some((base, head))
 }
 
 /// The values that a metric is judged by: one log ratio per restart that counts, positive if head is worse.
@@ -179,9 +185,10 @@ pub(in crate::check) fn overall(metrics: &[MetricVerdict], gate: &[Metric]) -> V
 
 fn judge_metric(sample: Sample<'_>, metric: Metric) -> MetricVerdict {
     let restarts = sample.restarts.len();
-    if sample.settings.restarts > INTERIM_RESTARTS && restarts >= INTERIM_RESTARTS {
-        let interim = analyse(sample.first(INTERIM_RESTARTS), metric);
-        if restarts == INTERIM_RESTARTS || interim.verdict != Verdict::Inconclusive {
+    let first = sample.settings.interim_restarts;
+    if sample.settings.restarts > first && restarts >= first {
+        let interim = analyse(sample.first(first), metric);
+        if restarts == first || interim.verdict != Verdict::Inconclusive {
             return interim;
         }
     }
@@ -204,15 +211,29 @@ fn analyse(sample: Sample<'_>, metric: Metric) -> MetricVerdict {
     };
     let effect = metric.effect(sample.settings.threshold(metric), base);
     let scores: Vec<f64> = values.iter().map(|value| value.score).collect();
-    let finding = decision::decide(&scores, effect, decision::alpha(sample.settings.gate.len()));
+    let finding = decision::decide(&scores, effect, sample.settings.alpha_of_a_metric());
     let verdict = MetricVerdict::of(metric, sample.settings, figures, &finding, effect);
     if !noise::enough(figures.restarts, figures.of) {
         verdict.inconclusive(missing(&all))
     } else if verdict.interval.is_none() {
-        verdict.inconclusive(too_few(figures.restarts, decision::alpha(sample.settings.gate.len())))
+        verdict.inconclusive(too_few(figures.restarts, sample.settings.alpha_of_a_metric()))
+    } else if let Some(ratio) = generator_limits(sample, metric).filter(|_| verdict.verdict == Verdict::Passed) {
+        verdict.inconclusive(format!(
+            "limited by the generator, whose busiest thread used {} of a CPU",
+            show_percent(ratio, 0)
+        ))
     } else {
         verdict
     }
+}
+
+/// The share of a CPU that the generator used, if throughput is limited by it: equal rates are then its own.
+fn generator_limits(sample: Sample<'_>, metric: Metric) -> Option<f64> {
+    let blocks = sample.restarts.iter().filter_map(|restart| restart.closed.as_ref());
+    let blocks = blocks.flat_map(|load| &load.blocks);
+    let ratios = blocks.flat_map(|block| [block.base.generator_cpu_ratio, block.head.generator_cpu_ratio]);
+    let ratio = median(&ratios.collect::<Vec<f64>>())?;
+    (metric == Metric::Throughput && ratio > GENERATOR_CPU_RATIO_MAX).then_some(ratio)
 }
 
 /// The figures of a metric, before statistics.
@@ -342,6 +363,10 @@ fn reasons(record: &Record, metrics: &[MetricVerdict], not_idle: Option<(f64, f6
         StopReason::Interrupted => reasons.push("interrupted".into()),
         StopReason::Decided | StopReason::Restarts | StopReason::Failed => {}
     }
+    let ungated = metrics
+        .iter()
+        .filter(|metric| !metric.gates && metric.verdict == Verdict::Regressed);
+    reasons.extend(ungated.map(|metric| format!("{} is worse, and does not gate", metric.metric)));
     if verdict == Verdict::Inconclusive {
         reasons.extend(busy(record));
         let of_metric = |metric: &MetricVerdict| Some(format!("{}: {}", metric.metric, metric.why.as_ref()?));

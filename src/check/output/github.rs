@@ -6,8 +6,18 @@ use crate::check::judge::{MetricVerdict, Verdict};
 use crate::check::record::Inconclusive;
 
 impl Summary {
-    /// One error per metric that fails the build, one for a failed server, one warning for an inconclusive check.
+    /// One error per metric that fails the build, one for a failed server; one warning for an inconclusive check, and one
+    /// per metric that is worse and does not gate.
     pub fn annotations(&self) -> Vec<String> {
+        let mut annotations = self.outcome();
+        annotations.extend(self.ungated_regressions().map(|metric| {
+            let title = format!("{} {}, not gating", metric.metric, metric.verdict.name());
+            annotation("warning", &title, &details(metric))
+        }));
+        annotations
+    }
+
+    fn outcome(&self) -> Vec<String> {
         match self.judgement.verdict {
             Verdict::Failed => {
                 let reasons = self.judgement.reasons.join("; ");
@@ -45,6 +55,7 @@ fn annotation(level: &str, title: &str, text: &str) -> String {
 mod tests {
     use super::*;
     use crate::check::fixtures::{HeadChange, UNCHANGED, record};
+    use crate::check::judge::Metric;
     use crate::check::output::Check;
     use crate::check::record::Record;
 
@@ -68,7 +79,11 @@ mod tests {
         assert!(annotated[0].starts_with("::warning title=urecho check%3A INCONCLUSIVE::"));
         record.settings.inconclusive = Inconclusive::Fail;
         let annotated = annotations(record);
-        assert_eq!(annotated.len(), 3, "one per metric: {annotated:?}");
+        assert_eq!(
+            annotated.len(),
+            Metric::DEFAULT_GATE.len(),
+            "one per metric: {annotated:?}"
+        );
     }
 
     #[test]

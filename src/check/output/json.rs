@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::check::judge::decision::METHOD;
 use crate::check::judge::{Judgement, judge};
 use crate::check::record::{Record, StopReason};
 use crate::error::{Error, Result};
@@ -50,6 +51,14 @@ impl Check {
         }
         let hint = |what: String| Error::Usage(format!("{what}. Give a file written by `urecho check --json`"));
         let Recorded { record } = output::json::parse(text, SCHEMA).map_err(hint)?;
+        if record.settings.method != METHOD {
+            let method = record.settings.method;
+            return Err(Error::Usage(format!(
+                "this check was measured for method {method}, and this version judges by method {METHOD}: replay it with \
+                 urecho {}",
+                record.environment.urecho
+            )));
+        }
         match record.settings.invalid_threshold() {
             Some(metric) => Err(hint(format!("threshold for {metric} must be in (0, 1]"))),
             None => Ok(Check::of(record)),

@@ -95,7 +95,11 @@ impl Summary {
         let what = match self.judgement.verdict {
             Verdict::Regressed => format!("head is worse than base: {}", self.changes(Verdict::Regressed)),
             Verdict::Improved => format!("head is better than base: {}", self.changes(Verdict::Improved)),
-            Verdict::Passed => format!("head is not worse than base beyond the thresholds ({})", self.gate()),
+            Verdict::Passed => format!(
+                "head is not worse than base beyond the thresholds ({}){}",
+                self.gate(),
+                self.ungated_warning()
+            ),
             Verdict::Inconclusive => format!("cannot tell whether head is worse: {}", self.undecided()),
             Verdict::Failed => "there is nothing to compare".into(),
         };
@@ -124,6 +128,20 @@ impl Summary {
     fn gate(&self) -> String {
         let names: Vec<&str> = self.gating().map(|metric| metric.metric.name()).collect();
         names.join(", ")
+    }
+
+    /// The metrics that are worse and do not gate.
+    pub(super) fn ungated_regressions(&self) -> impl Iterator<Item = &MetricVerdict> {
+        let metrics = self.judgement.metrics.iter();
+        metrics.filter(|metric| !metric.gates && metric.verdict == Verdict::Regressed)
+    }
+
+    fn ungated_warning(&self) -> String {
+        let changes: Vec<String> = self.ungated_regressions().map(super::row::change).collect();
+        match changes.as_slice() {
+            [] => String::new(),
+            changes => format!("; worse, but not gating: {}", changes.join(", ")),
+        }
     }
 
     fn undecided(&self) -> String {

@@ -3,14 +3,14 @@
 use clap::{Args, ValueEnum};
 
 use crate::check::experiment::{Experiment, Offered};
-use crate::check::judge::decision::{FINAL_RESTARTS, Threshold};
+use crate::check::judge::decision::{ALPHA, FINAL_RESTARTS, INTERIM_RESTARTS, METHOD, Threshold};
 use crate::check::judge::{Metric, Profile};
 use crate::check::record::{Inconclusive, Settings};
 use crate::cli::cpu_split::{CpuSplit, ServerCpuFlags};
 use crate::cli::load_flags::WorkloadFlags;
 use crate::cli::values::{self, Parsed};
 use crate::clock::Nanos;
-use crate::compare::Candidate;
+use crate::compare::{self, Candidate};
 use crate::error::{Error, Result};
 use crate::load::Workload;
 use crate::units;
@@ -35,7 +35,7 @@ pub(super) struct UtilizationFlag {
     /// Rate of the open loop, as a share of the server's capacity (base's, if there are two) [default: 50%]
     ///
     /// The capacity is measured in a closed loop of about a second, before the first restart.
-    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    #[arg(long, value_name = "PERCENT", value_parser = units::percent)]
     utilization: Option<f64>,
 }
 
@@ -60,12 +60,15 @@ pub(super) struct MeasurementFlags {
     /// Maximum restarts of each server; a comparison of two versions stops after 12 if it is conclusive
     #[arg(long, value_name = "N", default_value_t = FINAL_RESTARTS as u32, value_parser = values::at_least_one)]
     restarts: u32,
-    /// Blocks per restart; in each, every server has two slices [default: what fits the budget, 3 to 12]
+    /// Load on each server after its start before anything counts, for servers that get faster while they run
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = units::duration)]
+    settle: Nanos,
+    /// Blocks per restart; in each, every server has two slices [default: what fits the budget, 3 to 18]
     ///
     /// If both loads run, the closed loop has half as many.
     #[arg(long, value_name = "N", value_parser = values::at_least_one)]
     blocks: Option<u32>,
-    /// Length of a slice [default: 20ms to 1s]
+    /// Length of a slice [default: 40ms to 1s]
     ///
     /// By default long enough for 1,000 messages and 4 per connection, if the budget allows.
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
@@ -77,15 +80,16 @@ pub(super) struct MeasurementFlags {
 
 #[derive(Debug, Default, Args)]
 pub(super) struct JudgementFlags {
-    /// Metrics that fail the build [default: p50,throughput,cpu]
+    /// Metrics that fail the build [default: all but p90]
     ///
-    /// Of p50, p90, p99, p99.9, throughput, cpu and memory. They share the error rate: each metric added reduces the power
+    /// Of p50, p90, p99, p99.9, throughput, cpu, memory, stalled and idle-cpu. They share the error rate: each metric added reduces the power
     /// of the others.
     #[arg(long, value_name = "METRIC,...", value_delimiter = ',', value_parser = Metric::parse)]
     gate: Vec<Metric>,
     /// Smallest relative change of a metric that counts, as in `p50=3%`; repeatable
     ///
-    /// Defaults: p50 3%, p90 5%, p99 8%, p99.9 20%, throughput 2%, cpu 2%, memory 10%.
+    /// Defaults: p50 3%, p90 5%, p99 8%, p99.9 20%, throughput 2%, cpu 2%, memory 5%, stalled 1%, idle-cpu 1%. The last two
+    /// are shares of the time: 1% more of it.
     #[arg(long, value_name = "METRIC=PERCENT", value_parser = min_effect)]
     min_effect: Vec<(Metric, f64)>,
     /// Smallest absolute change of a metric that counts, as in `p99=20us`; repeatable
@@ -122,18 +126,9 @@ pub(super) fn with_ready_text(candidate: Candidate, text: &Option<String>) -> Ca
     }
 }
 
-fn percent(text: &str) -> Parsed<f64> {
-    let number = text.strip_suffix('%').map(str::trim_end);
-    let number = number.and_then(|number| number.parse::<f64>().ok());
-    match number {
-        Some(number) if number > 0.0 && number <= 100.0 => Ok(number / 100.0),
-        _ => Err("write a percentage above 0% and up to 100%, as in `3%`".into()),
-    }
-}
-
 fn min_effect(text: &str) -> Parsed<(Metric, f64)> {
     let (metric, share) = text.split_once('=').ok_or("write METRIC=PERCENT, as in `p50=3%`")?;
-    Ok((Metric::parse(metric)?, percent(share)?))
+    Ok((Metric::parse(metric)?, units::percent(share)?))
 }
 
 fn min_change(text: &str) -> Parsed<(Metric, f64)> {
@@ -161,12 +156,17 @@ impl MeasurementFlags {
             settings: Settings {
                 budget_ns: self.budget.0,
                 restarts: self.restarts as usize,
+                interim_restarts: INTERIM_RESTARTS,
+                alpha: ALPHA,
+                method: METHOD,
+                settle_ns: self.settle.0,
                 server_cpus: cpus.server,
                 gate: judgement.gate(&profiles)?,
                 thresholds: Metric::ALL.map(|metric| (metric, judgement.threshold(metric))).into(),
                 inconclusive: judgement.inconclusive(),
             },
             profiles,
+            gate_what_is_measured: judgement.gate.is_empty(),
         })
     }
 
@@ -174,6 +174,7 @@ impl MeasurementFlags {
         let default = Nanos(5_000_000 + 20_000 * u64::from(self.workload.connections));
         Workload {
             warmup: self.slice_warmup.unwrap_or(default),
+            drain: compare::SLICE_DRAIN,
             ..self.workload.workload(cpus.generator.clone())
         }
     }

@@ -14,7 +14,8 @@ fn block(rate: f64, p50: u64) -> BlockFigures {
         cpu_ns_per_message: None,
         resident_bytes_per_connection: None,
         send_lag_p99_ns: None,
-        idle_cpu_ratio: None,
+        generator_cpu_ratio: 0.5,
+        background_cpu_ratio: None,
         disturbance: Disturbance::default(),
     }
 }
@@ -99,7 +100,7 @@ fn a_figure_missing_in_a_block_is_not_available() {
 fn a_server_that_is_not_idle_is_named() {
     let mut busy = drifting(10.0);
     for block in busy.iter_mut().flatten() {
-        block.idle_cpu_ratio = Some(0.34);
+        block.background_cpu_ratio = Some(0.34);
     }
     let scenario = scenario(vec![server("a", drifting(10.0)), server("busy", busy)]);
     let text = scenario.to_string();

@@ -37,7 +37,7 @@ impl Client {
     }
 
     fn issue(&mut self, accounting: &mut Accounting, planned: Nanos, measured: bool) {
-        accounting.issued(measured);
+        accounting.issued(planned, measured);
         let mut next = self.connection.issue(planned, measured);
         while next.send == Some(Outgoing::Buffer) {
             self.connection.write(&traffic(), &mut [0; SIZE], planned);
@@ -176,7 +176,7 @@ fn a_message_that_fails_with_its_connection_is_censored_at_its_age() {
 fn a_message_counted_when_it_was_due_is_not_counted_again_when_it_is_issued_or_missing() {
     let mut accounting = Accounting::new(true);
     accounting.due(2);
-    accounting.issued(false);
+    accounting.issued(Nanos(1), false);
     accounting.unissued(Nanos(5), false, Nanos(10));
     let (messages, _) = end(&mut accounting);
     assert_eq!((messages.sent, messages.missing), (2, 1));

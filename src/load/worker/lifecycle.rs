@@ -30,6 +30,9 @@ impl Worker<'_> {
             let spin = self.spin.check(self.now);
             self.ring.set_spin(spin);
             self.pass_marks();
+            if self.accounting.has_caught_up() {
+                self.timeline.catch_up(self.now);
+            }
             self.send_due();
         }
     }
@@ -41,7 +44,9 @@ impl Worker<'_> {
         }
         let start = self.shared.start();
         if self.timeline.is_due(start, self.now) {
-            self.timeline.start(self.workload, start);
+            self.timeline.start(self.workload, start, self.shared.seed());
+            self.accounting
+                .started(self.timeline.measuring_ends().unwrap_or(Nanos::NEVER));
             self.dialer.refill(self.timeline.active());
         }
     }
@@ -201,7 +206,7 @@ impl Worker<'_> {
         let Some(control) = &self.shared.slices else {
             return false;
         };
-        if self.stopped || !self.accounting.is_idle() || self.connections.is_empty() {
+        if self.stopped || !self.accounting.is_idle() || self.is_deserted() {
             return false;
         }
         self.end_measuring();

@@ -4,7 +4,7 @@ use super::*;
 use crate::check::fixtures::{HeadChange, UNCHANGED, record, restart};
 use crate::check::judge::decision::Threshold;
 use crate::check::output::Check;
-use crate::check::record::{Failure, Inconclusive, Restart};
+use crate::check::record::{Failure, Inconclusive, LoadPair, Restart};
 use crate::clock::Nanos;
 
 fn verdict_of(record: &Record, metric: Metric) -> Verdict {
@@ -22,10 +22,18 @@ fn assert_judged(record: &Record, verdict: Verdict, exit_code: u8) {
     );
 }
 
+fn loads_mut(restart: &mut Restart) -> impl Iterator<Item = &mut LoadPair> {
+    restart.closed.iter_mut().chain(&mut restart.open)
+}
+
+fn blocks_mut(restart: &mut Restart) -> impl Iterator<Item = &mut Block> {
+    loads_mut(restart).flat_map(|load| &mut load.blocks)
+}
+
 /// Makes all blocks of the first restarts too noisy.
 fn disturb(record: &mut Record, restarts: usize) {
     for restart in &mut record.restarts[..restarts] {
-        for block in restart.closed.iter_mut().chain(&mut restart.open) {
+        for block in blocks_mut(restart) {
             block.base.send_lag_p99_ns = Some(2_000_000);
         }
     }
@@ -118,14 +126,14 @@ fn a_change_as_large_as_the_threshold_is_inconclusive_and_says_what_is_detectabl
 
 #[test]
 fn half_of_the_restarts_may_be_too_noisy_and_no_more() {
-    let mut noisy = record(20, &UNCHANGED);
-    disturb(&mut noisy, 10);
+    let mut noisy = record(24, &UNCHANGED);
+    disturb(&mut noisy, 12);
     assert_judged(&noisy, Verdict::Passed, 0);
-    disturb(&mut noisy, 11);
+    disturb(&mut noisy, 13);
     assert_judged(&noisy, Verdict::Inconclusive, 3);
     let reasons = judge(&noisy).reasons.join("\n");
     assert!(
-        reasons.contains("11 of 20 restarts were too noisy, mostly because of a late generator"),
+        reasons.contains("13 of 24 restarts were too noisy, mostly because of a late generator"),
         "{reasons}"
     );
 }
@@ -147,7 +155,7 @@ fn too_few_restarts_say_how_many_are_needed() {
     assert_judged(&record, Verdict::Inconclusive, 3);
     let reasons = judge(&record).reasons.join("\n");
     assert!(
-        reasons.contains("ended after 4 of 40 restarts") && reasons.contains("4 of 10"),
+        reasons.contains("ended after 4 of 40 restarts") && reasons.contains("4 of 11"),
         "{reasons}"
     );
 }
@@ -155,9 +163,9 @@ fn too_few_restarts_say_how_many_are_needed() {
 /// Sets the CPU that each side uses while the other has the traffic.
 fn keep_busy(record: &mut Record, base: f64, head: f64) {
     for restart in &mut record.restarts {
-        for block in restart.closed.iter_mut().chain(&mut restart.open) {
-            block.base.idle_cpu_ratio = Some(base);
-            block.head.idle_cpu_ratio = Some(head);
+        for block in blocks_mut(restart) {
+            block.base.background_cpu_ratio = Some(base);
+            block.head.background_cpu_ratio = Some(head);
         }
     }
 }
@@ -185,10 +193,87 @@ fn two_sides_that_are_equally_busy_can_be_compared() {
 }
 
 #[test]
-fn an_unavailable_metric_is_inconclusive_and_does_not_gate() {
-    let record = record(20, &UNCHANGED);
+fn a_gating_metric_without_values_makes_the_check_inconclusive() {
+    let mut record = record(20, &UNCHANGED);
+    pool(&mut record, |load| load.base.p99_9_ns = None);
     assert_eq!(verdict_of(&record, Metric::P99_9), Verdict::Inconclusive);
+    assert_judged(&record, Verdict::Inconclusive, 3);
+    record.settings.gate.retain(|&metric| metric != Metric::P99_9);
     assert_judged(&record, Verdict::Passed, 0);
+}
+
+/// Changes what all slices of each restart are together.
+fn pool(record: &mut Record, change: impl Fn(&mut LoadPair)) {
+    record.restarts.iter_mut().flat_map(loads_mut).for_each(change);
+}
+
+#[test]
+fn a_stall_that_no_median_shows_fails_the_build() {
+    for (metric, change) in [
+        (
+            Metric::P99_9,
+            (|load| load.head.p99_9_ns = Some(5_000_000)) as fn(&mut LoadPair),
+        ),
+        (Metric::P99, |load| load.head.p99_ns = Some(1_000_000)),
+        (Metric::Stalled, |load| load.head.overrun_ratio = 0.03),
+        (Metric::Memory, |load| load.head.resident_bytes = Some(11_100_000)),
+    ] {
+        let mut record = record(12, &UNCHANGED);
+        pool(&mut record, change);
+        assert_judged(&record, Verdict::Regressed, 1);
+        assert_eq!(verdict_of(&record, metric), Verdict::Regressed, "{metric}");
+    }
+}
+
+#[test]
+fn a_server_that_is_busy_without_traffic_fails_the_build_though_it_slows_the_other_down() {
+    let mut record = record(12, &UNCHANGED);
+    keep_busy(&mut record, 0.0, 0.9);
+    pool(&mut record, |load| load.head.background_cpu_ratio = Some(0.9));
+    assert_judged(&record, Verdict::Regressed, 1);
+    assert_eq!(
+        verdict_of(&record, Metric::P50),
+        Verdict::Inconclusive,
+        "one slows the other down"
+    );
+}
+
+#[test]
+fn throughput_that_the_generator_limits_does_not_pass() {
+    let mut record = record(12, &UNCHANGED);
+    let limit = |record: &mut Record, ratio: f64| {
+        for block in record.restarts.iter_mut().flat_map(blocks_mut) {
+            (block.base.generator_cpu_ratio, block.head.generator_cpu_ratio) = (ratio, ratio);
+        }
+    };
+    limit(&mut record, 0.94);
+    assert_judged(&record, Verdict::Passed, 0);
+    limit(&mut record, 0.96);
+    assert_judged(&record, Verdict::Inconclusive, 3);
+    let reasons = judge(&record).reasons.join("\n");
+    assert!(reasons.contains("throughput: limited by the generator"), "{reasons}");
+}
+
+#[test]
+fn a_metric_that_is_worse_and_does_not_gate_is_in_the_headline_and_a_warning() {
+    let mut record = record(12, &HeadChange { p50: 1.5, ..UNCHANGED });
+    record.settings.gate = vec![Metric::Throughput];
+    let summary = Check::of(record).summary();
+    let headline = summary.headline();
+    assert!(headline.contains("worse, but not gating: p50 +"), "{headline}");
+    let annotations = summary.annotations();
+    assert!(
+        annotations.len() == 1 && annotations[0].starts_with("::warning"),
+        "{annotations:?}"
+    );
+}
+
+#[test]
+fn a_check_of_another_method_is_not_judged_again() {
+    let mut record = record(12, &UNCHANGED);
+    record.settings.method += 1;
+    let error = Check::replay(&Check::of(record).json()).unwrap_err().to_string();
+    assert!(error.contains("judges by method 1"), "{error}");
 }
 
 #[test]
@@ -246,7 +331,7 @@ fn constant_pressure_is_tolerated_and_bursts_of_it_are_dropped() {
     let mut record = record(12, &HeadChange { p50: 1.1, ..UNCHANGED });
     let press = |restarts: &mut [Restart], share: f64| {
         for restart in restarts {
-            for block in restart.closed.iter_mut().chain(&mut restart.open) {
+            for block in blocks_mut(restart) {
                 block.base.disturbance.pressure = Some(Nanos((1e6 * share) as u64));
             }
         }
