@@ -1,5 +1,7 @@
 //! Which runs are believed, which are not, and where exactly the line is.
 
+mod rate;
+
 use super::Grade::{Invalid, Suspect, Valid};
 use super::*;
 
@@ -168,18 +170,6 @@ fn a_lag_with_an_unknown_service_time_has_only_the_fixed_bounds() {
     let with = |lag| idle_machine_but(|run| (run.send_lag_p99, run.service_p50) = (Some(Nanos(lag)), None));
     assert_valid(&with(50_000));
     assert_reason(&with(60_000), Suspect, "send-lag");
-}
-
-#[test]
-fn an_unachieved_rate_means_a_growing_queue() {
-    let with = |achieved| idle_machine_but(|run| (run.offered_per_s, run.achieved_per_s) = (1_000.0, achieved));
-    assert_valid(&with(990.0));
-    assert_valid(&with(1_003.0));
-    let what = assert_reason(&with(989.9), Suspect, "rate-not-achieved");
-    assert!(what.contains("98.99 %") && what.contains("below 99 %"), "{what}");
-    assert_reason(&with(900.0), Suspect, "rate-not-achieved");
-    assert_reason(&with(899.9), Invalid, "rate-not-achieved");
-    assert_reason(&with(0.0), Invalid, "rate-not-achieved");
 }
 
 #[test]
