@@ -58,6 +58,7 @@
 //! | threshold | the smallest change of a metric that counts; the *minimum detectable effect* is what a check could have found |
 //! | profile, score | the load of a check, open or closed loop; how much worse head is than base in one metric and restart, as a log ratio |
 //! | worker, pass | a thread of a server or load; one iteration of its event loop |
+//! | creep | changes in one direction that each stay below the threshold, over many checks |
 //! | starved, handoff | a connection without a receive buffer; passing an accepted socket to the worker that serves it |
 //! | drain | the end of a server or run: no new work, finish what is in flight |
 //!

@@ -199,6 +199,10 @@ fn different(there: &Environment, here: &Environment) -> Option<String> {
             ("memory size", number(machine.memory_bytes)),
             ("kernel", text(&machine.kernel)),
             ("congestion control", text(&machine.congestion_control)),
+            ("frequency governor", text(&machine.governor)),
+            ("setting of SMT", format!("{:?}", machine.smt)),
+            ("clock source", text(&machine.clock_source)),
+            ("CPU quota", number(machine.cpu_quota_millicpus)),
             ("version of urecho", environment.urecho.clone()),
             ("debug build of urecho", environment.debug_build.to_string()),
         ]

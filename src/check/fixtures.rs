@@ -127,5 +127,9 @@ pub(super) fn environment() -> Environment {
         memory_bytes: Some(1 << 34),
         virtualised: Some(true),
         congestion_control: Some("cubic".into()),
+        governor: None,
+        smt: Some(false),
+        clock_source: Some("tsc".into()),
+        cpu_quota_millicpus: None,
     })
 }

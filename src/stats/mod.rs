@@ -1,6 +1,6 @@
 //! Statistics of small samples: locations, percentiles, shares and change points, with exact confidence intervals where they exist.
 //!
-//! Pure functions of values; a random order is drawn from a given seed. The samples are whole runs of a program, tens of
+//! Pure functions of values. The samples are whole runs of a program, tens of
 //! them, or the seconds of one run; [`crate::histogram`] is for the latencies within one run, millions of them. What follows from an estimate
 //! (regressed, passed, more runs) is decided elsewhere.
 

@@ -7,7 +7,7 @@ use std::fs;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sys::affinity;
+use crate::sys::{affinity, throttling};
 
 /// What the results of a run depend on apart from the program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,19 +28,32 @@ pub struct Machine {
     pub virtualised: Option<bool>,
     /// The default congestion control of new TCP sockets, `cubic`.
     pub congestion_control: Option<String>,
+    /// Frequency governor of the CPUs that this process may use, `performance`; several are separated by commas.
+    pub governor: Option<String>,
+    /// True if simultaneous multithreading is on: two CPUs may then share a core.
+    pub smt: Option<bool>,
+    /// What the kernel reads the time from, `tsc`.
+    pub clock_source: Option<String>,
+    /// The tightest CPU quota of a control group, in thousandths of a CPU. Null if there is none, or none can be read.
+    pub cpu_quota_millicpus: Option<u64>,
 }
 
 /// Describes this machine. Call it before the calling thread is pinned: `cpus_allowed` are those of the thread.
 pub fn describe() -> Machine {
     let cpuinfo = read("/proc/cpuinfo").unwrap_or_default();
+    let cpus_allowed = affinity::allowed();
     Machine {
         cpu_model: value(&cpuinfo, "model name").map(str::to_owned),
         cpus: read("/sys/devices/system/cpu/online").and_then(|list| cpus_in(&list)),
-        cpus_allowed: affinity::allowed(),
+        governor: governors(&cpus_allowed),
+        cpus_allowed,
         kernel: read("/proc/sys/kernel/osrelease"),
         memory_bytes: read("/proc/meminfo").and_then(|meminfo| memory_bytes(&meminfo)),
         virtualised: value(&cpuinfo, "flags").map(|flags| flags.split(' ').any(|flag| flag == "hypervisor")),
         congestion_control: read("/proc/sys/net/ipv4/tcp_congestion_control"),
+        smt: read("/sys/devices/system/cpu/smt/active").map(|active| active == "1"),
+        clock_source: read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+        cpu_quota_millicpus: cpu_quota(),
     }
 }
 
@@ -66,6 +79,33 @@ fn cpus_in(list: &str) -> Option<u64> {
         last.checked_sub(first)?.checked_add(1)
     });
     ranges.sum()
+}
+
+/// The governors of these CPUs, each once. Virtual machines have none.
+fn governors(cpus: &[usize]) -> Option<String> {
+    let path = |cpu: usize| format!("/sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_governor");
+    let mut governors: Vec<String> = cpus.iter().filter_map(|&cpu| read(&path(cpu))).collect();
+    governors.sort_unstable();
+    governors.dedup();
+    (!governors.is_empty()).then(|| governors.join(","))
+}
+
+/// The tightest quota of the groups that this process is in.
+fn cpu_quota() -> Option<u64> {
+    let quotas = throttling::groups().into_iter().filter_map(|group| {
+        let read = |name: &str| read(group.join(name).to_str()?);
+        // cgroup v2, or else v1.
+        let quota = read("cpu.max").or_else(|| Some(read("cpu.cfs_quota_us")? + " " + &read("cpu.cfs_period_us")?))?;
+        millicpus(&quota)
+    });
+    quotas.min()
+}
+
+/// `50000 100000`: microseconds of CPU time, and the period in microseconds. `max` and -1 are no quota.
+fn millicpus(quota: &str) -> Option<u64> {
+    let (quota, period) = quota.split_once(' ')?;
+    let (quota, period) = (quota.parse::<u64>().ok()?, period.parse::<u64>().ok()?);
+    quota.saturating_mul(1_000).checked_div(period)
 }
 
 fn memory_bytes(meminfo: &str) -> Option<u64> {
@@ -98,6 +138,10 @@ mod tests {
             "memory_bytes",
             "virtualised",
             "congestion_control",
+            "governor",
+            "smt",
+            "clock_source",
+            "cpu_quota_millicpus",
         ];
         assert_eq!(keys, expected, "a new field must not identify the machine");
     }
@@ -113,6 +157,12 @@ mod tests {
             Some("AMD EPYC")
         );
         assert_eq!(["0", "0-3", "0-1,4,6-7"].map(cpus_in), [Some(1), Some(4), Some(5)]);
+    }
+
+    #[test]
+    fn a_quota_is_a_share_of_its_period() {
+        let quotas = ["50000 100000", "250000 100000", "max 100000", "-1 100000", "1 0", "1"].map(millicpus);
+        assert_eq!(quotas, [Some(500), Some(2_500), None, None, None, None]);
     }
 
     #[test]

@@ -25,10 +25,8 @@ pub struct Throttling {
 impl Throttling {
     /// So far, of all groups that this process is in. None if no group reports it.
     pub fn read() -> Option<Throttling> {
-        let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-        let levels = levels(&groups, &mounts);
-        let stats = levels
+        let groups = groups();
+        let stats = groups
             .iter()
             .filter_map(|level| fs::read_to_string(level.join("cpu.stat")).ok());
         let found = stats.filter_map(|stat| parse(&stat));
@@ -45,6 +43,13 @@ impl Throttling {
             throttled: self.throttled - before.throttled,
         }
     }
+}
+
+/// The folders of this process's group and of those above it that are visible, in every hierarchy that has CPU quotas.
+pub(super) fn groups() -> Vec<PathBuf> {
+    let [groups, mounts] =
+        ["/proc/self/cgroup", "/proc/self/mountinfo"].map(|path| fs::read_to_string(path).unwrap_or_default());
+    levels(&groups, &mounts)
 }
 
 /// The folders of the process's group and of those above it, in every hierarchy that has CPU quotas.
