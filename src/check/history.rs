@@ -59,7 +59,7 @@ pub struct Change {
 impl Change {
     /// Of a metric. None without an interval.
     fn of(verdict: &MetricVerdict, alpha: f64) -> Option<Change> {
-        let score = |change: f64| verdict.metric.score(1.0, 1.0 + change);
+        let score = |change: f64| verdict.metric.score_of_change(change);
         let (interval, threshold) = (verdict.interval?, verdict.threshold?);
         // The interval of signed ranks is about as wide as that of a mean.
         let quantile = student_t(alpha, verdict.restarts.checked_sub(1)?.max(1));

@@ -5,8 +5,8 @@
 //! The values are log ratios, so a factor counts the same in both directions.
 //!
 //! *Error.* Values vary from day to day with tails heavier than normal. In simulations of servers that did not change,
-//! with values of three gating metrics that are normal, Laplace, contaminated normal or of Student's t with 3 degrees of
-//! freedom, fewer than 1 % of runs end as REGRESSED, for 5 to 15 stored runs and every amount of variation (tests). That is
+//! with values of eight independent gating metrics that are normal, Laplace, contaminated normal or of Student's t with 3 degrees of
+//! freedom, fewer than 1 % of runs end as REGRESSED, for 5 to 12 stored runs and every amount of variation (tests). That is
 //! what [`ALPHA`] is so small for.
 
 use super::counted::{Counted, RUNS_MIN};
@@ -27,7 +27,7 @@ use crate::sys::identity::MachineIdentity;
 use crate::units::{plural, show_percent};
 
 /// One-sided error of all gating metrics together, if values are normal.
-pub(super) const ALPHA: f64 = 0.0001;
+pub(super) const ALPHA: f64 = 0.00002;
 
 /// The share of one of `gating` metrics (Bonferroni).
 fn alpha(settings: &Settings) -> f64 {
@@ -131,7 +131,7 @@ fn confidence(counted: &Counted<'_>, settings: &Settings) -> String {
     format!(
         "Confidence: prediction interval from {runs} {which}, one-sided error {} per metric if days vary normally; \
          an unchanged server ends as REGRESSED in fewer than 1 % of comparisons with much heavier tails (simulated)",
-        show_percent(alpha(settings), 4)
+        show_percent(alpha(settings), 5)
     )
 }
 

@@ -8,7 +8,7 @@
 use super::{Baseline, StoredRun};
 use crate::sys::identity::{MachineIdentity, Relation};
 
-/// Fewest stored runs. The interval holds for fewer as well, but is of no use: below 5 runs it is more than 20 standard
+/// Fewest stored runs. The interval holds for fewer as well, but is of no use: below 5 runs it is more than 50 standard
 /// deviations wide.
 pub(super) const RUNS_MIN: usize = 5;
 
@@ -16,7 +16,7 @@ pub(super) const RUNS_MIN: usize = 5;
 pub(super) const RUNS_USEFUL: usize = 10;
 
 /// Most stored runs; of more, the newest. More would narrow the interval by little, and with heavy tails by too much.
-pub(super) const RUNS_MAX: usize = 15;
+pub(super) const RUNS_MAX: usize = 12;
 
 /// Seconds between two runs that both count.
 pub(super) const SEPARATION_S: u64 = 3600;

@@ -133,6 +133,14 @@ fn a_point_has_the_changes_of_its_check_with_their_errors() {
 }
 
 #[test]
+fn a_change_has_the_score_that_it_was_made_from_also_for_shares_of_the_time() {
+    for metric in Metric::ALL {
+        let score = metric.score_of_change(metric.change(0.02));
+        assert!((score - 0.02).abs() < 1e-12, "{metric}: {score}");
+    }
+}
+
+#[test]
 fn a_point_is_read_as_it_was_written() {
     let points = [point(1, 80_000.0), checks(&[0.1 + 0.2]).remove(0)];
     let text: String = points.iter().map(Point::line).collect();

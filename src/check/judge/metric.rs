@@ -225,6 +225,11 @@ impl Metric {
         (self.sign() * score).exp_m1()
     }
 
+    /// The score of a relative change: the inverse of [`Metric::change`].
+    pub fn score_of_change(self, change: f64) -> f64 {
+        self.sign() * change.ln_1p()
+    }
+
     /// The relative changes for the ends of an interval of scores.
     pub fn change_interval(self, (low, high): (f64, f64)) -> ChangeInterval {
         let (low, high) = (self.change(low), self.change(high));
