@@ -1,4 +1,4 @@
-//! The one clock: monotonic nanoseconds since its first use in this process.
+//! The one clock: monotonic nanoseconds since its first use in this process. `wall` has the date, for labels.
 //!
 //! CLOCK_MONOTONIC through the vDSO (clock_gettime(2)): about 20 ns per call on the reference machine.
 
@@ -7,6 +7,10 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+
+mod wall;
+
+pub use wall::WallTime;
 
 /// A point in time, or a duration, in nanoseconds. Arithmetic saturates: a negative duration is zero. In JSON an integer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize)]

@@ -20,13 +20,13 @@
 //!               output: summary, row, text, markdown, junit, github, json; baseline, history
 //! 4  compare    servers side by side: candidate, server (a child process), restart, experiment, block, comparison, table
 //!    find_max   the highest rate at which conditions hold: search, judge, curve
-//! 3  report     one run: sections, distribution (percentile), rate_interval, intervals, text with latency_table, files;
+//! 3  report     one run: sections, targets, distribution (percentile), rate_interval, intervals, text with latency_table, files;
 //!               validity, assertion, inputs; several runs: repeat
 //! 2  serve      the server: engine (the contract), startup, accept, handoff, drain, counters; one folder per engine:
 //!               uring (echo, stream_detector, buffers, spinning, fault), epoll (connection), tokio_uring
 //!    load       the load generator. Pure: connection (pipeline, payload), dialer, timeline (phases, schedule, active),
-//!               accounting, stalls. Effects: worker (lifecycle), workers, shared, session, monitor, outbox. Before a run: workload, sizes,
-//!               capacity, preflight. During it: interval, observer. After it: result
+//!               accounting, by_target, stalls. Effects: worker (lifecycle), workers, shared, session, servers, monitor, outbox.
+//!               Before a run: workload, target, sizes, capacity, preflight (echo). During it: interval, observer. After it: result
 //! 1  ring       io_uring: setup, token, chunk (ChunkQueue), pool of groups, scratch, wait, spin, completion, memory
 //!    sys        the rest of the kernel: socket, listener, signal, waker, threads, child, limits, affinity, prctl,
 //!               run_delay, throttling, usage, disturbance, machine, identity, netstat, tcp_info
@@ -34,7 +34,7 @@
 //!    output     file (written atomically), json, markdown, table, progress
 //! 0  error      failures, by exit code
 //!    units      one grammar for counts, sizes, durations and rates
-//!    clock      monotonic nanoseconds
+//!    clock      monotonic nanoseconds; wall, the date
 //!    slab       slots for connections, and keys that detect reuse
 //!    random     the one seeded generator
 //!    stats      signed_rank, order_statistics, batch_means, bounded_series, change_points, creep, prediction, proportion,

@@ -158,7 +158,10 @@ impl From<OldLine> for Line {
             schema: SCHEMA.into(),
             environment: Environment {
                 urecho: old.environment.urecho,
+                commit: None,
+                profile: None,
                 debug_build: old.environment.debug_build,
+                command: Vec::new(),
                 machine: old.environment.machine,
             },
             treatment: old.planted,

@@ -189,7 +189,7 @@ impl SecondLoad {
             ..Workload::default()
         };
         let plan = Plan {
-            targets: vec![server.address()],
+            targets: vec![server.address().into()],
             workload,
         };
         let stopped = stop.clone();

@@ -153,7 +153,7 @@ fn number(flag: &str) -> Option<u64> {
 /// One slice of the generator as users run it.
 fn generator(target: SocketAddr, slice: Duration) -> Slice {
     let plan = Plan {
-        targets: vec![target],
+        targets: vec![target.into()],
         workload: Workload {
             connections: CONNECTIONS,
             warmup: Nanos::from(slice / 10),

@@ -36,8 +36,7 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     let workload = flags.load.workload(cpus.generator);
     flags.outputs.check(&workload)?;
     let mut server = Server::start(workers, &cpus.server)?;
-    let targets = vec![server.address()];
-    generator.check_targets(&targets)?;
+    let targets = generator.reachable(vec![server.address().into()])?;
     let result = load::execute(Plan { targets, workload }, &flags.outputs, environment, &stop);
     // A server that crashed is the cause of every other failure.
     server.check()?;

@@ -83,7 +83,7 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     let workloads = flags.workloads(&cpus);
     file::check_all([&flags.json, &flags.markdown].into_iter().flatten())?;
     let stop = Stop::on_signals()?;
-    let mut exit = 0;
+    let mut failures = Vec::new();
     let mut scenarios = Vec::new();
     for (number, workload) in workloads.iter().enumerate() {
         if stop.signal().is_some() {
@@ -92,7 +92,11 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
         let protocol = flags.protocol(workload, &cpus, candidates.len());
         let table = format!("table {} of {}", number + 1, workloads.len());
         let results = flags.measure(&candidates, &protocol, &stop, &table);
-        exit = exit.max(results.iter().map(exit_code).max().unwrap_or(0));
+        failures.extend(
+            results
+                .iter()
+                .filter_map(|result| Some(result.failure.as_ref()?.error.exit_code())),
+        );
         scenarios.push(flags.scenario(workload, &protocol, results));
     }
     let comparison = Comparison {
@@ -102,16 +106,15 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
         scenarios,
     };
     flags.publish(&comparison)?;
-    Ok(ExitCode::from(stop.signal().map_or(exit, signal::exit_code)))
+    let exit = stop.signal().map_or_else(|| exit_code(&failures), signal::exit_code);
+    Ok(ExitCode::from(exit))
 }
 
-/// The exit code of one server: 6 for wrong data, 5 for any other failure.
-fn exit_code(result: &CandidateFigures) -> u8 {
-    match &result.failure {
-        None => 0,
-        Some(failure) if matches!(failure.error, Error::Data(_)) => 6,
-        Some(_) => 5,
-    }
+/// The exit code that servers ask for which failed with these: a bug in urecho first, then what this machine does not allow,
+/// wrong data, and a server that cannot be used.
+fn exit_code(failures: &[u8]) -> u8 {
+    let worst = [70, 4, 6, 5].into_iter().find(|code| failures.contains(code));
+    worst.or(failures.first().copied()).unwrap_or(0)
 }
 
 impl Flags {
@@ -241,5 +244,16 @@ impl Flags {
             let _ = write!(std::io::stdout(), "{comparison}"); // A reader that closed the pipe has read enough.
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_is_that_of_the_failure_to_be_dealt_with_first() {
+        let codes = [&[][..], &[5], &[5, 6], &[6, 4, 5], &[4, 70]].map(exit_code);
+        assert_eq!(codes, [0, 5, 6, 4, 70]);
     }
 }

@@ -13,7 +13,7 @@ use crate::find_max::curve::{Curve, Point, SCHEMA};
 use crate::find_max::judge::{self, Judgement};
 use crate::find_max::search::Search;
 use crate::load::schedule::{Pace, Rate};
-use crate::load::{self, Plan, Workload};
+use crate::load::{self, Plan, Target, Workload};
 use crate::output::file;
 use crate::report::assertion::{self, Assertion};
 use crate::report::{Environment, Report};
@@ -53,7 +53,6 @@ pub(super) struct Flags {
 /// a run ends in an error.
 pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> {
     let generator = &flags.workload.generator;
-    generator.check_targets(&flags.targets.targets)?;
     let conditions: Vec<Assertion> = std::iter::once(&flags.condition)
         .chain(&flags.others)
         .cloned()
@@ -65,11 +64,12 @@ pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> 
         judge::check(condition, workload.traffic.depth).map_err(Error::Usage)?;
     }
     file::check_all(flags.json.iter())?;
+    let targets = flags.targets.resolve(generator)?;
     let stop = Stop::on_signals()?;
     let mut search = Search::from(FIRST_RATE);
     let (mut points, mut interrupted, mut error) = (Vec::new(), None, None);
     while let (Some(rate), None, None) = (search.rate(), interrupted, &error) {
-        let run = match load::run(flags.plan(&workload, rate), &stop, &mut ()) {
+        let run = match load::run(flags.plan(&targets, &workload, rate), &stop, &mut ()) {
             Ok(run) => run,
             Err(failure) => {
                 error = Some(failure);
@@ -113,9 +113,9 @@ fn exit_code(interrupted: Option<i32>, curve: &Curve) -> u8 {
 
 impl Flags {
     /// `workload` as an open loop at this rate.
-    fn plan(&self, workload: &Workload, rate: f64) -> Plan {
+    fn plan(&self, targets: &[Target], workload: &Workload, rate: f64) -> Plan {
         Plan {
-            targets: self.targets.targets.clone(),
+            targets: targets.to_vec(),
             workload: Workload {
                 pace: Pace::Open {
                     rate: Rate { from: rate, to: rate },

@@ -9,6 +9,7 @@ use crate::cli::outputs::OutputFlags;
 use crate::cli::repeat;
 use crate::error::{Error, Result};
 use crate::load::{self, Plan, RunResult};
+use crate::report::assertion::{Assertion, Metric};
 use crate::report::validity::Grade;
 use crate::report::{Environment, Report};
 use crate::sys::signal::{self, Stop};
@@ -31,15 +32,15 @@ pub(super) struct Flags {
 
 pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     let generator = &flags.load.workload.generator;
-    generator.check_targets(&flags.targets.targets)?;
     let workload = flags.load.workload(generator.pin.clone());
     flags.outputs.check(&workload)?;
+    let targets = flags.targets.resolve(generator)?;
     let stop = Stop::on_signals()?;
-    let targets = flags.targets.targets.clone();
     let plan = Plan { targets, workload };
     match flags.repeat {
         Some(times) => {
             flags.outputs.check_repeat()?;
+            let exit_code = |run: &RunResult, report: &Report| exit_code(run, report, flags.outputs.assertions());
             let (interrupted, repeats) = repeat::execute(times, &plan, &flags.outputs, &environment, &stop, exit_code)?;
             let judged = || combine(repeats.assertions_exit(), repeats.grade());
             Ok(ExitCode::from(interrupted.map_or_else(judged, signal::exit_code)))
@@ -50,17 +51,20 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
 
 /// Runs the plan, writes the outputs, and returns the exit code of the run.
 pub(super) fn execute(plan: Plan, outputs: &OutputFlags, environment: Environment, stop: &Stop) -> Result<ExitCode> {
-    let mut observer = outputs.open(&plan.workload)?;
+    let mut observer = outputs.open(&plan.workload, stop)?;
     let run = load::run(plan, stop, &mut observer);
     observer.clear();
-    let run = run?;
+    let run = match (run, stop.signal()) {
+        (Err(Error::Target(_)), Some(signal)) => return Ok(ExitCode::from(signal::exit_code(signal))), // Nothing was measured.
+        (run, _) => run?,
+    };
     let report = Report::of(&run, environment, outputs.assertions());
     observer.finish(&run, &report)?;
-    exit_code(&run, &report).map(ExitCode::from)
+    exit_code(&run, &report, outputs.assertions()).map(ExitCode::from)
 }
 
 /// The exit code of a completed run: that of its worst defect.
-fn exit_code(run: &RunResult, report: &Report) -> Result<u8> {
+fn exit_code(run: &RunResult, report: &Report, assertions: &[Assertion]) -> Result<u8> {
     if let Some(signal) = run.interrupted {
         return Ok(signal::exit_code(signal));
     }
@@ -69,19 +73,21 @@ fn exit_code(run: &RunResult, report: &Report) -> Result<u8> {
     if connections.lost_total() + connections.closed >= connections.opened && messages.completed == 0
         || connections.closed == 0 && connections.lost_total() >= connections.opened
     {
-        let targets = figures.plan.targets.join(", ");
+        let targets = figures.plan.targets_shown();
         return Err(Error::Target(format!(
             "{targets} closed every connection before the run was over"
         )));
     }
-    if connections.unopened() > 0 {
+    if connections.unopened() > 0 && !asserted(assertions, &[Metric::Errors]) {
         let unopened = connections.unopened();
         return Err(Error::Target(format!(
             "{unopened} connections did not open, {} did",
             connections.opened
         )));
     }
-    if messages.failed + messages.missing > 0 {
+    let failed = messages.failed > 0 && !asserted(assertions, &[Metric::Errors, Metric::Failed]);
+    let missing = messages.missing > 0 && !asserted(assertions, &[Metric::Errors, Metric::Missing]);
+    if failed || missing {
         let (sent, failed, missing) = (messages.sent, messages.failed, messages.missing);
         return Err(Error::Data(format!(
             "{} of {sent} messages got no reply: {failed} failed with their connections, {missing} are missing",
@@ -91,12 +97,17 @@ fn exit_code(run: &RunResult, report: &Report) -> Result<u8> {
     Ok(combine(report.assertions_exit(), report.verdict.grade))
 }
 
-/// A false assertion (1) outweighs an INVALID run or an undecided assertion (3), which outweigh success (0).
+/// True if an assertion says how many of these errors are allowed: then it decides, not their presence.
+fn asserted(assertions: &[Assertion], metrics: &[Metric]) -> bool {
+    assertions.iter().any(|assertion| metrics.contains(&assertion.metric()))
+}
+
+/// An INVALID run (3) says nothing about the server: it outweighs assertions, of which a false one (1) outweighs an undecided
+/// one (3).
 fn combine(assertions: u8, grade: Grade) -> u8 {
-    match (assertions, grade) {
-        (1, _) => 1,
-        (_, Grade::Invalid) => 3,
-        (assertions, _) => assertions,
+    match grade {
+        Grade::Invalid => 3,
+        Grade::Valid | Grade::Suspect => assertions,
     }
 }
 
@@ -105,8 +116,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_false_assertion_outweighs_an_invalid_run_which_outweighs_success() {
+    fn an_invalid_run_outweighs_every_assertion() {
         let codes = [0, 1, 3].map(|assertions| [Grade::Valid, Grade::Invalid].map(|grade| combine(assertions, grade)));
-        assert_eq!(codes, [[0, 3], [1, 1], [3, 3]]);
+        assert_eq!(codes, [[0, 3], [1, 3], [3, 3]]);
     }
 }

@@ -9,7 +9,7 @@ use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::load::schedule::{Arrivals, Pace, Rate};
 use crate::load::sizes::Sizes;
-use crate::load::{Churn, Close, Traffic, Workload};
+use crate::load::{Churn, Close, Target, Traffic, Workload};
 use crate::random::Random;
 use crate::sys::socket::Options;
 use crate::units;
@@ -21,8 +21,18 @@ const DURATION: Nanos = Nanos(30_000_000_000);
 #[derive(Debug, Args)]
 pub(super) struct TargetFlags {
     /// Echo servers, as ADDRESS:PORT or NAME:PORT; connections take them in turn
+    ///
+    /// The addresses of a name are tried in order, and the first that echoes is used.
     #[arg(value_name = "TARGET", default_value = "127.0.0.1:7007", value_parser = values::target)]
-    pub(super) targets: Vec<SocketAddr>,
+    targets: Vec<String>,
+}
+
+impl TargetFlags {
+    /// All targets with their addresses. Errors: [`Error::Target`] for a name that does not resolve.
+    pub(super) fn resolve(&self, generator: &GeneratorFlags) -> Result<Vec<Target>> {
+        let targets = self.targets.iter().map(|name| Target::resolve(name));
+        generator.reachable(targets.collect::<Result<_>>()?)
+    }
 }
 
 /// A complete load.
@@ -73,6 +83,12 @@ pub(super) struct GeneratorFlags {
     /// One source address allows 28,232 connections to one target.
     #[arg(long, value_name = "CIDR", value_parser = values::sources)]
     source: Option<Sources>,
+    /// How long a target may take to connect, and to echo a first message
+    ///
+    /// Before a run every target has to echo one message. It fails after this time without a byte sent or received, so a
+    /// large message may take longer. 5 s outlast two lost SYN.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = values::duration)]
+    preflight_timeout: Nanos,
     /// Congestion control of every connection [default: the system's]
     #[arg(long, value_name = "NAME")]
     pub(super) congestion: Option<String>,
@@ -193,6 +209,7 @@ impl GeneratorFlags {
             threads: self.threads.min(connections), // More threads than connections would be idle.
             cpus,
             seed,
+            preflight_timeout: self.preflight_timeout,
             options: Options {
                 nodelay: true,
                 congestion: self.congestion.clone(),
@@ -201,16 +218,21 @@ impl GeneratorFlags {
         }
     }
 
-    /// Errors: [`Error::Usage`] if targets and sources have different address families.
-    pub(super) fn check_targets(&self, targets: &[SocketAddr]) -> Result<()> {
-        let sources = self.source.as_ref().map_or(&[][..], |sources| &sources.0);
-        let differs = |target: &&SocketAddr| sources.iter().any(|source| source.is_ipv4() != target.is_ipv4());
-        match targets.iter().find(differs) {
-            Some(target) => Err(Error::Usage(format!(
-                "--source and target {target} have different address families: use IPv4 for both, or IPv6 for both"
-            ))),
-            None => Ok(()),
+    /// Targets with those of their addresses that have the address family of the sources. Errors: [`Error::Usage`] if one has
+    /// none.
+    pub(super) fn reachable(&self, mut targets: Vec<Target>) -> Result<Vec<Target>> {
+        let source = self.source.as_ref().and_then(|sources| sources.0.first()); // All are of one network.
+        for target in &mut targets {
+            let matches = |address: &SocketAddr| source.is_none_or(|source| source.is_ipv4() == address.is_ipv4());
+            target.addresses.retain(matches);
+            if target.addresses.is_empty() {
+                let name = &target.name;
+                return Err(Error::Usage(format!(
+                    "--source and target {name} have different address families: use IPv4 for both, or IPv6 for both"
+                )));
+            }
         }
+        Ok(targets)
     }
 
     pub(super) fn threads(&self) -> usize {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::clock::Nanos;
+use crate::clock::{Nanos, WallTime};
 use crate::error::{Error, Result};
 use crate::load::interval::Interval;
 use crate::load::{Observer, Progress, RunResult, Workload};
@@ -14,6 +14,7 @@ use crate::output::progress::ProgressLine;
 use crate::report::Report;
 use crate::report::assertion::{self, Assertion};
 use crate::report::files::{Files, Paths};
+use crate::sys::signal::Stop;
 use crate::units;
 
 #[derive(Debug, Args)]
@@ -88,10 +89,10 @@ impl OutputFlags {
     }
 
     /// Opens the files.
-    pub(super) fn open(&self, workload: &Workload) -> Result<RunObserver> {
+    pub(super) fn open(&self, workload: &Workload, stop: &Stop) -> Result<RunObserver> {
         let paths = self.paths();
         Ok(RunObserver {
-            files: Files::open(&paths, workload)?,
+            files: Files::open(&paths, workload, stop)?,
             line: ProgressLine::new(),
             prints_text: !paths.use_stdout(),
         })
@@ -122,6 +123,10 @@ impl RunObserver {
 }
 
 impl Observer for RunObserver {
+    fn measuring(&mut self, began: WallTime) {
+        self.files.measuring(began);
+    }
+
     fn progress(&mut self, progress: Progress) {
         let mut text = format!("{} connections", units::show_count(progress.opened));
         if progress.elapsed > Nanos(0) {

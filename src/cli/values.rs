@@ -1,7 +1,7 @@
 //! Value parsers for clap. An error is one line that says what is wrong and what to write instead.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use crate::clock::Nanos;
@@ -166,17 +166,18 @@ fn hosts(address: IpAddr, bits: u32) -> Vec<IpAddr> {
     (0..count).map(at).collect()
 }
 
-/// `ADDRESS:PORT` or `NAME:PORT`; the first address of a name.
-pub(super) fn target(text: &str) -> Parsed<SocketAddr> {
+/// `ADDRESS:PORT` or `NAME:PORT`. A name is resolved when the command runs.
+pub(super) fn target(text: &str) -> Parsed<String> {
     let hint = "write ADDRESS:PORT, as in 127.0.0.1:7007 or [::1]:7007";
-    let mut addresses = text.to_socket_addrs().map_err(|error| format!("{error}; {hint}"))?;
-    let address = addresses
-        .next()
-        .ok_or_else(|| format!("the name has no address; {hint}"))?;
-    if address.port() == 0 {
-        Err(format!("port 0 cannot be connected to; {hint}"))
-    } else {
-        Ok(address)
+    let (host, port) = text.rsplit_once(':').ok_or_else(|| format!("it has no port; {hint}"))?;
+    let is_v6 = host.starts_with('[') && host.ends_with(']');
+    if host.is_empty() || host.contains([':', ' ', '/']) && !is_v6 || is_v6 && text.parse::<SocketAddr>().is_err() {
+        return Err(format!("`{host}` is neither an address nor a name; {hint}"));
+    }
+    match port.parse::<u16>() {
+        Ok(0) => Err(format!("port 0 cannot be connected to; {hint}")),
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(format!("`{port}` is not a port; {hint}")),
     }
 }
 
@@ -207,6 +208,24 @@ mod tests {
         }
         assert!(weights("64B").unwrap_err().contains("line 1"));
         assert!(weights("64B 1\n64B many").unwrap_err().contains("line 2"));
+    }
+
+    #[test]
+    fn a_target_is_an_address_or_a_name_with_a_port() {
+        for valid in ["127.0.0.1:7007", "[::1]:7007", "localhost:1", "echo.example:65535"] {
+            assert_eq!(target(valid), Ok(valid.to_owned()));
+        }
+        for wrong in [
+            "localhost",
+            "localhost:0",
+            "localhost:70000",
+            ":7007",
+            "::1:7007",
+            "[x]:7007",
+            "http://a:80",
+        ] {
+            assert!(target(wrong).unwrap_err().contains("as in 127.0.0.1:7007"), "{wrong}");
+        }
     }
 
     #[test]

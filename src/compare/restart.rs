@@ -209,7 +209,7 @@ impl<'a> Participant<'a> {
     fn connect(&self, workload: &Workload) -> Result<Session> {
         let server = self.server.as_ref().expect("it has been started");
         Session::open(&Plan {
-            targets: vec![server.address()],
+            targets: vec![server.address().into()],
             workload: workload.clone(),
         })
     }

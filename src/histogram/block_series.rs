@@ -62,7 +62,7 @@ impl BlockSeries {
     /// that number, which matters far out in the tail (Cornish & Fisher 1938). The interval is never narrower than that of
     /// order statistics.
     ///
-    /// *Coverage.* In simulated runs of 30 s whose level, uniform below 2 or below 0.05, lasts 1 to 5 s, and whose samples
+    /// *Coverage.* In 1,500 simulated runs for each case, of 30 s with 5,000 samples a second, whose level, uniform below 2 or below 0.05, lasts 1 to 5 s, and whose samples
     /// are spread by 1, the interval of p50, p90 or p99 held the true value or the run was too short to tell in 93 to 98 %
     /// of runs. Of the intervals reported, 93 to 97 % held it where levels last up to 3 s, 90 to 96 % where they last 5 s.
     /// Order statistics alone hold it in 4 to 22 % where the level is uniform below 2. Runs with levels of 10 s are too short

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, IntervalLogWriterError, Tag};
 
-use super::Recorder;
+use super::{CEILING, Recorder};
 use crate::clock::Nanos;
 
 /// Nanoseconds in the unit of `Interval_Max`, a millisecond.
@@ -63,6 +63,14 @@ impl<W: Write> Hlog<W> {
             writeln!(
                 self.out,
                 "#[{tag}: {missing} missing replies in the next interval count with the age they had reached]"
+            )?;
+        }
+        let saturated = recorder.saturated();
+        if saturated > 0 {
+            writeln!(
+                self.out,
+                "#[{tag}: {saturated} replies in the next interval took longer than {:.0} ms and count as that]",
+                CEILING.0 as f64 / MAX_DIVISOR
             )?;
         }
         let tag = Tag::new(tag).expect("a tag is a name without comma, space or line end");
@@ -140,6 +148,17 @@ mod tests {
         let mut recorder = Recorder::new();
         recorder.record_censored(Nanos(5_000));
         assert!(log(&[("service", &recorder)]).contains("\n#[service: 1 missing replies"));
+    }
+
+    #[test]
+    fn replies_beyond_the_ceiling_are_reported_in_a_comment() {
+        let mut recorder = Recorder::new();
+        recorder.record(Nanos(61_000_000_000));
+        let text = log(&[("service", &recorder)]);
+        assert!(
+            text.contains("\n#[service: 1 replies in the next interval took longer than 60000 ms"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -89,8 +89,18 @@ impl Default for Recorder {
 impl Recorder {
     /// An empty recorder. Allocates 221 KB, and nothing later.
     pub fn new() -> Recorder {
+        Recorder::with_digits(3)
+    }
+
+    /// An empty recorder that is exact to 2 significant digits: 30 KB, for breakdowns into many parts. Only recorders of one
+    /// precision merge.
+    pub fn coarse() -> Recorder {
+        Recorder::with_digits(2)
+    }
+
+    fn with_digits(digits: u8) -> Recorder {
         Recorder {
-            histogram: empty(),
+            histogram: empty(digits),
             sum: 0,
             min: u64::MAX,
             max: 0,
@@ -124,7 +134,8 @@ impl Recorder {
     /// Records a message that had not completed when it was given up, `age` after its start.
     pub fn record_censored(&mut self, age: Nanos) {
         self.record(age);
-        let censored = self.censored.get_or_insert_with(|| Box::new(empty()));
+        let digits = self.histogram.sigfig();
+        let censored = self.censored.get_or_insert_with(|| Box::new(empty(digits)));
         censored.saturating_record(age.0.min(CEILING.0));
         self.censored_from = self.censored_from.min(age);
     }
@@ -133,7 +144,8 @@ impl Recorder {
     pub fn merge(&mut self, other: &Recorder) {
         add(&mut self.histogram, &other.histogram);
         if let Some(theirs) = &other.censored {
-            add(self.censored.get_or_insert_with(|| Box::new(empty())), theirs);
+            let digits = self.histogram.sigfig();
+            add(self.censored.get_or_insert_with(|| Box::new(empty(digits))), theirs);
         }
         self.sum += other.sum;
         self.min = self.min.min(other.min);
@@ -279,8 +291,8 @@ impl Recorder {
     }
 }
 
-fn empty() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, CEILING.0, 3).expect("1 ns to 60 s at 3 digits are legal bounds")
+fn empty(digits: u8) -> Histogram<u64> {
+    Histogram::new_with_bounds(1, CEILING.0, digits).expect("1 ns to 60 s are legal bounds")
 }
 
 fn add(sum: &mut Histogram<u64>, more: &Histogram<u64>) {

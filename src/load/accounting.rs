@@ -5,6 +5,7 @@
 
 use crate::clock::Nanos;
 use crate::histogram::Recorder;
+use crate::load::by_target::ByTarget;
 use crate::load::connection::{Connection, Sample, Step};
 use crate::load::interval::Interval;
 use crate::load::phases::Phase;
@@ -44,12 +45,15 @@ pub(super) struct Accounting {
 }
 
 impl Accounting {
-    /// `open_loop`: messages have a response time as well.
-    pub(super) fn new(open_loop: bool) -> Accounting {
+    /// `open_loop`: messages have a response time as well. `targets`: how many there are.
+    pub(super) fn new(open_loop: bool, targets: usize) -> Accounting {
         Accounting {
             open_loop,
             interval: Interval::default(),
-            stats: WorkerStats::default(),
+            stats: WorkerStats {
+                by_target: ByTarget::new(targets),
+                ..WorkerStats::default()
+            },
             kept: 0,
             completed: 0,
             outstanding: 0,
@@ -133,9 +137,10 @@ impl Accounting {
         std::mem::take(&mut self.stats)
     }
 
-    /// A connection has opened in this phase.
-    pub(super) fn opened(&mut self, phase: Phase) {
+    /// Connection `number` has opened in this phase.
+    pub(super) fn opened(&mut self, number: u64, phase: Phase) {
         self.stats.opened += 1;
+        self.stats.by_target.opened(number);
         self.stats.opened_measuring += u64::from(phase == Phase::Measuring);
         self.interval.opened += u64::from(matches!(phase, Phase::Measuring | Phase::Drain));
     }
@@ -174,9 +179,12 @@ impl Accounting {
             .outstanding()
             .filter(|message| message.planned < self.end)
             .count();
-        self.interval.messages.failed += self.give_up(connection, now);
+        let failed = self.give_up(connection, now);
+        self.interval.messages.failed += failed;
+        self.stats.by_target.failed(connection.number(), failed);
         self.interval.lost += 1;
         *self.stats.lost.entry(loss).or_default() += 1;
+        self.stats.by_target.lost(connection.number());
         self.completed_by(connection);
     }
 
@@ -233,10 +241,14 @@ impl Accounting {
         self.interval.messages.sent += count;
     }
 
-    /// A message has completed at `now`. `running`: after the start; `measuring`: within the time that is measured.
-    pub(super) fn completed(&mut self, message: Message, now: Nanos, running: bool, measuring: bool) {
+    /// A message of connection `number` has completed at `now`. `running`: after the start; `measuring`: within the time
+    /// that is measured.
+    pub(super) fn completed(&mut self, number: u64, message: Message, now: Nanos, running: bool, measuring: bool) {
         self.stats.echoed += u64::from(running);
         self.interval.achieved += u64::from(measuring);
+        if measuring {
+            self.stats.by_target.achieved(number);
+        }
         if message.planned < self.end {
             self.due_before_end -= 1;
             if now > self.end {
@@ -246,6 +258,7 @@ impl Accounting {
         }
         if message.measured {
             self.completed += 1;
+            self.stats.by_target.completed(number, now - self.main_start(&message));
             self.interval.completed(message, now, self.open_loop);
         }
     }
@@ -261,7 +274,9 @@ impl Accounting {
             self.stats.unfinished += 1;
         } else if connection.is_established() {
             self.completed_by(connection);
-            self.interval.messages.missing += self.give_up(connection, now);
+            let missing = self.give_up(connection, now);
+            self.interval.messages.missing += missing;
+            self.stats.by_target.missing(connection.number(), missing);
         }
         if let Some(sample) = connection.given_up(now) {
             self.sample(sample, phase(sample.since));
@@ -307,8 +322,21 @@ impl Accounting {
             }
             count += 1;
             self.interval.censored(message, now, self.open_loop);
+            let start = self.main_start(&message);
+            if start <= now {
+                self.stats.by_target.censored(connection.number(), now - start);
+            }
         }
         count
+    }
+
+    /// When the main latency of a message begins.
+    fn main_start(&self, message: &Message) -> Nanos {
+        if self.open_loop {
+            message.planned
+        } else {
+            message.submitted
+        }
     }
 
     fn completed_by(&mut self, connection: &Connection) {

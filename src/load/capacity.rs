@@ -75,17 +75,17 @@ pub fn fits_at_once(workload: &Workload, sessions: usize) -> bool {
     capacity.open + each * sessions as u64 <= capacity.descriptors
 }
 
-/// True if every thread of the generator can have a CPU that the server does not need. `needed` is how many the
-/// server needs, of those it may use; a server that is remote or not visible needs no CPU here.
-pub(super) fn has_spare_cpu(workload: &Workload, server: Option<i32>, needed: usize) -> bool {
+/// True if every thread of the generator can have a CPU that the servers do not need. `needed` is how many these processes
+/// need, of those they may use; a server that is remote or not visible needs no CPU here.
+pub(super) fn has_spare_cpu(workload: &Workload, servers: &[i32], needed: usize) -> bool {
     let threads = workload.threads as usize;
     let mut cpus = match workload.cpus.as_slice() {
         [] => affinity::allowed(),
         pinned => pinned[..threads.min(pinned.len())].to_vec(),
     };
-    let of_server = server.and_then(usage::cpus_of);
-    let others = if of_server.is_some() { needed } else { 0 };
-    cpus.extend(of_server.unwrap_or_default());
+    let of_servers = usage::cpus_of(servers);
+    let others = if of_servers.is_some() { needed } else { 0 };
+    cpus.extend(of_servers.unwrap_or_default());
     cpus.sort_unstable();
     cpus.dedup();
     cpus.len() >= threads + others
@@ -104,7 +104,7 @@ mod tests {
     fn plan(connections: u64) -> Plan {
         let target = std::net::SocketAddr::from(([127, 0, 0, 1], 7007));
         Plan {
-            targets: vec![target],
+            targets: vec![target.into()],
             workload: Workload {
                 connections: connections as u32,
                 ..Workload::default()

@@ -7,6 +7,7 @@
 
 mod accounting;
 mod active;
+pub mod by_target;
 mod capacity;
 pub mod connection;
 mod dialer;
@@ -20,10 +21,12 @@ pub mod pipeline;
 mod preflight;
 pub mod result;
 pub mod schedule;
+mod servers;
 mod session;
 mod shared;
 pub mod sizes;
 mod stalls;
+mod target;
 mod timeline;
 mod worker;
 mod workers;
@@ -35,6 +38,7 @@ pub use capacity::fits_at_once;
 pub use observer::{Observer, Progress};
 pub use result::RunResult;
 pub use session::{Session, Slice};
+pub use target::Target;
 use workers::Workers;
 pub use workload::{Churn, Close, Plan, Traffic, Workload};
 
@@ -44,11 +48,12 @@ pub use workload::{Churn, Close, Plan, Traffic, Workload};
 /// [`Error::Target`](crate::error::Error::Target) if the target is not an echo server,
 /// [`Error::Data`](crate::error::Error::Data) at the first wrong byte.
 pub fn run(plan: Plan, stop: &Stop, observer: &mut dyn Observer) -> Result<RunResult> {
-    let mut workers = Workers::start(&plan, stop, None)?;
-    let observed = monitor::watch(&workers.shared, workers.server, &mut workers.intervals, observer);
+    let mut workers = Workers::start(plan, stop, None)?;
+    let observed = monitor::watch(&workers.shared, &workers.servers, &mut workers.intervals, observer);
     let (totals, usage) = (observed.totals, observed.usage);
     Ok(RunResult {
-        plan,
+        plan: workers.shared.plan.clone(),
+        began: observed.began,
         spin: workers.shared.spin,
         stats: workers.join()?,
         messages: totals.messages,

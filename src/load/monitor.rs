@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use crate::clock::{self, Nanos};
+use crate::clock::{self, Nanos, WallTime};
 use crate::histogram::BlockSeries;
 use crate::load::capacity;
 use crate::load::interval::{Interval, IntervalMerger};
@@ -10,6 +10,7 @@ use crate::load::observer::Observer;
 use crate::load::outbox::{self, Outbox};
 use crate::load::phases::Phases;
 use crate::load::result::{HostActivity, Latencies, Messages, ServerUsage};
+use crate::load::servers::{self, Servers};
 use crate::load::shared::Shared;
 use crate::load::workload::Workload;
 use crate::stats::batch_means::Block;
@@ -17,7 +18,7 @@ use crate::stats::bounded_series::BoundedSeries;
 use crate::sys::disturbance::Snapshot;
 use crate::sys::netstat::{self, Netstat};
 use crate::sys::throttling::Throttling;
-use crate::sys::usage::{self, Switches};
+use crate::sys::usage;
 
 /// How often an observer gets the progress of a run: 4 times a second.
 const PROGRESS_PERIOD: Nanos = Nanos(250_000_000);
@@ -27,6 +28,8 @@ const POLL_INTERVAL: Nanos = Nanos(2_000_000);
 
 /// What was observed of a whole run.
 pub(super) struct Observed {
+    /// When measuring began, if it did.
+    pub(super) began: Option<WallTime>,
     pub(super) totals: Totals,
     pub(super) usage: Usage,
     /// Intervals that the observer got merged with others.
@@ -45,33 +48,34 @@ pub(super) struct Totals {
 }
 
 /// What happened outside of the generator while it measured. Empty if it never did.
-#[derive(Default)]
 pub(super) struct Usage {
-    pub(super) server: Option<ServerUsage>,
+    /// Or why it is not known.
+    pub(super) server: Result<ServerUsage, String>,
     /// True if the server and a thread of the generator had to share a CPU.
     pub(super) shares_cpu: bool,
     pub(super) host: HostActivity,
 }
 
-/// Watches until all workers have returned. `server` is the process that listens at the first target, if it is visible.
+/// Watches until all workers have returned.
 pub(super) fn watch(
     shared: &Shared,
-    server: Option<i32>,
+    servers: &Servers,
     intervals: &mut IntervalMerger,
     observer: &mut dyn Observer,
 ) -> Observed {
     thread::scope(|scope| {
         let (outbox, events) = Outbox::new();
         scope.spawn(move || outbox::deliver(events, observer));
-        observe(shared, server, intervals, outbox)
+        observe(shared, servers, intervals, outbox)
     })
 }
 
-fn observe(shared: &Shared, server: Option<i32>, intervals: &mut IntervalMerger, mut outbox: Outbox) -> Observed {
+fn observe(shared: &Shared, servers: &Servers, intervals: &mut IntervalMerger, mut outbox: Outbox) -> Observed {
     let workload = &shared.plan.workload;
     let mut totals = Totals::default();
-    let mut sampler = Sampler::new(server);
+    let mut sampler = Sampler::new(servers);
     let mut progress_due = clock::now() + PROGRESS_PERIOD;
+    let mut began = None;
     loop {
         let now = clock::now();
         let phases = shared.phases();
@@ -84,6 +88,13 @@ fn observe(shared: &Shared, server: Option<i32>, intervals: &mut IntervalMerger,
         }
         let change = phases.map_or(now + POLL_INTERVAL, |phases| phases.next_change(now));
         let running = intervals.wait(change.min(progress_due) - now);
+        if let (None, Some(Phases { measure, .. })) = (began, phases)
+            && measure <= clock::now()
+        {
+            let at = WallTime::at(measure);
+            outbox.measuring(at);
+            began = Some(at);
+        }
         while let Some(interval) = intervals.next_complete(!running) {
             totals.add(&interval, workload);
             outbox.interval(interval);
@@ -92,6 +103,7 @@ fn observe(shared: &Shared, server: Option<i32>, intervals: &mut IntervalMerger,
             sampler.finish(workload); // A run that was cut short: its end was not seen.
             let usage = sampler.into_usage();
             return Observed {
+                began,
                 totals,
                 usage,
                 merged_intervals: outbox.close(),
@@ -124,8 +136,8 @@ impl Totals {
 }
 
 /// Samples server and machine when measuring begins and when it ends.
-struct Sampler {
-    server: Option<i32>,
+struct Sampler<'a> {
+    servers: &'a Servers,
     /// From before the first connect: accept queues overflow while connections open.
     network: Option<Netstat>,
     state: State,
@@ -142,27 +154,15 @@ enum State {
 
 /// Counters at one instant.
 struct Sample {
-    cpu: Option<Nanos>,
-    switches: Option<Switches>,
+    server: servers::Sample,
     machine: Snapshot,
     throttling: Option<Throttling>,
 }
 
-impl Sample {
-    fn take(server: Option<i32>) -> Sample {
-        Sample {
-            cpu: server.and_then(usage::process_cpu),
-            switches: server.and_then(usage::context_switches),
-            machine: Snapshot::read(),
-            throttling: Throttling::read(),
-        }
-    }
-}
-
-impl Sampler {
-    fn new(server: Option<i32>) -> Sampler {
+impl<'a> Sampler<'a> {
+    fn new(servers: &'a Servers) -> Sampler<'a> {
         Sampler {
-            server,
+            servers,
             network: netstat::read(),
             state: State::Waiting,
         }
@@ -170,7 +170,11 @@ impl Sampler {
 
     fn advance(&mut self, now: Nanos, phases: &Phases, stopped: bool, workload: &Workload) {
         if now >= phases.measure && matches!(self.state, State::Waiting) {
-            self.state = State::Measuring(Sample::take(self.server));
+            self.state = State::Measuring(Sample {
+                machine: Snapshot::read(),
+                throttling: Throttling::read(),
+                server: self.servers.sample(),
+            });
         }
         if now >= phases.end || stopped {
             self.finish(workload);
@@ -185,24 +189,17 @@ impl Sampler {
     }
 
     fn usage_since(&self, before: &Sample, workload: &Workload) -> Usage {
-        let after = Sample::take(self.server);
+        let (machine, throttling) = (Snapshot::read(), Throttling::read());
+        let server = self.servers.used_since(&before.server);
         let network = netstat::read().zip(self.network);
-        let needed = self.server.and_then(usage::parallelism_of).unwrap_or(1);
-        let server = self.server.and_then(|server| {
-            Some(ServerUsage {
-                cpu: after.cpu? - before.cpu?,
-                context_switches: after.switches?.since(before.switches?),
-                resident: usage::resident(server)?,
-                parallelism: usage::parallelism_of(server)?,
-            })
-        });
+        let pids = self.servers.pids();
+        let needed = usage::parallelism_of(pids).unwrap_or(1);
         Usage {
-            shares_cpu: server.is_some() && !capacity::has_spare_cpu(workload, self.server, needed),
+            shares_cpu: server.is_ok() && !capacity::has_spare_cpu(workload, pids, needed),
             server,
             host: HostActivity {
-                disturbance: after.machine.since(&before.machine),
-                throttling: after
-                    .throttling
+                disturbance: machine.since(&before.machine),
+                throttling: throttling
                     .zip(before.throttling)
                     .map(|(after, before)| after.since(before)),
                 network: network.map(|(after, before)| after.since(&before)),
@@ -213,7 +210,11 @@ impl Sampler {
     fn into_usage(self) -> Usage {
         match self.state {
             State::Done(usage) => usage,
-            State::Waiting | State::Measuring(_) => Usage::default(),
+            State::Waiting | State::Measuring(_) => Usage {
+                server: Err("the run ended before measuring began".to_owned()),
+                shares_cpu: false,
+                host: HostActivity::default(),
+            },
         }
     }
 }

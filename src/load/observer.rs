@@ -1,10 +1,13 @@
 //! What a caller can watch of a run while it goes on.
 
-use crate::clock::Nanos;
+use crate::clock::{Nanos, WallTime};
 use crate::load::interval::Interval;
 
 /// Receives what happens, on a thread of its own: whatever it takes its time for, the run goes on.
 pub trait Observer: Send {
+    /// Measuring has begun, at this time. Comes before the first interval.
+    fn measuring(&mut self, _began: WallTime) {}
+
     /// How far the run is, 4 times a second.
     fn progress(&mut self, _progress: Progress) {}
 

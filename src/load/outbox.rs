@@ -5,6 +5,7 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
+use crate::clock::WallTime;
 use crate::load::interval::Interval;
 use crate::load::observer::{Observer, Progress};
 
@@ -14,12 +15,14 @@ const CAPACITY: usize = 4;
 /// Something to observe.
 pub(super) enum Event {
     Progress(Progress),
-    Interval(Box<Interval>),
+    /// With the time when measuring began, if it did.
+    Interval(Box<Interval>, Option<WallTime>),
 }
 
 /// The sending end.
 pub(super) struct Outbox {
     events: SyncSender<Event>,
+    began: Option<WallTime>,
     /// Intervals that did not fit, merged.
     held: Option<Box<Interval>>,
     merged: u64,
@@ -29,8 +32,18 @@ impl Outbox {
     /// An outbox, and what [`deliver`] gets.
     pub(super) fn new() -> (Outbox, Receiver<Event>) {
         let (events, receiver) = sync_channel(CAPACITY);
-        let (held, merged) = (None, 0);
-        (Outbox { events, held, merged }, receiver)
+        let outbox = Outbox {
+            events,
+            began: None,
+            held: None,
+            merged: 0,
+        };
+        (outbox, receiver)
+    }
+
+    /// Measuring has begun: the observer learns it with the first interval.
+    pub(super) fn measuring(&mut self, began: WallTime) {
+        self.began = Some(began);
     }
 
     /// Passes progress on, unless the observer is behind.
@@ -48,7 +61,8 @@ impl Outbox {
             }
             None => Box::new(interval),
         };
-        if let Err(TrySendError::Full(Event::Interval(next))) = self.events.try_send(Event::Interval(next)) {
+        let event = Event::Interval(next, self.began);
+        if let Err(TrySendError::Full(Event::Interval(next, _))) = self.events.try_send(event) {
             self.held = Some(next);
         }
     }
@@ -56,7 +70,7 @@ impl Outbox {
     /// Passes on what is left, and waits for room if there is none. Returns how many intervals were merged with others.
     pub(super) fn close(self) -> u64 {
         if let Some(held) = self.held {
-            let _ = self.events.send(Event::Interval(held)); // The observer has panicked: its thread says so.
+            let _ = self.events.send(Event::Interval(held, self.began)); // The observer has panicked: its thread says so.
         }
         self.merged
     }
@@ -64,10 +78,17 @@ impl Outbox {
 
 /// Passes events to an observer until the outbox is closed.
 pub(super) fn deliver(events: Receiver<Event>, observer: &mut dyn Observer) {
+    let mut has_begun = false;
     for event in events {
         match event {
             Event::Progress(progress) => observer.progress(progress),
-            Event::Interval(interval) => observer.interval(&interval),
+            Event::Interval(interval, began) => {
+                if let Some(began) = began.filter(|_| !has_begun) {
+                    observer.measuring(began);
+                    has_begun = true;
+                }
+                observer.interval(&interval);
+            }
         }
     }
 }

@@ -1,23 +1,37 @@
-//! Is the target an echo server? One connection, one message, one second, before anything else is opened.
+//! Are the targets echo servers? One connection and one message each, before anything else is opened.
 //!
-//! It uses blocking sockets of the standard library, so that a fault of the ring cannot hide here.
+//! It waits for as long as anything moves: a SYN that was lost (the kernel sends it again after 1 s, and after 3 s), a server
+//! that is still starting, a message of a gigabyte. All addresses of a name are tried in their order.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+mod echo;
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
 use crate::clock::{self, Nanos};
 use crate::error::{Error, Result};
 use crate::load::payload::PayloadStream;
+use crate::load::target::Target;
 use crate::load::workload::Plan;
+use crate::sys::signal::Stop;
 use crate::sys::socket;
+use crate::units::{show_count, show_duration};
+use echo::Exchange;
 
-/// How long connecting and the first round trip may take together.
-const TIMEOUT: Nanos = Nanos::SECOND;
+/// How long addresses that refuse at once are tried again: the server may have been started this moment.
+const RETRY_TIME: Nanos = Nanos::SECOND;
 
-/// How many bytes of a wrong reply are shown.
-const SHOWN: usize = 48;
+/// Between two tries.
+const RETRY_PERIOD: Duration = Duration::from_millis(50);
+
+/// Targets that are asked at once.
+const THREADS: usize = 32;
+
+/// Targets that a message lists.
+const LISTED: usize = 4;
 
 /// Connection 0, which has echoed its message 0.
 #[derive(Debug)]
@@ -27,64 +41,147 @@ pub(super) struct FirstConnection {
     pub(super) connect: Nanos,
 }
 
-/// Opens connection 0 and has its first message echoed. Errors: [`Error::Target`] that says what came instead.
-pub(super) fn check(plan: &Plan) -> Result<FirstConnection> {
-    let workload = &plan.workload;
-    let (target, source) = (plan.target_of(0), plan.source_of(0));
-    let payload = PayloadStream::new(workload.seed, 0);
-    let size = workload.traffic.sizes.of(payload.draw(0));
-    let begin = clock::now();
-    let deadline = begin + TIMEOUT;
-    let stream = socket::connect(target, source, &workload.options, Duration::from(TIMEOUT))
-        .map_err(|cause| Error::Target(format!("cannot connect to {target}: {cause}.{}", advice(&cause))))?;
-    let connect = clock::now() - begin;
-    let mut expected = vec![0; size as usize];
-    payload.fill(0, 0, &mut expected);
-    let mut found = Vec::with_capacity(expected.len());
-    let ending = thread::scope(|scope| {
-        // Write and read at the same time: the echo of a large message begins before all of it has been sent.
-        scope.spawn(|| write(&stream, &expected));
-        let ending = read(&stream, &expected, &mut found, deadline);
-        if found != expected {
-            let _ = stream.shutdown(std::net::Shutdown::Both); // Ends a write that blocks.
+/// Has every target that the plan uses echo the first message of its first connection. Returns the plan with the one address
+/// of each target that has echoed, and connection 0. Errors: [`Error::Target`] that says for each target what came instead;
+/// [`Error::Machine`] if a socket cannot be made here.
+pub(super) fn check(plan: &Plan, stop: &Stop) -> Result<(Plan, FirstConnection)> {
+    check_sources(plan)?;
+    // Target k has connection k first.
+    let used = plan.targets.len().min(plan.workload.connections as usize);
+    let threads = used.min(THREADS);
+    let mut results = BTreeMap::new();
+    thread::scope(|scope| {
+        let prove_some = |first: usize| {
+            (first..used)
+                .step_by(threads)
+                .map(|target| (target, prove(plan, target, stop)))
+        };
+        let others = (1..threads).map(|first| scope.spawn(move || prove_some(first).collect::<Vec<_>>()));
+        let others: Vec<_> = others.collect();
+        results.extend(prove_some(0));
+        for thread in others {
+            results.extend(thread.join().expect("it does not panic"));
         }
-        ending
     });
-    if found == expected {
-        reset_timeouts(&stream)
-            .map_err(|cause| Error::Target(format!("lost the first connection to {target}: {cause}")))?;
-        return Ok(FirstConnection { stream, connect });
+    let mut proven = plan.clone();
+    let (mut first, mut failures) = (None, Vec::new());
+    for (number, result) in results {
+        match result {
+            Ok((address, connection)) => {
+                proven.targets[number].addresses = vec![address];
+                first = first.or(Some(connection));
+            }
+            Err(error) => failures.push(error),
+        }
     }
-    Err(Error::Target(format!(
-        "{target} is not an echo server: {}",
-        describe(&expected, &found, &ending)
-    )))
+    match first {
+        Some(first) if failures.is_empty() => Ok((proven, first)),
+        _ => Err(one_error(failures)),
+    }
 }
 
-fn write(mut stream: &TcpStream, message: &[u8]) {
-    // An error here shows in the reply; the timeout keeps a full socket from blocking for ever.
-    let _ = stream.set_write_timeout(Some(TIMEOUT.into()));
-    let _ = stream.write_all(message);
-}
-
-/// Reads until the reply is complete, wrong, or over. Errors: why it is over.
-fn read(mut stream: &TcpStream, expected: &[u8], found: &mut Vec<u8>, deadline: Nanos) -> io::Result<()> {
-    let mut buffer = vec![0; 64 * 1024];
-    while found.len() < expected.len() && expected.starts_with(found) {
-        let left = deadline - clock::now();
-        if left == Nanos(0) {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        stream.set_read_timeout(Some(left.into()))?;
-        let most = buffer.len().min(expected.len() - found.len());
-        match stream.read(&mut buffer[..most]) {
-            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-            Ok(len) => found.extend_from_slice(&buffer[..len]),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+/// Errors: [`Error::Machine`] if an address to connect from is not one of this machine, or a socket option is refused.
+fn check_sources(plan: &Plan) -> Result<()> {
+    let (workload, target) = (&plan.workload, plan.targets[0].address());
+    for &source in &workload.sources {
+        socket::client(target, Some(source), &workload.options)
+            .map_err(|cause| cannot_open(plan, Some(source), &cause))?;
     }
     Ok(())
+}
+
+fn cannot_open(plan: &Plan, source: Option<IpAddr>, cause: &io::Error) -> Error {
+    match (source, &plan.workload.options.congestion) {
+        (Some(source), _) if cause.kind() == ErrorKind::AddrNotAvailable => Error::Machine(format!(
+            "cannot connect from {source}: {cause}. --source needs addresses of this machine: see `ip address`"
+        )),
+        (_, Some(_)) if cause.kind() == ErrorKind::NotFound => {
+            socket::congestion_refused(&plan.workload.options, cause)
+        }
+        _ => Error::Machine(format!("cannot open a socket to connect: {cause}")),
+    }
+}
+
+/// Failures of several targets in one. This machine's are not the targets'.
+fn one_error(mut failures: Vec<Error>) -> Error {
+    if let Some(at) = failures.iter().position(|error| !matches!(error, Error::Target(_))) {
+        return failures.swap_remove(at);
+    }
+    let mut text: Vec<String> = failures.iter().take(LISTED).map(Error::to_string).collect();
+    if failures.len() > LISTED {
+        let more = show_count((failures.len() - LISTED) as u64);
+        text.push(format!("and {more} more targets"));
+    }
+    Error::Target(text.join("; "))
+}
+
+/// Tries the addresses of one target in order, again and again while all refuse within [`RETRY_TIME`].
+fn prove(plan: &Plan, number: usize, stop: &Stop) -> Result<(SocketAddr, FirstConnection)> {
+    let target = &plan.targets[number];
+    let retry_time = RETRY_TIME.min(plan.workload.preflight_timeout);
+    let begin = clock::now();
+    loop {
+        let mut failures = Vec::new();
+        for &address in &target.addresses {
+            match attempt(plan, number as u64, address, stop) {
+                Ok(connection) => return Ok((address, connection)),
+                Err(Fault::Machine(error)) => return Err(error),
+                Err(Fault::Target(what, kind)) => failures.push((what, kind)),
+            }
+        }
+        let retry = failures
+            .iter()
+            .all(|&(_, kind)| kind == Some(ErrorKind::ConnectionRefused));
+        if !retry || stop.has_fired() || clock::now() - begin >= retry_time {
+            let what: Vec<String> = failures.into_iter().map(|(what, _)| what).collect();
+            return Err(Error::Target(with_name(target, what.join("; "))));
+        }
+        thread::sleep(RETRY_PERIOD);
+    }
+}
+
+/// `localhost:7007: ...`, unless the text begins with that.
+fn with_name(target: &Target, what: String) -> String {
+    if what.contains(&target.name) {
+        what
+    } else {
+        format!("{}: {what}", target.name)
+    }
+}
+
+/// Why an address has not echoed.
+enum Fault {
+    /// This machine's doing.
+    Machine(Error),
+    /// The target's doing; with the cause, if connecting failed.
+    Target(String, Option<ErrorKind>),
+}
+
+/// Connects, and has message 0 of connection `number` echoed.
+fn attempt(plan: &Plan, number: u64, address: SocketAddr, stop: &Stop) -> std::result::Result<FirstConnection, Fault> {
+    let (workload, source) = (&plan.workload, plan.source_of(number));
+    let timeout = workload.preflight_timeout;
+    let socket = socket::client(address, source, &workload.options)
+        .map_err(|cause| Fault::Machine(cannot_open(plan, source, &cause)))?;
+    let begin = clock::now();
+    let stream = socket::connect(socket, address, timeout.into()).map_err(|cause| match cause.kind() {
+        // All source ports are taken.
+        ErrorKind::AddrNotAvailable => Fault::Machine(cannot_open(plan, None, &cause)),
+        kind => Fault::Target(
+            format!("cannot connect to {address}: {cause}.{}", advice(kind, timeout)),
+            Some(kind),
+        ),
+    })?;
+    let connect = clock::now() - begin;
+    let payload = PayloadStream::new(workload.seed, number);
+    let size = workload.traffic.sizes.of(payload.draw(0));
+    let exchange = Exchange::new(&stream, payload, size, timeout, stop);
+    exchange
+        .run()
+        .map_err(|failure| Fault::Target(format!("{address} is not an echo server: {failure}"), None))?;
+    reset_timeouts(&stream)
+        .map_err(|cause| Fault::Target(format!("lost the first connection to {address}: {cause}"), None))?;
+    Ok(FirstConnection { stream, connect })
 }
 
 fn reset_timeouts(stream: &TcpStream) -> io::Result<()> {
@@ -92,45 +189,13 @@ fn reset_timeouts(stream: &TcpStream) -> io::Result<()> {
     stream.set_write_timeout(None)
 }
 
-fn describe(expected: &[u8], found: &[u8], ending: &io::Result<()>) -> String {
-    let size = expected.len();
-    if let Some(at) = (0..found.len()).find(|&at| found[at] != expected[at]) {
-        return format!(
-            "byte {at} of the first message came back as 0x{:02x} instead of 0x{:02x}. It sent \"{}\"",
-            found[at],
-            expected[at],
-            show(found)
-        );
-    }
-    let came = match found.len() {
-        0 => "nothing came back".to_owned(),
-        len => format!("only {len} of {size} bytes came back"),
-    };
-    match ending {
-        Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => {
-            format!("it accepted the connection, but {came} within 1 s")
-        }
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-            format!("{came} before it closed the connection")
-        }
-        Err(error) => format!("{came}: {error}"),
-        Ok(()) => came,
-    }
-}
-
-/// The beginning of a reply, made printable.
-fn show(bytes: &[u8]) -> String {
-    let shown = bytes[..bytes.len().min(SHOWN)].escape_ascii();
-    let more = if bytes.len() > SHOWN { "…" } else { "" };
-    format!("{shown}{more}")
-}
-
-fn advice(cause: &io::Error) -> &'static str {
-    match cause.kind() {
-        ErrorKind::ConnectionRefused => " Nothing listens there: start a server with `urecho serve`",
-        ErrorKind::TimedOut | ErrorKind::WouldBlock => {
-            " No reply within 1 s: a firewall, a wrong address, or a server whose accept queue is full"
-        }
-        _ => "",
+fn advice(kind: ErrorKind, timeout: Nanos) -> String {
+    match kind {
+        ErrorKind::ConnectionRefused => " Nothing listens there: start a server with `urecho serve`".to_owned(),
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => format!(
+            " No reply within {} (--preflight-timeout): a firewall, a wrong address, or a server whose accept queue is full",
+            show_duration(timeout)
+        ),
+        _ => String::new(),
     }
 }

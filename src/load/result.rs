@@ -5,9 +5,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::clock::Nanos;
+use crate::clock::{Nanos, WallTime};
 use crate::error::Errno;
 use crate::histogram::{BlockSeries, Recorder};
+use crate::load::by_target::ByTarget;
 use crate::load::workload::Plan;
 use crate::stats::batch_means::Block;
 use crate::stats::bounded_series::BoundedSeries;
@@ -189,6 +190,8 @@ pub struct WorkerStats {
     pub send_lag: Recorder,
     /// Messages completed by each connection that was open at the end or lost (not for churn).
     pub by_connection: Vec<ConnectionMessages>,
+    /// What became of the messages of each target, if there are several.
+    pub by_target: ByTarget,
     /// Messages completed within `measured`, those sent in the warm-up too: what the server achieved in that time.
     pub achieved: u64,
     /// Messages that were due before the end of measuring and completed after it.
@@ -249,6 +252,7 @@ impl WorkerStats {
             total: self.stalls.total.max(other.stalls.total),
         };
         self.by_connection.extend_from_slice(&other.by_connection);
+        self.by_target.merge(&other.by_target);
         self.measured = match (self.measured, other.measured) {
             (Some(ours), Some(theirs)) => Some(ours.union(theirs)),
             (ours, theirs) => ours.or(theirs),
@@ -271,18 +275,21 @@ fn add(sum: &mut BTreeMap<Loss, u64>, more: &BTreeMap<Loss, u64>) {
     }
 }
 
-/// What the server's process used while measuring.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// What the processes that listen at the targets, and their descendants, used while measuring.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerUsage {
-    /// CPU time.
-    #[serde(rename = "cpu_ns")]
+    /// Names of those that listen, each once.
+    pub listening: Vec<String>,
+    /// How many processes there were when measuring began or ended, whichever is more; descendants included.
+    pub processes: u64,
+    /// CPU time, that of descendants which came and went included.
     pub cpu: Nanos,
-    /// Context switches of its threads.
-    pub context_switches: Switches,
-    /// Resident memory at the end, in bytes, with all connections open.
-    #[serde(rename = "resident_bytes")]
-    pub resident: u64,
-    /// How many of its threads could run at once, by their number and the CPUs they may use.
+    /// Context switches; `None` if processes ended meanwhile.
+    pub context_switches: Option<Switches>,
+    /// Resident memory in bytes at the end, or at the beginning of measuring if processes ended meanwhile; pages shared by
+    /// these processes count once. `None` if it is not readable.
+    pub resident: Option<u64>,
+    /// How many of their threads could run at once, by their number and the CPUs they may use.
     pub parallelism: usize,
 }
 
@@ -304,6 +311,8 @@ pub struct HostActivity {
 pub struct RunResult {
     /// The plan.
     pub plan: Plan,
+    /// When measuring began; `None` if the run ended before.
+    pub began: Option<WallTime>,
     /// True if threads busy-polled before sleeping: the plan allows it and a CPU was spare.
     pub spin: bool,
     /// What all workers counted.
@@ -320,8 +329,8 @@ pub struct RunResult {
     pub send_lag_series: BlockSeries,
     /// Messages completed (sums) in each second of measuring (its length as weight), whenever they were due.
     pub rates: BoundedSeries<Block>,
-    /// What the server used while measuring, if it is local and its process is visible.
-    pub server: Option<ServerUsage>,
+    /// What the servers used while measuring, or why that is not known.
+    pub server: Result<ServerUsage, String>,
     /// True if the server and a thread of the generator had to share a CPU.
     pub shares_cpu: bool,
     /// What else happened on this machine while measuring.

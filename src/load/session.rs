@@ -60,9 +60,9 @@ impl Session {
             waker: Waker::new()?,
             results: sender,
         };
-        let workers = Workers::start(plan, &Stop::new()?, Some(control))?;
+        let workers = Workers::start(plan.clone(), &Stop::new()?, Some(control))?;
         let mut session = Session {
-            processes: workers.server.into_iter().collect(),
+            processes: workers.servers.pids().to_vec(),
             workers,
             results,
         };

@@ -93,7 +93,7 @@ impl<'a> Worker<'a> {
             connections: Slab::with_capacity(dialer.share()),
             dialer,
             timeline: Timeline::new(workload, index, shared.slices.is_some()),
-            accounting: Accounting::new(workload.pace.is_open()),
+            accounting: Accounting::new(workload.pace.is_open(), shared.plan.targets.len()),
             writer,
             spin: SpinPolicy::of_this_thread(limits),
             starved: VecDeque::new(),
@@ -173,12 +173,11 @@ impl<'a> Worker<'a> {
             self.ring.give_back(chunk);
             return Ok(());
         };
-        let accounting = &mut self.accounting;
+        let (accounting, number) = (&mut self.accounting, connection.number());
         let result = connection.received(traffic, self.ring.bytes(&chunk), more, now, |message| {
-            accounting.completed(message, now, running, measuring);
+            accounting.completed(number, message, now, running, measuring);
         });
         self.ring.give_back(chunk);
-        let number = connection.number();
         let next = result.map_err(|mismatch| self.corrupted(number, mismatch))?;
         self.apply(key, next);
         Ok(())
@@ -265,7 +264,7 @@ impl<'a> Worker<'a> {
         };
         match change {
             Change::Opened => {
-                self.accounting.opened(phase);
+                self.accounting.opened(connection.number(), phase);
                 self.dialer.opened(connection.number(), now);
                 if self.timeline.add(key, now) {
                     self.first_messages(key);
@@ -406,7 +405,7 @@ impl Worker<'_> {
             censored: false,
         };
         self.accounting.sample(sample, Phase::RampUp);
-        self.accounting.opened(Phase::RampUp);
+        self.accounting.opened(0, Phase::RampUp);
         self.timeline.add(key, self.now);
         self.apply(key, next);
     }

@@ -9,37 +9,40 @@ use crate::load::capacity::{self, Capacity};
 use crate::load::interval::{IntervalMerger, IntervalWriter};
 use crate::load::preflight;
 use crate::load::result::WorkerStats;
+use crate::load::servers::Servers;
 use crate::load::shared::{Shared, SliceControl};
+use crate::load::target::Target;
 use crate::load::worker::Worker;
 use crate::load::workload::Plan;
+use crate::sys::prctl;
 use crate::sys::signal::Stop;
 use crate::sys::threads::ThreadGroup;
-use crate::sys::{listener, prctl};
 
 /// Running workers, and the receiving end of their intervals.
 pub(super) struct Workers {
     pub(super) shared: Arc<Shared>,
     pub(super) intervals: IntervalMerger,
-    /// The process that listens at the first target, if it is local and visible to us.
-    pub(super) server: Option<i32>,
+    pub(super) servers: Servers,
     threads: ThreadGroup<WorkerStats>,
 }
 
 impl Workers {
-    /// Checks that the plan fits this machine and that the target echoes, then starts the workers. They open their
+    /// Checks that the plan fits this machine and that the targets echo, then starts the workers. They open their
     /// connections. Errors: as [`load::run`](crate::load::run).
-    pub(super) fn start(plan: &Plan, stop: &Stop, slices: Option<SliceControl>) -> Result<Workers> {
+    pub(super) fn start(plan: Plan, stop: &Stop, slices: Option<SliceControl>) -> Result<Workers> {
+        Capacity::of_this_process().check(&plan)?;
+        let (plan, first) = preflight::check(&plan, stop)?;
         let workload = &plan.workload;
-        Capacity::of_this_process().check(plan)?;
-        let first = preflight::check(plan)?;
-        let server = listener::pid_of(plan.targets[0]);
-        let spin = workload.spin && capacity::has_spare_cpu(workload, server, 1);
+        let addresses: Vec<_> = plan.targets.iter().map(Target::address).collect();
+        let servers = Servers::find(&addresses);
+        let spin = workload.spin && capacity::has_spare_cpu(workload, servers.pids(), 1);
         let (intervals, writers) = IntervalMerger::new(workload.threads as usize);
+        let threads = ThreadGroup::new("load", &workload.cpus, stop);
         let mut workers = Workers {
-            shared: Arc::new(Shared::new(plan.clone(), spin, stop.clone(), slices)),
+            shared: Arc::new(Shared::new(plan, spin, stop.clone(), slices)),
             intervals,
-            server,
-            threads: ThreadGroup::new("load", &workload.cpus, stop),
+            servers,
+            threads,
         };
         let mut first = Some((OwnedFd::from(first.stream), first.connect));
         for (index, writer) in writers.into_iter().enumerate() {

@@ -7,14 +7,18 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Nanos;
 use crate::load::schedule::Pace;
 use crate::load::sizes::Sizes;
+use crate::load::target::Target;
 use crate::ring::{Buffers, Queues};
 use crate::sys::socket::Options;
+
+/// Two SYN that are lost are sent again after 1 s and 3 s (RFC 6298).
+const PREFLIGHT_TIMEOUT: Nanos = Nanos(5_000_000_000);
 
 /// A workload and the servers it goes to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// The servers; connections take them in turn. At least one.
-    pub targets: Vec<SocketAddr>,
+    pub targets: Vec<Target>,
     /// What to send them.
     pub workload: Workload,
 }
@@ -36,6 +40,8 @@ pub struct Workload {
     pub duration: Nanos,
     /// How long to wait for outstanding replies at the end.
     pub drain: Nanos,
+    /// How long the first message of a target may take to connect, and then without a byte on its way.
+    pub preflight_timeout: Nanos,
     /// Seed for payloads, sizes, arrival times and the choice of connections.
     pub seed: u64,
     /// Threads, each with a ring and its share of the connections.
@@ -98,6 +104,7 @@ impl Default for Workload {
             warmup: Nanos::SECOND,
             duration: Nanos(10_000_000_000),
             drain: Nanos::SECOND,
+            preflight_timeout: PREFLIGHT_TIMEOUT,
             seed: 1,
             threads: 1,
             cpus: Vec::new(),
@@ -150,7 +157,7 @@ impl Workload {
 impl Plan {
     /// The server of connection `number`: targets in turn.
     pub(super) fn target_of(&self, number: u64) -> SocketAddr {
-        self.targets[(number % self.targets.len() as u64) as usize]
+        self.targets[(number % self.targets.len() as u64) as usize].address()
     }
 
     /// The address from which connection `number` connects: every source serves one round of targets.
@@ -184,7 +191,9 @@ mod tests {
 
     #[test]
     fn every_source_serves_one_round_of_targets() {
-        let targets = vec![([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into()];
+        let targets = [1, 2]
+            .map(|port| SocketAddr::from(([127, 0, 0, 1], port)).into())
+            .to_vec();
         let sources: Vec<IpAddr> = vec![[127, 0, 1, 1].into(), [127, 0, 1, 2].into()];
         let workload = Workload {
             sources: sources.clone(),

@@ -133,9 +133,14 @@ impl Write for AtomicFile {
 
 impl Write for Out {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
+        let written = match self {
             Out::File(file) => file.write(bytes),
             Out::Stdout(stdout) => stdout.write(bytes),
+        };
+        match written {
+            // A reader that closed the pipe has read enough.
+            Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(bytes.len()),
+            written => written,
         }
     }
 

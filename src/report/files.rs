@@ -5,15 +5,16 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use super::Report;
 use super::intervals::IntervalLine;
+use crate::clock::{self, WallTime};
 use crate::error::Result;
 use crate::histogram::{Hlog, hgrm};
 use crate::load::interval::Interval;
 use crate::load::{Observer, RunResult, Workload};
 use crate::output::file::{self, AtomicFile, cannot_write};
+use crate::sys::signal::Stop;
 
 /// The mark of a file whose run was interrupted.
 const PARTIAL: &str = "PARTIAL: interrupted before the planned end";
@@ -55,20 +56,40 @@ impl Paths {
 pub struct Files {
     json: Option<AtomicFile>,
     hgrm: Option<AtomicFile>,
-    hlog: Option<Hlog<AtomicFile>>,
+    hlog: Option<HlogFile>,
     jsonl: Option<AtomicFile>,
     csv: Option<AtomicFile>,
     open_loop: bool,
+    /// Version and seed.
+    about: String,
+    /// When measuring began.
+    began: Option<WallTime>,
+    /// Once it has fired, what follows is marked as partial.
+    stop: Stop,
     /// The first error while the run went on, returned at its end.
     failure: Option<io::Error>,
 }
 
+/// An interval log: its header has the start of measuring, so it is written then.
+enum HlogFile {
+    Waiting(AtomicFile),
+    Begun(Hlog<AtomicFile>),
+}
+
+impl HlogFile {
+    fn begin(self, began: WallTime, about: &str) -> io::Result<HlogFile> {
+        Ok(HlogFile::Begun(match self {
+            HlogFile::Waiting(file) => Hlog::begin(file, began.into(), about)?,
+            HlogFile::Begun(log) => log,
+        }))
+    }
+}
+
 impl Files {
-    /// Opens all of them. Errors: [`Error::Machine`](crate::error::Error::Machine) that names the file.
-    pub fn open(paths: &Paths, workload: &Workload) -> Result<Files> {
+    /// Opens all of them; `stop` interrupts the run. Errors: [`Error::Machine`](crate::error::Error::Machine) that names the
+    /// file.
+    pub fn open(paths: &Paths, workload: &Workload, stop: &Stop) -> Result<Files> {
         let open = |path: &Option<PathBuf>| path.as_deref().map(AtomicFile::create).transpose();
-        let comment = format!("urecho {} load, seed {}", env!("CARGO_PKG_VERSION"), workload.seed);
-        let begin = |file| Hlog::begin(file, SystemTime::now(), &comment).map_err(cannot_write);
         let mut csv = open(&paths.csv)?;
         if let Some(csv) = &mut csv {
             csv.write_all(IntervalLine::CSV_HEADER.as_bytes())
@@ -77,10 +98,13 @@ impl Files {
         Ok(Files {
             json: open(&paths.json)?,
             hgrm: open(&paths.hgrm)?,
-            hlog: open(&paths.hlog)?.map(begin).transpose()?,
+            hlog: open(&paths.hlog)?.map(HlogFile::Waiting),
             jsonl: open(&paths.jsonl)?,
             csv,
             open_loop: workload.pace.is_open(),
+            about: format!("urecho {} load, seed {}", env!("CARGO_PKG_VERSION"), workload.seed),
+            began: None,
+            stop: stop.clone(),
             failure: None,
         })
     }
@@ -95,17 +119,18 @@ impl Files {
         written.map_err(cannot_write)
     }
 
-    fn commit(self, run: &RunResult, report: &Report) -> io::Result<()> {
-        let if_partial = |line: String| if report.partial { line } else { String::new() };
-        let comment = if_partial(format!("#[{PARTIAL}]\n"));
-        if let Some(hlog) = self.hlog {
+    fn commit(mut self, run: &RunResult, report: &Report) -> io::Result<()> {
+        let began = self.begin()?; // If it did not: a header is due all the same.
+        let comment = if report.partial {
+            format!("#[{PARTIAL}]\n")
+        } else {
+            String::new()
+        };
+        if let Some(HlogFile::Begun(hlog)) = self.hlog {
             hlog.finish()?.commit(&comment)?;
         }
-        if let Some(jsonl) = self.jsonl {
-            jsonl.commit(&if_partial("{\"partial\":true}\n".to_owned()))?;
-        }
-        if let Some(csv) = self.csv {
-            csv.commit(&if_partial(format!("# {PARTIAL}\n")))?;
+        for lines in [self.jsonl, self.csv].into_iter().flatten() {
+            lines.commit("")?;
         }
         if let Some(file) = self.hgrm {
             let main = if self.open_loop {
@@ -113,7 +138,8 @@ impl Files {
             } else {
                 &run.latencies.service
             };
-            file.commit(&(hgrm(main) + &comment))?;
+            let began = format!("# {}; {}\n", self.about, began_line(began));
+            file.commit(&(hgrm(main) + &began + &comment))?;
         }
         if let Some(json) = self.json {
             json.commit(&report.json())?;
@@ -121,15 +147,26 @@ impl Files {
         Ok(())
     }
 
+    /// The start of measuring, or now if it has not begun. Begins the interval log.
+    fn begin(&mut self) -> io::Result<WallTime> {
+        let began = *self.began.get_or_insert_with(|| WallTime::at(clock::now()));
+        if let Some(hlog) = self.hlog.take() {
+            let about = format!("{}\n{}", self.about, began_line(began));
+            self.hlog = Some(hlog.begin(began, &about)?);
+        }
+        Ok(began)
+    }
+
     fn write_interval(&mut self, interval: &Interval) -> io::Result<()> {
+        let began = self.begin()?;
         let (begin, end) = (interval.span.begin, interval.span.end);
-        if let Some(hlog) = &mut self.hlog {
+        if let Some(HlogFile::Begun(hlog)) = &mut self.hlog {
             hlog.interval("service", begin, end, &interval.latencies.service)?;
             if self.open_loop {
                 hlog.interval("response", begin, end, &interval.latencies.response)?;
             }
         }
-        let line = IntervalLine::of(interval);
+        let line = IntervalLine::of(interval, began, self.stop.has_fired());
         if let Some(jsonl) = &mut self.jsonl {
             jsonl.write_all(line.json().as_bytes())?;
             jsonl.flush()?; // It may be followed while the run goes on.
@@ -141,7 +178,15 @@ impl Files {
     }
 }
 
+fn began_line(began: WallTime) -> String {
+    format!("measuring began {began}, {} ns since 1970", began.unix_ns())
+}
+
 impl Observer for Files {
+    fn measuring(&mut self, began: WallTime) {
+        self.began = Some(began);
+    }
+
     fn interval(&mut self, interval: &Interval) {
         if self.failure.is_none() {
             self.failure = self.write_interval(interval).err();

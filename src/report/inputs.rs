@@ -32,7 +32,7 @@ impl Figures {
             carried_per_s: self.carried_per_s(),
             generator_busy: self.generator.busy_ratio,
             server_busy: self.server.as_ref().map(|server| server.cpu_ratio),
-            server_cpus: run.server.as_ref().map(|server| server.parallelism),
+            server_cpus: run.server.as_ref().ok().map(|server| server.parallelism),
             shares_cpu: run.shares_cpu,
             steal_share: share(disturbance.steal).unwrap_or(0.0) / cpus,
             pressure_share: share(disturbance.pressure),

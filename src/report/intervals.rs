@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::clock::WallTime;
 use crate::histogram::Recorder;
 use crate::load::interval::Interval;
 use crate::load::result::Latencies;
@@ -12,6 +13,9 @@ use crate::output;
 pub struct IntervalLine {
     /// Its number, from 0.
     pub second: u64,
+    /// When it began, by the wall clock; in JSON its two members stand here.
+    #[serde(flatten)]
+    pub began: WallTime,
     /// Its first instant, in nanoseconds since measuring began.
     pub from_ns: u64,
     /// Its end. The counts and latencies of the last interval include the drain.
@@ -44,16 +48,18 @@ pub struct IntervalLine {
     pub response_p99_ns: Option<u64>,
     /// Largest response time.
     pub response_max_ns: Option<u64>,
+    /// True if the run had been interrupted by the end of this interval: it is the last one, and there are fewer than planned.
+    pub partial: bool,
 }
 
 impl IntervalLine {
     /// The header of the CSV file.
-    pub const CSV_HEADER: &str = "second,from_ns,to_ns,sent,completed,failed,missing,lost,opened,closed,\
-        completed_per_s,\
-        service_p50_ns,service_p99_ns,service_max_ns,response_p50_ns,response_p99_ns,response_max_ns\n";
+    pub const CSV_HEADER: &str = "second,time,unix_ns,from_ns,to_ns,sent,completed,failed,missing,lost,\
+        opened,closed,completed_per_s,\
+        service_p50_ns,service_p99_ns,service_max_ns,response_p50_ns,response_p99_ns,response_max_ns,partial\n";
 
-    /// The line of an interval.
-    pub fn of(interval: &Interval) -> IntervalLine {
+    /// The line of an interval of a run that has measured since `began`.
+    pub fn of(interval: &Interval, began: WallTime, partial: bool) -> IntervalLine {
         let Interval {
             latencies: Latencies { service, response },
             messages,
@@ -65,6 +71,7 @@ impl IntervalLine {
         let max = |recorder: &Recorder| Some(recorder.max()?.value.0);
         IntervalLine {
             second: interval.index,
+            began: began.plus(span.begin),
             from_ns: span.begin.0,
             to_ns: span.end.0,
             sent: messages.sent,
@@ -81,6 +88,7 @@ impl IntervalLine {
             response_p50_ns: quantile(response, 0.5),
             response_p99_ns: quantile(response, 0.99),
             response_max_ns: max(response),
+            partial,
         }
     }
 
@@ -92,7 +100,6 @@ impl IntervalLine {
     /// As one CSV row, with empty fields for null (RFC 4180; no value contains a comma).
     pub fn csv(&self) -> String {
         let counts = [
-            self.second,
             self.from_ns,
             self.to_ns,
             self.sent,
@@ -111,13 +118,19 @@ impl IntervalLine {
             self.response_p99_ns,
             self.response_max_ns,
         ];
-        let mut fields: Vec<String> = counts.iter().map(u64::to_string).collect();
+        let mut fields = vec![
+            self.second.to_string(),
+            self.began.to_string(),
+            self.began.unix_ns().to_string(),
+        ];
+        fields.extend(counts.iter().map(u64::to_string));
         fields.push(format!("{:.1}", self.completed_per_s));
         fields.extend(
             latencies
                 .iter()
                 .map(|latency| latency.map_or(String::new(), |ns| ns.to_string())),
         );
+        fields.push(self.partial.to_string());
         fields.join(",") + "\n"
     }
 }
@@ -131,7 +144,7 @@ mod tests {
     fn line() -> IntervalLine {
         let mut service = Recorder::new();
         (1..=1000).for_each(|ns| service.record(Nanos(ns)));
-        IntervalLine::of(&Interval {
+        let interval = Interval {
             index: 3,
             span: Span {
                 begin: Nanos(3_000_000_000),
@@ -152,16 +165,23 @@ mod tests {
             closed: 3,
             lost: 1,
             ..Interval::default()
-        })
+        };
+        let line = IntervalLine::of(&interval, WallTime::from_unix_ns(7), false);
+        assert_eq!(
+            line.began.to_string(),
+            "1970-01-01T00:00:03.000000007Z",
+            "of the interval"
+        );
+        line
     }
 
     #[test]
     fn a_row_has_a_field_for_every_column() {
         let (header, row) = (IntervalLine::CSV_HEADER, line().csv());
         assert_eq!(header.matches(',').count(), row.matches(',').count());
-        assert_eq!(
-            row,
-            "3,3000000000,4000000000,1001,1000,1,0,1,2,3,998.0,500,990,1000,,,\n"
+        assert!(
+            row.ends_with("Z,3000000007,3000000000,4000000000,1001,1000,1,0,1,2,3,998.0,500,990,1000,,,,false\n"),
+            "{row}"
         );
     }
 

@@ -16,6 +16,7 @@ pub mod percentile;
 mod rate_interval;
 pub mod repeat;
 mod sections;
+mod targets;
 pub(crate) mod text;
 pub mod validity;
 
@@ -23,6 +24,7 @@ pub mod validity;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::clock::WallTime;
 use crate::histogram::{BlockSeries, Recorder};
 use crate::load::RunResult;
 use crate::load::result::HostActivity;
@@ -32,7 +34,10 @@ use assertion::{Assertion, AssertionOutcome};
 pub use distribution::{Bounds, Distribution, IntervalMethod, Intervals, Statistic};
 pub use rate_interval::RateInterval;
 use sections::ratio;
-pub use sections::{Connections, Environment, Fairness, Generator, PlanSummary, Server, SizeDistribution, SizeSummary};
+pub use sections::{
+    Connections, Environment, Fairness, Generator, PlanSummary, Server, SizeDistribution, SizeSummary, TargetAddress,
+};
+pub use targets::Target;
 use validity::Verdict;
 
 /// Version of the report's JSON. A change that breaks readers gets a new number.
@@ -69,6 +74,8 @@ pub struct Figures {
     pub environment: Environment,
     /// The plan.
     pub plan: PlanSummary,
+    /// When measuring began; null if the run ended before.
+    pub began: Option<WallTime>,
     /// What became of the connections.
     pub connections: Connections,
     /// Time to connect: with churn, of the connections dialled while measuring; otherwise of all. Here and in the next three,
@@ -93,6 +100,8 @@ pub struct Figures {
     pub completed_per_s_interval: RateInterval,
     /// Latencies of the messages.
     pub latency: Latencies,
+    /// What became of the messages of each target; empty if there is only one.
+    pub targets: Vec<Target>,
     /// How long after the planned instant messages were issued; null in a closed loop.
     pub send_lag: Option<Distribution>,
     /// How evenly connections were served; null with churn.
@@ -101,8 +110,10 @@ pub struct Figures {
     pub kernel_rtt: Option<Distribution>,
     /// Segments that we retransmitted, over all connections open at the end (TCP_INFO).
     pub retransmits: u64,
-    /// What the server used, if it is local and its process is visible.
+    /// What the servers of all targets used; null if that is not known of one of them.
     pub server: Option<Server>,
+    /// Why `server` is null.
+    pub server_unknown: Option<String>,
     /// What the generator used.
     pub generator: Generator,
     /// Other activity on this machine while measuring.
@@ -151,6 +162,7 @@ impl Figures {
         let elapsed = stats.elapsed();
         let pace = run.plan.workload.pace;
         let (open_loop, churns) = (pace.is_open(), run.plan.workload.churn.is_some());
+        let server = Server::of(run, elapsed);
         let completed_per_s = ratio(stats.achieved as f64, elapsed.as_secs());
         let latency = |recorder: &Recorder, blocks: &BlockSeries| {
             // The seconds of a ramp differ by design: an interval would be of no rate.
@@ -166,6 +178,7 @@ impl Figures {
                 spin: run.spin,
                 ..PlanSummary::of(&run.plan.targets, &run.plan.workload)
             },
+            began: run.began,
             connections: Connections::of(run),
             connect: if churns {
                 latency(&stats.connect, &run.connect_series)
@@ -184,11 +197,13 @@ impl Figures {
                 response: open_loop.then(|| latency(&run.latencies.response, &run.series.response)),
                 service: latency(&run.latencies.service, &run.series.service),
             },
+            targets: Target::all(run),
             send_lag: open_loop.then(|| latency(&stats.send_lag, &run.send_lag_series)),
             fairness: Fairness::of(run),
             kernel_rtt: Distribution::unless_empty(&stats.rtt),
             retransmits: stats.retransmits,
-            server: Server::of(run, elapsed),
+            server_unknown: server.as_ref().err().cloned(),
+            server: server.ok(),
             generator: Generator::of(run, elapsed),
             host: run.host,
         }

@@ -216,7 +216,7 @@ impl Display for Repeats {
         if let Some(first) = self.runs.first() {
             let plan = &first.figures.plan;
             let load = text::describe(first.figures.connections.requested, plan);
-            writeln!(f, "load         {}: {load}", plan.targets.join(", "))?;
+            writeln!(f, "load         {}: {load}", plan.targets_shown())?;
         }
         for run in &self.runs {
             let codes: Vec<&str> = run.verdict.reasons.iter().map(|reason| reason.code).collect();

@@ -1,7 +1,7 @@
 //! The sections of a report other than latencies: environment, plan, connections, server, generator. Plain data.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::fmt::{self, Display, Formatter};
 
 #[cfg(test)]
 use schemars::JsonSchema;
@@ -12,28 +12,40 @@ use crate::clock::Nanos;
 use crate::load::result::{ConnectionMessages, Loss};
 use crate::load::schedule::Pace;
 use crate::load::sizes::Sizes;
-use crate::load::{Churn, RunResult, Workload};
+use crate::load::{Churn, RunResult, Target, Workload};
 use crate::sys::machine::Machine;
 
-/// Where a run was made.
+/// Which build was called how, and where.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Environment {
     /// Version of urecho.
     pub urecho: String,
+    /// The commit it was built from; null if that is not known: a debug build, or an archive without git.
+    pub commit: Option<String>,
+    /// Profile of the build: `release` or `debug`.
+    pub profile: Option<String>,
     /// True for a build without optimisation: its figures mean little.
     pub debug_build: bool,
+    /// The command line.
+    #[serde(default)]
+    pub command: Vec<String>,
     /// The machine.
     pub machine: Machine,
 }
 
 impl Environment {
-    /// This build on this machine.
+    /// This build on this machine, as this process was called.
     pub fn of(machine: Machine) -> Environment {
         Environment {
             urecho: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: option_env!("URECHO_COMMIT").map(str::to_owned),
+            profile: option_env!("URECHO_PROFILE").map(str::to_owned),
             debug_build: cfg!(debug_assertions),
+            command: std::env::args_os()
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect(),
             machine,
         }
     }
@@ -44,8 +56,8 @@ impl Environment {
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PlanSummary {
-    /// Addresses of the servers; connections took them in turn. Empty where each server of a comparison has its own.
-    pub targets: Vec<String>,
+    /// The servers; connections took them in turn. Empty where each server of a comparison has its own.
+    pub targets: Vec<TargetAddress>,
     /// Source addresses that connections took in turn; 0: the kernel chose.
     pub sources: u64,
     /// When messages were sent.
@@ -72,6 +84,37 @@ pub struct PlanSummary {
     pub drain_ns: u64,
     /// Seed of payloads, sizes, arrival times and connection choice.
     pub seed: u64,
+}
+
+/// A server of the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TargetAddress {
+    /// As it was given: an address, or a name.
+    pub name: String,
+    /// The address that was used.
+    pub address: String,
+}
+
+impl TargetAddress {
+    pub(super) fn of(target: &Target) -> TargetAddress {
+        TargetAddress {
+            name: target.name.clone(),
+            address: target.address().to_string(),
+        }
+    }
+}
+
+/// `127.0.0.1:7007`, or `localhost:7007 (127.0.0.1:7007)`.
+impl Display for TargetAddress {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        if self.name != self.address {
+            write!(f, " ({})", self.address)?;
+        }
+        Ok(())
+    }
 }
 
 /// Message sizes, summarised.
@@ -116,9 +159,9 @@ impl SizeSummary {
 
 impl PlanSummary {
     /// A workload and its targets; no target where each server has its own.
-    pub fn of(targets: &[SocketAddr], workload: &Workload) -> PlanSummary {
+    pub fn of(targets: &[Target], workload: &Workload) -> PlanSummary {
         PlanSummary {
-            targets: targets.iter().map(ToString::to_string).collect(),
+            targets: targets.iter().map(TargetAddress::of).collect(),
             sources: workload.sources.len() as u64,
             pace: workload.pace,
             pipeline: workload.traffic.depth as u64,
@@ -133,6 +176,14 @@ impl PlanSummary {
             drain_ns: workload.drain.0,
             seed: workload.seed,
         }
+    }
+}
+
+impl PlanSummary {
+    /// All targets, separated by commas.
+    pub fn targets_shown(&self) -> String {
+        let targets: Vec<String> = self.targets.iter().map(ToString::to_string).collect();
+        targets.join(", ")
     }
 }
 
@@ -220,36 +271,46 @@ impl Fairness {
     }
 }
 
-/// What the server's process used while measuring.
+/// What the processes that listen at the targets, and all their descendants, used while measuring.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Server {
-    /// CPU time per completed message.
-    pub cpu_ns_per_message: u64,
+    /// Names of the processes that listen. One that is a relay (docker-proxy, ssh) is not the server: its figures are its own.
+    pub listening: Vec<String>,
+    /// How many processes there were when measuring began or ended, whichever is more; descendants included.
+    pub processes: u64,
+    /// CPU time per completed message; null without messages.
+    pub cpu_ns_per_message: Option<u64>,
     /// CPU time per second of measuring: 1.0 is one CPU all the time.
     pub cpu_ratio: f64,
-    /// Times that its threads gave up their CPU to sleep.
-    pub context_switches_voluntary: u64,
-    /// Times that its threads were preempted.
-    pub context_switches_involuntary: u64,
-    /// Resident memory at the end of measuring.
-    pub resident_bytes: u64,
-    /// Resident memory per open connection.
-    pub resident_bytes_per_connection: u64,
+    /// Times that their threads gave up their CPU to sleep; null if processes ended meanwhile, as the next one.
+    pub context_switches_voluntary: Option<u64>,
+    /// Times that their threads were preempted.
+    pub context_switches_involuntary: Option<u64>,
+    /// Resident memory at the end of measuring, or at its beginning if processes ended meanwhile; pages that these processes
+    /// share count once. Null if it is not readable.
+    pub resident_bytes: Option<u64>,
+    /// Resident memory per connection open at the end; null without one.
+    pub resident_bytes_per_connection: Option<u64>,
 }
 
 impl Server {
-    pub(super) fn of(run: &RunResult, elapsed: Nanos) -> Option<Server> {
-        let server = run.server.as_ref()?;
-        let open = u64::from(run.plan.workload.connections).min(run.stats.opened).max(1);
-        Some(Server {
-            cpu_ns_per_message: per_message(server.cpu, run.stats.achieved),
-            cpu_ratio: ratio(server.cpu.as_secs(), elapsed.as_secs()),
-            context_switches_voluntary: server.context_switches.voluntary,
-            context_switches_involuntary: server.context_switches.involuntary,
-            resident_bytes: server.resident,
-            resident_bytes_per_connection: server.resident / open,
+    /// Errors: why it is not known.
+    pub(super) fn of(run: &RunResult, elapsed: Nanos) -> Result<Server, String> {
+        let used = run.server.as_ref().map_err(String::clone)?;
+        let (stats, switches) = (&run.stats, used.context_switches);
+        let gone = stats.closed + stats.lost.values().sum::<u64>();
+        let open = stats.opened.saturating_sub(gone);
+        Ok(Server {
+            listening: used.listening.clone(),
+            processes: used.processes,
+            cpu_ns_per_message: used.cpu.0.checked_div(stats.achieved),
+            cpu_ratio: ratio(used.cpu.as_secs(), elapsed.as_secs()),
+            context_switches_voluntary: switches.map(|switches| switches.voluntary),
+            context_switches_involuntary: switches.map(|switches| switches.involuntary),
+            resident_bytes: used.resident,
+            resident_bytes_per_connection: used.resident.and_then(|bytes| bytes.checked_div(open)),
         })
     }
 }

@@ -5,7 +5,8 @@ use std::fmt::{self, Display, Formatter};
 use super::distribution::{Distribution, Statistic};
 use super::latency_table::{LatencyTable, value};
 use super::percentile::Percentile;
-use super::sections::{Connections, Fairness, PlanSummary, SizeDistribution, SizeSummary};
+use super::sections::{Connections, Fairness, PlanSummary, Server, SizeDistribution, SizeSummary};
+use super::targets::TargetTable;
 use super::{Figures, Report};
 use crate::clock::Nanos;
 use crate::load::Close;
@@ -28,11 +29,12 @@ impl Display for Report {
 
 impl Display for Figures {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(f, "load         {}: {}", self.plan.targets.join(", "), self.title())?;
+        writeln!(f, "load         {}: {}", self.plan.targets_shown(), self.title())?;
         writeln!(f, "connections  {}", self.connections)?;
         self.connecting(f)?;
         self.messages(f)?;
         self.latencies(f)?;
+        TargetTable(&self.targets).fmt(f)?;
         self.processes(f)?;
         self.network(f)?;
         if let Some(fairness) = &self.fairness {
@@ -118,17 +120,9 @@ impl Figures {
     }
 
     fn processes(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match &self.server {
-            Some(server) => writeln!(
-                f,
-                "server       {} CPU per message, {} of a CPU, {} resident ({} per connection), {} context switches",
-                show_duration(Nanos(server.cpu_ns_per_message)),
-                show_percent(server.cpu_ratio, 0),
-                show_size(server.resident_bytes),
-                show_size(server.resident_bytes_per_connection),
-                show_count(server.context_switches_voluntary + server.context_switches_involuntary),
-            )?,
-            None => writeln!(f, "server       CPU time unknown: no visible process on this machine")?,
+        match (&self.server, &self.server_unknown) {
+            (Some(server), _) => writeln!(f, "server       {server}")?,
+            (None, why) => writeln!(f, "server       n/a: {}", why.as_deref().unwrap_or("unknown"))?,
         }
         let generator = &self.generator;
         write!(
@@ -176,6 +170,26 @@ impl Figures {
             )?;
         }
         Ok(())
+    }
+}
+
+impl Display for Server {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.listening.join(", "))?;
+        if self.processes != 1 {
+            write!(f, " ({} processes)", show_count(self.processes))?;
+        }
+        let known = |figure: Option<String>| figure.unwrap_or_else(|| "n/a".to_owned());
+        let switches = self.context_switches_voluntary.zip(self.context_switches_involuntary);
+        write!(
+            f,
+            ": {} CPU per message, {} of a CPU, {} resident ({} per connection), {} context switches",
+            known(self.cpu_ns_per_message.map(|ns| show_duration(Nanos(ns)))),
+            show_percent(self.cpu_ratio, 0),
+            known(self.resident_bytes.map(show_size)),
+            known(self.resident_bytes_per_connection.map(show_size)),
+            known(switches.map(|(voluntary, involuntary)| show_count(voluntary + involuntary))),
+        )
     }
 }
 

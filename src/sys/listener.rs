@@ -1,38 +1,68 @@
-//! The local process that listens on a TCP address, from the kernel's socket tables and the links in /proc/PID/fd. proc(5).
+//! The local processes that listen on TCP addresses, from the kernel's socket tables and the links in /proc/PID/fd. proc(5).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::path::PathBuf;
 
-use super::usage::process_cpu;
+use super::usage::processes;
 
-/// The process that accepts when this machine connects to `addr`. None if the address does not belong to this machine and
-/// network namespace, if no process listens, or if its /proc entries are not readable (another user's process).
+/// The processes that accept when this machine connects to these addresses, ascending: every process that holds one of the
+/// listening sockets, so a parent and its forks, and all that share a port by SO_REUSEPORT. Errors: why those of an address
+/// are not known.
 ///
 /// An exact address wins over a wildcard, as in the kernel; a `::` that refuses IPv4 cannot be distinguished from one that
-/// accepts it. If several processes hold the socket (a parent and its forks, or a port shared by SO_REUSEPORT), the result is
-/// the one with the most CPU time, so call this after some traffic. A server that keeps its listener as an io_uring direct
-/// descriptor has no link in /proc and is not found. Reads the links of all processes: milliseconds per 10,000 descriptors.
-pub fn pid_of(addr: SocketAddr) -> Option<i32> {
-    let wanted = destination(addr);
+/// accepts it. Neither can a relay (docker-proxy, ssh -L) from a server: callers show names. A server that keeps its
+/// listener as an io_uring direct descriptor has no link in /proc and is not found. Reads the links of all processes:
+/// milliseconds per 10,000 descriptors.
+pub fn processes_at(addresses: &[SocketAddr]) -> Result<Vec<i32>, String> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
+    let lines = tables.iter().flat_map(|table| table.lines());
+    let listeners: Vec<Listener> = lines.filter_map(listening).collect();
+    let mut wanted = BTreeMap::new();
+    for &address in addresses {
+        let sockets = sockets_at(destination(address), &listeners)?;
+        wanted.extend(sockets.into_iter().map(|socket| (socket.inode, (address, socket.user))));
+    }
+    let (mut pids, mut found) = (BTreeSet::new(), BTreeSet::new());
+    for pid in processes() {
+        let held: Vec<u64> = sockets_of(pid).filter(|inode| wanted.contains_key(inode)).collect();
+        if !held.is_empty() {
+            pids.insert(pid);
+            found.extend(held);
+        }
+    }
+    match wanted.iter().find(|(inode, _)| !found.contains(inode)) {
+        None => Ok(pids.into_iter().collect()),
+        Some((_, (address, user))) => Err(format!(
+            "the process that listens at {address} (user {user}) is not visible"
+        )),
+    }
+}
+
+/// A socket that listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Listener {
+    address: SocketAddr,
+    user: u32,
+    inode: u64,
+}
+
+/// The sockets that accept connections to an address. Errors: there is none here.
+fn sockets_at(wanted: SocketAddr, listeners: &[Listener]) -> Result<Vec<Listener>, String> {
     // Otherwise a wildcard listener here would be taken for the one on another machine.
     if !is_local(wanted) {
-        return None;
+        return Err(format!("{wanted} is not on this machine"));
     }
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
-    let listening = tables.iter().flat_map(|table| table.lines()).filter_map(listening);
-    let on_port = listening.filter(|(local, _)| local.port() == wanted.port());
+    let on_port = listeners
+        .iter()
+        .filter(|listener| listener.address.port() == wanted.port());
     let matches: Vec<_> = on_port
-        .filter_map(|(local, inode)| Some((distance(local.ip(), wanted.ip())?, inode)))
+        .filter_map(|listener| Some((distance(listener.address.ip(), wanted.ip())?, *listener)))
         .collect();
-    let least = matches.iter().map(|&(distance, _)| distance).min()?;
-    let nearest = matches.iter().filter(|&&(distance, _)| distance == least);
-    let links: Vec<_> = nearest
-        .map(|(_, inode)| PathBuf::from(format!("socket:[{inode}]")))
-        .collect();
-    processes()
-        .filter(|&pid| holds(pid, &links))
-        .max_by_key(|&pid| process_cpu(pid))
+    let nearest = matches.iter().map(|&(distance, _)| distance).min();
+    let nearest = nearest.ok_or_else(|| format!("no process in this network namespace listens at {wanted}"))?;
+    let sockets = matches.into_iter().filter(|&(distance, _)| distance == nearest);
+    Ok(sockets.map(|(_, listener)| listener).collect())
 }
 
 /// The address that a connection reaches: an IPv4-mapped address is IPv4, and the wildcard is loopback (connect(2)).
@@ -62,8 +92,8 @@ fn distance(listening: IpAddr, wanted: IpAddr) -> Option<u8> {
     }
 }
 
-/// Parses a line of the socket tables: address and inode, if the socket listens.
-fn listening(line: &str) -> Option<(SocketAddr, u64)> {
+/// Parses a line of the socket tables, if the socket listens.
+fn listening(line: &str) -> Option<Listener> {
     // TCP_LISTEN in the kernel's include/net/tcp_states.h.
     const LISTEN: &str = "0A";
     let mut fields = line.split_whitespace();
@@ -71,8 +101,12 @@ fn listening(line: &str) -> Option<(SocketAddr, u64)> {
     if fields.nth(1)? != LISTEN {
         return None;
     }
-    let inode = fields.nth(5)?.parse().ok()?;
-    Some((SocketAddr::new(ip_of(ip)?, u16::from_str_radix(port, 16).ok()?), inode))
+    let user = fields.nth(3)?.parse().ok()?;
+    Some(Listener {
+        address: SocketAddr::new(ip_of(ip)?, u16::from_str_radix(port, 16).ok()?),
+        user,
+        inode: fields.nth(1)?.parse().ok()?,
+    })
 }
 
 /// Parses an address as the kernel prints it: 32-bit words in network order, each printed as a native number.
@@ -89,21 +123,18 @@ fn ip_of(hex: &str) -> Option<IpAddr> {
     }
 }
 
-/// All processes in /proc.
-fn processes() -> impl Iterator<Item = i32> {
-    fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
-/// True if one of the process's descriptors is one of these sockets. False if its descriptors are not readable.
-fn holds(pid: i32, links: &[PathBuf]) -> bool {
+/// The inodes of a process's sockets. Empty if its descriptors are not readable.
+fn sockets_of(pid: i32) -> impl Iterator<Item = u64> {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    descriptors
-        .filter_map(|entry| fs::read_link(entry.path()).ok())
-        .any(|target| links.contains(&target))
+    descriptors.filter_map(|entry| {
+        let target = fs::read_link(entry.path()).ok()?;
+        target
+            .to_str()?
+            .strip_prefix("socket:[")?
+            .strip_suffix(']')?
+            .parse()
+            .ok()
+    })
 }
 
 #[cfg(test)]
@@ -120,14 +151,23 @@ mod tests {
             .ok()
     }
 
+    fn me() -> i32 {
+        std::process::id().cast_signed()
+    }
+
+    /// Why no process is known at an address.
+    fn refusal(ip: [u8; 4], port: u16) -> String {
+        processes_at(&[SocketAddr::from((ip, port))]).unwrap_err()
+    }
+
     /// Checks that this process is found at `ip` if it listens on `listening`.
     fn assert_found(listening: &str, ip: &str) {
         let Some(listener) = listen(listening) else {
             return;
         };
         let addr = SocketAddr::new(ip.parse().unwrap(), listener.local_addr().unwrap().port());
-        let me = std::process::id().cast_signed();
-        assert_eq!(pid_of(addr), Some(me), "listening on {listening}, looking for {addr}");
+        let found = processes_at(&[addr]).unwrap();
+        assert!(found.contains(&me()), "listening on {listening}, looking for {addr}");
     }
 
     #[test]
@@ -153,7 +193,7 @@ mod tests {
             return;
         };
         let port = listener.local_addr().unwrap().port();
-        assert_eq!(pid_of(SocketAddr::from(([127, 0, 0, 2], port))), None);
+        assert!(refusal([127, 0, 0, 2], port).contains("no process in this network namespace"));
     }
 
     #[test]
@@ -163,14 +203,29 @@ mod tests {
         };
         let port = listener.local_addr().unwrap().port();
         // TEST-NET-1, RFC 5737: no machine has this address.
-        assert_eq!(pid_of(SocketAddr::from(([192, 0, 2, 1], port))), None);
+        assert_eq!(
+            refusal([192, 0, 2, 1], port),
+            format!("192.0.2.1:{port} is not on this machine")
+        );
     }
 
     #[test]
     fn a_bound_port_without_a_listener_has_no_process() {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-        assert_eq!(pid_of(socket.local_addr().unwrap().as_socket().unwrap()), None);
+        assert!(processes_at(&[socket.local_addr().unwrap().as_socket().unwrap()]).is_err());
+    }
+
+    #[test]
+    fn all_addresses_must_have_a_process() {
+        let (Some(one), Some(two)) = (listen("127.0.0.1"), listen("127.0.0.1")) else {
+            return;
+        };
+        let addresses = [&one, &two].map(|listener| listener.local_addr().unwrap());
+        assert!(processes_at(&addresses).unwrap().contains(&me()));
+        drop(two);
+        let refused = processes_at(&addresses).unwrap_err();
+        assert!(refused.ends_with(&addresses[1].to_string()), "{refused}");
     }
 
     #[test]
@@ -183,16 +238,20 @@ mod tests {
     #[test]
     #[cfg(target_endian = "little")]
     fn the_socket_tables_are_parsed_as_the_kernel_prints_them() {
-        let tail = "00000000:00000000 00:00000000 00000000     0        0 195 1 0000000017e51aba 100 0 0 10 0";
+        let tail = "00000000:00000000 00:00000000 00000000  1000        0 195 1 0000000017e51aba 100 0 0 10 0";
         let read = |local: &str, state: &str| listening(&format!("   0: {local} 00000000:0000 {state} {tail}"));
-        assert_eq!(read("0100007F:0007", "0A"), Some(("127.0.0.1:7".parse().unwrap(), 195)));
+        let listener = |address: &str| {
+            Some(Listener {
+                address: address.parse().unwrap(),
+                user: 1000,
+                inode: 195,
+            })
+        };
+        assert_eq!(read("0100007F:0007", "0A"), listener("127.0.0.1:7"));
         let mapped = "0000000000000000FFFF00000100007F:1F90";
-        assert_eq!(read(mapped, "0A"), Some(("127.0.0.1:8080".parse().unwrap(), 195)));
+        assert_eq!(read(mapped, "0A"), listener("127.0.0.1:8080"));
         let documentation = "B80D0120000000000000000001000000:0016";
-        assert_eq!(
-            read(documentation, "0A"),
-            Some(("[2001:db8::1]:22".parse().unwrap(), 195))
-        );
+        assert_eq!(read(documentation, "0A"), listener("[2001:db8::1]:22"));
         assert_eq!(read("0100007F:0007", "01"), None, "established, not listening");
     }
 

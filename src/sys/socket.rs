@@ -34,7 +34,7 @@ pub fn listen(address: SocketAddr, backlog: u32, options: &Options) -> Result<Ow
     socket
         .set_reuse_address(true)
         .map_err(|cause| failed("prepare", cause))?;
-    apply(&socket, options).map_err(|cause| congestion_refused(options, cause))?;
+    apply(&socket, options).map_err(|cause| congestion_refused(options, &cause))?;
     socket
         .bind(&address.into())
         .map_err(|cause| failed("listen on", cause))?;
@@ -56,14 +56,9 @@ pub fn client(target: SocketAddr, source: Option<IpAddr>, options: &Options) -> 
     Ok(socket.into())
 }
 
-/// Connects, and waits for that at most `timeout`.
-pub fn connect(
-    target: SocketAddr,
-    source: Option<IpAddr>,
-    options: &Options,
-    timeout: Duration,
-) -> io::Result<TcpStream> {
-    let socket = Socket::from(client(target, source, options)?);
+/// Connects a [`client`], and waits for that at most `timeout`.
+pub fn connect(socket: OwnedFd, target: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    let socket = Socket::from(socket);
     socket.connect_timeout(&target.into(), timeout)?;
     Ok(socket.into())
 }
@@ -144,7 +139,8 @@ fn apply(socket: &Socket, options: &Options) -> io::Result<()> {
     }
 }
 
-fn congestion_refused(options: &Options, cause: io::Error) -> Error {
+/// The error of a socket whose congestion control this machine lacks.
+pub fn congestion_refused(options: &Options, cause: &io::Error) -> Error {
     let available = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control");
     let name = options.congestion.as_deref().unwrap_or("default");
     Error::Machine(format!(

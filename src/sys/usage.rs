@@ -4,8 +4,10 @@
 //! proc(5).
 
 mod cpus;
+mod tree;
 
 pub use cpus::{cpus_of, parallelism_of};
+pub use tree::{ProcessTree, TreeUsage};
 
 use std::fs;
 use std::time::Duration;
@@ -83,9 +85,13 @@ pub fn context_switches(pid: i32) -> Option<Switches> {
 /// The processes of a process group: a [spawned](crate::sys::child::spawn) child and everything it has started that stayed in
 /// the group. proc_pid_stat(5).
 pub fn group(leader: i32) -> Vec<i32> {
+    processes().filter(|&id| group_of(id) == Some(leader)).collect()
+}
+
+/// All processes in /proc.
+pub(super) fn processes() -> impl Iterator<Item = i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    ids.filter(|&id| group_of(id) == Some(leader)).collect()
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// The fifth field; the second is in parentheses and may contain anything.

@@ -102,7 +102,7 @@ fn nothing_is_allocated_after_warm_up(engine: Engine) {
 fn compare_first_and_last_sample(engine: Engine) {
     let server = Server::on(engine);
     let plan = Plan {
-        targets: vec![server.address],
+        targets: vec![server.address.into()],
         workload: Workload {
             warmup: Nanos(300_000_000),
             duration: Nanos(1_500_000_000),

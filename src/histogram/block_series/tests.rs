@@ -93,7 +93,7 @@ fn truths(height: f64) -> [(f64, f64); 3] {
     [(0.5, (1.0 + height) / 2.0), (0.9, upper(0.9)), (0.99, upper(0.99))]
 }
 
-/// Simulated runs for each case. With 1,500 instead, the figures are those in the docs of [`BlockSeries::interval`].
+/// Simulated runs for each case: few, so that the test is fast.
 const RUNS: u32 = 100;
 
 /// The coverage of p50, p90 and p99 in runs of 30 s with levels that last `seconds`.

@@ -50,8 +50,9 @@ impl Client {
         let mut bytes = [0; SIZE];
         self.target.fill(self.returned, 0, &mut bytes);
         self.returned += 1;
+        let number = self.connection.number();
         let next = self.connection.received(&traffic(), &bytes, true, now, |message| {
-            accounting.completed(message, now, true, true);
+            accounting.completed(number, message, now, true, true);
         });
         let mut next = next.unwrap();
         accounting.returned(next.completed);
@@ -77,7 +78,7 @@ fn end(accounting: &mut Accounting) -> (Messages, Interval) {
 fn every_message_that_counts_is_completed_failed_or_missing() {
     for seed in 0..if cfg!(miri) { 2 } else { 200 } {
         let mut random = Random::new(seed, 0);
-        let mut accounting = Accounting::new(random.coin());
+        let mut accounting = Accounting::new(random.coin(), 1);
         let mut clients: Vec<Client> = (0..4).map(Client::new).collect();
         let (mut now, mut sent) = (Nanos(1), 0);
         for _ in 0..200 {
@@ -131,7 +132,7 @@ fn every_message_that_counts_is_completed_failed_or_missing() {
 
 #[test]
 fn a_missing_message_is_censored_at_its_age() {
-    let mut accounting = Accounting::new(true);
+    let mut accounting = Accounting::new(true, 1);
     let mut client = Client::new(0);
     client.issue(&mut accounting, Nanos(1_000), true);
     accounting.conclude(&client.connection, Nanos(51_000), phase);
@@ -148,7 +149,7 @@ fn a_missing_message_is_censored_at_its_age() {
 
 #[test]
 fn a_closed_loop_that_has_been_silent_since_the_warm_up_is_missing_since_measuring_began() {
-    let mut accounting = Accounting::new(false);
+    let mut accounting = Accounting::new(false, 1);
     let mut client = Client::new(0);
     client.issue(&mut accounting, Nanos(1_000), false);
     accounting.begin_measuring(Nanos(20_000), ThreadUsage::default());
@@ -160,7 +161,7 @@ fn a_closed_loop_that_has_been_silent_since_the_warm_up_is_missing_since_measuri
 
 #[test]
 fn a_message_that_fails_with_its_connection_is_censored_at_its_age() {
-    let mut accounting = Accounting::new(true);
+    let mut accounting = Accounting::new(true, 1);
     let mut client = Client::new(0);
     client.issue(&mut accounting, Nanos(1_000), true);
     accounting.lost(&client.connection, Loss::Reset, Nanos(31_000));
@@ -174,7 +175,7 @@ fn a_message_that_fails_with_its_connection_is_censored_at_its_age() {
 
 #[test]
 fn a_message_counted_when_it_was_due_is_not_counted_again_when_it_is_issued_or_missing() {
-    let mut accounting = Accounting::new(true);
+    let mut accounting = Accounting::new(true, 1);
     accounting.due(2);
     accounting.issued(Nanos(1), false);
     accounting.unissued(Nanos(5), false, Nanos(10));
@@ -190,7 +191,7 @@ fn steps_count_by_the_phase_in_which_they_began() {
         took: Nanos(took),
         censored,
     };
-    let mut accounting = Accounting::new(false);
+    let mut accounting = Accounting::new(false, 1);
     for phase in [Phase::RampUp, Phase::WarmUp, Phase::Measuring, Phase::Drain] {
         for step in [Step::Connect, Step::FirstByte, Step::Close] {
             accounting.sample(sample(step, 7, false), phase);
@@ -212,7 +213,7 @@ fn steps_count_by_the_phase_in_which_they_began() {
 
 #[test]
 fn a_connection_under_way_at_the_end_is_unfinished_and_censored() {
-    let mut accounting = Accounting::new(false);
+    let mut accounting = Accounting::new(false, 1);
     let pipeline = Pipeline::new(PayloadStream::new(1, 5), 0, 1);
     let connection = Connection::dialed(5, pipeline, u64::MAX, Nanos(1_000));
     accounting.conclude(&connection, Nanos(41_000), |since| match since {
@@ -230,7 +231,7 @@ fn a_connection_under_way_at_the_end_is_unfinished_and_censored() {
 
 #[test]
 fn intervals_are_numbered_and_follow_each_other() {
-    let mut accounting = Accounting::new(false);
+    let mut accounting = Accounting::new(false, 1);
     accounting.begin_measuring(Nanos(70), ThreadUsage::default());
     let first = accounting.rotate(Nanos(10), Interval::default());
     let second = accounting.rotate(Nanos(25), Interval::default());
@@ -241,7 +242,7 @@ fn intervals_are_numbered_and_follow_each_other() {
 
 #[test]
 fn an_interval_that_is_kept_goes_on_and_nothing_is_counted_twice() {
-    let mut accounting = Accounting::new(false);
+    let mut accounting = Accounting::new(false, 1);
     let mut client = Client::new(0);
     accounting.begin_measuring(Nanos(0), ThreadUsage::default());
     for second in 1..=3 {
@@ -260,7 +261,7 @@ fn an_interval_that_is_kept_goes_on_and_nothing_is_counted_twice() {
 
 #[test]
 fn cpu_time_is_what_was_used_while_measuring() {
-    let mut accounting = Accounting::new(false);
+    let mut accounting = Accounting::new(false, 1);
     let usage = |cpu, spun| ThreadUsage {
         cpu: Nanos(cpu),
         spun: Nanos(spun),

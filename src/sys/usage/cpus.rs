@@ -1,4 +1,4 @@
-//! The CPUs that a process works on, and how many of them at once. sched_getaffinity(2), proc_pid_schedstat(5).
+//! The CPUs that processes work on, and how many of them at once. sched_getaffinity(2), proc_pid_schedstat(5).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,19 +15,25 @@ const IDLE: f64 = 0.1;
 /// for start-up: 2 ms by the first thread of `urecho serve`, less by its worker.
 const STARTED: u64 = 50_000_000;
 
-/// The CPUs that the working threads of a process may run on, ascending: what taskset, a cpuset or the process itself allow.
-/// A thread works if it has used a tenth of the busiest thread's CPU time. If the process has just started, its working
-/// threads are those that are restricted to fewer CPUs than others, or all if none is.
-/// None if there is no such process, or if it belongs to another user.
-pub fn cpus_of(pid: i32) -> Option<Vec<usize>> {
-    Some(union(&working(threads(pid)?)))
+/// The CPUs that the working threads of some processes may run on, ascending: what taskset, a cpuset or the process itself
+/// allow. A thread works if it has used a tenth of the busiest thread's CPU time. If the processes have just started, their
+/// working threads are those that are restricted to fewer CPUs than others, or all if none is.
+/// None if there are no such processes, or if they belong to another user.
+pub fn cpus_of(pids: &[i32]) -> Option<Vec<usize>> {
+    Some(union(&working(threads_of_all(pids)?)))
 }
 
-/// How many CPUs a process can keep busy at once: one for each working thread, and no more than [`cpus_of`] has. A process
-/// with a single thread is saturated at 1, however many CPUs there are.
-pub fn parallelism_of(pid: i32) -> Option<usize> {
-    let workers = working(threads(pid)?);
+/// How many CPUs these processes can keep busy at once: one for each working thread, and no more than [`cpus_of`] has. A
+/// process with a single thread is saturated at 1, however many CPUs there are.
+pub fn parallelism_of(pids: &[i32]) -> Option<usize> {
+    let workers = working(threads_of_all(pids)?);
     Some(workers.len().min(union(&workers).len()))
+}
+
+/// The threads of those processes that still exist; none if none does.
+fn threads_of_all(pids: &[i32]) -> Option<Vec<Thread>> {
+    let threads: Vec<Thread> = pids.iter().filter_map(|&pid| threads(pid)).flatten().collect();
+    (!threads.is_empty()).then_some(threads)
 }
 
 /// A thread at the time of the call.
@@ -118,8 +124,8 @@ mod tests {
         let last = ours[ours.len() - 1];
         let child = cat(&[last]);
         let pid = child.id().cast_signed();
-        assert_eq!(cpus_of(pid), Some(vec![last]));
-        assert_eq!(parallelism_of(pid), Some(1));
+        assert_eq!(cpus_of(&[pid]), Some(vec![last]));
+        assert_eq!(parallelism_of(&[pid]), Some(1));
         end(child);
     }
 
@@ -128,8 +134,8 @@ mod tests {
         let ours = affinity::allowed();
         let child = cat(&ours);
         let pid = child.id().cast_signed();
-        assert_eq!(cpus_of(pid), Some(ours));
-        assert_eq!(parallelism_of(pid), Some(1));
+        assert_eq!(cpus_of(&[pid]), Some(ours));
+        assert_eq!(parallelism_of(&[pid]), Some(1));
         end(child);
     }
 
@@ -164,8 +170,8 @@ mod tests {
     #[test]
     fn nothing_is_known_about_a_process_that_does_not_exist() {
         for pid in [(1 << 22) + 1, i32::MAX, 0, -1, i32::MIN] {
-            assert_eq!(cpus_of(pid), None, "{pid}");
-            assert_eq!(parallelism_of(pid), None, "{pid}");
+            assert_eq!(cpus_of(&[pid]), None, "{pid}");
+            assert_eq!(parallelism_of(&[pid]), None, "{pid}");
         }
     }
 

@@ -116,21 +116,27 @@ fn a_short_reply_and_fin_means_not_an_echo_server() {
 #[test]
 fn no_reply_means_not_an_echo_server() {
     let peer = Peer::replying(SIZE, |_, _, _| Reply::Nothing);
-    assert_not_an_echo_server(&peer, &["it accepted the connection, but nothing came back within 1 s"]);
+    assert_not_an_echo_server(
+        &peer,
+        &["it accepted the connection, but nothing came back within 300 ms"],
+    );
 }
 
 #[test]
 fn a_peer_that_discards_everything_is_not_an_echo_server() {
     let peer = Peer::start(|_, stream| discard(&stream));
-    assert_not_an_echo_server(&peer, &["it accepted the connection, but nothing came back within 1 s"]);
+    assert_not_an_echo_server(
+        &peer,
+        &["it accepted the connection, but nothing came back within 300 ms"],
+    );
 }
 
 #[test]
 fn a_peer_that_never_reads_is_not_an_echo_server_even_for_large_messages() {
     let streams = Mutex::new(Vec::new());
     let peer = Peer::start(move |_, stream| streams.lock().unwrap().push(stream));
-    let measured = load(peer.address, "-s 100MiB");
-    assert_says(measured.refusal(5), &["nothing came back within 1 s"]);
+    let measured = load(peer.address, "-s 100MiB --preflight-timeout 300ms");
+    assert_says(measured.refusal(5), &["nothing came back within 300 ms"]);
 }
 
 #[test]
@@ -339,7 +345,7 @@ fn half_lost(end: impl Fn() -> Reply + Send + Sync + 'static) -> Finished {
 
 /// Refused with exit 5 and these phrases, after one connection of the 50 requested.
 fn assert_not_an_echo_server(peer: &Peer, phrases: &[&str]) {
-    let measured = load(peer.address, "-c 50 --seed 1");
+    let measured = load(peer.address, "-c 50 --seed 1 --preflight-timeout 300ms");
     let refusal = measured.refusal(5);
     assert_says(refusal, &[&format!("{} is not an echo server: ", peer.address)]);
     assert_says(refusal, phrases);

@@ -12,8 +12,14 @@ mod honest_peers;
 // The files of a run agree with each other and with the exit code.
 mod outputs;
 
+// What is proven of targets before a run.
+mod preflight;
+
 // Real reports satisfy the JSON Schema, broken ones do not.
 mod report;
+
+// Servers of several processes, and several servers.
+mod servers;
 
 // A load carried out slice by slice.
 mod session;

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -94,14 +95,84 @@ fn an_interrupted_run_marks_every_file_as_partial_and_leaves_no_temporary_file()
     });
     running.signal(Signal::SIGINT);
     assert_eq!(running.wait().report(130)["partial"], true);
-    for name in names {
-        assert!(read(&folder, name).to_lowercase().contains("partial"), "{name}");
+    for name in ["p.hgrm", "p.hlog"] {
+        assert_says(&read(&folder, name), &["PARTIAL"]);
     }
+    // The last line is marked, and has the members of all others.
+    let csv = read(&folder, "p.csv");
+    let columns = |line: &str| line.split(',').count();
+    assert!(
+        csv.lines()
+            .all(|line| columns(line) == columns(csv.lines().next().unwrap())),
+        "{csv}"
+    );
+    assert!(csv.ends_with(",true\n") && csv.contains(",false\n"), "{csv}");
+    let jsonl = read(&folder, "p.jsonl");
+    let lines: Vec<Value> = jsonl.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let members = |line: &Value| line.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert!(lines.iter().all(|line| members(line) == members(&lines[0])), "{jsonl}");
+    assert!(
+        lines[0]["partial"] == false && lines[lines.len() - 1]["partial"] == true,
+        "{jsonl}"
+    );
     assert_eq!(
         fs::read_dir(folder.path()).unwrap().count(),
         names.len(),
         "no temporary file is left"
     );
+}
+
+#[test]
+fn every_file_has_the_instant_at_which_measuring_began() {
+    let (server, folder) = (Server::start(), TempDir::new().unwrap());
+    let names = ["t.hgrm", "t.hlog", "t.jsonl", "t.csv"];
+    let flags = names
+        .map(|name| format!("--{} {}", &name[2..], file(&folder, name).display()))
+        .join(" ");
+    let unix_ns = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+    let called = unix_ns();
+    let measured = load(server.address, &format!("-c 2 --warmup 700ms -d 300ms {flags}"));
+    let ended = unix_ns();
+    let began = &measured.report(0)["began"];
+    let (time, ns) = (began["time"].as_str().unwrap(), began["unix_ns"].as_str().unwrap());
+    // After the warm-up, not at the call.
+    let instant: u128 = ns.parse().unwrap();
+    assert!(
+        instant > called + 690_000_000 && instant + 290_000_000 < ended,
+        "{called} {ns} {ended}"
+    );
+    for name in names {
+        assert_says(&read(&folder, name), &[time, ns]);
+    }
+    let seconds = format!("{:.3}", instant as f64 / 1e9);
+    let head = [format!("[StartTime: {seconds} "), format!("[BaseTime: {seconds} ")];
+    assert_says(&read(&folder, "t.hlog"), &head.each_ref().map(String::as_str));
+    let line: Value = serde_json::from_str(read(&folder, "t.jsonl").lines().next().unwrap()).unwrap();
+    assert_eq!((&line["time"], &line["unix_ns"]), (&began["time"], &began["unix_ns"]));
+}
+
+#[test]
+fn the_report_says_which_build_was_called_how() {
+    let server = Server::start();
+    let measured = load(server.address, "-c 2 --seed 7");
+    let environment = &measured.report(0)["environment"];
+    let command: Vec<&str> = environment["command"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    assert!(command.windows(2).any(|pair| pair == ["--seed", "7"]), "{command:?}");
+    assert_eq!(environment["urecho"], env!("CARGO_PKG_VERSION"));
+    let profile = environment["profile"].as_str().unwrap();
+    assert!(["debug", "release"].contains(&profile), "{profile}");
+    // Not known in a debug build, or in an archive.
+    if let Some(commit) = environment["commit"].as_str() {
+        assert!(
+            commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()),
+            "{commit}"
+        );
+    }
 }
 
 #[test]
@@ -135,6 +206,43 @@ fn assertions_decide_the_exit_code() {
         measured.report(code);
         assert_says(&measured.stdout, &[words]);
     }
+}
+
+#[test]
+fn errors_that_an_assertion_allows_are_no_failure() {
+    // Two messages of many are missing.
+    let peer = || {
+        Peer::replying(64, |connection, number, bytes| match (connection, number) {
+            (1 | 2, 5..) => Reply::Nothing,
+            _ => Reply::Bytes(bytes),
+        })
+    };
+    for (assertion, code) in [("errors<=2", 0), ("missing<=2", 0), ("errors<=1", 1), ("failed<=2", 6)] {
+        let flags = format!("-c 8 --warmup 0s --drain 50ms --assert {assertion}");
+        load(peer().address, &flags).report(code);
+    }
+}
+
+#[test]
+fn an_invalid_run_outweighs_a_false_assertion() {
+    let server = Server::start();
+    let flags = "-c 2 --rate 3M/s -d 100ms --drain 30s --assert failed>=1";
+    assert_eq!(
+        load(server.address, flags).report(3)["assertions"][0]["result"],
+        "false"
+    );
+}
+
+#[test]
+fn a_reader_that_closes_the_pipe_early_is_no_error() {
+    let (server, folder) = (Server::start(), TempDir::new().unwrap());
+    let script = "{ \"$0\" load \"$1\" -c 2 -d 1200ms --warmup 0s --jsonl -; echo $? >\"$2\"; } | head -n 1";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_urecho"), &server.address.to_string()]);
+    let output = run(command.arg(file(&folder, "code")));
+    assert_eq!(output.stdout.lines().count(), 1, "{output}");
+    let code = read(&folder, "code");
+    assert!(["0\n", "3\n"].contains(&code.as_str()), "{code} {output}"); // The machine may be too busy.
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn workload() -> Workload {
 }
 
 fn open(server: &Server, workload: Workload) -> Session {
-    let targets = vec![server.address];
+    let targets = vec![server.address.into()];
     Session::open(&Plan { targets, workload }).unwrap()
 }
 

@@ -71,7 +71,7 @@ fn run_with_stall(pace: Pace) -> (RunResult, Duration) {
         ..Workload::default()
     };
     let plan = Plan {
-        targets: vec![server.address],
+        targets: vec![server.address.into()],
         workload,
     };
     let mut staller = Staller {

@@ -112,7 +112,11 @@ fn connections_take_sources_and_targets_in_turn() {
     let flags = format!("{} -c 20 --source 127.0.9.0/29", two.address);
     load(one.address, &flags).report(0);
     let (one, two) = (one.stop_clean(), two.stop_clean());
-    assert_eq!((one.accepted, two.accepted), (10, 10));
+    assert_eq!(
+        (one.accepted, two.accepted),
+        (10, 10 + 1),
+        "and one to prove the second target"
+    );
 }
 
 #[test]

@@ -25,12 +25,17 @@ pub(crate) struct Running {
 /// Exit status and output of a command, and its report if it wrote one.
 pub(crate) struct Finished {
     output: Output,
-    report: Option<Value>,
+    pub(crate) report: Option<Value>,
 }
 
 /// Runs `urecho load` with these flags and short phases until it exits.
 pub(crate) fn load(target: SocketAddr, flags: &str) -> Finished {
     Running::load(target, flags).wait()
+}
+
+/// The same with targets as they are typed: names, or several of them.
+pub(crate) fn load_targets(targets: &str, flags: &str) -> Finished {
+    Running::with_phases(&format!("load {targets}"), flags).wait()
 }
 
 impl Running {
