@@ -34,7 +34,7 @@ pub(super) fn figures(day: f64, head: &HeadChange) -> BlockFigures {
         p50_ns: ns(80_000.0 * head.p50),
         p90_ns: ns(120_000.0),
         p99_ns: ns(200_000.0),
-        p99_9_ns: None,
+        p99_9_ns: ns(400_000.0),
         cpu_ns_per_message: Some(5_000.0 * day * head.cpu),
         resident_bytes_per_connection: Some(0.0),
         send_lag_p99_ns: None,

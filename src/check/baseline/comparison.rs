@@ -216,6 +216,7 @@ impl Run {
                     let figures = kept.ok()?.into_iter().map(|index| figure(&load.blocks[index]));
                     median(&figures.collect::<Option<Vec<f64>>>()?)
                 }
+                Source::Pairs(_) => None, // One side alone.
                 Source::Pool(_) if kept.is_err() && metric.is_hidden_by_noise() => None,
                 Source::Pool(figure) => figure(&load.pooled),
             };

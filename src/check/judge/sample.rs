@@ -99,6 +99,16 @@ fn value(
                 .map(|Block { base, head }| pair(figure(base), figure(head)))
                 .collect()
         }
+        Source::Pairs(stands_out) => {
+            let blocks: Vec<&Block> = kept.iter().map(|&index| &load.blocks[index]).collect();
+            let share = |of: &dyn Fn(&Block) -> Option<bool>| {
+                let all: Vec<bool> = blocks.iter().map(|block| of(block)).collect::<Option<_>>()?;
+                Some(all.iter().filter(|&&one| one).count() as f64 / all.len().max(1) as f64)
+            };
+            let base = share(&|block| stands_out(&block.base, &block.head));
+            let head = share(&|block| stands_out(&block.head, &block.base));
+            pair(base, head).map(|pair| vec![pair])
+        }
         Source::Pool(figure) => pair(figure(&load.base), figure(&load.head)).map(|pair| vec![pair]),
     };
     let pairs = pairs.ok_or(NoValue::Unavailable)?;

@@ -19,6 +19,9 @@ use crate::units::show_percent;
 /// Beyond it the generator is the bottleneck of a closed loop, and not the server.
 const GENERATOR_CPU_RATIO_MAX: f64 = 0.95;
 
+/// Beyond it the server is a bottleneck as well, and a slower one shows.
+const SERVER_CPU_RATIO_MAX: f64 = 0.9;
+
 /// Head compared with base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
@@ -231,9 +234,14 @@ fn analyse(sample: Sample<'_>, metric: Metric) -> MetricVerdict {
 fn generator_limits(sample: Sample<'_>, metric: Metric) -> Option<f64> {
     let blocks = sample.restarts.iter().filter_map(|restart| restart.closed.as_ref());
     let blocks = blocks.flat_map(|load| &load.blocks);
-    let ratios = blocks.flat_map(|block| [block.base.generator_cpu_ratio, block.head.generator_cpu_ratio]);
-    let ratio = median(&ratios.collect::<Vec<f64>>())?;
-    (metric == Metric::Throughput && ratio > GENERATOR_CPU_RATIO_MAX).then_some(ratio)
+    let sides: Vec<&BlockFigures> = blocks.flat_map(|block| [&block.base, &block.head]).collect();
+    let ratio = median(&sides.iter().map(|side| side.generator_cpu_ratio).collect::<Vec<f64>>())?;
+    let server = sides
+        .iter()
+        .filter_map(|side| Some(side.cpu_ns_per_message? * side.completed_per_s / 1e9));
+    let server = median(&server.collect::<Vec<f64>>()).unwrap_or(0.0) / sample.settings.server_cpus.len().max(1) as f64;
+    let has_reserve = server < SERVER_CPU_RATIO_MAX;
+    (metric == Metric::Throughput && ratio > GENERATOR_CPU_RATIO_MAX && has_reserve).then_some(ratio)
 }
 
 /// The figures of a metric, before statistics.

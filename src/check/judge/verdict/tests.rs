@@ -195,10 +195,10 @@ fn two_sides_that_are_equally_busy_can_be_compared() {
 #[test]
 fn a_gating_metric_without_values_makes_the_check_inconclusive() {
     let mut record = record(20, &UNCHANGED);
-    pool(&mut record, |load| load.base.p99_9_ns = None);
-    assert_eq!(verdict_of(&record, Metric::P99_9), Verdict::Inconclusive);
+    pool(&mut record, |load| load.base.resident_bytes = None);
+    assert_eq!(verdict_of(&record, Metric::Memory), Verdict::Inconclusive);
     assert_judged(&record, Verdict::Inconclusive, 3);
-    record.settings.gate.retain(|&metric| metric != Metric::P99_9);
+    record.settings.gate.retain(|&metric| metric != Metric::Memory);
     assert_judged(&record, Verdict::Passed, 0);
 }
 
@@ -211,10 +211,9 @@ fn pool(record: &mut Record, change: impl Fn(&mut LoadPair)) {
 fn a_stall_that_no_median_shows_fails_the_build() {
     for (metric, change) in [
         (
-            Metric::P99_9,
-            (|load| load.head.p99_9_ns = Some(5_000_000)) as fn(&mut LoadPair),
+            Metric::Tail,
+            (|load| load.blocks[0].head.p99_9_ns = Some(5_000_000)) as fn(&mut LoadPair),
         ),
-        (Metric::P99, |load| load.head.p99_ns = Some(1_000_000)),
         (Metric::Stalled, |load| load.head.overrun_ratio = 0.03),
         (Metric::Memory, |load| load.head.resident_bytes = Some(11_100_000)),
     ] {
