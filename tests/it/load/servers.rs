@@ -43,7 +43,8 @@ fn a_server_that_forks_for_each_connection_is_counted_with_its_children() {
     let Some((_socat, address)) = forking_socat() else {
         return;
     };
-    let measured = load(address, "-c 10");
+    // On a busy machine a process may end while it is measured; then the report says so instead.
+    let measured = known(|| load(address, "-c 10"));
     let server = &measured.report(0)["server"];
     assert_eq!(server["listening"], serde_json::json!(["socat"]), "{measured}");
     // The one that listens, and two for each connection.
@@ -58,7 +59,7 @@ fn processes_that_come_and_go_are_counted_and_their_context_switches_unknown() {
     let Some((_socat, address)) = forking_socat() else {
         return;
     };
-    let measured = load(address, "-c 4 --churn 3 -d 500ms");
+    let measured = known(|| load(address, "-c 4 --churn 3 -d 500ms"));
     let server = &measured.report(0)["server"];
     // A fork, an exec and its end cost far more than 10 us of CPU time for each of three messages.
     assert!(number(server, "/cpu_ns_per_message") > 10_000, "{server:#}");
@@ -125,6 +126,18 @@ fn forking_socat() -> Option<(Process, SocketAddr)> {
     };
     until("socat listens", || address().is_some());
     Some((socat, address().unwrap()))
+}
+
+/// The first of ten runs that has figures of the server, or the last.
+fn known(run: impl Fn() -> Finished) -> Finished {
+    let mut measured = run();
+    for _ in 1..10 {
+        if unknown(&measured).is_none() {
+            break;
+        }
+        measured = run();
+    }
+    measured
 }
 
 /// Why there are no figures of the server.
