@@ -32,9 +32,9 @@ fn every_slice_repeats_the_plan_and_is_one_interval() {
 fn the_plan_of_a_slice_goes_on_until_what_was_due_in_it_has_come_back() {
     for seed in 0..SEEDS {
         let mut workload = open(Arrivals::Poisson);
-        workload.drain = ms(600);
+        workload.drain = ms(2_000);
         let mut world = World::new(seed, workload, 0, true);
-        world.reply = ms(250);
+        world.reply = ms(900);
         world.run(ms(7), None);
         let end = ms(507 + MEASURED);
         world.check_slice(ms(7), 0, end);
