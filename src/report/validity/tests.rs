@@ -5,8 +5,6 @@ mod rate;
 use super::Grade::{Invalid, Suspect, Valid};
 use super::*;
 
-mod long_paths;
-
 /// An idle machine with two CPUs, one for the server and one for the generator: 20k/s for 30 s over 10,000 connections.
 fn idle_machine() -> Inputs {
     Inputs {
