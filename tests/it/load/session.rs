@@ -23,6 +23,15 @@ fn workload() -> Workload {
     }
 }
 
+/// An open loop with a message each millisecond.
+fn every_millisecond() -> Pace {
+    let rate = 1000.0;
+    Pace::Open {
+        rate: Rate { from: rate, to: rate },
+        arrivals: Arrivals::Constant,
+    }
+}
+
 fn open(server: &Server, workload: Workload) -> Session {
     let targets = vec![server.address.into()];
     Session::open(&Plan { targets, workload }).unwrap()
@@ -50,14 +59,7 @@ fn every_slice_counts_its_own_messages_only_and_ends_idle() {
 #[test]
 fn an_open_loop_keeps_its_plan_in_every_slice() {
     let server = Server::start();
-    let rate = Rate {
-        from: 1000.0,
-        to: 1000.0,
-    };
-    let pace = Pace::Open {
-        rate,
-        arrivals: Arrivals::Constant,
-    };
+    let pace = every_millisecond();
     let mut session = open(&server, Workload { pace, ..workload() });
     for _ in 0..3 {
         let slice = session.slice(1).unwrap();
@@ -139,14 +141,7 @@ fn the_plan_goes_on_while_a_slice_waits_for_a_stalled_server() {
         ..UringPlan::default()
     });
     let server = Server::with(Engine::Uring, |plan| plan.engine = engine);
-    let rate = Rate {
-        from: 1000.0,
-        to: 1000.0,
-    };
-    let pace = Pace::Open {
-        rate,
-        arrivals: Arrivals::Constant,
-    };
+    let pace = every_millisecond();
     let traffic = Traffic {
         depth: 64,
         ..workload().traffic
