@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::str::FromStr;
 
-use urecho::check::judge::decision::{self, Decision, INTERIM_RESTARTS, decide};
+use urecho::check::judge::decision::{self, ALPHA, Decision, INTERIM_RESTARTS, decide};
 use urecho::check::judge::metric::ChangeInterval;
 use urecho::check::judge::{Metric, MetricVerdict, Verdict};
 use urecho::check::record::StopReason;
@@ -73,7 +73,7 @@ fn decide_again(line: &Line, verdict: &MetricVerdict) -> Verdict {
     let effect = metric.effect(metric.default_threshold(), base);
     // The scores are of all restarts; the verdict is of those at the analysis that decided.
     let scores = &line.scores[&metric][..verdict.restarts];
-    match decide(scores, effect, decision::alpha(line.scores.len())).decision {
+    match decide(scores, effect, decision::bonferroni(ALPHA, line.scores.len())).decision {
         Decision::Regressed => Verdict::Regressed,
         Decision::Improved => Verdict::Improved,
         Decision::Passed => Verdict::Passed,

@@ -48,11 +48,9 @@ pub(super) fn figures(day: f64, head: &HeadChange) -> BlockFigures {
     }
 }
 
-/// All slices of restart `number`, if each is as this block.
-pub(super) fn pooled(number: usize, figures: &BlockFigures) -> PooledFigures {
+/// All slices of restart `number` together.
+pub(super) fn pooled(number: usize) -> PooledFigures {
     PooledFigures {
-        p99_ns: figures.p99_ns,
-        p99_9_ns: figures.p99_ns.map(|ns| 2 * ns),
         overrun_ratio: 0.001,
         background_cpu_ratio: Some(0.0),
         resident_bytes: Some(10_000_000 + 4096 * (number as u64 % 3)),
@@ -68,8 +66,8 @@ pub(super) fn restart(number: usize, head: &HeadChange) -> Restart {
         head: figures(day * launch, head),
     };
     let load = LoadPair {
-        base: pooled(number, &block.base),
-        head: pooled(number, &block.head),
+        base: pooled(number),
+        head: pooled(number),
         blocks: vec![block; 3],
     };
     Restart {

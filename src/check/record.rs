@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::check::judge::decision::Threshold;
+use crate::check::judge::decision::{self, Threshold};
 use crate::check::judge::{Metric, Profile};
 use crate::compare::{BlockFigures, PooledFigures};
 use crate::report::{Environment, PlanSummary};
@@ -244,7 +244,7 @@ impl Settings {
 
     /// The share of one gating metric in the error of an analysis.
     pub fn alpha_of_a_metric(&self) -> f64 {
-        self.alpha / self.gate.len().max(1) as f64
+        decision::bonferroni(self.alpha, self.gate.len())
     }
 
     /// The threshold of a metric.

@@ -136,7 +136,6 @@ impl BlockAccumulator {
 
     /// Adds this block to those of its restart.
     pub(super) fn add_to(&self, pool: &mut PoolAccumulator, context: &BlockContext) {
-        pool.latency.merge(&self.latency);
         pool.planned = pool.planned + self.measured;
         pool.overrun = pool.overrun + self.overrun;
         pool.resident = pool.resident.max(self.resident);

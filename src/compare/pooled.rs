@@ -1,25 +1,19 @@
 //! The figures of one server in one restart, from all of its slices under one load together.
 //!
 //! Medians over blocks are robust against disturbances and so against stalls as well: what is not in half of the blocks does
-//! not show in them. A stall, and the tail of the latency, shows here.
+//! not show in them. What accumulates over a restart shows here.
 
 #[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Nanos;
-use crate::histogram::Recorder;
 
 /// The figures of one server in one restart, of all of its slices under one load.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PooledFigures {
-    /// 99th percentile of the latency: response time in an open loop, service time in a closed one. Null: too few
-    /// samples, here and below.
-    pub p99_ns: Option<u64>,
-    /// 99.9th percentile of the latency.
-    pub p99_9_ns: Option<u64>,
     /// How long the slices went on beyond their planned ends, until the last message that was due in them had come back,
     /// as a share of the planned time.
     pub overrun_ratio: f64,
@@ -33,7 +27,6 @@ pub struct PooledFigures {
 /// Adds up the slices of one server in one restart under one load.
 #[derive(Default)]
 pub(super) struct PoolAccumulator {
-    pub(super) latency: Recorder,
     pub(super) planned: Nanos,
     pub(super) overrun: Nanos,
     pub(super) resident: Option<u64>,
@@ -48,10 +41,7 @@ impl PoolAccumulator {
     }
 
     pub(super) fn figures(&self) -> PooledFigures {
-        let percentile = |q| Some(self.latency.quantile(q)?.value.0);
         PooledFigures {
-            p99_ns: percentile(0.99),
-            p99_9_ns: percentile(0.999),
             overrun_ratio: self.overrun.as_secs() / self.planned.as_secs(),
             background_cpu_ratio: self.background.map(|(span, cpu)| cpu.as_secs() / span.as_secs()),
             resident_bytes: self.resident,

@@ -11,7 +11,7 @@
 
 use super::counted::{Counted, RUNS_MIN};
 use super::{Baseline, Run, SingleRestart};
-use crate::check::judge::decision::Finding;
+use crate::check::judge::decision::{self, Finding};
 use crate::check::judge::metric::Source;
 use crate::check::judge::noise::{self, NoiseSigns};
 use crate::check::judge::verdict::{Figures, overall};
@@ -31,7 +31,7 @@ pub(super) const ALPHA: f64 = 0.00002;
 
 /// The share of one of `gating` metrics (Bonferroni).
 fn alpha(settings: &Settings) -> f64 {
-    ALPHA / settings.gate.len().max(1) as f64
+    decision::bonferroni(ALPHA, settings.gate.len())
 }
 
 impl Baseline {
@@ -210,14 +210,13 @@ impl Run {
         let typical = noise::typical_pressure(&all);
         let value = |restart: &SingleRestart| {
             let load = restart.load(metric)?;
-            let kept = noise::undisturbed(&signs(restart), typical);
             let value = match metric.source() {
                 Source::Blocks(figure) => {
-                    let figures = kept.ok()?.into_iter().map(|index| figure(&load.blocks[index]));
+                    let kept = noise::undisturbed(&signs(restart), typical).ok()?;
+                    let figures = kept.into_iter().map(|index| figure(&load.blocks[index]));
                     median(&figures.collect::<Option<Vec<f64>>>()?)
                 }
                 Source::Pairs(_) => None, // One side alone.
-                Source::Pool(_) if kept.is_err() && metric.is_hidden_by_noise() => None,
                 Source::Pool(figure) => figure(&load.pooled),
             };
             metric.plausible(value?)

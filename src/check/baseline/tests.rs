@@ -18,7 +18,7 @@ fn run(day: f64) -> Run {
         let block = figures(day * launch, &UNCHANGED);
         let load = LoadFigures {
             blocks: vec![block; 3],
-            pooled: pooled(number, &block),
+            pooled: pooled(number),
         };
         SingleRestart {
             closed: Some(load.clone()),

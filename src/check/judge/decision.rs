@@ -3,7 +3,7 @@
 //! The design is group sequential and fixed in advance: an interim analysis after 12 restarts, and a final one after 40 if
 //! the first was inconclusive. Each has a one-sided error of 0.5 %, so both together at most 1 % (Bonferroni), whatever
 //! the distribution of the values, as long as it is symmetric when nothing changed. Several gating metrics share the
-//! error ([`alpha`]), so that the bound holds for the whole check. A third analysis would break it.
+//! error ([`bonferroni`]), so that the bound holds for the whole check. A third analysis would break it.
 //!
 //! *Evidence.* Of 20,000 simulated checks of two equal servers by one metric, about 1 % end on each side however small the
 //! threshold, for normal, Cauchy, log-normal and bimodal values. If base and head vary by 2 % from restart to restart
@@ -28,15 +28,16 @@ pub const ALPHA: f64 = 0.005;
 /// Version of the rules that turn the blocks of a restart into values and values into a verdict. Raised by every change of
 /// them: a record of other rules is refused, because its verdict would be another one.
 ///
-/// 1 (urecho 0.4): bodies are medians over blocks; tails, stalls, memory and idle CPU are of all slices of a restart.
+/// 1 (urecho 0.4): percentiles, throughput and CPU are medians over blocks, the tail is a share of blocks; stalls, memory and
+/// idle CPU are of all slices of a restart.
 pub const METHOD: u32 = 1;
 
-/// The share of one of `gating` metrics (Bonferroni).
+/// The share of one of `gating` metrics in an error (Bonferroni).
 ///
-/// With 12 restarts the bound is the 6th of 78 Walsh averages for two metrics, the 4th for three and four, the 3rd for
-/// five; with 40 the 205th, 196th, 190th and 186th of 820.
-pub fn alpha(gating: usize) -> f64 {
-    ALPHA / gating.max(1) as f64
+/// Of [`ALPHA`] with 12 restarts, the bound is the 6th of 78 Walsh averages for two metrics, the 4th for three and four, the
+/// 3rd for five and six, the 2nd for ten; with 40 the 205th, 196th, 190th, 186th, 182nd and 173rd of 820.
+pub fn bonferroni(alpha: f64, gating: usize) -> f64 {
+    alpha / gating.max(1) as f64
 }
 
 /// Restarts that an interval at this alpha needs: with as many, all agree in sign by chance with at most this probability.

@@ -11,7 +11,6 @@ use crate::check::judge::decision::Threshold;
 
 use crate::clock::Nanos;
 use crate::compare::{BlockFigures, PooledFigures};
-use crate::stats::order_statistics;
 use crate::units::{self, show_duration, show_percent, show_rate, show_size};
 
 /// The load that a metric is measured under.
@@ -124,16 +123,8 @@ impl Metric {
         }
     }
 
-    /// Messages that a block needs to have it.
-    pub(in crate::check) fn samples_needed(self) -> u64 {
-        match self {
-            Metric::P99 | Metric::Tail => order_statistics::needs(0.99),
-            Metric::P99_9 => order_statistics::needs(0.999),
-            _ => 1,
-        }
-    }
-
-    /// True if it is a share of time. Shares are compared by their difference: that of base is often zero.
+    /// True if it is a share, of the time or of the blocks. Shares are compared by their difference: that of base is often
+    /// zero.
     fn is_share(self) -> bool {
         matches!(self, Metric::Stalled | Metric::IdleCpu | Metric::Tail)
     }
@@ -187,12 +178,6 @@ impl Metric {
         } else {
             share.ln_1p()
         }
-    }
-
-    /// True if a busy machine hides what it shows. Memory, stalls and idle CPU are seen on a busy machine as well: what
-    /// befalls both sides widens their intervals, and is not blamed on one.
-    pub(in crate::check) fn is_hidden_by_noise(self) -> bool {
-        !matches!(self, Metric::Memory | Metric::Stalled | Metric::IdleCpu)
     }
 
     /// Where its value in a restart comes from.
@@ -285,7 +270,8 @@ pub(in crate::check) enum Source {
     /// The share of blocks in which this is true of a side and the other. A rare event shows, and a burst of the machine is
     /// one block.
     Pairs(fn(&BlockFigures, &BlockFigures) -> Option<bool>),
-    /// All slices of the restart together: a rare event shows.
+    /// All slices of the restart together. No block is dropped: what a busy machine does to memory, stalls and idle CPU
+    /// befalls both sides and widens the confidence interval.
     Pool(fn(&PooledFigures) -> Option<f64>),
 }
 

@@ -86,27 +86,18 @@ fn value(
     signs: &[NoiseSigns],
     typical_pressure: f64,
 ) -> Result<RestartValue, NoValue> {
-    let kept = match noise::undisturbed(signs, typical_pressure) {
-        Ok(kept) => kept,
-        Err(noise) if metric.is_hidden_by_noise() => return Err(NoValue::TooNoisy(noise.mostly)),
-        Err(_) => Vec::new(), // Its value is not from blocks.
+    let undisturbed = || match noise::undisturbed(signs, typical_pressure) {
+        Ok(kept) => Ok(kept.into_iter().map(|index| &load.blocks[index])),
+        Err(noise) => Err(NoValue::TooNoisy(noise.mostly)),
     };
     let pair = |base: Option<f64>, head: Option<f64>| Some((metric.plausible(base?)?, metric.plausible(head?)?));
     let pairs: Option<Vec<(f64, f64)>> = match metric.source() {
-        Source::Blocks(figure) => {
-            let blocks = kept.into_iter().map(|index| &load.blocks[index]);
-            blocks
-                .map(|Block { base, head }| pair(figure(base), figure(head)))
-                .collect()
-        }
+        Source::Blocks(figure) => undisturbed()?
+            .map(|Block { base, head }| pair(figure(base), figure(head)))
+            .collect(),
         Source::Pairs(stands_out) => {
-            let blocks: Vec<&Block> = kept.iter().map(|&index| &load.blocks[index]).collect();
-            let share = |of: &dyn Fn(&Block) -> Option<bool>| {
-                let all: Vec<bool> = blocks.iter().map(|block| of(block)).collect::<Option<_>>()?;
-                Some(all.iter().filter(|&&one| one).count() as f64 / all.len().max(1) as f64)
-            };
-            let base = share(&|block| stands_out(&block.base, &block.head));
-            let head = share(&|block| stands_out(&block.head, &block.base));
+            let base = share(undisturbed()?.map(|block| stands_out(&block.base, &block.head)));
+            let head = share(undisturbed()?.map(|block| stands_out(&block.head, &block.base)));
             pair(base, head).map(|pair| vec![pair])
         }
         Source::Pool(figure) => pair(figure(&load.base), figure(&load.head)).map(|pair| vec![pair]),
@@ -119,6 +110,12 @@ fn value(
         head: middle(&|pair| pair.1)?,
         score: middle(&|&(base, head)| metric.score(base, head))?,
     })
+}
+
+/// The share that is true; none if one is unknown.
+fn share(all: impl Iterator<Item = Option<bool>>) -> Option<f64> {
+    let all: Vec<bool> = all.collect::<Option<_>>()?;
+    Some(all.iter().filter(|&&one| one).count() as f64 / all.len().max(1) as f64)
 }
 
 /// Why most of the restarts without a value have none.

@@ -152,21 +152,23 @@ fn five_percent_are_found_when_restarts_vary_by_two() {
 #[test]
 fn five_percent_are_found_by_one_of_three_metrics_too() {
     let noise = |random: &mut Random| 0.02 * (random.normal() - random.normal());
-    let worse = simulated(EFFECT, alpha(3), |random| 0.05_f64.ln_1p() + noise(random));
+    let worse = simulated(EFFECT, bonferroni(ALPHA, 3), |random| 0.05_f64.ln_1p() + noise(random));
     assert!(worse.regressed >= 99.0, "{worse:?}");
-    let equal = simulated(EFFECT, alpha(3), noise);
+    let equal = simulated(EFFECT, bonferroni(ALPHA, 3), noise);
     assert!(equal.passed >= 99.0 && equal.regressed < 0.1, "{equal:?}");
 }
 
 #[test]
 fn several_metrics_share_the_error_rate_of_one() {
-    let rank = |n, deciding| signed_rank::rank(n, alpha(deciding));
+    let rank = |n, deciding| signed_rank::rank(n, bonferroni(ALPHA, deciding));
     let ranks = |n| [1, 2, 3, 4, 5, 6, 10].map(|deciding| rank(n, deciding));
     assert_eq!(ranks(10), [Some(4), Some(2), Some(1), Some(1), Some(1), None, None]);
+    let first = [8, 6, 4, 4, 3, 3, 2];
+    assert_eq!(ranks(INTERIM_RESTARTS), first.map(Some));
     let last = [221, 205, 196, 190, 186, 182, 173];
     assert_eq!(ranks(FINAL_RESTARTS), last.map(Some));
     for deciding in 1..=7 {
-        let needed = restarts_needed(alpha(deciding));
+        let needed = restarts_needed(bonferroni(ALPHA, deciding));
         assert!(rank(needed, deciding).is_some() && rank(needed - 1, deciding).is_none());
     }
 }
