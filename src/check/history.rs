@@ -16,7 +16,7 @@ use crate::check::judge::{Metric, MetricVerdict, Verdict};
 use crate::check::output::Summary;
 use crate::error::{Error, Result};
 use crate::output;
-use crate::stats::prediction::student_t;
+use crate::stats::quantiles::student_t;
 pub use report::HistoryReport;
 
 /// Version of a line's JSON.
@@ -55,6 +55,9 @@ pub struct Change {
     /// True if the metric gates.
     pub gates: bool,
 }
+
+/// The label of a check without one.
+pub const UNNAMED: &str = "unnamed";
 
 impl Change {
     /// Of a metric. None without an interval.
@@ -132,14 +135,17 @@ pub fn read(text: &str) -> Result<Vec<Point>> {
     }
 }
 
-/// The last check and those that lead to it: the base of each is head of the one before. In order of time.
+/// The last check and those that lead to it: the base of each is head of the one before, which is the latest one of that
+/// name under the same load. In order of time.
 fn chain(points: &[Point]) -> Vec<&Point> {
     let mut chain: Vec<&Point> = Vec::new();
-    let mut before = None;
     for point in points.iter().rev() {
-        let follows = before.is_none_or(|label| point.label == label);
+        let follows = chain.last().is_none_or(|next| match &next.base {
+            Some(base) => point.label == *base,
+            // Without a name for base, the line before; but not an earlier check of the same head.
+            None => point.label != next.label || point.label == UNNAMED,
+        });
         if follows && points.last().is_some_and(|last| last.loads() == point.loads()) {
-            before = point.base.as_deref();
             chain.push(point);
         }
     }

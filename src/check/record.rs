@@ -233,13 +233,18 @@ impl Load {
 }
 
 impl Settings {
-    /// A metric whose threshold is out of range, which only an edited file can have.
-    pub fn invalid_threshold(&self) -> Option<Metric> {
+    /// What is out of range, as only an edited file can have it.
+    pub fn invalid(&self) -> Option<String> {
         let is_valid = |threshold: &Threshold| {
             threshold.min_effect > 0.0 && threshold.min_effect <= 1.0 && threshold.min_change >= 0.0
         };
-        let mut all = self.thresholds.iter();
-        all.find_map(|(&metric, threshold)| (!is_valid(threshold)).then_some(metric))
+        let mut thresholds = self.thresholds.iter();
+        if !(self.alpha > 0.0 && self.alpha < 0.5) {
+            return Some("alpha must be in (0, 0.5)".into());
+        }
+        thresholds.find_map(|(metric, threshold)| {
+            (!is_valid(threshold)).then(|| format!("threshold for {metric} must be in (0, 1]"))
+        })
     }
 
     /// The share of one gating metric in the error of an analysis.

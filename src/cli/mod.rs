@@ -42,7 +42,7 @@ enum Command {
     Bench(bench::Flags),
     /// Compare echo servers side by side, in interleaved slices: ratios that survive a noisy machine
     Compare(compare::Flags),
-    /// Fail a build when a server got slower: two versions side by side, with measured error rates
+    /// Fail a build when a server got slower: two versions side by side
     Check(Box<check::Flags>),
     /// Find the highest rate at which a condition holds
     FindMax(find_max::Flags),
@@ -51,7 +51,7 @@ enum Command {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    success
-  1    an assertion is false, or a server regressed
+  1    an assertion is false, a server regressed, changes of a history add up, or find-max found no rate
   2    usage error; nothing was opened
   3    the verdict is INVALID or INCONCLUSIVE, or an assertion is undecided
   4    this machine cannot run it: a limit, io_uring is blocked, the address is in use

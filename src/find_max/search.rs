@@ -2,7 +2,7 @@
 //!
 //! Doubles until the condition fails, then bisects geometrically until the bounds are within 5 %, then requires that a rate
 //! holds twice, stepping down by 5 %: a single success may be chance, and a queue that has just grown may still be there. A
-//! failure may be chance as well: a rate fails only in two runs of at most three, and undecided runs are repeated. At last
+//! failure may be chance as well: a rate fails only if two of its runs fail, and undecided runs are repeated. At last
 //! it probes 5 % and 20 % above what it found, and goes on from there if that holds twice. Pure: the caller runs each rate.
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The report of one run. Plain data with a versioned JSON form; `text` draws it for people.
 //!
-//! `sections`, `distribution` (with `percentile`), `rate_interval` and `intervals` are its parts, `validity` judges how far its figures can be trusted,
-//! `assertion` whether `--assert` holds, both from `inputs`; `files` writes it and its companions; `repeat`
+//! `sections`, `targets`, `distribution` (with `percentile`), `rate_interval` and `intervals` are its parts; `validity` judges
+//! how far its figures can be trusted, `assertion` whether `--assert` holds, both from `inputs`; `files` writes it and its companions; `repeat`
 //! has several runs of one plan. The JSON has a schema,
 //! `report/load.schema.json`, generated from these types: times are integer nanoseconds, and `null` means too few
 //! samples or not applicable.

@@ -39,7 +39,7 @@ pub struct Inputs {
     pub carried_per_s: Option<f64>,
     /// Share of a CPU that the busiest thread of the generator used, without busy-polling.
     pub generator_busy: f64,
-    /// CPUs that the server's process used: 1.5 is one and a half.
+    /// CPUs that all processes of the servers used: 1.5 is one and a half.
     pub server_busy: Option<f64>,
     /// CPUs it could have kept busy: the smaller of its running threads and its allowed CPUs.
     pub server_cpus: Option<usize>,

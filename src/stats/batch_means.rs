@@ -16,7 +16,7 @@
 //! 15, or where not even 5 groups are uncorrelated, the run has seen too few levels, and there is no interval.
 
 use super::bounded_series::Merge;
-use super::quantiles::{NORMAL_95, chi_square_95_per_degree, student_t_975};
+use super::quantiles::{NORMAL_95, chi_square_95_per_degree, student_t};
 
 /// Fewest groups from which a variance is estimated. With four, the t quantile exceeds 3 and the test has little power.
 pub const GROUPS_MIN: usize = 5;
@@ -106,7 +106,7 @@ pub fn estimate(blocks: &[Block]) -> Result<Estimate, NoInterval> {
             let total = total(blocks);
             Ok(Estimate {
                 ratio: total.sum / total.weight,
-                half_width: student_t_975(groups - 1) * (variance / total.weight).sqrt(),
+                half_width: student_t(0.025, groups - 1) * (variance / total.weight).sqrt(),
                 groups,
             })
         }

@@ -4,7 +4,7 @@
 //! deviation and t the upper α-quantile of Student's t with n - 1 degrees of freedom. Source: Hahn & Meeker, Statistical
 //! Intervals (1991), section 4.8. Tails heavier than normal make it too narrow: the tests measure by how much.
 
-use std::f64::consts::FRAC_PI_2;
+use super::quantiles::student_t;
 
 /// Where the next value is expected.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,67 +27,9 @@ pub fn next_value(sample: &[f64], alpha: f64) -> Option<Prediction> {
     })
 }
 
-/// Student's t: exceeded with probability `alpha`, up to one half. The distribution function is exact, so this is as good
-/// as the bisection of it: 11 digits, for alphas from 0.00001 on.
-pub fn student_t(alpha: f64, degrees: usize) -> f64 {
-    assert!(alpha > 0.0 && alpha <= 0.5, "{alpha}");
-    let (mut low, mut high) = (0.0, 1.0);
-    while student_t_above(high, degrees) > alpha {
-        high *= 2.0;
-    }
-    for _ in 0..40 {
-        let middle = f64::midpoint(low, high);
-        if student_t_above(middle, degrees) > alpha {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    high
-}
-
-/// Probability of a value above `t`: finite sums for whole degrees of freedom (Abramowitz & Stegun 26.7.3 and 26.7.4).
-fn student_t_above(t: f64, degrees: usize) -> f64 {
-    let (sine, cosine) = (t / (degrees as f64).sqrt()).atan().sin_cos();
-    let odd = degrees % 2 == 1;
-    let mut term = if odd { cosine } else { 1.0 };
-    let mut sum = 0.0;
-    for index in 0..degrees / 2 {
-        sum += term;
-        let factor = (2 * index + if odd { 2 } else { 1 }) as f64;
-        term *= factor / (factor + 1.0) * cosine * cosine;
-    }
-    let within = if odd {
-        (sine.atan2(cosine) + sine * sum) / FRAC_PI_2
-    } else {
-        sine * sum
-    };
-    (1.0 - within) / 2.0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quantiles_agree_with_the_tables() {
-        // Abramowitz & Stegun, table 26.10.
-        for (degrees, alpha, t) in [
-            (1, 0.25, 1.000),
-            (1, 0.0005, 636.619),
-            (2, 0.005, 9.925),
-            (3, 0.0005, 12.924),
-            (4, 0.0005, 8.610),
-            (9, 0.0005, 4.781),
-            (10, 0.025, 2.228),
-            (19, 0.005, 2.861),
-            (30, 0.0005, 3.646),
-            (120, 0.0005, 3.373),
-        ] {
-            let ours = student_t(alpha, degrees);
-            assert!((ours - t).abs() < 0.001, "{degrees} degrees, {alpha}: {ours}");
-        }
-    }
 
     #[test]
     fn two_values_have_a_prediction_and_one_has_none() {

@@ -12,7 +12,7 @@ use crate::sys::identity::{MachineIdentity, Relation};
 /// deviations wide.
 pub(super) const RUNS_MIN: usize = 5;
 
-/// With at least this number, the interval is less than twice as wide as it can become.
+/// With at least this number, the interval is at most a fifth wider than with [`RUNS_MAX`].
 pub(super) const RUNS_USEFUL: usize = 10;
 
 /// Most stored runs; of more, the newest. More would narrow the interval by little, and with heavy tails by too much.
@@ -90,7 +90,7 @@ impl Baseline {
     }
 }
 
-/// The first of each boot.
+/// The newest of each boot, if they come newest first.
 fn one_per_boot(runs: Vec<&StoredRun>) -> Vec<&StoredRun> {
     let mut kept: Vec<&StoredRun> = Vec::new();
     for run in runs {

@@ -149,3 +149,26 @@ fn a_point_is_read_as_it_was_written() {
     let before_changes_were_stored = text.replace("\"base\":null,", "").replace(",\"changes\":{}", "");
     assert_eq!(read(&before_changes_were_stored).unwrap(), points);
 }
+
+#[test]
+fn a_check_that_was_run_again_counts_once() {
+    let once = checks(&[0.029; 10]);
+    let mut twice = Vec::new();
+    for point in &once {
+        twice.extend([point.clone(), point.clone()]);
+    }
+    let labels = |points: &[Point]| -> Vec<String> { chain(points).iter().map(|point| point.label.clone()).collect() };
+    assert_eq!(labels(&twice), labels(&once));
+    let unnamed: Vec<Point> = once
+        .into_iter()
+        .map(|point| Point {
+            label: UNNAMED.into(),
+            ..point
+        })
+        .collect();
+    assert_eq!(
+        chain(&unnamed).len(),
+        unnamed.len(),
+        "without names every line is another head"
+    );
+}

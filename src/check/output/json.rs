@@ -59,8 +59,8 @@ impl Check {
                 record.environment.urecho
             )));
         }
-        match record.settings.invalid_threshold() {
-            Some(metric) => Err(hint(format!("threshold for {metric} must be in (0, 1]"))),
+        match record.settings.invalid() {
+            Some(what) => Err(hint(what)),
             None => Ok(Check::of(record)),
         }
     }

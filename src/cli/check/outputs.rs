@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::check::history::Point;
+use crate::check::history::{self, Point};
 use crate::check::output::{Check, Summary};
 use crate::error::{Error, Result};
 use crate::output::file;
@@ -77,7 +77,10 @@ impl OutputFlags {
             let mut names = ["GITHUB_SHA", "CI_COMMIT_SHA"].into_iter();
             names.find_map(|name| std::env::var(name).ok())
         };
-        self.label.clone().or_else(commit).unwrap_or_else(|| "unnamed".into())
+        self.label
+            .clone()
+            .or_else(commit)
+            .unwrap_or_else(|| history::UNNAMED.into())
     }
 }
 

@@ -58,7 +58,6 @@ fn a_run_that_failed_by_chance_does_not_end_the_search_there() {
 
 #[test]
 fn few_searches_end_far_from_the_limit_though_runs_are_misjudged() {
-    // A search that believes a single failure ends below 80 % of the limit in 11 % and 26 % of cases.
     for (misjudged, share) in [(0.02, 0.01), (0.05, 0.03)] {
         let below = (0..2_000).filter(|&seed| {
             let mut random = Random::new(seed, 0);

@@ -349,7 +349,10 @@ fn an_invalid_record_is_refused() {
         "\"thresholds\": {}",
         "\"thresholds\": {\"p50\": {\"min_effect\": 0, \"min_change\": 0}}",
     );
+    let alpha = Check::of(record(1, &UNCHANGED)).json();
+    let alpha = alpha.replacen("\"alpha\": 0.005", "\"alpha\": 0.7", 1);
     for (text, words) in [
+        (alpha.as_str(), "alpha must be in (0, 0.5)"),
         ("", "not a JSON document"),
         ("{}", "found none"),
         (
