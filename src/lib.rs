@@ -31,7 +31,7 @@
 //!    sys        the rest of the kernel: socket, listener, signal, waker, threads, child, limits, affinity, prctl,
 //!               run_delay, throttling, usage, disturbance, machine, identity, netstat, tcp_info
 //!    histogram  latency histograms, block_series (confidence intervals of dependent samples), hlog, hgrm
-//!    output     file (written atomically), json, markdown, table, progress
+//!    output     file (written atomically), console, json, markdown, table, progress
 //! 0  error      failures, by exit code
 //!    units      one grammar for counts, sizes, durations and rates
 //!    clock      monotonic nanoseconds; wall, the date

@@ -1,6 +1,5 @@
 //! `urecho find-max`.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -14,7 +13,7 @@ use crate::find_max::judge::{self, Judgement};
 use crate::find_max::search::Search;
 use crate::load::schedule::{Pace, Rate};
 use crate::load::{self, Plan, Target, Workload};
-use crate::output::file;
+use crate::output::{console, file};
 use crate::report::assertion::{self, Assertion};
 use crate::report::{Environment, Report};
 use crate::sys::signal::{self, Stop};
@@ -68,9 +67,13 @@ pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> 
     let stop = Stop::on_signals()?;
     let mut search = Search::from(FIRST_RATE);
     let (mut points, mut interrupted, mut error) = (Vec::new(), None, None);
-    while let (Some(rate), None, None) = (search.rate(), interrupted, &error) {
+    while let (Some(rate), None) = (search.rate(), interrupted) {
         let run = match load::run(flags.plan(&targets, &workload, rate), &stop, &mut ()) {
             Ok(run) => run,
+            Err(Error::Target(_)) if stop.has_fired() => {
+                interrupted = stop.signal();
+                break;
+            }
             Err(failure) => {
                 error = Some(failure);
                 break;
@@ -83,7 +86,7 @@ pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> 
             search = search.after(judgement.outcome);
         }
         let point = Point::of(rate, judgement, &report);
-        eprintln!("{point}"); // A search takes minutes: show that it goes on.
+        console::note(&point); // A search takes minutes: show that it goes on.
         points.push(point);
     }
     let curve = Curve {
@@ -127,12 +130,11 @@ impl Flags {
     }
 
     fn publish(&self, curve: &Curve) -> Result<()> {
-        if let Some(path) = &self.json {
-            file::write(path, &curve.json())?;
-        }
         if !self.json.as_deref().is_some_and(file::is_stdout) {
-            let _ = write!(std::io::stdout(), "{curve}"); // A reader that closed the pipe has read enough.
+            console::print(curve); // Before anything can fail.
         }
-        Ok(())
+        self.json
+            .as_ref()
+            .map_or(Ok(()), |path| file::write(path, &curve.json()))
     }
 }

@@ -34,12 +34,14 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     let generator = &flags.load.workload.generator;
     let workload = flags.load.workload(generator.pin.clone());
     flags.outputs.check(&workload)?;
+    if flags.repeat.is_some() {
+        flags.outputs.check_repeat()?;
+    }
     let targets = flags.targets.resolve(generator)?;
     let stop = Stop::on_signals()?;
     let plan = Plan { targets, workload };
     match flags.repeat {
         Some(times) => {
-            flags.outputs.check_repeat()?;
             let exit_code = |run: &RunResult, report: &Report| exit_code(run, report, flags.outputs.assertions());
             let (interrupted, repeats) = repeat::execute(times, &plan, &flags.outputs, &environment, &stop, exit_code)?;
             let judged = || combine(repeats.assertions_exit(), repeats.grade());

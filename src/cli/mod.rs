@@ -21,6 +21,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::error::Result;
+use crate::output::console;
 use crate::report::Environment;
 use crate::sys::{machine, prctl};
 
@@ -72,7 +73,7 @@ pub fn main() -> ExitCode {
     match run(cli.command, environment) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("urecho: {error}");
+            console::note(format_args!("urecho: {error}"));
             ExitCode::from(error.exit_code())
         }
     }
@@ -100,6 +101,6 @@ fn answer(error: &clap::Error) -> ExitCode {
     let is_message = |part: &&str| !part.starts_with("Usage:") && !part.starts_with("For more");
     let words = text.split("\n\n").filter(is_message).flat_map(str::split_whitespace);
     let line = words.collect::<Vec<_>>().join(" ");
-    eprintln!("urecho: {}", line.trim_start_matches("error: "));
+    console::note(format_args!("urecho: {}", line.trim_start_matches("error: ")));
     ExitCode::from(2)
 }

@@ -9,11 +9,12 @@ use crate::clock::{Nanos, WallTime};
 use crate::error::{Error, Result};
 use crate::load::interval::Interval;
 use crate::load::{Observer, Progress, RunResult, Workload};
-use crate::output::file;
 use crate::output::progress::ProgressLine;
+use crate::output::{console, file};
 use crate::report::Report;
 use crate::report::assertion::{self, Assertion};
 use crate::report::files::{Files, Paths};
+use crate::report::repeat::Repeats;
 use crate::sys::signal::Stop;
 use crate::units;
 
@@ -62,30 +63,32 @@ impl OutputFlags {
     /// Errors: [`Error::Usage`] if outputs and workload do not go together. Opens nothing.
     pub(super) fn check(&self, workload: &Workload) -> Result<()> {
         for assertion in &self.assertions {
-            assertion.fits(&workload.pace).map_err(Error::Usage)?;
+            assertion.fits(workload).map_err(Error::Usage)?;
         }
         self.paths().check()
     }
 
-    /// Errors: [`Error::Usage`] if an output is of a single run.
+    /// Errors: [`Error::Usage`] if an output is of a single run, [`Error::Machine`] if the JSON cannot be written.
     pub(super) fn check_repeat(&self) -> Result<()> {
         if [&self.hgrm, &self.hlog, &self.jsonl, &self.csv]
             .into_iter()
             .all(Option::is_none)
         {
-            return Ok(());
+            return file::check_all(self.json.iter());
         }
         Err(Error::Usage(
             "--hgrm, --hlog, --jsonl and --csv are of a single run: leave them out with --repeat, or use --json".into(),
         ))
     }
 
-    /// Writes the JSON of a series of runs, if it is wanted. True if the text is wanted as well.
-    pub(super) fn publish(&self, json: &str) -> Result<bool> {
-        if let Some(path) = &self.json {
-            file::write(path, json)?;
+    /// Prints a series of runs, and writes its JSON.
+    pub(super) fn publish(&self, repeats: &Repeats) -> Result<()> {
+        if !self.json.as_deref().is_some_and(file::is_stdout) {
+            console::print(repeats); // Before anything can fail.
         }
-        Ok(!self.json.as_deref().is_some_and(file::is_stdout))
+        self.json
+            .as_ref()
+            .map_or(Ok(()), |path| file::write(path, &repeats.json()))
     }
 
     /// Opens the files.

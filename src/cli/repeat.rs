@@ -1,10 +1,9 @@
 //! `urecho load --repeat`: the same plan several times, with other seeds.
 
-use std::io::Write;
-
 use crate::cli::outputs::OutputFlags;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::load::{self, Plan, RunResult};
+use crate::output::console;
 use crate::report::repeat::{Collector, Repeats};
 use crate::report::{Environment, Report};
 use crate::sys::signal::Stop;
@@ -25,9 +24,13 @@ pub(super) fn execute(
         let mut plan = plan.clone();
         plan.workload.seed = plan.workload.seed.wrapping_add(index.into());
         let seed = plan.workload.seed;
-        eprintln!("run {} of {times}, seed {seed}", index + 1); // A series takes minutes: show that it goes on.
+        console::note(format_args!("run {} of {times}, seed {seed}", index + 1)); // A series takes minutes: show that it goes on.
         let run = match load::run(plan, stop, &mut ()) {
             Ok(run) => run,
+            Err(Error::Target(_)) if stop.has_fired() => {
+                interrupted = stop.signal();
+                break;
+            }
             Err(error) => {
                 failure = Some(error);
                 break;
@@ -43,9 +46,7 @@ pub(super) fn execute(
         }
     }
     let repeats = collector.finish(failure.as_ref().map(ToString::to_string));
-    if outputs.publish(&repeats.json())? {
-        let _ = write!(std::io::stdout(), "{repeats}"); // A reader that closed the pipe has read enough.
-    }
+    outputs.publish(&repeats)?;
     match failure {
         Some(error) if interrupted.is_none() => Err(error),
         _ => Ok((interrupted, repeats)),

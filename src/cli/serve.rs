@@ -9,6 +9,7 @@ use clap::Args;
 use crate::cli::values;
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
+use crate::output::console;
 use crate::ring::Large;
 use crate::serve::counters::Counters;
 use crate::serve::engine::Engine;
@@ -167,7 +168,7 @@ pub(super) fn run(flags: Flags) -> Result<ExitCode> {
     limits::raise_descriptors();
     let stop = Stop::on_signals()?;
     let workers = serve::run(plan, &stop, announce)?;
-    eprintln!("{}", Counters::total(&workers)?);
+    console::note(Counters::total(&workers)?);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -132,7 +132,8 @@ impl Display for Curve {
             let rate = show_rate(rate);
             writeln!(
                 f,
-                "undecided    at {rate} three runs did not show it: measure longer (--duration)"
+                "undecided    at {rate} three runs did not show whether {conditions} holds: the table says why; if the runs are \
+                 valid, measure longer (--duration)"
             )?;
         }
         Ok(())

@@ -1,7 +1,5 @@
 //! Whether one run kept the conditions, and which conditions a search can use.
 
-use std::fmt::{self, Display, Formatter};
-
 use super::search::Outcome;
 use crate::load::RunResult;
 use crate::report::Report;
@@ -29,7 +27,7 @@ impl Judgement {
     /// Of a run with these conditions.
     ///
     /// A run that lost messages or connections failed, unless a condition is on errors, and so did one that completed less
-    /// than 99 % of the offered rate. A condition is judged by its confidence interval. Where there is no valid one, its
+    /// than 99 % of the offered rate. Latencies of an INVALID run decide nothing. A condition is judged by its confidence interval. Where there is no valid one, its
     /// figure decides: a rate holds or fails by two runs, not by one.
     pub fn of(run: &RunResult, report: &Report, conditions: &[Assertion]) -> Judgement {
         let failed = |why| Judgement {
@@ -50,6 +48,14 @@ impl Judgement {
                 return failed(format!("{} of the offered rate completed", show_percent(share, 1)));
             }
         }
+        // What else such a run measures is not the server.
+        if report.verdict.grade == Grade::Invalid {
+            let codes: Vec<&str> = report.verdict.reasons.iter().map(|reason| reason.code).collect();
+            return Judgement {
+                outcome: Outcome::Undecided,
+                why: format!("the run is INVALID: {}", codes.join(", ")),
+            };
+        }
         let mut undecided = None;
         for outcome in &report.assertions {
             match (outcome.result, outcome.figure_holds) {
@@ -60,11 +66,6 @@ impl Judgement {
                 (AssertionResult::Undecided, None) => undecided = Some(outcome.text.clone()),
             }
         }
-        // What such a run measures is not the server.
-        if report.verdict.grade == Grade::Invalid {
-            let codes: Vec<&str> = report.verdict.reasons.iter().map(|reason| reason.code).collect();
-            undecided = Some(format!("the run is INVALID: {}", codes.join(", ")));
-        }
         Judgement {
             outcome: if undecided.is_some() {
                 Outcome::Undecided
@@ -73,16 +74,6 @@ impl Judgement {
             },
             why: undecided.unwrap_or_default(),
         }
-    }
-}
-
-impl Display for Outcome {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Outcome::Held => "holds",
-            Outcome::Failed => "does not hold",
-            Outcome::Undecided => "undecided",
-        })
     }
 }
 

@@ -5,6 +5,8 @@
 //! failure may be chance as well: a rate fails only if two of its runs fail, and undecided runs are repeated. At last
 //! it probes 5 % and 20 % above what it found, and goes on from there if that holds twice. Pure: the caller runs each rate.
 
+use std::fmt::{self, Display, Formatter};
+
 #[cfg(test)]
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -32,6 +34,16 @@ pub enum Outcome {
     Failed,
     /// The run does not show whether it held.
     Undecided,
+}
+
+impl Display for Outcome {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Outcome::Held => "holds",
+            Outcome::Failed => "does not hold",
+            Outcome::Undecided => "undecided",
+        })
+    }
 }
 
 /// The runs at one rate.

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::distribution::Statistic;
 use super::percentile::Percentile;
 use crate::clock::Nanos;
-use crate::load::schedule::Pace;
+use crate::load::Workload;
 use crate::units::{self, show_count, show_duration, show_rate};
 
 /// `METRIC OP VALUE`.
@@ -163,15 +163,19 @@ impl Assertion {
         matches!(self.op, Op::Less | Op::AtMost)
     }
 
-    /// Errors: one line, for a metric that a load of this pace does not have: a closed loop has no planned instants, and a
-    /// ramp no single rate.
-    pub fn fits(&self, pace: &Pace) -> Result<(), String> {
-        let metric = self.metric;
+    /// Errors: one line, for a metric that this load does not have: a closed loop has no planned instants, a ramp no single
+    /// rate, and connections that are all opened before measuring no confidence interval.
+    pub fn fits(&self, workload: &Workload) -> Result<(), String> {
+        let (metric, pace) = (self.metric, workload.pace);
         match metric {
             Metric::Latency(Latency::Response | Latency::Lag, _) if !pace.is_open() => Err(format!(
                 "`{metric}` needs an open loop: add --rate, or assert `service.p99` or the like"
             )),
-            Metric::Latency(Latency::Connect, _) | Metric::Latency(_, Statistic::Min | Statistic::Max) => Ok(()),
+            Metric::Latency(_, Statistic::Min | Statistic::Max) => Ok(()),
+            Metric::Latency(Latency::Connect, _) if workload.churn.is_none() => Err(format!(
+                "`{metric}` has no confidence interval without --churn: assert `connect.max`"
+            )),
+            Metric::Latency(Latency::Connect, _) => Ok(()),
             Metric::Latency(..) | Metric::Rate if pace.is_ramp() => Err(format!(
                 "`{metric}` over a ramp is of no rate, but of a mixture of all: assert it at one --rate, or search for the \
                  highest with find-max"

@@ -73,7 +73,10 @@ impl Figures {
             Metric::Errors => Ok(Estimate::exact(self.errors() as f64)),
             Metric::Failed => Ok(Estimate::exact(messages.failed as f64)),
             Metric::Missing => Ok(Estimate::exact(messages.missing as f64)),
-            Metric::Rate => self.completed_per_s_interval.estimate(self.completed_per_s),
+            Metric::Rate => match self.completed_per_s_interval {
+                Some(interval) => interval.estimate(self.completed_per_s),
+                None => Err(NoInterval::no_figure("a ramp has no single rate")),
+            },
         }
     }
 }

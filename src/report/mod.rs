@@ -1,8 +1,9 @@
 //! The report of one run. Plain data with a versioned JSON form; `text` draws it for people.
 //!
 //! `sections`, `targets`, `distribution` (with `percentile`), `rate_interval` and `intervals` are its parts; `validity` judges
-//! how far its figures can be trusted, `assertion` whether `--assert` holds, both from `inputs`; `files` writes it and its companions; `repeat`
-//! has several runs of one plan. The JSON has a schema,
+//! how far its figures can be trusted, `assertion` whether `--assert` holds, both from `inputs`; `text` (with
+//! `latency_table`) draws it, `files` writes it and its companions; `repeat` has several runs of one plan. The JSON has a
+//! schema,
 //! `report/load.schema.json`, generated from these types: times are integer nanoseconds, and `null` means too few
 //! samples or not applicable.
 
@@ -96,8 +97,8 @@ pub struct Figures {
     pub offered_per_s: Option<f64>,
     /// Messages completed per second of measuring.
     pub completed_per_s: f64,
-    /// Its confidence interval, from the seconds of the run.
-    pub completed_per_s_interval: RateInterval,
+    /// Its confidence interval, from the seconds of the run. Null for a ramp, which has no single rate.
+    pub completed_per_s_interval: Option<RateInterval>,
     /// Latencies of the messages.
     pub latency: Latencies,
     /// What became of the messages of each target; empty if there is only one.
@@ -192,7 +193,7 @@ impl Figures {
             elapsed_ns: elapsed.0,
             offered_per_s: open_loop.then(|| ratio(run.messages.sent as f64, elapsed.as_secs())),
             completed_per_s,
-            completed_per_s_interval: RateInterval::of(completed_per_s, &run.rates),
+            completed_per_s_interval: (!pace.is_ramp()).then(|| RateInterval::of(completed_per_s, &run.rates)),
             latency: Latencies {
                 response: open_loop.then(|| latency(&run.latencies.response, &run.series.response)),
                 service: latency(&run.latencies.service, &run.series.service),

@@ -111,16 +111,24 @@ impl Repeated {
                 .map(Estimate::exact)
                 .ok_or_else(|| NoInterval::no_figure("no run was completed"));
         }
+        if runs == 0 {
+            return Err(NoInterval::no_figure("no run was completed"));
+        }
         match (self.estimate, self.interval) {
             (Some(value), Some(RepeatInterval { low, high })) => Ok(Estimate { value, low, high }),
-            (Some(_), None) => Err(NoInterval::no_figure(format!(
-                "an interval over runs needs {RUNS_MIN}, there are {runs}"
-            ))),
+            (Some(value), None) => Err(NoInterval {
+                figure: Some(Estimate::exact(value)),
+                why: format!("an interval over runs needs {RUNS_MIN}, there are {runs}"),
+            }),
             (None, _) => {
-                let without = self.values.iter().filter(|value| value.is_none()).count() as u64;
-                let [without, runs] = [without, runs].map(show_count);
+                // An estimate is of logarithms: zero has none.
+                let without = self
+                    .values
+                    .iter()
+                    .filter(|value| value.is_none_or(|value| value <= 0.0));
+                let [without, runs] = [without.count() as u64, runs].map(show_count);
                 Err(NoInterval::no_figure(format!(
-                    "{without} of {runs} runs have no such figure"
+                    "in {without} of {runs} runs this figure is missing or 0"
                 )))
             }
         }

@@ -100,7 +100,9 @@ impl Figures {
             f,
             "{} completed{}, {}/s each way",
             show_rate(self.completed_per_s),
-            self.completed_per_s_interval,
+            self.completed_per_s_interval
+                .map(|interval| interval.to_string())
+                .unwrap_or_default(),
             show_size(volume)
         )?;
         writeln!(f, ", over {}", show_duration(Nanos(self.elapsed_ns)))?;

@@ -10,6 +10,7 @@ use super::token::{Op, Token};
 use super::{Completion, Ring, Spin, TIMEOUT};
 use crate::clock::{self, Nanos};
 use crate::error::Errno;
+use crate::output::console;
 use crate::slab::Key;
 
 /// IORING_ENTER_ABS_TIMER (Linux 6.12, io_uring_enter(2)), which the crate does not define yet.
@@ -186,10 +187,10 @@ impl Drop for Ring {
             self.reap(TIMEOUT, &mut last);
         }
         if self.in_flight > 0 {
-            eprintln!(
+            console::note(format_args!(
                 "urecho: {} io_uring operations did not complete after a cancel; their buffers stay mapped until exit",
                 self.in_flight
-            );
+            ));
             self.pool.leak();
         }
     }

@@ -28,13 +28,11 @@ fn run(arguments: &str, inconclusive: &str, code: i32, verdict: &str) -> Ended {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name);
     fs::create_dir_all(path("urecho/bin")).unwrap();
-    let json = path("urecho-check.json");
     let document = format!("{{\n  \"judgement\": {{\n    \"verdict\": \"{verdict}\",\n    \"exit_code\": {code}\n");
     fs::write(path("document"), document).unwrap();
     let fake = format!(
-        "#!/bin/sh\nprintf '%s\\n' \"$@\"\ncp {} {}\nexit {code}\n",
-        path("document").display(),
-        json.display()
+        "#!/bin/sh\nprintf '%s\\n' \"$@\"\ncp {} \"$7\"\nexit {code}\n",
+        path("document").display()
     );
     let urecho = path("urecho/bin/urecho");
     fs::write(&urecho, fake).unwrap();

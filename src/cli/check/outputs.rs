@@ -9,7 +9,7 @@ use clap::Args;
 use crate::check::history::{self, Point};
 use crate::check::output::{Check, Summary};
 use crate::error::{Error, Result};
-use crate::output::file;
+use crate::output::{console, file};
 
 #[derive(Debug, Default, Args)]
 pub(super) struct JsonFlag {
@@ -90,9 +90,9 @@ fn publish_on_github(summary: &Summary, stdout_is_taken: bool) -> Result<()> {
         for annotation in summary.annotations() {
             // GitHub reads both streams; a document on stdout must stay one.
             if stdout_is_taken {
-                eprintln!("{annotation}");
+                console::note(annotation);
             } else {
-                println!("{annotation}");
+                console::line(annotation);
             }
         }
     }

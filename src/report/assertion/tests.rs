@@ -1,7 +1,8 @@
 //! What may be asserted, and on which side of the line an interval lies.
 
 use super::*;
-use crate::load::schedule::{Arrivals, Rate};
+use crate::load::schedule::{Arrivals, Pace, Rate};
+use crate::load::{Churn, Close};
 
 /// Checks that the text is refused, in one line, and that the line names what to write instead.
 fn refused(text: &str, hints: &[&str]) {
@@ -111,38 +112,58 @@ fn an_unknown_metric_is_refused_with_the_known_ones() {
     refused("a\nb\x1b[31m<1ms", &["`a\\nb\\u{1b}[31m`"]);
 }
 
-fn open_loop(from: f64, to: f64) -> Pace {
-    Pace::Open {
-        rate: Rate { from, to },
-        arrivals: Arrivals::Poisson,
+fn with_pace(pace: Pace) -> Workload {
+    Workload {
+        pace,
+        ..Workload::default()
     }
 }
 
-/// Checks that the metric is refused with this pace, in one line with this hint, and is not without the pace.
-fn does_not_fit(text: &str, pace: Pace, hint: &str) {
-    let message = parse(text).unwrap().fits(&pace).expect_err(text);
+fn open_loop(from: f64, to: f64) -> Workload {
+    with_pace(Pace::Open {
+        rate: Rate { from, to },
+        arrivals: Arrivals::Poisson,
+    })
+}
+
+/// Checks that the metric is refused with this workload, in one line with this hint.
+fn does_not_fit(text: &str, workload: &Workload, hint: &str) {
+    let message = parse(text).unwrap().fits(workload).expect_err(text);
     assert!(message.contains(hint) && message.lines().count() == 1, "{message}");
 }
 
 #[test]
 fn a_metric_of_the_open_loop_is_refused_in_a_closed_one() {
-    let closed = Pace::Closed { think: Nanos(0) };
+    let closed = with_pace(Pace::Closed { think: Nanos(0) });
     for text in ["response.p99<2ms", "lag.p99<50us"] {
         assert_eq!(parse(text).unwrap().fits(&open_loop(1e3, 1e3)), Ok(()));
-        does_not_fit(text, closed, "--rate");
+        does_not_fit(text, &closed, "--rate");
     }
-    for text in ["p99<2ms", "service.p99<2ms", "connect.p99<2ms", "errors<=0"] {
+    for text in ["p99<2ms", "service.p99<2ms", "connect.max<2ms", "errors<=0"] {
         assert_eq!(parse(text).unwrap().fits(&closed), Ok(()), "{text}");
     }
+}
+
+#[test]
+fn times_to_connect_have_no_interval_without_churn() {
+    let mut workload = with_pace(Pace::Closed { think: Nanos(0) });
+    for text in ["connect.p99<2ms", "connect.mean<2ms"] {
+        does_not_fit(text, &workload, "connect.max");
+    }
+    workload.churn = Some(Churn {
+        messages: 1,
+        close: Close::Fin,
+    });
+    assert_eq!(parse("connect.p99<2ms").unwrap().fits(&workload), Ok(()));
 }
 
 #[test]
 fn what_a_ramp_mixes_is_refused() {
     let ramp = open_loop(1e3, 5e3);
     for text in ["p99<2ms", "service.p50<2ms", "lag.p99<1ms", "mean<2ms", "rate>=2k/s"] {
-        does_not_fit(text, ramp, "mixture");
+        does_not_fit(text, &ramp, "mixture");
     }
-    for text in ["max<2ms", "connect.p99<2ms", "errors<=0", "missing<=0"] {
+    for text in ["max<2ms", "connect.max<2ms", "errors<=0", "missing<=0"] {
         assert_eq!(parse(text).unwrap().fits(&ramp), Ok(()), "{text}");
     }
 }

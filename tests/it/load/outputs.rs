@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
@@ -251,6 +251,41 @@ fn a_rate_that_cannot_be_kept_makes_the_verdict_invalid() {
     let measured = load(server.address, "-c 2 --rate 3M/s -d 100ms --drain 30s");
     assert_eq!(measured.report(3)["verdict"]["grade"], "INVALID", "{measured}");
     assert_says(&measured.stdout, &["INVALID"]);
+}
+
+/// `urecho load --repeat` with these further flags, and a closed stderr.
+fn repeated(address: SocketAddr, flags: &[&str]) -> std::process::ExitStatus {
+    let (reader, stderr) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
+    command.args(["load", &address.to_string(), "--repeat", "2"]);
+    command.args("-c 2 -d 50ms --warmup 10ms --drain 10s".split(' '));
+    command.args(flags).stdout(Stdio::null()).stderr(stderr);
+    command.status().unwrap()
+}
+
+#[test]
+fn repeated_runs_survive_a_closed_stderr() {
+    let (server, folder) = (Server::start(), TempDir::new().unwrap());
+    let path = file(&folder, "repeats.json");
+    assert_eq!(
+        repeated(server.address, &["--json", path.to_str().unwrap()]).code(),
+        Some(0)
+    );
+    assert_eq!(
+        valid(&fs::read_to_string(&path).unwrap())["runs"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+}
+
+#[test]
+fn a_json_that_cannot_be_written_is_refused_before_the_first_of_several_runs() {
+    // Nothing listens there: a run would end with 5.
+    let unused = SocketAddr::from(([127, 0, 0, 1], 1));
+    assert_eq!(repeated(unused, &["--json", "/nowhere/at/all.json"]).code(), Some(4));
 }
 
 #[test]
