@@ -16,7 +16,7 @@
 //! 6  cli        the only user of clap: one file per command, and repeat (of load); shared by them: load_flags, values,
 //!               outputs, cpu_split
 //!    main       the binary: the allocator, and a call
-//! 5  check      the regression gate: experiment, time_budget, record; judge: metric, noise, sample, decision, verdict;
+//! 5  check      the regression gate: experiment, time_budget, record; judge: metric, noise, sample, decision, verdict, warm_up;
 //!               output: summary, row, text, markdown, junit, github, json; baseline, history
 //! 4  compare    servers side by side: candidate, server (a child process), restart, experiment, block, comparison, table
 //!    find_max   the highest rate at which conditions hold: search, judge, curve

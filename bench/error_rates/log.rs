@@ -1,36 +1,64 @@
-//! The log of error rates: one line of JSON per check whose correct verdict was known.
+//! The log of error rates: two lines of JSON per check whose correct verdict was known, one when it begins and one when it
+//! ends. A check that never ended is in the log as well.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use urecho::check::judge::metric::ChangeInterval;
 use urecho::check::judge::verdict::scores;
 use urecho::check::judge::{Metric, MetricVerdict, Verdict};
 use urecho::check::output::Check;
-use urecho::check::record::StopReason;
-use urecho::error::Result;
+use urecho::check::record::{Settings, Setup, StopReason};
+use urecho::error::{Error, Result};
 use urecho::output::json;
 use urecho::report::Environment;
-use urecho::sys::machine::Machine;
 
 /// Version of a line's JSON.
-pub(crate) const SCHEMA: &str = "urecho.error-rates/2";
+pub(crate) const SCHEMA: &str = "urecho.error-rates/3";
 
-/// Version of the lines that urecho 0.2 and 0.3 wrote.
-const OLD_SCHEMA: &str = "urecho.proof/1";
-
-/// One check whose correct verdict was known.
+/// A line of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Line {
     /// Name and version of this line's shape.
     pub(crate) schema: String,
-    /// Where it ran, and with which build.
+    /// The check it belongs to: its seed.
+    pub(crate) seed: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub(crate) event: Event,
+}
+
+/// The beginning or the end of a check.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub(crate) enum Event {
+    Begin(Box<Begin>),
+    End(Box<End>),
+}
+
+/// What is known when a check begins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Begin {
+    /// Seconds since 1970.
+    pub(crate) at_s: u64,
+    /// Where it runs, and with which build.
     pub(crate) environment: Environment,
-    /// How head differed from base: `A/A` and `A/A'` for not at all, else the argument of `serve --fault`.
+    /// How head differs from base.
     pub(crate) treatment: String,
-    /// True if a second load ran on the machine.
+    /// True if a second load runs on the machine.
     pub(crate) second_load: bool,
+    /// Arguments of the check apart from base, head, seed and output.
+    pub(crate) arguments: Vec<String>,
+}
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct End {
+    /// What was fixed in advance: budget, restarts, error, method, gate, thresholds.
+    pub(crate) settings: Settings,
+    /// The loads; null if base failed at once.
+    pub(crate) setup: Option<Setup>,
     /// The verdict.
     pub(crate) verdict: Verdict,
     /// The verdict of each metric.
@@ -43,158 +71,88 @@ pub(crate) struct Line {
     pub(crate) elapsed_ns: u64,
     /// Why the verdict is what it is.
     pub(crate) reasons: Vec<String>,
-    /// Time limit.
-    pub(crate) budget_ns: u64,
-    /// Blocks per restart, by load.
-    pub(crate) blocks: BTreeMap<String, usize>,
-    /// Length of a slice.
-    pub(crate) slice_ns: u64,
     /// The values that each gating metric was judged by: one log ratio per restart that counts, positive if head is worse.
     /// The statistics can be done again from these.
     pub(crate) scores: BTreeMap<Metric, Vec<f64>>,
 }
 
 impl Line {
-    /// The line of a check.
-    pub(crate) fn of(check: &Check, treatment: &str, second_load: bool) -> Line {
-        let (judgement, record) = (&check.judgement, &check.record);
-        let loads = record.loads();
-        let gate = record.settings.gate.iter();
+    pub(crate) fn new(seed: u64, event: Event) -> Line {
         Line {
             schema: SCHEMA.into(),
-            environment: record.environment.clone(),
-            treatment: treatment.into(),
-            second_load,
+            seed,
+            event,
+        }
+    }
+}
+
+impl End {
+    /// The end of a check.
+    pub(crate) fn of(check: &Check) -> End {
+        let (judgement, record) = (&check.judgement, &check.record);
+        let gate = record.settings.gate.iter();
+        End {
+            settings: record.settings.clone(),
+            setup: record.setup.clone(),
             verdict: judgement.verdict,
             metrics: judgement.metrics.clone(),
             restarts: record.restarts.len(),
             stop_reason: record.stop_reason,
             elapsed_ns: record.elapsed_ns,
             reasons: judgement.reasons.clone(),
-            budget_ns: record.settings.budget_ns,
-            blocks: loads
-                .iter()
-                .map(|load| (load.profile.name().to_owned(), load.blocks))
-                .collect(),
-            slice_ns: loads.first().map_or(0, |load| load.plan.duration_ns),
             scores: gate.map(|&metric| (metric, scores(record, metric))).collect(),
         }
-    }
-
-    /// True if base and head were the same program.
-    pub(crate) fn is_unchanged(&self) -> bool {
-        self.treatment.starts_with("A/A")
     }
 
     /// The verdict of a metric.
     pub(crate) fn metric(&self, metric: Metric) -> Option<&MetricVerdict> {
         self.metrics.iter().find(|verdict| verdict.metric == metric)
     }
-}
 
-/// Reads a log, in which lines of the old version may come before those of the current one. Errors:
-/// [`Error::Usage`](urecho::error::Error::Usage) at the first line that is neither.
-pub(crate) fn read(text: &str) -> Result<Vec<Line>> {
-    let is_old = |line: &&str| line.contains(OLD_SCHEMA);
-    let old: Vec<&str> = text.lines().take_while(is_old).collect();
-    let current: Vec<&str> = text.lines().skip_while(is_old).collect();
-    let old: Vec<OldLine> = json::parse_lines(&old.join("\n"), OLD_SCHEMA)?;
-    let mut lines: Vec<Line> = old.into_iter().map(Line::from).collect();
-    lines.extend(json::parse_lines::<Line>(&current.join("\n"), SCHEMA)?);
-    Ok(lines)
-}
-
-/// A line as urecho 0.2 and 0.3 wrote it.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OldLine {
-    #[expect(dead_code, reason = "checked before the line is read")]
-    schema: String,
-    environment: OldEnvironment,
-    planted: String,
-    competing: bool,
-    verdict: Verdict,
-    metrics: Vec<OldMetric>,
-    restarts: usize,
-    #[serde(rename = "ended")]
-    stop_reason: StopReason,
-    elapsed_ns: u64,
-    reasons: Vec<String>,
-    budget_ns: u64,
-    blocks: BTreeMap<String, usize>,
-    slice_ns: u64,
-    scores: BTreeMap<Metric, Vec<f64>>,
-}
-
-#[derive(Deserialize)]
-struct OldEnvironment {
-    urecho: String,
-    debug_build: bool,
-    #[serde(flatten)]
-    machine: Machine,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OldMetric {
-    metric: Metric,
-    gates: bool,
-    verdict: Verdict,
-    base: Option<f64>,
-    head: Option<f64>,
-    change: Option<f64>,
-    interval: Option<(f64, f64)>,
-    #[serde(rename = "matters")]
-    threshold: Option<f64>,
-    restarts: usize,
-    of: usize,
-    could_have_seen: Option<f64>,
-    why: Option<String>,
-}
-
-impl From<OldLine> for Line {
-    fn from(old: OldLine) -> Line {
-        Line {
-            schema: SCHEMA.into(),
-            environment: Environment {
-                urecho: old.environment.urecho,
-                commit: None,
-                profile: None,
-                debug_build: old.environment.debug_build,
-                command: Vec::new(),
-                machine: old.environment.machine,
-            },
-            treatment: old.planted,
-            second_load: old.competing,
-            verdict: old.verdict,
-            metrics: old.metrics.into_iter().map(MetricVerdict::from).collect(),
-            restarts: old.restarts,
-            stop_reason: old.stop_reason,
-            elapsed_ns: old.elapsed_ns,
-            reasons: old.reasons,
-            budget_ns: old.budget_ns,
-            blocks: old.blocks,
-            slice_ns: old.slice_ns,
-            scores: old.scores,
-        }
+    /// False if it was interrupted, or a server failed: it has no answer then.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.stop_reason != StopReason::Interrupted && self.verdict != Verdict::Failed
     }
 }
 
-impl From<OldMetric> for MetricVerdict {
-    fn from(old: OldMetric) -> MetricVerdict {
-        MetricVerdict {
-            metric: old.metric,
-            gates: old.gates,
-            verdict: old.verdict,
-            base: old.base,
-            head: old.head,
-            change: old.change,
-            interval: old.interval.map(|(low, high)| ChangeInterval { low, high }),
-            threshold: old.threshold,
-            restarts: old.restarts,
-            of: old.of,
-            detectable: old.could_have_seen,
-            why: old.why,
+/// One check whose correct verdict was known.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
+    /// How it began.
+    pub(crate) begin: Begin,
+    /// How it ended; none if the log has no end of it.
+    pub(crate) end: Option<End>,
+}
+
+impl Entry {
+    /// True if base and head were the same program.
+    pub(crate) fn is_unchanged(&self) -> bool {
+        self.begin.treatment.starts_with("A/A")
+    }
+}
+
+/// Reads a log. Errors: [`Error::Usage`] at the first line that is not one of it, and at an end without a beginning.
+pub(crate) fn read(text: &str) -> Result<Vec<Entry>> {
+    let mut entries: Vec<(u64, Entry)> = Vec::new();
+    for line in json::parse_lines::<Line>(text, SCHEMA)? {
+        match line.event {
+            Event::Begin(begin) => entries.push((
+                line.seed,
+                Entry {
+                    begin: *begin,
+                    end: None,
+                },
+            )),
+            Event::End(end) => {
+                let mut open = entries.iter_mut().rev();
+                let (_, entry) = open
+                    .find(|(seed, entry)| *seed == line.seed && entry.end.is_none())
+                    .ok_or_else(|| {
+                        Error::Usage(format!("the log has an end without a beginning: seed {}", line.seed))
+                    })?;
+                entry.end = Some(*end);
+            }
         }
     }
+    Ok(entries.into_iter().map(|(_, entry)| entry).collect())
 }

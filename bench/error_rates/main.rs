@@ -11,6 +11,7 @@
 mod log;
 mod page;
 mod run;
+mod treatment;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use clap::{Parser, Subcommand};
 use urecho::error::{Error, Result};
 use urecho::output::file;
 
-use run::Treatment;
+use treatment::Treatment;
 
 #[derive(Debug, Parser)]
 #[command(about = "Measure the error rates of urecho check")]
@@ -43,11 +44,14 @@ enum Command {
         checks: Option<usize>,
         /// How head differs from base, in turn
         ///
-        /// `A/A` is the same command, `A/A'` the same program with another memory layout; anything else is an argument of
-        /// `serve --fault`, as in `spin=200ns`, `delay=20us` or `stall=5ms/1s`. By default ten of 13 checks are A/A or A/A'
-        /// and three are `spin=250ns`.
+        /// `A/A` is the same file, `A/A-copy` a copy of it, `A/A-build` another build of the checked-out commit in another
+        /// directory; anything else is an argument of `serve --fault`. By default 17 in turn: nine without a change and
+        /// eight faults.
         #[arg(long, value_name = "TREATMENT,...", value_delimiter = ',')]
         treatments: Vec<Treatment>,
+        /// Another build of the same commit, for `A/A-build` [default: made in a temporary directory]
+        #[arg(long, value_name = "PROGRAM")]
+        second_build: Option<PathBuf>,
         /// Further arguments of every check
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -74,12 +78,14 @@ fn main() -> ExitCode {
             log,
             checks,
             treatments,
+            second_build,
             arguments,
             ..
         }) => run::run(&run::Request {
             log,
             checks: checks.unwrap_or(usize::MAX),
             treatments,
+            second_build,
             arguments,
         }),
         Some(Command::Page { log, page, .. }) => write_page(&log, &page),

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::str::FromStr;
 use std::thread::{self, JoinHandle};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use urecho::check::output::Check;
-use urecho::check::record::StopReason;
 use urecho::clock::Nanos;
 use urecho::compare::Server;
 use urecho::error::{Error, Result};
@@ -16,31 +16,34 @@ use urecho::load::schedule::{Arrivals, Pace, Rate};
 use urecho::load::{self, Plan, Workload};
 use urecho::output::json;
 use urecho::random::Random;
-use urecho::serve::uring::fault::Fault;
+use urecho::report::Environment;
+use urecho::sys::machine;
 use urecho::sys::signal::Stop;
 
-use crate::log::{self, Line};
+use crate::log::{self, Begin, End, Event, Line};
+use crate::treatment::{Programs, Treatment, URECHO};
 
-/// The program under test.
-const URECHO: &str = env!("CARGO_BIN_EXE_urecho");
-
-/// Default treatments, in turn. Most are without a change, because showing a false-alarm rate of 1 % takes ten times as
-/// many checks as showing a power of 90 %. 250 ns of CPU time were 4.2 % of p50 and 3.9 % of throughput on the reference
-/// machine (medians of 38 checks).
-const TREATMENTS: [&str; 13] = [
+/// Default treatments, in turn: nine without a change, three of each kind, and eight faults.
+///
+/// Of 100 messages 99 are as fast as ever under `lag=1ms/100`; `memory=1MiB` is a tenth of what the server uses.
+const TREATMENTS: [&str; 17] = [
     "A/A",
-    "A/A'",
     "spin=250ns",
+    "A/A-copy",
+    "stall=5ms/1s",
+    "A/A-build",
+    "stall=50ms/1s",
     "A/A",
-    "A/A'",
+    "stall=200ms/1s",
+    "A/A-copy",
+    "stall=500ms/5s",
+    "A/A-build",
+    "lag=1ms/100",
     "A/A",
-    "A/A'",
-    "spin=250ns",
-    "A/A",
-    "A/A'",
-    "A/A",
-    "A/A'",
-    "spin=250ns",
+    "busy",
+    "A/A-copy",
+    "memory=1MiB",
+    "A/A-build",
 ];
 
 /// One check in three has a second load on the machine. Coprime to the number of treatments, so that each has one.
@@ -48,59 +51,6 @@ const SECOND_LOAD_EVERY: usize = 3;
 
 /// Messages per second of the second load: its server and generator together take about 15 % of a CPU.
 const SECOND_LOAD_RATE: f64 = 5_000.0;
-
-/// The environment of A/A' grows by less than this: a page, which moves the stack by any number of cache lines.
-const LAYOUTS: usize = 4096;
-
-/// How head differs from base.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Treatment {
-    /// Not at all.
-    Same,
-    /// By its memory layout only.
-    OtherLayout,
-    /// By an injected fault: the argument of `serve --fault`.
-    Fault(String),
-}
-
-impl FromStr for Treatment {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Treatment, String> {
-        match text {
-            "A/A" => Ok(Treatment::Same),
-            "A/A'" => Ok(Treatment::OtherLayout),
-            fault => Fault::parse(fault).map(|_| Treatment::Fault(fault.into())),
-        }
-    }
-}
-
-impl Treatment {
-    fn name(&self) -> &str {
-        match self {
-            Treatment::Same => "A/A",
-            Treatment::OtherLayout => "A/A'",
-            Treatment::Fault(fault) => fault,
-        }
-    }
-
-    /// The command of head.
-    fn command(&self) -> String {
-        let base = base_command();
-        match self {
-            Treatment::Same => base,
-            Treatment::OtherLayout => {
-                let length = Random::new(Random::seed_from_os(), 0).below(LAYOUTS);
-                format!("env LAYOUT={} {base}", "x".repeat(length))
-            }
-            Treatment::Fault(fault) => format!("{base} --fault {fault}"),
-        }
-    }
-}
-
-fn base_command() -> String {
-    shell_words::join([URECHO, "serve", "--workers", "1", "--listen", "127.0.0.1:{port}"])
-}
 
 /// What to run.
 pub(crate) struct Request {
@@ -110,11 +60,13 @@ pub(crate) struct Request {
     pub(crate) checks: usize,
     /// Treatments, in turn; empty for the default.
     pub(crate) treatments: Vec<Treatment>,
+    /// Another build of the same commit; none to make it when it is needed.
+    pub(crate) second_build: Option<PathBuf>,
     /// Further arguments of every check.
     pub(crate) arguments: Vec<String>,
 }
 
-/// Runs the checks, and appends a line for each that was not interrupted.
+/// Runs the checks. Each is in the log from its beginning.
 pub(crate) fn run(request: &Request) -> Result<()> {
     let text = if request.log.exists() {
         fs::read_to_string(&request.log).map_err(|cause| Error::Usage(format!("cannot read the log: {cause}")))?
@@ -127,20 +79,31 @@ pub(crate) fn run(request: &Request) -> Result<()> {
         [] => &default[..],
         treatments => treatments,
     };
+    let programs = Programs::new(request.second_build.clone())?;
+    let environment = Environment::of(machine::describe());
     let stop = Stop::on_signals()?;
     for number in (done..).take(request.checks) {
         let treatment = &treatments[number % treatments.len()];
+        let head = treatment.head(&programs)?;
         let second_load = number % SECOND_LOAD_EVERY == SECOND_LOAD_EVERY - 1;
         let load = second_load.then(SecondLoad::start).transpose()?;
-        let check = check(treatment, &request.arguments)?;
+        let seed = Random::new(Random::seed_from_os(), 0).bits() >> 11; // Other JSON readers keep 53 bits.
+        let begin = Begin {
+            at_s: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |span| span.as_secs()),
+            environment: environment.clone(),
+            treatment: treatment.name().into(),
+            second_load,
+            arguments: request.arguments.clone(),
+        };
+        append(&request.log, seed, Event::Begin(Box::new(begin)))?;
+        let check = check(&head, seed, &request.arguments)?;
         drop(load);
-        if stop.signal().is_some() || check.record.stop_reason == StopReason::Interrupted {
+        append(&request.log, seed, Event::End(Box::new(End::of(&check))))?;
+        if stop.signal().is_some() {
             break;
         }
-        append(
-            &request.log,
-            &json::line(&Line::of(&check, treatment.name(), second_load)),
-        )?;
         let note = if second_load { ", second load" } else { "" };
         println!("{}{note}: {}", treatment.name(), check.summary().headline());
     }
@@ -148,10 +111,11 @@ pub(crate) fn run(request: &Request) -> Result<()> {
 }
 
 /// Runs `urecho check` as a user would, and reads its JSON.
-fn check(treatment: &Treatment, arguments: &[String]) -> Result<Check> {
+fn check(head: &str, seed: u64, arguments: &[String]) -> Result<Check> {
     let output = Command::new(URECHO)
         .arg("check")
-        .args(["--base", &base_command(), "--head", &treatment.command(), "--json", "-"])
+        .args(["--base", &Treatment::base(), "--head", head, "--json", "-"])
+        .args(["--seed", &seed.to_string()])
         .args(arguments)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
@@ -160,8 +124,9 @@ fn check(treatment: &Treatment, arguments: &[String]) -> Result<Check> {
     Check::replay(&String::from_utf8_lossy(&output.stdout))
 }
 
-fn append(path: &Path, line: &str) -> Result<()> {
+fn append(path: &Path, seed: u64, event: Event) -> Result<()> {
     let file = OpenOptions::new().append(true).create(true).open(path);
+    let line = json::line(&Line::new(seed, event));
     let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
     written.map_err(|cause| Error::Machine(format!("cannot write to {}: {cause}", path.display())))
 }

@@ -82,13 +82,9 @@ impl SingleRestart {
         }
     }
 
-    /// What a metric is read from.
-    fn load(&self, metric: Metric) -> Option<&LoadFigures> {
-        match metric.profile() {
-            Some(Profile::Closed) => self.closed.as_ref(),
-            Some(Profile::Open) => self.open.as_ref(),
-            None => self.open.as_ref().or(self.closed.as_ref()),
-        }
+    /// The loads that a metric is measured under.
+    fn loads(&self, metric: Metric) -> impl Iterator<Item = &LoadFigures> {
+        metric.loads(&self.open, &self.closed)
     }
 }
 

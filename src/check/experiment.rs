@@ -23,6 +23,9 @@ use crate::sys::signal::Stop;
 /// Length of each of the four slices of a capacity run, enough to measure capacity within a few percent.
 const CAPACITY_SLICE: Nanos = Nanos(200_000_000);
 
+/// How many times the messages that a percentile needs must be due in a block on average, so that every block has enough.
+const SAMPLES_RESERVE: f64 = 1.25;
+
 /// What to check, and how.
 #[derive(Debug, Clone)]
 pub struct Experiment {
@@ -287,12 +290,7 @@ impl Experiment {
         let mut settings = self.settings.clone();
         if self.gate_what_is_measured {
             let samples = offered * 2.0 * layout.slice.as_secs(); // In a block.
-            settings.gate.retain(|metric| match metric {
-                // Half of the expected messages must do.
-                Metric::Tail => sides > 1 && samples >= 2.0 * order_statistics::needs(0.99) as f64,
-                Metric::IdleCpu => connected_at_once && sides > 1,
-                _ => true,
-            });
+            keep_what_is_measured(&mut settings.gate, samples, sides > 1, connected_at_once);
         }
         Arrangement {
             settings,
@@ -318,6 +316,22 @@ impl Experiment {
             ..self.workload.clone()
         }
     }
+}
+
+/// Leaves out the gating metrics that this load does not measure. Without enough samples in a block for p99.9, p99 gates.
+fn keep_what_is_measured(gate: &mut Vec<Metric>, samples: f64, has_two_sides: bool, connected_at_once: bool) {
+    let has = |q: f64| samples >= SAMPLES_RESERVE * order_statistics::needs(q) as f64;
+    for metric in gate.iter_mut() {
+        if *metric == Metric::P99_9 && !has(0.999) {
+            *metric = Metric::P99;
+        }
+    }
+    gate.retain(|metric| match metric {
+        Metric::P99 => has(0.99),
+        Metric::Spikes => has_two_sides && has(0.99),
+        Metric::IdleCpu => has_two_sides && connected_at_once,
+        _ => true,
+    });
 }
 
 /// The restarts of both sides.
@@ -384,4 +398,28 @@ fn round_to_three_digits(rate: f64) -> f64 {
     let rate = rate.max(1.0);
     let unit = 10_f64.powf(rate.log10().floor() - 2.0);
     (rate / unit).round() * unit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(samples: f64, has_two_sides: bool, connected_at_once: bool) -> Vec<&'static str> {
+        let mut gate = Metric::DEFAULT_GATE.to_vec();
+        keep_what_is_measured(&mut gate, samples, has_two_sides, connected_at_once);
+        gate.into_iter().map(Metric::name).collect()
+    }
+
+    #[test]
+    fn what_a_load_does_not_measure_does_not_gate() {
+        let always = ["throughput", "cpu", "memory", "stalled"];
+        let with = |before: &[&'static str], after: &[&'static str]| [before, &always, after].concat();
+        assert_eq!(
+            gate(5_000.0, true, true),
+            with(&["p50", "p99.9", "spikes"], &["idle-cpu"])
+        );
+        assert_eq!(gate(4_000.0, true, false), with(&["p50", "p99", "spikes"], &[]));
+        assert_eq!(gate(400.0, true, true), with(&["p50"], &["idle-cpu"]));
+        assert_eq!(gate(5_000.0, false, true), with(&["p50", "p99.9"], &[]));
+    }
 }

@@ -206,13 +206,9 @@ impl Record {
 }
 
 impl Restart {
-    /// What a metric is read from.
-    pub fn load(&self, metric: Metric) -> Option<&LoadPair> {
-        match metric.profile() {
-            Some(Profile::Closed) => self.closed.as_ref(),
-            Some(Profile::Open) => self.open.as_ref(),
-            None => self.open.as_ref().or(self.closed.as_ref()),
-        }
+    /// The loads that a metric is measured under.
+    pub fn loads(&self, metric: Metric) -> impl Iterator<Item = &LoadPair> {
+        metric.loads(&self.open, &self.closed)
     }
 
     /// A load of it.

@@ -12,7 +12,7 @@
 use super::counted::{Counted, RUNS_MIN};
 use super::{Baseline, Run, SingleRestart};
 use crate::check::judge::decision::{self, Finding};
-use crate::check::judge::metric::Source;
+use crate::check::judge::metric::{Source, mean_of_loads};
 use crate::check::judge::noise::{self, NoiseSigns};
 use crate::check::judge::verdict::{Figures, overall};
 use crate::check::judge::{Judgement, Metric, MetricVerdict, Verdict};
@@ -203,13 +203,13 @@ impl Run {
     fn values(&self, metric: Metric) -> Vec<f64> {
         let cpus = self.environment.machine.cpus.unwrap_or(1).max(1) as f64;
         let signs = |restart: &SingleRestart| -> Vec<NoiseSigns> {
-            let blocks = restart.load(metric).map_or(&[][..], |load| &load.blocks).iter();
+            let blocks = restart.loads(metric).next().map_or(&[][..], |load| &load.blocks).iter();
             blocks.map(|block| NoiseSigns::of(&[block], cpus)).collect()
         };
         let all: Vec<NoiseSigns> = self.restarts.iter().flat_map(&signs).collect();
         let typical = noise::typical_pressure(&all);
         let value = |restart: &SingleRestart| {
-            let load = restart.load(metric)?;
+            let load = restart.loads(metric).next()?;
             let value = match metric.source() {
                 Source::Blocks(figure) => {
                     let kept = noise::undisturbed(&signs(restart), typical).ok()?;
@@ -217,7 +217,11 @@ impl Run {
                     median(&figures.collect::<Option<Vec<f64>>>()?)
                 }
                 Source::Pairs(_) => None, // One side alone.
-                Source::Pool(figure) => figure(&load.pooled),
+                Source::Pool(figure) => mean_of_loads(
+                    restart
+                        .loads(metric)
+                        .map(|load| (figure(&load.pooled), load.blocks.len())),
+                ),
             };
             metric.plausible(value?)
         };

@@ -1,8 +1,9 @@
 //! The sample of a check: one value per restart and metric.
 
-use super::metric::{Metric, Source};
+use super::metric::{Metric, Source, mean_of_loads};
 use super::noise::{self, NoiseSigns, NoiseSource};
 use crate::check::record::{Block, LoadPair, Record, Restart, Settings};
+use crate::compare::PooledFigures;
 use crate::report::Environment;
 use crate::stats::median;
 
@@ -61,18 +62,14 @@ pub(super) fn values(sample: Sample<'_>, metric: Metric) -> Vec<Result<RestartVa
         .restarts
         .iter()
         .map(|restart| {
-            restart
-                .load(metric)
-                .map_or(Vec::new(), |load| signs(&load.blocks, sample.cpus))
+            let load = restart.loads(metric).next();
+            load.map_or(Vec::new(), |load| signs(&load.blocks, sample.cpus))
         })
         .collect();
     let typical = noise::typical_pressure(signs.iter().flatten());
     let both = sample.restarts.iter().zip(signs);
-    let of = |(restart, signs): (&Restart, Vec<NoiseSigns>)| match restart.load(metric) {
-        Some(load) => value(load, metric, &signs, typical),
-        None => Err(NoValue::Unavailable),
-    };
-    both.map(of).collect()
+    both.map(|(restart, signs)| value(restart, metric, &signs, typical))
+        .collect()
 }
 
 pub(super) fn signs(blocks: &[Block], cpus: f64) -> Vec<NoiseSigns> {
@@ -81,11 +78,12 @@ pub(super) fn signs(blocks: &[Block], cpus: f64) -> Vec<NoiseSigns> {
 }
 
 fn value(
-    load: &LoadPair,
+    restart: &Restart,
     metric: Metric,
     signs: &[NoiseSigns],
     typical_pressure: f64,
 ) -> Result<RestartValue, NoValue> {
+    let load = restart.loads(metric).next().ok_or(NoValue::Unavailable)?;
     let undisturbed = || match noise::undisturbed(signs, typical_pressure) {
         Ok(kept) => Ok(kept.into_iter().map(|index| &load.blocks[index])),
         Err(noise) => Err(NoValue::TooNoisy(noise.mostly)),
@@ -100,7 +98,16 @@ fn value(
             let head = share(undisturbed()?.map(|block| stands_out(&block.head, &block.base)));
             pair(base, head).map(|pair| vec![pair])
         }
-        Source::Pool(figure) => pair(figure(&load.base), figure(&load.head)).map(|pair| vec![pair]),
+        Source::Pool(figure) => {
+            let pooled = |side: fn(&LoadPair) -> &PooledFigures| {
+                mean_of_loads(
+                    restart
+                        .loads(metric)
+                        .map(|load| (figure(side(load)), load.blocks.len())),
+                )
+            };
+            pair(pooled(|load| &load.base), pooled(|load| &load.head)).map(|pair| vec![pair])
+        }
     };
     let pairs = pairs.ok_or(NoValue::Unavailable)?;
     let middle =

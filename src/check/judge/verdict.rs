@@ -10,6 +10,7 @@ use super::decision::{self, Decision, Finding};
 use super::metric::{ChangeInterval, Metric};
 use super::noise;
 use super::sample::{RestartValue, Sample, missing, signs, values};
+use super::warm_up;
 use crate::check::record::{Block, Load, Record, Settings, StopReason};
 use crate::compare::BlockFigures;
 use crate::compare::comparison::BACKGROUND_CPU_RATIO_MAX;
@@ -375,6 +376,7 @@ fn reasons(record: &Record, metrics: &[MetricVerdict], not_idle: Option<(f64, f6
         .iter()
         .filter(|metric| !metric.gates && metric.verdict == Verdict::Regressed);
     reasons.extend(ungated.map(|metric| format!("{} is worse, and does not gate", metric.metric)));
+    reasons.extend(warm_up::drifts(Sample::of(record)));
     if verdict == Verdict::Inconclusive {
         reasons.extend(busy(record));
         let of_metric = |metric: &MetricVerdict| Some(format!("{}: {}", metric.metric, metric.why.as_ref()?));

@@ -105,7 +105,7 @@ mod tests {
         let summary = Check::of(record(12, &HeadChange { p50: 1.1, ..UNCHANGED })).summary();
         let xml = summary.junit();
         assert!(
-            xml.contains("tests=\"8\" failures=\"1\" errors=\"0\" skipped=\"0\""),
+            xml.contains("tests=\"9\" failures=\"1\" errors=\"0\" skipped=\"0\""),
             "{xml}"
         );
         assert!(

@@ -80,16 +80,16 @@ pub(super) struct MeasurementFlags {
 
 #[derive(Debug, Default, Args)]
 pub(super) struct JudgementFlags {
-    /// Metrics that fail the build [default: all but p90, p99 and p99.9]
+    /// Metrics that fail the build [default: all but p90 and p99]
     ///
-    /// Of p50, p90, p99, p99.9, tail, throughput, cpu, memory, stalled and idle-cpu. They share the error rate: each metric added reduces the power
-    /// of the others.
+    /// Of p50, p90, p99, p99.9, spikes, throughput, cpu, memory, stalled and idle-cpu. They share the error rate: each
+    /// metric added reduces the power of the others. Where slices are too short for p99.9, p99 gates by default.
     #[arg(long, value_name = "METRIC,...", value_delimiter = ',', value_parser = Metric::parse)]
     gate: Vec<Metric>,
     /// Smallest relative change of a metric that counts, as in `p50=3%`; repeatable
     ///
-    /// Defaults: p50 3%, p90 5%, p99 8%, p99.9 20%, throughput 2%, cpu 2%, memory 5%, stalled 1%, idle-cpu 1%, tail 10%. The last
-    /// three are shares: of the time, and of the blocks in which p99.9 is at least twice the other side's.
+    /// Defaults: p50 3%, p90 5%, p99 50%, p99.9 50%, throughput 2%, cpu 2%, memory 5%, stalled 1%, idle-cpu 1%, spikes 10%.
+    /// The last three are shares: of the time, and of the blocks whose p99.9 is at least eight times the other side's.
     #[arg(long, value_name = "METRIC=PERCENT", value_parser = min_effect)]
     min_effect: Vec<(Metric, f64)>,
     /// Smallest absolute change of a metric that counts, as in `p99=20us`; repeatable

@@ -151,8 +151,7 @@ impl<'a> Worker<'a> {
             self.ring.set_spin(self.spinning.next_wait(self.streams));
             self.ring.submit_and_wait(self.deadline(), &mut completions)?;
             if let Some(fault) = &mut self.fault {
-                let data = |one: &&Completion| matches!(one.event, Event::Received(Received::Data(_)));
-                fault.inject(completions.iter().filter(data).count());
+                fault.inject(&mut completions);
             }
             for completion in completions.drain(..) {
                 self.handle(completion);
@@ -194,7 +193,11 @@ impl<'a> Worker<'a> {
             has_spare: self.ring.has_spare(),
         };
         let buffers = self.buffers.deadline(levels, clock::now);
-        buffers.min(self.drain.deadline()).min(self.accepting.deadline())
+        let fault = self.fault.as_ref().map_or(Nanos::NEVER, FaultInjector::deadline);
+        buffers
+            .min(self.drain.deadline())
+            .min(self.accepting.deadline())
+            .min(fault)
     }
 
     fn is_done(&self) -> bool {

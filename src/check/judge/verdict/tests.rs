@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::check::fixtures::{HeadChange, UNCHANGED, record, restart};
+use crate::check::judge::Profile;
 use crate::check::judge::decision::Threshold;
 use crate::check::output::Check;
 use crate::check::record::{Failure, Inconclusive, LoadPair, Restart};
@@ -211,8 +212,8 @@ fn pool(record: &mut Record, change: impl Fn(&mut LoadPair)) {
 fn a_stall_that_no_median_shows_fails_the_build() {
     for (metric, change) in [
         (
-            Metric::Tail,
-            (|load| load.blocks[0].head.p99_9_ns = Some(5_000_000)) as fn(&mut LoadPair),
+            Metric::Spikes,
+            (|load| load.blocks[0].head.p99_9_ns = Some(10_000_000)) as fn(&mut LoadPair),
         ),
         (Metric::Stalled, |load| load.head.overrun_ratio = 0.03),
         (Metric::Memory, |load| load.head.resident_bytes = Some(11_100_000)),
@@ -222,6 +223,20 @@ fn a_stall_that_no_median_shows_fails_the_build() {
         assert_judged(&record, Verdict::Regressed, 1);
         assert_eq!(verdict_of(&record, metric), Verdict::Regressed, "{metric}");
     }
+}
+
+#[test]
+fn a_stall_counts_in_whichever_load_it_falls() {
+    let mut record = record(12, &UNCHANGED);
+    for (number, restart) in record.restarts.iter_mut().enumerate() {
+        let profile = if number % 2 == 0 {
+            Profile::Open
+        } else {
+            Profile::Closed
+        };
+        restart.load_mut(profile).as_mut().unwrap().head.overrun_ratio = 0.1;
+    }
+    assert_eq!(verdict_of(&record, Metric::Stalled), Verdict::Regressed);
 }
 
 #[test]
@@ -272,7 +287,7 @@ fn a_check_of_another_method_is_not_judged_again() {
     let mut record = record(12, &UNCHANGED);
     record.settings.method += 1;
     let error = Check::replay(&Check::of(record).json()).unwrap_err().to_string();
-    assert!(error.contains("judges by method 1"), "{error}");
+    assert!(error.contains("judges by method 2"), "{error}");
 }
 
 #[test]
