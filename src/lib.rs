@@ -23,7 +23,8 @@
 //! 3  report     one run: sections, targets, distribution (percentile), rate_interval, intervals, text with latency_table, files;
 //!               validity, assertion, inputs; several runs: repeat
 //! 2  serve      the server: engine (the contract), startup, accept, handoff, drain, counters; one folder per engine:
-//!               uring (echo, stream_detector, buffers, spinning, fault), epoll (connection), tokio_uring
+//!               uring (accepting, echo, stream_detector, buffers, spinning, fault), epoll (connection),
+//!               tokio_uring (accepting)
 //!    load       the load generator. Pure: connection (pipeline, payload), dialer, timeline (phases, schedule, active),
 //!               accounting, by_target, stalls. Effects: worker (lifecycle), workers, shared, session, servers, monitor, outbox.
 //!               Before a run: workload, target, sizes, capacity, preflight (echo). During it: interval, observer. After it: result

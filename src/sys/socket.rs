@@ -56,6 +56,18 @@ pub fn client(target: SocketAddr, source: Option<IpAddr>, options: &Options) -> 
     Ok(socket.into())
 }
 
+/// Accepts a connection that waits in the queue of a listener; none if the queue is empty. The listener becomes non-blocking.
+/// Errors: as of accept(2), such as EMFILE.
+pub fn accept_waiting(listener: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
+    let listener = SockRef::from(&listener);
+    listener.set_nonblocking(true)?;
+    match listener.accept() {
+        Ok((socket, _)) => Ok(Some(socket.into())),
+        Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(cause) => Err(cause),
+    }
+}
+
 /// Connects a [`client`], and waits for that at most `timeout`.
 pub fn connect(socket: OwnedFd, target: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
     let socket = Socket::from(socket);
