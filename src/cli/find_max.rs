@@ -9,7 +9,7 @@ use crate::cli::load_flags::{ArrivalsFlag, RunFlags, TargetFlags, WorkloadFlags}
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::find_max::curve::{Curve, Point, SCHEMA};
-use crate::find_max::judge::{self, Judgement};
+use crate::find_max::judge::{self, Evidence, Judgement};
 use crate::find_max::search::Search;
 use crate::load::schedule::{Pace, Rate};
 use crate::load::{self, Plan, Target, Workload};
@@ -80,7 +80,7 @@ pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> 
             }
         };
         let report = Report::of(&run, environment.clone(), &conditions);
-        let judgement = Judgement::of(&run, &report, &conditions);
+        let judgement = Judgement::of(Evidence::of(&run, &report), &conditions);
         interrupted = run.interrupted;
         if interrupted.is_none() {
             search = search.after(judgement.outcome);

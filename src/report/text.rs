@@ -256,7 +256,7 @@ impl Display for Short<'_> {
             .into_iter()
             .filter(|(one, _)| [p50, p99, Statistic::Max].contains(one));
         let figures: Vec<String> = shown
-            .map(|(statistic, figure)| format!("{statistic} {}", value(figure)))
+            .map(|(statistic, figure)| format!("{statistic} {}", value(statistic, figure)))
             .collect();
         f.write_str(&figures.join("   "))
     }

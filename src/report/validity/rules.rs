@@ -8,6 +8,7 @@ mod generator;
 use super::{Grade, Inputs, Reason};
 use crate::clock::Nanos;
 use crate::report::sections::ratio;
+use crate::stats::order_statistics::needs;
 use crate::units::{show_count, show_duration, show_rate};
 
 /// All rules, in the order in which reasons are listed: the run, its outcome, the generator, the machine.
@@ -38,7 +39,7 @@ pub(super) const ALL: &[fn(&Inputs) -> Option<Reason>] = &[
 ];
 
 fn samples(inputs: &Inputs) -> Option<Reason> {
-    let (found, needed) = (inputs.samples, inputs.needed_for_p99);
+    let (found, needed) = (inputs.samples, needs(0.99));
     // Without a sample no figure can be right.
     let grade = if found == 0 { Grade::Invalid } else { Grade::Suspect };
     (found < needed).then(|| Reason {
