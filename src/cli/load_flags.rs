@@ -137,6 +137,8 @@ pub(super) struct RunFlags {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = units::duration)]
     warmup: Nanos,
     /// How long to wait for outstanding replies at the end
+    ///
+    /// A message that is partly sent or received may take longer, until none of its bytes has moved for this time.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = units::duration)]
     drain: Nanos,
     /// Count the bytes of replies instead of comparing them; the report says so

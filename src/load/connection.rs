@@ -251,6 +251,16 @@ impl Connection {
         }
     }
 
+    /// Begins no message any more.
+    pub fn hold(&mut self) {
+        self.pipeline.hold();
+    }
+
+    /// True if a part of a message has been sent or received, and a part has not.
+    pub fn is_partial(&self) -> bool {
+        self.pipeline.is_partial()
+    }
+
     /// True if it takes another message.
     pub fn takes_messages(&self) -> bool {
         matches!(self.stage, Stage::Open(_)) && self.budget > 0

@@ -178,6 +178,7 @@ impl<'a> Worker<'a> {
             accounting.completed(number, message, now, running, measuring);
         });
         self.ring.give_back(chunk);
+        note_progress(connection, &mut self.timeline, &mut self.dialer, now);
         let next = result.map_err(|mismatch| self.corrupted(number, mismatch))?;
         self.apply(key, next);
         Ok(())
@@ -190,6 +191,7 @@ impl<'a> Worker<'a> {
         };
         let result = sent.map(drop).map_err(Loss::from);
         let next = connection.sent(result, !rest.is_empty(), self.now);
+        note_progress(connection, &mut self.timeline, &mut self.dialer, self.now);
         if next.send == Some(Outgoing::Rest) {
             self.ring.send(key, socket.as_fd(), rest);
         } else {
@@ -352,6 +354,16 @@ impl<'a> Worker<'a> {
     fn corrupted(&self, number: u64, mismatch: EchoMismatch) -> Error {
         let target = self.shared.plan.target_of(number);
         Error::Data(format!("wrong data from {target}: connection {number}, {mismatch}"))
+    }
+}
+
+/// Bytes of this connection have been sent or received: the rest is worth waiting for.
+fn note_progress(connection: &Connection, timeline: &mut Timeline, dialer: &mut Dialer, now: Nanos) {
+    if connection.is_partial() {
+        timeline.moved(now);
+    }
+    if connection.is_opening() {
+        dialer.moved(connection.number(), now);
     }
 }
 

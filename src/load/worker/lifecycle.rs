@@ -55,6 +55,9 @@ impl Worker<'_> {
         if self.stopped {
             self.timeline.cut_short(self.now);
         }
+        if self.timeline.drain_has_ended(self.now) {
+            self.hold_connections();
+        }
         if self.is_deserted() && !self.deserted {
             self.deserted = true;
             self.shared.worker_deserted();
@@ -64,6 +67,16 @@ impl Worker<'_> {
         }
         while let Some(mark) = self.timeline.next_milestone(self.now) {
             self.pass(mark);
+        }
+    }
+
+    /// Lets every connection finish the message that it has begun, and begin no other.
+    fn hold_connections(&mut self) {
+        let keys: Vec<Key> = self.connections.keys().collect();
+        for key in keys {
+            if let Some(Client { connection, .. }) = self.connections.get_mut(key) {
+                connection.hold();
+            }
         }
     }
 
