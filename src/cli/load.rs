@@ -67,6 +67,9 @@ pub(super) fn execute(plan: Plan, outputs: &OutputFlags, environment: Environmen
 
 /// The exit code of a completed run: that of its worst defect.
 fn exit_code(run: &RunResult, report: &Report, assertions: &[Assertion]) -> Result<u8> {
+    if let Some(what) = &run.stats.wrong_data {
+        return Err(Error::Data(what.clone()));
+    }
     if let Some(signal) = run.interrupted {
         return Ok(signal::exit_code(signal));
     }

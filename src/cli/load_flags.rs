@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::load::schedule::{Arrivals, Pace, Rate};
 use crate::load::sizes::Sizes;
 use crate::load::{Churn, Close, Target, Traffic, Workload};
-use crate::random::Random;
+use crate::random::{Random, SEED_MAX};
 use crate::sys::socket::Options;
 use crate::units;
 
@@ -93,7 +93,9 @@ pub(super) struct GeneratorFlags {
     #[arg(long, value_name = "NAME")]
     pub(super) congestion: Option<String>,
     /// Seed for payloads, sizes, arrival times and connection choice [default: random, printed]
-    #[arg(long, value_name = "N")]
+    ///
+    /// Below 2^53, so that every reader of JSON gets it exactly.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=SEED_MAX))]
     seed: Option<u64>,
 }
 

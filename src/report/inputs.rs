@@ -45,11 +45,12 @@ impl Figures {
             merged_intervals: self.generator.merged_intervals,
             debug_build: self.environment.debug_build,
             partial: run.interrupted.is_some(),
+            wrong_data: run.stats.wrong_data.clone(),
             samples: self.latency.service.count,
             // With churn there are many more than the plan has at once.
             connections: connections.requested.max(connections.opened + connections.unopened()),
             unopened: connections.unopened(),
-            lost: connections.lost_total(),
+            lost: connections.closed_by_target(),
             sent: self.messages.sent,
             failed: self.messages.failed,
             missing: self.messages.missing,

@@ -69,6 +69,8 @@ pub struct Inputs {
     pub debug_build: bool,
     /// True if the run was interrupted.
     pub partial: bool,
+    /// The first wrong byte that came back.
+    pub wrong_data: Option<String>,
     /// Latencies recorded, censored ones included.
     pub samples: u64,
     /// Connections of the plan, and replacements.

@@ -132,7 +132,7 @@ impl Worker<'_> {
         for _ in 0..RTT_SAMPLES.min(self.timeline.active()) {
             let picked = self.timeline.pick().and_then(|key| self.connections.get_mut(key));
             if let Some(info) = picked.and_then(|client| tcp_info::of(client.socket.as_fd())) {
-                self.accounting.round_trip(info.rtt);
+                self.accounting.smoothed_rtt(info.rtt);
             }
         }
     }
@@ -259,9 +259,9 @@ impl Worker<'_> {
         self.accounting
             .conclude(connection, self.now, |since| self.timeline.phase_of(since));
         if connection.is_established() {
-            let info = tcp_info::of(socket.as_fd());
-            self.accounting
-                .retransmits(info.map_or(0, |info| info.retransmits_total.into()));
+            if let Some(info) = tcp_info::of(socket.as_fd()) {
+                self.accounting.segments(info);
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use crate::units::{show_count, show_duration, show_rate};
 pub(super) const ALL: &[fn(&Inputs) -> Option<Reason>] = &[
     samples,
     partial,
+    wrong_data,
     debug_build,
     incomplete,
     unopened,
@@ -56,6 +57,15 @@ fn partial(inputs: &Inputs) -> Option<Reason> {
         code: "partial",
         what: "interrupted before the planned end".into(),
         advice: "Run it to the end before comparing it with other runs.",
+    })
+}
+
+fn wrong_data(inputs: &Inputs) -> Option<Reason> {
+    inputs.wrong_data.as_ref().map(|what| Reason {
+        grade: Grade::Invalid,
+        code: "wrong-data",
+        what: what.clone(),
+        advice: "The target is no echo server, or has a fault: no figure of it counts before that is mended.",
     })
 }
 
