@@ -9,7 +9,7 @@ use crate::cli::load_flags::{ArrivalsFlag, RunFlags, TargetFlags, WorkloadFlags}
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::find_max::curve::{Curve, Point, SCHEMA};
-use crate::find_max::judge::{self, Judgement};
+use crate::find_max::judge::{self, Evidence, Judgement};
 use crate::find_max::search::Search;
 use crate::load::schedule::{Pace, Rate};
 use crate::load::{self, Plan, Target, Workload};
@@ -67,7 +67,7 @@ pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> 
     let stop = Stop::on_signals()?;
     let mut search = Search::from(FIRST_RATE);
     let (mut points, mut interrupted, mut error) = (Vec::new(), None, None);
-    while let (Some(rate), None) = (search.rate(), interrupted) {
+    while let (Some(rate), None, None) = (search.rate(), interrupted, &error) {
         let run = match load::run(flags.plan(&targets, &workload, rate), &stop, &mut ()) {
             Ok(run) => run,
             Err(Error::Target(_)) if stop.has_fired() => {
@@ -80,9 +80,10 @@ pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> 
             }
         };
         let report = Report::of(&run, environment.clone(), &conditions);
-        let judgement = Judgement::of(&run, &report, &conditions);
+        let judgement = Judgement::of(Evidence::of(&run, &report), &conditions);
         interrupted = run.interrupted;
-        if interrupted.is_none() {
+        error = run.stats.wrong_data.clone().map(Error::Data);
+        if !report.partial {
             search = search.after(judgement.outcome);
         }
         let point = Point::of(rate, judgement, &report);

@@ -9,7 +9,7 @@ use crate::cli::outputs::OutputFlags;
 use crate::cli::repeat;
 use crate::error::{Error, Result};
 use crate::load::{self, Plan, RunResult};
-use crate::report::assertion::{Assertion, Metric};
+use crate::report::assertion::{Assertion, Count, Metric};
 use crate::report::validity::Grade;
 use crate::report::{Environment, Report};
 use crate::sys::signal::{self, Stop};
@@ -67,6 +67,9 @@ pub(super) fn execute(plan: Plan, outputs: &OutputFlags, environment: Environmen
 
 /// The exit code of a completed run: that of its worst defect.
 fn exit_code(run: &RunResult, report: &Report, assertions: &[Assertion]) -> Result<u8> {
+    if let Some(what) = &run.stats.wrong_data {
+        return Err(Error::Data(what.clone()));
+    }
     if let Some(signal) = run.interrupted {
         return Ok(signal::exit_code(signal));
     }
@@ -80,15 +83,15 @@ fn exit_code(run: &RunResult, report: &Report, assertions: &[Assertion]) -> Resu
             "{targets} closed every connection before the run was over"
         )));
     }
-    if connections.unopened() > 0 && !asserted(assertions, &[Metric::Errors]) {
+    if connections.unopened() > 0 && !asserted(assertions, &[Count::Errors]) {
         let unopened = connections.unopened();
         return Err(Error::Target(format!(
             "{unopened} connections did not open, {} did",
             connections.opened
         )));
     }
-    let failed = messages.failed > 0 && !asserted(assertions, &[Metric::Errors, Metric::Failed]);
-    let missing = messages.missing > 0 && !asserted(assertions, &[Metric::Errors, Metric::Missing]);
+    let failed = messages.failed > 0 && !asserted(assertions, &[Count::Errors, Count::Failed]);
+    let missing = messages.missing > 0 && !asserted(assertions, &[Count::Errors, Count::Missing]);
     if failed || missing {
         let (sent, failed, missing) = (messages.sent, messages.failed, messages.missing);
         return Err(Error::Data(format!(
@@ -100,8 +103,9 @@ fn exit_code(run: &RunResult, report: &Report, assertions: &[Assertion]) -> Resu
 }
 
 /// True if an assertion says how many of these errors are allowed: then it decides, not their presence.
-fn asserted(assertions: &[Assertion], metrics: &[Metric]) -> bool {
-    assertions.iter().any(|assertion| metrics.contains(&assertion.metric()))
+fn asserted(assertions: &[Assertion], counts: &[Count]) -> bool {
+    let asserts = |count: &Count| assertions.iter().any(|one| one.metric() == Metric::Count(*count));
+    counts.iter().any(asserts)
 }
 
 /// An INVALID run (3) says nothing about the server: it outweighs assertions, of which a false one (1) outweighs an undecided

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::load::schedule::{Arrivals, Pace, Rate};
 use crate::load::sizes::Sizes;
 use crate::load::{Churn, Close, Target, Traffic, Workload};
-use crate::random::Random;
+use crate::random::{Random, SEED_MAX};
 use crate::sys::socket::Options;
 use crate::units;
 
@@ -93,7 +93,9 @@ pub(super) struct GeneratorFlags {
     #[arg(long, value_name = "NAME")]
     pub(super) congestion: Option<String>,
     /// Seed for payloads, sizes, arrival times and connection choice [default: random, printed]
-    #[arg(long, value_name = "N")]
+    ///
+    /// Below 2^53, so that every reader of JSON gets it exactly.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=SEED_MAX))]
     seed: Option<u64>,
 }
 
@@ -137,6 +139,8 @@ pub(super) struct RunFlags {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = units::duration)]
     warmup: Nanos,
     /// How long to wait for outstanding replies at the end
+    ///
+    /// A message that is partly sent or received may take longer, until none of its bytes has moved for this time.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = units::duration)]
     drain: Nanos,
     /// Count the bytes of replies instead of comparing them; the report says so

@@ -4,6 +4,7 @@ use crate::cli::outputs::OutputFlags;
 use crate::error::{Error, Result};
 use crate::load::{self, Plan, RunResult};
 use crate::output::console;
+use crate::random::SEED_MAX;
 use crate::report::repeat::{Collector, Repeats};
 use crate::report::{Environment, Report};
 use crate::sys::signal::Stop;
@@ -22,7 +23,7 @@ pub(super) fn execute(
     let (mut failure, mut interrupted) = (None, None);
     for index in 0..times {
         let mut plan = plan.clone();
-        plan.workload.seed = plan.workload.seed.wrapping_add(index.into());
+        plan.workload.seed = (plan.workload.seed + u64::from(index)) & SEED_MAX;
         let seed = plan.workload.seed;
         console::note(format_args!("run {} of {times}, seed {seed}", index + 1)); // A series takes minutes: show that it goes on.
         let run = match load::run(plan, stop, &mut ()) {
@@ -39,9 +40,10 @@ pub(super) fn execute(
         let report = Report::of(&run, environment.clone(), &[]);
         let defect = exit_code(&run, &report).err();
         interrupted = run.interrupted;
+        let over = report.partial;
         collector.add(&run, report);
         failure = failure.or(defect);
-        if interrupted.is_some() {
+        if over {
             break;
         }
     }

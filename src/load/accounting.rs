@@ -11,6 +11,7 @@ use crate::load::interval::Interval;
 use crate::load::phases::Phase;
 use crate::load::pipeline::Message;
 use crate::load::result::{ConnectionMessages, GeneratorCpu, Loss, Span, Stalls, WorkerStats};
+use crate::sys::tcp_info::TcpInfo;
 
 /// What a thread has used so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -172,7 +173,7 @@ impl Accounting {
         self.interval.closed += u64::from(matches!(phase, Phase::Measuring | Phase::Drain));
     }
 
-    /// An open connection was ended by the target at `now`, and its outstanding messages have failed.
+    /// An open connection has ended at `now` before we closed it, and its outstanding messages have failed.
     pub(super) fn lost(&mut self, connection: &Connection, loss: Loss, now: Nanos) {
         self.outstanding -= connection.outstanding().count();
         self.due_before_end -= connection
@@ -208,9 +209,19 @@ impl Accounting {
         }
     }
 
-    /// A round-trip time as the kernel sees it.
-    pub(super) fn round_trip(&mut self, rtt: Nanos) {
-        self.stats.rtt.record(rtt);
+    /// A smoothed round-trip time of the kernel.
+    pub(super) fn smoothed_rtt(&mut self, rtt: Nanos) {
+        self.stats.smoothed_rtt.record(rtt);
+    }
+
+    /// Bytes have come back within the time that is measured.
+    pub(super) fn received(&mut self, bytes: usize) {
+        self.stats.received_bytes += bytes as u64;
+    }
+
+    /// A wrong byte has come back: `what` says which. The first one counts.
+    pub(super) fn wrong_data(&mut self, what: String) {
+        self.stats.wrong_data.get_or_insert(what);
     }
 
     /// A pass of the loop that handled `count` completions took this long, to the submission of what followed from them.
@@ -296,9 +307,10 @@ impl Accounting {
         self.interval.censored(message, now, true);
     }
 
-    /// Segments that the kernel sent again on a connection.
-    pub(super) fn retransmits(&mut self, count: u64) {
-        self.stats.retransmits += count;
+    /// What the kernel counted on a connection that was open at the end.
+    pub(super) fn segments(&mut self, info: TcpInfo) {
+        self.stats.retransmits += u64::from(info.retransmits_total);
+        self.stats.out_of_order += u64::from(info.out_of_order_total);
     }
 
     /// Times the completion queue overflowed.

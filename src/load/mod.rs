@@ -42,11 +42,11 @@ pub use target::Target;
 use workers::Workers;
 pub use workload::{Churn, Close, Plan, Traffic, Workload};
 
-/// Runs a plan until its time is over or `stop` fires.
+/// Runs a plan until its time is over or `stop` fires. The first wrong byte fires it, and is in the
+/// [`wrong_data`](result::WorkerStats::wrong_data) of the result.
 ///
 /// Errors: [`Error::Machine`](crate::error::Error::Machine) if it does not fit this machine,
-/// [`Error::Target`](crate::error::Error::Target) if the target is not an echo server,
-/// [`Error::Data`](crate::error::Error::Data) at the first wrong byte.
+/// [`Error::Target`](crate::error::Error::Target) if the target is not an echo server.
 pub fn run(plan: Plan, stop: &Stop, observer: &mut dyn Observer) -> Result<RunResult> {
     let mut workers = Workers::start(plan, stop, None)?;
     let observed = monitor::watch(&workers.shared, &workers.servers, &mut workers.intervals, observer);

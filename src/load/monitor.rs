@@ -80,7 +80,7 @@ fn observe(shared: &Shared, servers: &Servers, intervals: &mut IntervalMerger, m
         let now = clock::now();
         let phases = shared.phases();
         if let Some(phases) = phases {
-            sampler.advance(now, &phases, shared.stop.signal().is_some(), workload);
+            sampler.advance(now, &phases, shared.stop.has_fired(), workload);
         }
         if now >= progress_due {
             outbox.progress(shared.progress());

@@ -138,7 +138,7 @@ impl Schedule {
         };
         let after = self.instant_of(self.expected);
         self.due = if after.is_finite() {
-            self.start + Nanos((after * 1e9) as u64)
+            self.start + Nanos::from_secs(after)
         } else {
             Nanos::NEVER
         };

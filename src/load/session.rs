@@ -78,7 +78,7 @@ impl Session {
         );
         if opened < all {
             let unopened = all - opened;
-            return Err(Error::Target(format!("{unopened} of {all} connections did not open")));
+            return Err(session.end(|_| Error::Target(format!("{unopened} of {all} connections did not open"))));
         }
         Ok(session)
     }
@@ -110,6 +110,9 @@ impl Session {
         thread::sleep(SETTLE_TIME);
         let server_cpu = used(&before, &self.cpu_times());
         let interval = self.interval();
+        if let Some(what) = stats.wrong_data {
+            return Err(Error::Data(what));
+        }
         if interval.lost > 0 {
             return Err(connections_closed(&stats));
         }
@@ -163,11 +166,24 @@ impl Session {
 
     /// Why a worker has returned though the session is not over.
     fn failure(&mut self) -> Error {
+        self.end(|stats| {
+            if stats.lost.is_empty() {
+                Error::Target("it left messages unanswered".into())
+            } else {
+                connections_closed(stats)
+            }
+        })
+    }
+
+    /// Ends all workers. Returns their error, or wrong data, or else what `otherwise` says.
+    fn end(&mut self, otherwise: impl FnOnce(&WorkerStats) -> Error) -> Error {
         self.workers.shared.stop.fire();
         match self.workers.join() {
             Err(error) => error,
-            Ok(stats) if stats.lost.is_empty() => Error::Target("it left messages unanswered".into()),
-            Ok(stats) => connections_closed(&stats),
+            Ok(stats) => match &stats.wrong_data {
+                Some(what) => Error::Data(what.clone()),
+                None => otherwise(&stats),
+            },
         }
     }
 }

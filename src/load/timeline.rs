@@ -48,6 +48,10 @@ struct Run {
     waiting: Option<Schedule>,
     /// All messages due before this were counted when they became due.
     counted_until: Nanos,
+    /// When a part of a message last moved.
+    moved: Nanos,
+    /// True once no message begins any more.
+    drained: bool,
     /// No message is due from here on. Later than the end of the phases while the plan of a slice goes on.
     plan_ends: Nanos,
 }
@@ -149,6 +153,8 @@ impl Timeline {
             schedule,
             waiting: None,
             counted_until: Nanos(0),
+            moved: Nanos(0),
+            drained: false,
         });
     }
 
@@ -215,13 +221,27 @@ impl Timeline {
         Some(self.run.as_ref()?.phases.end)
     }
 
-    /// True when the run or slice is over: everything due has been issued and come back (`idle`), or the drain is over.
+    /// True when the run or slice is over: everything due has been issued and come back (`idle`), or the drain is over and
+    /// no part of a message moves any more.
     pub(super) fn is_over(&self, idle: bool, now: Nanos) -> bool {
         self.run.as_ref().is_some_and(|run| {
             // Without a connection nothing more can be issued.
             let all_issued = run.planned() >= run.plan_ends || self.active() == 0;
-            now >= run.phases.end && (idle && all_issued || now >= run.phases.drained)
+            now >= run.phases.end && (idle && all_issued || now >= run.waiting_ends())
         })
+    }
+
+    /// A part of a message has been sent or received.
+    pub(super) fn moved(&mut self, now: Nanos) {
+        if let Some(run) = &mut self.run {
+            run.moved = now;
+        }
+    }
+
+    /// True once, when the drain is over: from now on no message may begin, and only what has begun is waited for.
+    pub(super) fn drain_has_ended(&mut self, now: Nanos) -> bool {
+        let run = self.run.as_mut().filter(|run| now >= run.phases.drained);
+        run.is_some_and(|run| !std::mem::replace(&mut run.drained, true))
     }
 
     /// The next mark that has been passed, in order.
@@ -311,7 +331,7 @@ impl Timeline {
         let run = self.run.as_mut()?;
         let schedule = run.schedule.as_mut()?;
         let at = schedule.due();
-        if at > now || at >= run.plan_ends {
+        if at > now || at >= run.plan_ends || now >= run.phases.drained {
             return None;
         }
         let key = self.active.pick(&mut self.random)?;
@@ -365,7 +385,7 @@ impl Timeline {
             return now;
         }
         let planned = run.planned();
-        let planned = if planned < run.plan_ends && self.active() > 0 {
+        let planned = if planned < run.plan_ends && now < run.phases.drained && self.active() > 0 {
             planned
         } else {
             Nanos::NEVER
@@ -376,7 +396,8 @@ impl Timeline {
             run.second_ends
         };
         let thinking = self.thinking.front().map_or(Nanos::NEVER, |&(due, _)| due);
-        let change = run.phases.next_change(now);
+        let waiting_ends = Some(run.waiting_ends()).filter(|&end| end > now);
+        let change = run.phases.next_change(now).min(waiting_ends.unwrap_or(Nanos::NEVER));
         change.min(second).min(planned).min(thinking)
     }
 }
@@ -385,5 +406,9 @@ impl Run {
     /// When the next planned message is due; `NEVER` in a closed loop.
     fn planned(&self) -> Nanos {
         self.schedule.as_ref().map_or(Nanos::NEVER, Schedule::due)
+    }
+
+    fn waiting_ends(&self) -> Nanos {
+        self.phases.waiting_ends(self.moved)
     }
 }

@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::clock::{self, Nanos};
-use crate::error::{Errno, Error, Result};
+use crate::error::{Errno, Result};
 use crate::load::accounting::Accounting;
-use crate::load::connection::{Change, Connection, Next, Outgoing, Receive, Sample, Shutdown, Step};
+use crate::load::connection::{Change, Connection, Corruption, Next, Outgoing, Receive, Sample, Shutdown, Step};
 use crate::load::dialer::{Dialer, RETRY_DELAY};
 use crate::load::interval::IntervalWriter;
 use crate::load::payload::PayloadStream;
@@ -115,7 +115,7 @@ impl<'a> Worker<'a> {
         Ok(worker)
     }
 
-    /// Opens, warms up, measures and drains; again for every slice. Errors: wrong data, or a ring that broke.
+    /// Opens, warms up, measures and drains; again for every slice. Errors: a ring that broke.
     pub(super) fn run(mut self) -> Result<WorkerStats> {
         let mut completions = Vec::new();
         let mut handled = 0;
@@ -133,16 +133,16 @@ impl<'a> Worker<'a> {
             self.pass_ended(began, deadline, handled);
             handled = completions.len();
             for completion in completions.drain(..) {
-                self.handle(completion)?;
+                self.handle(completion);
             }
         }
     }
 
-    fn handle(&mut self, completion: Completion) -> Result<()> {
+    fn handle(&mut self, completion: Completion) {
         let Completion { key, more, event } = completion;
         let now = self.now;
         match event {
-            Event::Received(Received::Data(chunk)) => return self.received(key, chunk, more),
+            Event::Received(Received::Data(chunk)) => self.received(key, chunk, more),
             Event::Sent { sent, rest } => self.sent(key, sent, rest),
             Event::Received(Received::Starved) => self.update(key, Connection::starved),
             Event::Received(Received::End) => self.update(key, |connection| connection.ended(now)),
@@ -162,25 +162,30 @@ impl<'a> Worker<'a> {
                 unreachable!("a load generator accepts no connections")
             }
         }
-        Ok(())
     }
 
-    fn received(&mut self, key: Key, chunk: Chunk, more: bool) -> Result<()> {
+    fn received(&mut self, key: Key, chunk: Chunk, more: bool) {
         let (now, traffic) = (self.now, &self.workload.traffic);
         let (running, measuring) = (self.timeline.is_running(), self.timeline.is_measuring(now));
         let Some(Client { connection, .. }) = self.connections.get_mut(key) else {
             debug_assert!(false, "a completion of a connection that was removed");
-            self.ring.give_back(chunk);
-            return Ok(());
+            return self.ring.give_back(chunk);
         };
         let (accounting, number) = (&mut self.accounting, connection.number());
-        let result = connection.received(traffic, self.ring.bytes(&chunk), more, now, |message| {
+        let bytes = self.ring.bytes(&chunk);
+        if measuring {
+            accounting.received(bytes.len());
+        }
+        let result = connection.received(traffic, bytes, more, now, |message| {
             accounting.completed(number, message, now, running, measuring);
         });
         self.ring.give_back(chunk);
-        let next = result.map_err(|mismatch| self.corrupted(number, mismatch))?;
+        note_progress(connection, &mut self.timeline, &mut self.dialer, now);
+        let next = result.unwrap_or_else(|Corruption { mismatch, next }| {
+            self.corrupted(number, mismatch);
+            next
+        });
         self.apply(key, next);
-        Ok(())
     }
 
     fn sent(&mut self, key: Key, sent: std::result::Result<u32, Errno>, rest: ChunkQueue) {
@@ -190,6 +195,7 @@ impl<'a> Worker<'a> {
         };
         let result = sent.map(drop).map_err(Loss::from);
         let next = connection.sent(result, !rest.is_empty(), self.now);
+        note_progress(connection, &mut self.timeline, &mut self.dialer, self.now);
         if next.send == Some(Outgoing::Rest) {
             self.ring.send(key, socket.as_fd(), rest);
         } else {
@@ -349,9 +355,23 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn corrupted(&self, number: u64, mismatch: EchoMismatch) -> Error {
+    /// Wrong data ends the run on all workers; what was measured before is reported.
+    fn corrupted(&mut self, number: u64, mismatch: EchoMismatch) {
         let target = self.shared.plan.target_of(number);
-        Error::Data(format!("wrong data from {target}: connection {number}, {mismatch}"))
+        self.accounting
+            .wrong_data(format!("wrong data from {target}: connection {number}, {mismatch}"));
+        self.stopped = true;
+        self.shared.stop.fire();
+    }
+}
+
+/// Bytes of this connection have been sent or received: the rest is worth waiting for.
+fn note_progress(connection: &Connection, timeline: &mut Timeline, dialer: &mut Dialer, now: Nanos) {
+    if connection.is_partial() {
+        timeline.moved(now);
+    }
+    if connection.is_opening() {
+        dialer.moved(connection.number(), now);
     }
 }
 

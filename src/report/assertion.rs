@@ -31,14 +31,21 @@ pub struct Assertion {
 pub enum Metric {
     /// A figure of a latency distribution, in nanoseconds.
     Latency(Latency, Statistic),
+    /// A number of errors.
+    Count(Count),
+    /// Messages completed per second.
+    Rate,
+}
+
+/// Which errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Count {
     /// Messages failed and missing, connections failed and lost.
     Errors,
     /// Messages whose connection closed before the reply.
     Failed,
     /// Messages without a reply by the end of the drain.
     Missing,
-    /// Messages completed per second.
-    Rate,
 }
 
 /// Which distribution.
@@ -73,9 +80,9 @@ const LATENCIES: [(&str, Latency); 5] = [
 ];
 
 const OTHERS: [(&str, Metric); 4] = [
-    ("errors", Metric::Errors),
-    ("failed", Metric::Failed),
-    ("missing", Metric::Missing),
+    ("errors", Metric::Count(Count::Errors)),
+    ("failed", Metric::Count(Count::Failed)),
+    ("missing", Metric::Count(Count::Missing)),
     ("rate", Metric::Rate),
 ];
 
@@ -147,7 +154,7 @@ fn unknown(name: &str) -> String {
 fn bound(metric: Metric, typed: &str) -> Result<f64, String> {
     match metric {
         Metric::Latency(..) => units::duration(typed).map(|span| span.0 as f64),
-        Metric::Errors | Metric::Failed | Metric::Missing => units::count(typed).map(|count| count as f64),
+        Metric::Count(_) => units::count(typed).map(|count| count as f64),
         Metric::Rate => units::rate(typed),
     }
 }
@@ -344,7 +351,7 @@ pub(super) fn shown(metric: Metric, figure: f64) -> String {
     // The casts saturate.
     match metric {
         Metric::Latency(..) => show_duration(Nanos(figure as u64)),
-        Metric::Errors | Metric::Failed | Metric::Missing => show_count(figure as u64),
+        Metric::Count(_) => show_count(figure as u64),
         Metric::Rate => show_rate(figure),
     }
 }

@@ -16,8 +16,8 @@ use crate::load::{Observer, RunResult, Workload};
 use crate::output::file::{self, AtomicFile, cannot_write};
 use crate::sys::signal::Stop;
 
-/// The mark of a file whose run was interrupted.
-const PARTIAL: &str = "PARTIAL: interrupted before the planned end";
+/// The mark of a file whose run was interrupted, or ended by wrong data.
+const PARTIAL: &str = "PARTIAL: ended before the planned end";
 
 /// Where to write what. None: not written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -48,7 +48,8 @@ pub struct IntervalLine {
     pub response_p99_ns: Option<u64>,
     /// Largest response time.
     pub response_max_ns: Option<u64>,
-    /// True if the run had been interrupted by the end of this interval: it is the last one, and there are fewer than planned.
+    /// True if the run had been interrupted, or ended by wrong data, by the end of this interval: it is the last one, and
+    /// there are fewer than planned.
     pub partial: bool,
 }
 

@@ -94,7 +94,7 @@ impl Repeated {
             estimate: found.map(|found| found.location.exp()),
             interval: found
                 .and_then(|found| found.interval)
-                .map(|(low, high)| RepeatInterval {
+                .map(|signed_rank::Interval { low, high }| RepeatInterval {
                     low: low.exp(),
                     high: high.exp(),
                 }),
@@ -105,7 +105,7 @@ impl Repeated {
     fn judged(&self) -> Result<Estimate, NoInterval> {
         let known: Option<Vec<f64>> = self.values.iter().copied().collect();
         let runs = self.values.len() as u64;
-        if matches!(self.metric, Metric::Errors | Metric::Failed | Metric::Missing) {
+        if matches!(self.metric, Metric::Count(_)) {
             let most = known.and_then(|known| known.into_iter().reduce(f64::max));
             return most
                 .map(Estimate::exact)

@@ -199,6 +199,7 @@ const INVALID_FOR_LOAD: &[(&str, &[&str])] = &[
     ("--warmup 1", &["'1' for '--warmup <TIME>'", "`1s` or `1ms`"]),
     ("--drain soon", &["'soon' for '--drain <TIME>'", "not a number"]),
     ("--seed -1", &["'-1'"]),
+    ("--seed 9007199254740992", &["9007199254740992 is not in"]),
     ("--seed x", &["'x' for '--seed <N>'"]),
     ("--pin x", &["'x' for '--pin <CPU,...>'"]),
     ("--json", &["a value is required for '--json <FILE>'"]),

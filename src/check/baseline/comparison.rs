@@ -21,7 +21,7 @@ use crate::check::output::summary::conditions;
 use crate::check::record::{Load, Settings};
 use crate::clock::Nanos;
 use crate::report::Environment;
-use crate::stats::signed_rank::Estimate;
+use crate::stats::signed_rank::{Estimate, Interval};
 use crate::stats::{median, prediction};
 use crate::sys::identity::MachineIdentity;
 use crate::units::{plural, show_percent};
@@ -159,7 +159,7 @@ fn judge_metric(counted: &Counted<'_>, run: &Run, metric: Metric) -> MetricVerdi
     let finding = Finding::of(Some(estimate), effect);
     let verdict = MetricVerdict::of(metric, &run.settings, figures, &finding, effect);
     match estimate.interval {
-        Some((low, high)) if low == high && low != 0.0 => {
+        Some(Interval { low, high }) if low == high && low != 0.0 => {
             verdict.inconclusive("the stored runs have equal values, so their variation is unknown".into())
         }
         None => verdict.inconclusive(format!("{} of the stored runs have this metric", scores.len())),
@@ -174,7 +174,7 @@ pub(super) fn estimate(stored: &[f64], head: f64, alpha: f64) -> Estimate {
     Estimate {
         n: stored.len(),
         location,
-        interval: predicted.map(|predicted| (location - predicted.half_width, location + predicted.half_width)),
+        interval: predicted.map(|predicted| Interval::around(location, predicted.half_width)),
     }
 }
 

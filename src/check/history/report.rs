@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{Change, Point, chain};
 use crate::check::judge::{Metric, Verdict};
 use crate::output;
+use crate::stats::signed_rank::Interval;
 use crate::stats::{change_points, creep};
 use crate::units::{plural, show_percent};
 
@@ -152,7 +153,7 @@ fn creep(metric: Metric, chain: &[&Point]) -> Option<Creep> {
         .collect();
     let sum = creep::clearest_sum(&estimates)?;
     let (_, last) = changes.last()?;
-    let ends = metric.change_interval((sum.total - sum.half_width, sum.total + sum.half_width));
+    let ends = metric.change_interval(Interval::around(sum.total, sum.half_width));
     Some(Creep {
         from: changes[sum.from].0.into(),
         changes: changes.len() - sum.from,

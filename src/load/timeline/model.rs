@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use super::{Milestone, Planned, Timeline};
 use crate::clock::Nanos;
 use crate::load::schedule::{Arrivals, Pace, Rate, Schedule, ScheduleSpec};
-use crate::load::workload::Workload;
+use crate::load::sizes::Sizes;
+use crate::load::workload::{Traffic, Workload};
 use crate::random::Random;
 use crate::slab::Key;
 
@@ -399,4 +400,32 @@ fn messages_stay_due_while_there_is_no_connection() {
     assert!(first.key == key && first.at < now);
     timeline.remove(key);
     assert!(timeline.next_unissued(now).is_some());
+}
+
+#[test]
+fn a_message_that_moves_keeps_a_run_from_ending_until_it_stands_still() {
+    let workload = Workload {
+        warmup: Nanos(0),
+        duration: ms(100),
+        drain: ms(50),
+        traffic: Traffic {
+            sizes: Sizes::Fixed(1 << 30),
+            ..Workload::default().traffic
+        },
+        ..Workload::default()
+    };
+    let mut timeline = Timeline::new(&workload, 0, false);
+    timeline.start(&workload, Nanos(0), 1);
+    timeline.moved(ms(140));
+    assert!(!timeline.drain_has_ended(ms(149)));
+    assert!(
+        timeline.drain_has_ended(ms(150)) && !timeline.drain_has_ended(ms(151)),
+        "once"
+    );
+    assert_eq!(timeline.wake_up(ms(151)), ms(190));
+    assert!(!timeline.is_over(false, ms(189)) && timeline.is_over(false, ms(190)));
+    assert!(timeline.is_over(true, ms(151)), "it has come back");
+    timeline.moved(ms(189));
+    timeline.cut_short(ms(189));
+    assert!(timeline.is_over(false, ms(189)), "a stop does not wait for the rest");
 }

@@ -55,6 +55,9 @@ impl Worker<'_> {
         if self.stopped {
             self.timeline.cut_short(self.now);
         }
+        if self.timeline.drain_has_ended(self.now) {
+            self.hold_connections();
+        }
         if self.is_deserted() && !self.deserted {
             self.deserted = true;
             self.shared.worker_deserted();
@@ -64,6 +67,16 @@ impl Worker<'_> {
         }
         while let Some(mark) = self.timeline.next_milestone(self.now) {
             self.pass(mark);
+        }
+    }
+
+    /// Lets every connection finish the message that it has begun, and begin no other.
+    fn hold_connections(&mut self) {
+        let keys: Vec<Key> = self.connections.keys().collect();
+        for key in keys {
+            if let Some(Client { connection, .. }) = self.connections.get_mut(key) {
+                connection.hold();
+            }
         }
     }
 
@@ -119,7 +132,7 @@ impl Worker<'_> {
         for _ in 0..RTT_SAMPLES.min(self.timeline.active()) {
             let picked = self.timeline.pick().and_then(|key| self.connections.get_mut(key));
             if let Some(info) = picked.and_then(|client| tcp_info::of(client.socket.as_fd())) {
-                self.accounting.round_trip(info.rtt);
+                self.accounting.smoothed_rtt(info.rtt);
             }
         }
     }
@@ -246,9 +259,9 @@ impl Worker<'_> {
         self.accounting
             .conclude(connection, self.now, |since| self.timeline.phase_of(since));
         if connection.is_established() {
-            let info = tcp_info::of(socket.as_fd());
-            self.accounting
-                .retransmits(info.map_or(0, |info| info.retransmits_total.into()));
+            if let Some(info) = tcp_info::of(socket.as_fd()) {
+                self.accounting.segments(info);
+            }
         }
     }
 

@@ -47,9 +47,9 @@ fn every_metric_is_read_and_written_back() {
         assert_eq!(assertion.to_string(), format!("{name} < 2ms"));
     }
     for (text, expected) in [
-        ("errors<=0", Metric::Errors),
-        ("failed<5", Metric::Failed),
-        ("missing<1k", Metric::Missing),
+        ("errors<=0", Metric::Count(Count::Errors)),
+        ("failed<5", Metric::Count(Count::Failed)),
+        ("missing<1k", Metric::Count(Count::Missing)),
         ("rate>=50k/s", Metric::Rate),
     ] {
         assert_eq!(parse(text).unwrap().metric(), expected, "{text}");

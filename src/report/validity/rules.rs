@@ -8,12 +8,14 @@ mod generator;
 use super::{Grade, Inputs, Reason};
 use crate::clock::Nanos;
 use crate::report::sections::ratio;
+use crate::stats::order_statistics::needs;
 use crate::units::{show_count, show_duration, show_rate};
 
 /// All rules, in the order in which reasons are listed: the run, its outcome, the generator, the machine.
 pub(super) const ALL: &[fn(&Inputs) -> Option<Reason>] = &[
     samples,
     partial,
+    wrong_data,
     debug_build,
     incomplete,
     unopened,
@@ -38,7 +40,7 @@ pub(super) const ALL: &[fn(&Inputs) -> Option<Reason>] = &[
 ];
 
 fn samples(inputs: &Inputs) -> Option<Reason> {
-    let (found, needed) = (inputs.samples, inputs.needed_for_p99);
+    let (found, needed) = (inputs.samples, needs(0.99));
     // Without a sample no figure can be right.
     let grade = if found == 0 { Grade::Invalid } else { Grade::Suspect };
     (found < needed).then(|| Reason {
@@ -55,6 +57,15 @@ fn partial(inputs: &Inputs) -> Option<Reason> {
         code: "partial",
         what: "interrupted before the planned end".into(),
         advice: "Run it to the end before comparing it with other runs.",
+    })
+}
+
+fn wrong_data(inputs: &Inputs) -> Option<Reason> {
+    inputs.wrong_data.as_ref().map(|what| Reason {
+        grade: Grade::Invalid,
+        code: "wrong-data",
+        what: what.clone(),
+        advice: "The target is no echo server, or has a fault: no figure of it counts before that is mended.",
     })
 }
 
