@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn slices_are_short_and_blocks_many() {
-        assert_eq!(layout(DEMAND, 150), (18, 40));
+        assert_eq!(layout(DEMAND, 150), (30, 20));
         assert_eq!(layout(DEMAND, 50), (6, 40));
     }
 

@@ -60,7 +60,7 @@ impl Phases {
             self.end = now;
             self.drained = now + drain;
         }
-        self.limit = self.drained; // Whoever stops a run does not wait for the rest of a large message.
+        self.limit = self.drained; // A stop does not wait for the rest of a large message.
     }
 
     /// When waiting for replies ends, if a part of a message last moved at `moved`: once nothing has moved for as long as a

@@ -258,10 +258,10 @@ impl Worker<'_> {
         socket::shutdown_both(socket.as_fd());
         self.accounting
             .conclude(connection, self.now, |since| self.timeline.phase_of(since));
-        if connection.is_established() {
-            if let Some(info) = tcp_info::of(socket.as_fd()) {
-                self.accounting.segments(info);
-            }
+        if connection.is_established()
+            && let Some(info) = tcp_info::of(socket.as_fd())
+        {
+            self.accounting.segments(info);
         }
     }
 
