@@ -14,7 +14,7 @@
 //!
 //! ```text
 //! 6  cli        the only user of clap: one file per command, and repeat (of load); shared by them: load_flags, values,
-//!               outputs, cpu_split
+//!               outputs, run_progress, cpu_split
 //!    main       the binary: the allocator, and a call
 //! 5  check      the regression gate: experiment, time_budget, record; judge: metric, noise, sample, decision, verdict, warm_up;
 //!               output: summary, row, text, markdown, junit, github, json; baseline, history
@@ -29,10 +29,11 @@
 //!               accounting, by_target, stalls. Effects: worker (lifecycle), workers, shared, session, servers, monitor, outbox.
 //!               Before a run: workload, target, sizes, capacity, preflight (echo). During it: interval, observer. After it: result
 //! 1  ring       io_uring: setup, token, chunk (ChunkQueue), pool of groups, scratch, wait, spin, completion, memory
-//!    sys        the rest of the kernel: socket, listener, signal, waker, threads, child, limits, affinity, prctl,
+//!    sys        the rest of the kernel: socket, stream, listener, signal, waker, threads, child, limits, affinity, prctl,
 //!               run_delay, throttling, usage, disturbance, machine, identity, netstat, tcp_info
 //!    histogram  latency histograms, block_series (confidence intervals of dependent samples), hlog, hgrm
-//!    output     file (written atomically), console, json, markdown, table, progress
+//!    output     place (checked first), file (documents at once, lines in place), publish, written; console (stdout and stderr),
+//!               progress; json, markdown, table; untrusted (text of others, for each medium)
 //! 0  error      failures, by exit code
 //!    units      one grammar for counts, sizes, durations and rates
 //!    clock      monotonic nanoseconds; wall, the date

@@ -27,7 +27,6 @@ pub(super) struct Flags {
 }
 
 pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
-    let stop = Stop::on_signals()?;
     let generator = &flags.load.workload.generator;
     let cpus = CpuSplit::of(generator, ServerCpus::Rest);
     let workers = flags
@@ -35,9 +34,12 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
         .map_or(cpus.server.len().max(1), |workers| workers as usize);
     let workload = flags.load.workload(cpus.generator);
     flags.outputs.check(&workload)?;
+    let observer = flags.outputs.open(&workload)?;
+    let stop = Stop::on_signals()?;
     let mut server = Server::start(workers, &cpus.server)?;
     let targets = generator.reachable(vec![server.address().into()])?;
-    let result = load::execute(Plan { targets, workload }, &flags.outputs, environment, &stop);
+    let plan = Plan { targets, workload };
+    let result = load::execute(plan, observer, flags.outputs.assertions(), environment, &stop);
     // A server that crashed is the cause of every other failure.
     server.check()?;
     // Its sockets close shortly before it has exited: the check may have come too early, the stop cannot.

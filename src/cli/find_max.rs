@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::load_flags::{ArrivalsFlag, RunFlags, TargetFlags, WorkloadFlags};
+use crate::cli::run_progress::RunProgress;
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::find_max::curve::{Curve, Point, SCHEMA};
@@ -13,10 +14,12 @@ use crate::find_max::judge::{self, Evidence, Judgement};
 use crate::find_max::search::Search;
 use crate::load::schedule::{Pace, Rate};
 use crate::load::{self, Plan, Target, Workload};
-use crate::output::{console, file};
+use crate::output::publish::publish;
+use crate::output::{console, place};
 use crate::report::assertion::{self, Assertion};
 use crate::report::{Environment, Report};
 use crate::sys::signal::{self, Stop};
+use crate::units;
 
 /// The first rate, in messages per second. Low: a server that cannot sustain it is found by halving.
 const FIRST_RATE: f64 = 2_000.0;
@@ -62,13 +65,17 @@ pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> 
     for condition in &conditions {
         judge::check(condition, workload.traffic.depth).map_err(Error::Usage)?;
     }
-    file::check_all(flags.json.iter())?;
+    let [json] = place::open_all([&flags.json])?;
     let targets = flags.targets.resolve(generator)?;
     let stop = Stop::on_signals()?;
     let mut search = Search::from(FIRST_RATE);
     let (mut points, mut interrupted, mut error) = (Vec::new(), None, None);
     while let (Some(rate), None, None) = (search.rate(), interrupted, &error) {
-        let run = match load::run(flags.plan(&targets, &workload, rate), &stop, &mut ()) {
+        let which = format!("run {} at {}", points.len() + 1, units::show_rate(rate));
+        let mut progress = RunProgress::of_series(&workload, which, 0); // How many come after it is not known.
+        let run = load::run(flags.plan(&targets, &workload, rate), &stop, &mut progress);
+        drop(progress);
+        let run = match run {
             Ok(run) => run,
             Err(Error::Target(_)) if stop.has_fired() => {
                 interrupted = stop.signal();
@@ -87,7 +94,7 @@ pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> 
             search = search.after(judgement.outcome);
         }
         let point = Point::of(rate, judgement, &report);
-        console::note(&point); // A search takes minutes: show that it goes on.
+        console::progress(&point); // A search takes minutes: show that it goes on.
         points.push(point);
     }
     let curve = Curve {
@@ -99,10 +106,10 @@ pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> 
         error: error.as_ref().map(ToString::to_string),
         points,
     };
-    flags.publish(&curve)?;
+    let written = publish(&curve, [(json.as_ref(), &|| curve.json())]);
     match error {
         Some(error) => Err(error),
-        None => Ok(ExitCode::from(exit_code(interrupted, &curve))),
+        None => Ok(ExitCode::from(written.exit_code(exit_code(interrupted, &curve)))),
     }
 }
 
@@ -128,14 +135,5 @@ impl Flags {
                 ..workload.clone()
             },
         }
-    }
-
-    fn publish(&self, curve: &Curve) -> Result<()> {
-        if !self.json.as_deref().is_some_and(file::is_stdout) {
-            console::print(curve); // Before anything can fail.
-        }
-        self.json
-            .as_ref()
-            .map_or(Ok(()), |path| file::write(path, &curve.json()))
     }
 }

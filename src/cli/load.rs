@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::load_flags::{LoadFlags, TargetFlags};
-use crate::cli::outputs::OutputFlags;
+use crate::cli::outputs::{OutputFlags, RunObserver};
 use crate::cli::repeat;
 use crate::error::{Error, Result};
 use crate::load::{self, Plan, RunResult};
+use crate::output::publish::publish;
 use crate::report::assertion::{Assertion, Count, Metric};
 use crate::report::validity::Grade;
 use crate::report::{Environment, Report};
@@ -34,35 +35,49 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     let generator = &flags.load.workload.generator;
     let workload = flags.load.workload(generator.pin.clone());
     flags.outputs.check(&workload)?;
-    if flags.repeat.is_some() {
-        flags.outputs.check_repeat()?;
-    }
-    let targets = flags.targets.resolve(generator)?;
-    let stop = Stop::on_signals()?;
-    let plan = Plan { targets, workload };
     match flags.repeat {
         Some(times) => {
+            let json = flags.outputs.open_for_repeat()?;
+            let targets = flags.targets.resolve(generator)?;
+            let stop = Stop::on_signals()?;
+            let plan = Plan { targets, workload };
             let exit_code = |run: &RunResult, report: &Report| exit_code(run, report, flags.outputs.assertions());
-            let (interrupted, repeats) = repeat::execute(times, &plan, &flags.outputs, &environment, &stop, exit_code)?;
-            let judged = || combine(repeats.assertions_exit(), repeats.grade());
-            Ok(ExitCode::from(interrupted.map_or_else(judged, signal::exit_code)))
+            let (interrupted, repeats) =
+                repeat::execute(times, &plan, flags.outputs.assertions(), &environment, &stop, exit_code);
+            let written = publish(&repeats, [(json.as_ref(), &|| repeats.json())]);
+            let code = match interrupted? {
+                Some(signal) => signal::exit_code(signal),
+                None => combine(repeats.assertions_exit(), repeats.grade()),
+            };
+            Ok(ExitCode::from(written.exit_code(code)))
         }
-        None => execute(plan, &flags.outputs, environment, &stop),
+        None => {
+            let observer = flags.outputs.open(&workload)?;
+            let targets = flags.targets.resolve(generator)?;
+            let stop = Stop::on_signals()?;
+            let plan = Plan { targets, workload };
+            execute(plan, observer, flags.outputs.assertions(), environment, &stop)
+        }
     }
 }
 
 /// Runs the plan, writes the outputs, and returns the exit code of the run.
-pub(super) fn execute(plan: Plan, outputs: &OutputFlags, environment: Environment, stop: &Stop) -> Result<ExitCode> {
-    let mut observer = outputs.open(&plan.workload, stop)?;
+pub(super) fn execute(
+    plan: Plan,
+    mut observer: RunObserver,
+    assertions: &[Assertion],
+    environment: Environment,
+    stop: &Stop,
+) -> Result<ExitCode> {
     let run = load::run(plan, stop, &mut observer);
-    observer.clear();
     let run = match (run, stop.signal()) {
         (Err(Error::Target(_)), Some(signal)) => return Ok(ExitCode::from(signal::exit_code(signal))), // Nothing was measured.
         (run, _) => run?,
     };
-    let report = Report::of(&run, environment, outputs.assertions());
-    observer.finish(&run, &report)?;
-    exit_code(&run, &report, outputs.assertions()).map(ExitCode::from)
+    let report = Report::of(&run, environment, assertions);
+    let written = observer.finish(&run, &report);
+    let code = exit_code(&run, &report, assertions)?;
+    Ok(ExitCode::from(written.exit_code(code)))
 }
 
 /// The exit code of a completed run: that of its worst defect.

@@ -12,6 +12,7 @@ mod load;
 mod load_flags;
 mod outputs;
 mod repeat;
+mod run_progress;
 mod serve;
 mod values;
 
@@ -94,8 +95,13 @@ fn run(command: Command, environment: Environment) -> Result<ExitCode> {
 /// exits with 2.
 fn answer(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        let _ = error.print();
-        return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        let text = error.render();
+        if error.use_stderr() {
+            console::note(text);
+            return ExitCode::from(2);
+        }
+        let written = console::print_styled(&text.to_string(), &text.ansi().to_string());
+        return ExitCode::from(written.exit_code(0));
     }
     let text = error.render().to_string();
     let is_message = |part: &&str| !part.starts_with("Usage:") && !part.starts_with("For more");

@@ -40,6 +40,8 @@ pub struct Interval {
     pub closed: u64,
     /// See [`opened`](Interval::opened).
     pub lost: u64,
+    /// True if the run was interrupted in it: it is the last one.
+    pub is_cut: bool,
 }
 
 impl Interval {
@@ -51,6 +53,7 @@ impl Interval {
         self.messages = Messages::default();
         self.achieved = 0;
         (self.opened, self.closed, self.lost) = (0, 0, 0);
+        self.is_cut = false;
     }
 
     /// Records a message that was echoed by `now`.
@@ -88,6 +91,7 @@ impl Interval {
         self.opened += other.opened;
         self.closed += other.closed;
         self.lost += other.lost;
+        self.is_cut |= other.is_cut;
     }
 }
 

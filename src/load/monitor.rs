@@ -75,7 +75,7 @@ fn observe(shared: &Shared, servers: &Servers, intervals: &mut IntervalMerger, m
     let mut totals = Totals::default();
     let mut sampler = Sampler::new(servers);
     let mut progress_due = clock::now() + PROGRESS_PERIOD;
-    let mut began = None;
+    let (mut began, mut last) = (None, None);
     loop {
         let now = clock::now();
         let phases = shared.phases();
@@ -97,9 +97,17 @@ fn observe(shared: &Shared, servers: &Servers, intervals: &mut IntervalMerger, m
         }
         while let Some(interval) = intervals.next_complete(!running) {
             totals.add(&interval, workload);
-            outbox.interval(interval);
+            // Once the run is interrupted, an interval waits until it is clear whether it is the last.
+            let complete = match shared.stop.signal() {
+                None => Some(interval),
+                Some(_) => last.replace(interval),
+            };
+            complete.into_iter().for_each(|interval| outbox.interval(interval));
         }
         if !running {
+            if let Some(last) = last {
+                outbox.interval(Interval { is_cut: true, ..last });
+            }
             sampler.finish(workload); // A run that was cut short: its end was not seen.
             let usage = sampler.into_usage();
             return Observed {

@@ -12,6 +12,7 @@ use crate::clock::Nanos;
 use crate::load::Close;
 use crate::load::result::Loss;
 use crate::load::schedule::{Arrivals, Pace};
+use crate::output::untrusted;
 use crate::units::{plural, show_count, show_duration, show_percent, show_rate, show_size};
 
 impl Display for Report {
@@ -128,7 +129,11 @@ impl Figures {
     fn processes(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match (&self.server, &self.server_unknown) {
             (Some(server), _) => writeln!(f, "server       {server}")?,
-            (None, why) => writeln!(f, "server       n/a: {}", why.as_deref().unwrap_or("unknown"))?,
+            (None, why) => writeln!(
+                f,
+                "server       n/a: {}",
+                untrusted::line(why.as_deref().unwrap_or("unknown"))
+            )?,
         }
         let generator = &self.generator;
         write!(
@@ -182,7 +187,7 @@ impl Figures {
 
 impl Display for Server {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.listening.join(", "))?;
+        f.write_str(&untrusted::line(&self.listening.join(", ")))?; // Processes choose their names.
         if self.processes != 1 {
             write!(f, " ({} processes)", show_count(self.processes))?;
         }

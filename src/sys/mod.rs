@@ -18,6 +18,7 @@ pub mod prctl;
 pub mod run_delay;
 pub mod signal;
 pub mod socket;
+pub mod stream;
 pub mod tcp_info;
 pub mod threads;
 pub mod throttling;

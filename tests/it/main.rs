@@ -13,6 +13,9 @@ mod serve;
 // `urecho load`: workloads, honest and dishonest peers, sessions, stalls, files and the report.
 mod load;
 
+// Files, streams, terminals and untrusted text, of all commands.
+mod outputs;
+
 // `urecho bench`: a server and a load from one command, and nothing left running.
 mod bench;
 
