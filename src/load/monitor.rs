@@ -97,10 +97,10 @@ fn observe(shared: &Shared, servers: &Servers, intervals: &mut IntervalMerger, m
         }
         while let Some(interval) = intervals.next_complete(!running) {
             totals.add(&interval, workload);
-            // Once the run is interrupted, an interval waits until it is clear whether it is the last.
-            let complete = match shared.stop.signal() {
-                None => Some(interval),
-                Some(_) => last.replace(interval),
+            // Once the run is cut short, an interval waits until it is clear whether it is the last.
+            let complete = match shared.stop.has_fired() {
+                false => Some(interval),
+                true => last.replace(interval),
             };
             complete.into_iter().for_each(|interval| outbox.interval(interval));
         }
