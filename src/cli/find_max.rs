@@ -58,7 +58,7 @@ pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> 
         .collect();
     let workload = flags
         .run
-        .apply(flags.workload.workload(generator.pin.clone()), DURATION);
+        .apply(flags.workload.workload(generator.pin()), DURATION);
     for condition in &conditions {
         judge::check(condition, workload.traffic.depth).map_err(Error::Usage)?;
     }

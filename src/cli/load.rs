@@ -7,6 +7,7 @@ use clap::Args;
 use crate::cli::load_flags::{LoadFlags, TargetFlags};
 use crate::cli::outputs::OutputFlags;
 use crate::cli::repeat;
+use crate::cli::values;
 use crate::error::{Error, Result};
 use crate::load::{self, Plan, RunResult};
 use crate::report::assertion::{Assertion, Metric};
@@ -26,13 +27,13 @@ pub(super) struct Flags {
     ///
     /// For figures that are quoted: runs differ by more than the interval of any one of them says. Six runs or more have
     /// intervals (signed ranks). Assertions are decided on these. --json has all runs.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100))]
+    #[arg(long, value_name = "N", value_parser = values::repeats)]
     repeat: Option<u32>,
 }
 
 pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     let generator = &flags.load.workload.generator;
-    let workload = flags.load.workload(generator.pin.clone());
+    let workload = flags.load.workload(generator.pin());
     flags.outputs.check(&workload)?;
     if flags.repeat.is_some() {
         flags.outputs.check_repeat()?;
