@@ -11,7 +11,7 @@ use crate::cli::outputs::OutputFlags;
 use crate::cli::values;
 use crate::compare::Server;
 use crate::error::Result;
-use crate::load::Plan;
+use crate::load::{Plan, check_machine};
 use crate::report::Environment;
 use crate::sys::signal::Stop;
 
@@ -35,6 +35,7 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
         .map_or(cpus.server.len().max(1), |workers| workers as usize);
     let workload = flags.load.workload(cpus.generator);
     flags.outputs.check(&workload)?;
+    check_machine()?;
     let mut server = Server::start(workers, &cpus.server)?;
     let targets = generator.reachable(vec![server.address().into()])?;
     let result = load::execute(Plan { targets, workload }, &flags.outputs, environment, &stop);

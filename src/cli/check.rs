@@ -15,11 +15,12 @@ use crate::check::history::{self, HistoryReport};
 use crate::check::output::Check;
 use crate::cli::values::Parsed;
 use crate::compare::Candidate;
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Outcome, Result};
+use crate::load;
 use crate::output::file;
 use crate::output::progress::ProgressLine;
 use crate::report::Environment;
-use crate::sys::signal::{self, Stop};
+use crate::sys::signal::Stop;
 use flags::{JudgementFlags, MeasurementFlags, SingleServerFlags, UtilizationFlag};
 use outputs::{JsonFlag, OutputFlags};
 
@@ -112,6 +113,7 @@ fn run_pair(pair: &PairFlags, flags: &Flags, environment: Environment) -> Result
     let head = flags::with_ready_text(pair.head.clone(), &pair.head_ready);
     let experiment = flags.measurement.experiment(flags.rate.offered(), &flags.judgement)?;
     flags.outputs.check(&flags.json)?;
+    load::check_machine()?;
     let stop = Stop::on_signals()?;
     let restarts = experiment.settings.restarts;
     let line = ProgressLine::new();
@@ -127,9 +129,10 @@ fn run_pair(pair: &PairFlags, flags: &Flags, environment: Environment) -> Result
     line.clear();
     let check = Check::of(record);
     flags.outputs.publish(&check.summary(), Some((&flags.json, &check)))?;
-    Ok(ExitCode::from(
-        stop.signal().map_or(check.judgement.exit_code, signal::exit_code),
-    ))
+    let code = check.judgement.exit_code;
+    // An interruption outweighs the verdict, and a bug both.
+    let interrupted = |signal| error::exit_code([Outcome::Interrupted(signal), Outcome::Failed(code)]);
+    Ok(ExitCode::from(stop.signal().map_or(code, interrupted)))
 }
 
 fn replay(flags: &ReplayFlags) -> Result<ExitCode> {

@@ -12,7 +12,7 @@ use crate::cli::values;
 use crate::clock::Nanos;
 use crate::compare::comparison::{Comparison, Method, SCHEMA, Scenario, ServerBlocks};
 use crate::compare::{self, Candidate, CandidateFigures, Protocol, ProtocolLoad, SliceLength};
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Outcome, Result};
 use crate::load::schedule::{Pace, Rate};
 use crate::load::sizes::Sizes;
 use crate::load::{self, Traffic, Workload};
@@ -20,7 +20,7 @@ use crate::output::file;
 use crate::output::progress::ProgressLine;
 use crate::report::Environment;
 use crate::serve::engine::Engine;
-use crate::sys::signal::{self, Stop};
+use crate::sys::signal::Stop;
 
 /// A restart costs the start and stop of every server, and a confidence interval needs six of them.
 const RESTARTS: &str = "10";
@@ -82,8 +82,9 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     let candidates = flags.candidates(&cpus)?;
     let workloads = flags.workloads(&cpus);
     file::check_all([&flags.json, &flags.markdown].into_iter().flatten())?;
+    load::check_machine()?;
     let stop = Stop::on_signals()?;
-    let mut failures = Vec::new();
+    let mut outcomes = Vec::new();
     let mut scenarios = Vec::new();
     for (number, workload) in workloads.iter().enumerate() {
         if stop.signal().is_some() {
@@ -92,11 +93,8 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
         let protocol = flags.protocol(workload, &cpus, candidates.len());
         let table = format!("table {} of {}", number + 1, workloads.len());
         let results = flags.measure(&candidates, &protocol, &stop, &table);
-        failures.extend(
-            results
-                .iter()
-                .filter_map(|result| Some(result.failure.as_ref()?.error.exit_code())),
-        );
+        let failed = |result: &CandidateFigures| Some(Outcome::Failed(result.failure.as_ref()?.error.exit_code()));
+        outcomes.extend(results.iter().filter_map(failed));
         scenarios.push(flags.scenario(workload, &protocol, results));
     }
     let comparison = Comparison {
@@ -106,15 +104,8 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
         scenarios,
     };
     flags.publish(&comparison)?;
-    let exit = stop.signal().map_or_else(|| exit_code(&failures), signal::exit_code);
-    Ok(ExitCode::from(exit))
-}
-
-/// The exit code that servers ask for which failed with these: a bug in urecho first, then what this machine does not allow,
-/// wrong data, and a server that cannot be used.
-fn exit_code(failures: &[u8]) -> u8 {
-    let worst = [70, 4, 6, 5].into_iter().find(|code| failures.contains(code));
-    worst.or(failures.first().copied()).unwrap_or(0)
+    outcomes.extend(stop.signal().map(Outcome::Interrupted));
+    Ok(ExitCode::from(error::exit_code(outcomes)))
 }
 
 impl Flags {
@@ -244,16 +235,5 @@ impl Flags {
             let _ = write!(std::io::stdout(), "{comparison}"); // A reader that closed the pipe has read enough.
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_exit_code_is_that_of_the_failure_to_be_dealt_with_first() {
-        let codes = [&[][..], &[5], &[5, 6], &[6, 4, 5], &[4, 70]].map(exit_code);
-        assert_eq!(codes, [0, 5, 6, 4, 70]);
     }
 }

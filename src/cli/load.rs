@@ -8,7 +8,7 @@ use crate::cli::load_flags::{LoadFlags, TargetFlags};
 use crate::cli::outputs::OutputFlags;
 use crate::cli::repeat;
 use crate::cli::values;
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Outcome, Result};
 use crate::load::{self, Plan, RunResult};
 use crate::report::assertion::{Assertion, Metric};
 use crate::report::validity::Grade;
@@ -45,8 +45,9 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
         Some(times) => {
             let exit_code = |run: &RunResult, report: &Report| exit_code(run, report, flags.outputs.assertions());
             let (interrupted, repeats) = repeat::execute(times, &plan, &flags.outputs, &environment, &stop, exit_code)?;
-            let judged = || combine(repeats.assertions_exit(), repeats.grade());
-            Ok(ExitCode::from(interrupted.map_or_else(judged, signal::exit_code)))
+            let interrupted = interrupted.map(Outcome::Interrupted);
+            let verdict = verdict(repeats.assertions_outcome(), repeats.grade());
+            Ok(ExitCode::from(error::exit_code(verdict.chain(interrupted))))
         }
         None => execute(plan, &flags.outputs, environment, &stop),
     }
@@ -66,38 +67,51 @@ pub(super) fn execute(plan: Plan, outputs: &OutputFlags, environment: Environmen
     exit_code(&run, &report, outputs.assertions()).map(ExitCode::from)
 }
 
-/// The exit code of a completed run: that of its worst defect.
+/// The exit code of a completed run. Errors: what decides it, where a sentence says more than the report.
 fn exit_code(run: &RunResult, report: &Report, assertions: &[Assertion]) -> Result<u8> {
-    if let Some(signal) = run.interrupted {
-        return Ok(signal::exit_code(signal));
+    let defect = defect(report, assertions);
+    let is_target_at_fault = run.stats.overdue > 0 || report.figures.connections.lost_total() > 0;
+    let outcome = defect.as_ref().map(|error| match error {
+        Error::Data(_) if report.figures.messages.failed == 0 && !is_target_at_fault => Outcome::Unanswered,
+        error => Outcome::Failed(error.exit_code()),
+    });
+    let interrupted = run.interrupted.map(Outcome::Interrupted);
+    let verdict = verdict(report.assertions_outcome(), report.verdict.grade);
+    let code = error::exit_code(verdict.chain(outcome).chain(interrupted));
+    match defect {
+        Some(error) if error.exit_code() == code => Err(error),
+        _ => Ok(code),
     }
+}
+
+/// Connections and messages that were lost, unless an assertion says how many may be.
+fn defect(report: &Report, assertions: &[Assertion]) -> Option<Error> {
     let figures = &report.figures;
     let (connections, messages) = (&figures.connections, &figures.messages);
     if connections.lost_total() + connections.closed >= connections.opened && messages.completed == 0
         || connections.closed == 0 && connections.lost_total() >= connections.opened
     {
         let targets = figures.plan.targets_shown();
-        return Err(Error::Target(format!(
+        return Some(Error::Target(format!(
             "{targets} closed every connection before the run was over"
         )));
     }
     if connections.unopened() > 0 && !asserted(assertions, &[Metric::Errors]) {
         let unopened = connections.unopened();
-        return Err(Error::Target(format!(
+        return Some(Error::Target(format!(
             "{unopened} connections did not open, {} did",
             connections.opened
         )));
     }
     let failed = messages.failed > 0 && !asserted(assertions, &[Metric::Errors, Metric::Failed]);
     let missing = messages.missing > 0 && !asserted(assertions, &[Metric::Errors, Metric::Missing]);
-    if failed || missing {
+    (failed || missing).then(|| {
         let (sent, failed, missing) = (messages.sent, messages.failed, messages.missing);
-        return Err(Error::Data(format!(
+        Error::Data(format!(
             "{} of {sent} messages got no reply: {failed} failed with their connections, {missing} are missing",
             failed + missing
-        )));
-    }
-    Ok(combine(report.assertions_exit(), report.verdict.grade))
+        ))
+    })
 }
 
 /// True if an assertion says how many of these errors are allowed: then it decides, not their presence.
@@ -105,22 +119,8 @@ fn asserted(assertions: &[Assertion], metrics: &[Metric]) -> bool {
     assertions.iter().any(|assertion| metrics.contains(&assertion.metric()))
 }
 
-/// An INVALID run (3) says nothing about the server: it outweighs assertions, of which a false one (1) outweighs an undecided
-/// one (3).
-fn combine(assertions: u8, grade: Grade) -> u8 {
-    match grade {
-        Grade::Invalid => 3,
-        Grade::Valid | Grade::Suspect => assertions,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_invalid_run_outweighs_every_assertion() {
-        let codes = [0, 1, 3].map(|assertions| [Grade::Valid, Grade::Invalid].map(|grade| combine(assertions, grade)));
-        assert_eq!(codes, [[0, 3], [1, 3], [3, 3]]);
-    }
+/// What a verdict and its assertions amount to.
+fn verdict(assertions: Option<Outcome>, grade: Grade) -> impl Iterator<Item = Outcome> {
+    let invalid = (grade == Grade::Invalid).then_some(Outcome::Invalid);
+    invalid.into_iter().chain(assertions)
 }

@@ -12,7 +12,8 @@ use crate::check::baseline::{Baseline, Run, StoredRun};
 use crate::check::experiment::{Control, Experiment, Offered};
 use crate::check::judge::Profile;
 use crate::compare::Candidate;
-use crate::error::Result;
+use crate::error::{self, Outcome, Result};
+use crate::load;
 use crate::load::schedule::Pace;
 use crate::output::file;
 use crate::output::progress::ProgressLine;
@@ -112,7 +113,7 @@ fn save(flags: &SaveFlags, environment: Environment) -> Result<ExitCode> {
 
 fn not_saved(refusal: &str) -> ExitCode {
     let _ = writeln!(std::io::stdout(), "not saved: {refusal}"); // The exit code says so too.
-    ExitCode::from(3)
+    ExitCode::from(error::exit_code([Outcome::Undecided]))
 }
 
 fn compare(flags: &CompareFlags, environment: Environment) -> Result<ExitCode> {
@@ -137,6 +138,7 @@ fn compare(flags: &CompareFlags, environment: Environment) -> Result<ExitCode> {
 }
 
 fn measure(experiment: &Experiment, head: &Candidate, environment: Environment) -> Result<Measured> {
+    load::check_machine()?;
     let stop = Stop::on_signals()?;
     let line = ProgressLine::new();
     let restarts = experiment.settings.restarts;

@@ -69,7 +69,8 @@ impl OutputFlags {
             };
             append(path, &point.line())?;
         }
-        publish_on_github(summary, stdout_is_taken)
+        publish_on_github(summary, stdout_is_taken);
+        Ok(())
     }
 
     fn label(&self) -> String {
@@ -84,9 +85,10 @@ impl OutputFlags {
     }
 }
 
-/// Writes annotations to the log and the summary of the step, where GitHub runs us.
-fn publish_on_github(summary: &Summary, stdout_is_taken: bool) -> Result<()> {
-    if std::env::var_os("GITHUB_ACTIONS").is_some() {
+/// Writes annotations to the log and the summary of the step, where GitHub runs us. That nobody asked for it by a flag is why
+/// a failure is a warning: the verdict stands.
+fn publish_on_github(summary: &Summary, stdout_is_taken: bool) {
+    if std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
         for annotation in summary.annotations() {
             // GitHub reads both streams; a document on stdout must stay one.
             if stdout_is_taken {
@@ -97,9 +99,11 @@ fn publish_on_github(summary: &Summary, stdout_is_taken: bool) -> Result<()> {
         }
     }
     let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
-        return Ok(());
+        return;
     };
-    append(Path::new(&path), &summary.step_summary())
+    if let Err(error) = append(Path::new(&path), &summary.step_summary()) {
+        console::note(format_args!("urecho: warning: no GitHub summary: {error}"));
+    }
 }
 
 /// Appends text to a file. Errors: [`Error::Machine`].

@@ -1,6 +1,7 @@
 //! What may be asserted, and on which side of the line an interval lies.
 
 use super::*;
+use crate::error;
 use crate::load::schedule::{Arrivals, Pace, Rate};
 use crate::load::{Churn, Close};
 
@@ -264,7 +265,7 @@ fn one_false_assertion_is_worse_than_any_number_of_undecided_ones() {
         (vec![good.clone(), open.clone()], 3),
         (vec![open, bad, good], 1),
     ] {
-        assert_eq!(exit_code(&outcomes), code, "{outcomes:?}");
+        assert_eq!(error::exit_code(outcome(&outcomes)), code, "{outcomes:?}");
     }
 }
 
