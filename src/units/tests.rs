@@ -358,11 +358,8 @@ fn what_is_shown_can_be_typed_and_comes_back() {
             "{slow} is shown as {shown}"
         );
         let share = (random.below(1_000) + 1) as f64 / 1_000.0;
-        assert_eq!(
-            percent(&show_percent(share, 1)),
-            Ok(share),
-            "seed {seed}, round {round}"
-        );
+        let back = percent(&show_percent(share, 1)).unwrap();
+        assert!((back - share).abs() < 1e-9, "seed {seed}, round {round}: {share}");
     }
 }
 
