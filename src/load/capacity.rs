@@ -54,9 +54,10 @@ impl Capacity {
                 String::new()
             };
             return Err(Error::Machine(format!(
-                "{} need {} descriptors, and this process may have {} (RLIMIT_NOFILE, raised as far as it goes): raise it \
+                "{} {} {} descriptors, and this process may have {} (RLIMIT_NOFILE, raised as far as it goes): raise it \
                  with `ulimit -n {needed}` or LimitNOFILE={fewer}",
                 plural(connections, "connection"),
+                if connections == 1 { "needs" } else { "need" },
                 show_count(needed),
                 show_count(self.descriptors),
             )));
@@ -206,7 +207,7 @@ mod tests {
         )
         .unwrap_err();
         assert!(
-            text.contains("1 connection need") && text.contains("ulimit -n") && !text.contains("-c "),
+            text.contains("1 connection needs") && text.contains("ulimit -n") && !text.contains("-c "),
             "{text}"
         );
     }
