@@ -64,7 +64,7 @@ pub enum Outcome {
 impl Outcome {
     /// Its place, and its exit code: what has a smaller place outweighs what has a larger one.
     ///
-    /// A bug makes everything else doubtful, and an interruption was asked for. What this machine does not allow comes before
+    /// A bug makes everything else doubtful, and an interruption is what the user wants. What this machine does not allow comes before
     /// what the target did, and wrong data before a target that cannot be used. An invalid run says nothing about messages
     /// that are still on their way, nor about assertions; a false one outweighs an undecided one.
     fn place(self) -> (usize, u8) {

@@ -16,8 +16,8 @@ use crate::load::timeline::Unissued;
 /// How long a target may have a message before it is [overdue](WorkerStats::overdue) at the end of the run: as long as the
 /// drain. Without one, messages that are answered at once are still in flight; and in a long one, those that were queued are
 /// still sent.
-const PATIENCE_MIN: Nanos = Nanos(100_000_000);
-const PATIENCE_MAX: Nanos = Nanos::SECOND;
+const OVERDUE_MIN: Nanos = Nanos(100_000_000);
+const OVERDUE_MAX: Nanos = Nanos::SECOND;
 
 /// What a thread has used so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub(super) struct Accounting {
     /// What the thread had used then.
     usage: ThreadUsage,
     /// How long a target may have a message: what is missing after that is its fault.
-    patience: Nanos,
+    overdue_after: Nanos,
 }
 
 impl Accounting {
@@ -70,13 +70,13 @@ impl Accounting {
             end: Nanos::NEVER,
             due_before_end: 0,
             usage: ThreadUsage::default(),
-            patience: PATIENCE_MAX,
+            overdue_after: OVERDUE_MAX,
         }
     }
 
     /// How long the drain is.
     pub(super) fn set_drain(&mut self, drain: Nanos) {
-        self.patience = drain.clamp(PATIENCE_MIN, PATIENCE_MAX);
+        self.overdue_after = drain.clamp(OVERDUE_MIN, OVERDUE_MAX);
     }
 
     /// Connections opened so far, in this slice.
@@ -294,7 +294,7 @@ impl Accounting {
             self.stats.unfinished += 1;
         } else if connection.is_established() {
             self.completed_by(connection);
-            let overdue = |message: &&Message| message.submitted.max(self.begin) + self.patience <= now;
+            let overdue = |message: &&Message| message.submitted.max(self.begin) + self.overdue_after <= now;
             self.stats.overdue += connection.outstanding().filter(overdue).count() as u64;
             let missing = self.give_up(connection, now);
             self.interval.messages.missing += missing;

@@ -22,7 +22,7 @@ const WAIT: Nanos = Nanos(1_000_000);
 static LIMIT: Timespec = Timespec::new().nsec(30_000_000);
 
 /// How long the two completions of the trial may take.
-const PATIENCE: Nanos = Nanos::SECOND;
+const TRIAL_TIMEOUT: Nanos = Nanos::SECOND;
 
 /// CLOCK_MONOTONIC at zero of [`crate::clock`], to add to deadlines; `None` if they have to be relative.
 /// Errors: of io_uring_enter(2).
@@ -71,7 +71,7 @@ fn is_kept(uring: &mut IoUring, epoch: Nanos) -> io::Result<bool> {
         let ended = enter(uring, 0, &LIMIT);
         left -= uring.completion().count().min(left);
         let is_final =
-            clock::now() - begin > PATIENCE || matches!(ended, Err(libc::EPERM | libc::EACCES | libc::ENOSYS));
+            clock::now() - begin > TRIAL_TIMEOUT || matches!(ended, Err(libc::EPERM | libc::EACCES | libc::ENOSYS));
         if let (Err(errno), true) = (ended, is_final) {
             return Err(io::Error::from_raw_os_error(errno));
         }

@@ -16,7 +16,7 @@ use crate::output::console;
 use crate::slab::Key;
 
 /// How long the kernel may refuse every call for want of memory before the ring counts as broken.
-const PATIENCE: Nanos = Nanos(5_000_000_000);
+const RETRY_TIME: Nanos = Nanos(5_000_000_000);
 
 impl Ring {
     pub(super) fn push(&mut self, entry: Entry, op: Op, key: Key) {
@@ -161,7 +161,7 @@ impl Ring {
             return true;
         }
         let now = clock::now();
-        if now - *self.refused_since.get_or_insert(now) > PATIENCE {
+        if now - *self.refused_since.get_or_insert(now) > RETRY_TIME {
             return false;
         }
         thread::sleep(RETRY_PERIOD);

@@ -92,7 +92,7 @@ pub fn scoped<'scope, T: Send + 'scope>(
         .map_err(|cause| refused(&cause))
 }
 
-/// Starts a thread that nobody waits for, where [`thread::spawn`] would panic. Errors: [`Error::Machine`].
+/// Starts a thread that is not joined, where [`thread::spawn`] would panic. Errors: [`Error::Machine`].
 pub fn detached(body: impl FnOnce() + Send + 'static) -> Result<()> {
     let started = thread::Builder::new().spawn(body);
     started.map(drop).map_err(|cause| refused(&cause))

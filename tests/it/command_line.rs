@@ -283,7 +283,7 @@ fn what_people_type_is_understood() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
         command.args(["load", "127.0.0.1:7", "--preflight-timeout", "1ms"]);
         let ended = run(command.args(flags.split(' ')));
-        // Nobody listens there; or more connections than this machine allows.
+        // Nothing listens there; or more connections than this machine allows.
         assert!(matches!(ended.code(), Some(4 | 5)), "{flags}: {ended}");
     }
     // With a space between number and unit, as reports have it.

@@ -85,8 +85,8 @@ impl OutputFlags {
     }
 }
 
-/// Writes annotations to the log and the summary of the step, where GitHub runs us. That nobody asked for it by a flag is why
-/// a failure is a warning: the verdict stands.
+/// Writes annotations to the log and the summary of the step, where GitHub runs us. No flag requests
+/// this, so a failure is a warning and the verdict stands.
 fn publish_on_github(summary: &Summary, stdout_is_taken: bool) {
     if std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
         for annotation in summary.annotations() {

@@ -107,7 +107,7 @@ fn wrong_data_outweighs_everything_but_the_machine_and_bugs() {
 }
 
 #[test]
-fn an_invalid_run_decides_no_assertion_and_blames_nobody_for_what_was_never_sent() {
+fn an_invalid_run_decides_no_assertion_and_blames_no_server_for_what_was_never_sent() {
     // A thousand times more than any machine can send: nothing but our own rate is at fault.
     let flags = "-c 10 --rate 1000M/s -d 200ms --warmup 0s --drain 0s --assert 'p99<1ns'";
     let ended = sh(&format!("exec \"$U\" bench {flags}"), &[]);
