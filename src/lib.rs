@@ -28,14 +28,14 @@
 //!    load       the load generator. Pure: connection (pipeline, payload), dialer, timeline (phases, schedule, active),
 //!               accounting, by_target, stalls. Effects: worker (lifecycle), workers, shared, session, servers, monitor, outbox.
 //!               Before a run: workload, target, sizes, capacity, preflight (echo). During it: interval, observer. After it: result
-//! 1  ring       io_uring: setup, token, chunk (ChunkQueue), pool of groups, scratch, wait, spin, completion, memory
-//!    sys        the rest of the kernel: socket, stream, listener, signal, waker, threads, child, limits, affinity, prctl,
-//!               run_delay, throttling, usage, disturbance, machine, identity, netstat, tcp_info
+//! 1  ring       io_uring: setup, deadline, token, chunk (ChunkQueue), pool of groups, scratch, wait, spin, completion, memory
+//!    sys        the rest of the kernel: socket, stream, listener, signal, waker, threads, child, limits, shortage, affinity,
+//!               prctl, allocator, run_delay, throttling, usage, disturbance, machine, identity, netstat, tcp_info
 //!    histogram  latency histograms, block_series (confidence intervals of dependent samples), hlog, hgrm
 //!    output     place (checked first), file (documents at once, lines in place), publish, written; console (stdout and stderr),
 //!               progress; json, markdown, table; untrusted (text of others, for each medium)
-//! 0  error      failures, by exit code
-//!    units      one grammar for counts, sizes, durations and rates
+//! 0  error      failures, outcomes, and the exit code
+//!    units      one grammar for counts, sizes, durations and rates (number)
 //!    clock      monotonic nanoseconds; wall, the date
 //!    slab       slots for connections, and keys that detect reuse
 //!    random     the one seeded generator

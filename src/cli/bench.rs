@@ -11,7 +11,7 @@ use crate::cli::outputs::OutputFlags;
 use crate::cli::values;
 use crate::compare::Server;
 use crate::error::Result;
-use crate::load::Plan;
+use crate::load::{Plan, check_machine};
 use crate::report::Environment;
 use crate::sys::signal::Stop;
 
@@ -27,6 +27,7 @@ pub(super) struct Flags {
 }
 
 pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
+    let stop = Stop::on_signals()?;
     let generator = &flags.load.workload.generator;
     let cpus = CpuSplit::of(generator, ServerCpus::Rest);
     let workers = flags
@@ -35,7 +36,7 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     let workload = flags.load.workload(cpus.generator);
     flags.outputs.check(&workload)?;
     let observer = flags.outputs.open(&workload)?;
-    let stop = Stop::on_signals()?;
+    check_machine()?;
     let mut server = Server::start(workers, &cpus.server)?;
     let targets = generator.reachable(vec![server.address().into()])?;
     let plan = Plan { targets, workload };

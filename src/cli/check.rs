@@ -15,12 +15,13 @@ use crate::check::output::Check;
 use crate::cli::values::Parsed;
 use crate::clock::{self, Nanos};
 use crate::compare::Candidate;
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Outcome, Result};
+use crate::load;
 use crate::output::progress::{ProgressLine, show_left};
 use crate::output::publish::publish;
 use crate::output::{console, place};
 use crate::report::Environment;
-use crate::sys::signal::{self, Stop};
+use crate::sys::signal::Stop;
 use flags::{JudgementFlags, MeasurementFlags, SingleServerFlags, UtilizationFlag};
 use outputs::{JsonFlag, OutputFlags};
 
@@ -113,6 +114,7 @@ fn run_pair(pair: &PairFlags, flags: &Flags, environment: Environment) -> Result
     let head = flags::with_ready_text(pair.head.clone(), &pair.head_ready);
     let experiment = flags.measurement.experiment(flags.rate.offered(), &flags.judgement)?;
     let outputs = flags.outputs.open(&flags.json, None)?;
+    load::check_machine()?;
     let stop = Stop::on_signals()?;
     let mut progress = Progress::new(&experiment);
     let record = experiment.run(
@@ -127,8 +129,12 @@ fn run_pair(pair: &PairFlags, flags: &Flags, environment: Environment) -> Result
     drop(progress);
     let check = Check::of(record);
     let written = outputs.publish(&check.summary(), Some(&check));
-    let code = stop.signal().map_or(check.judgement.exit_code, signal::exit_code);
-    Ok(ExitCode::from(written.exit_code(code)))
+    let code = check.judgement.exit_code;
+    // An interruption outweighs the verdict, and a bug both.
+    let interrupted = |signal| error::exit_code([Outcome::Interrupted(signal), Outcome::Failed(code)]);
+    Ok(ExitCode::from(
+        written.exit_code(stop.signal().map_or(code, interrupted)),
+    ))
 }
 
 fn replay(flags: &ReplayFlags) -> Result<ExitCode> {

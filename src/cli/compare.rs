@@ -11,7 +11,7 @@ use crate::cli::values;
 use crate::clock::Nanos;
 use crate::compare::comparison::{Comparison, Method, SCHEMA, Scenario, ServerBlocks};
 use crate::compare::{self, Candidate, CandidateFigures, Protocol, ProtocolLoad, SliceLength};
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Outcome, Result};
 use crate::load::schedule::{Pace, Rate};
 use crate::load::sizes::Sizes;
 use crate::load::{self, Traffic, Workload};
@@ -20,7 +20,7 @@ use crate::output::progress::{Estimate, ProgressLine};
 use crate::output::publish::publish;
 use crate::report::Environment;
 use crate::serve::engine::Engine;
-use crate::sys::signal::{self, Stop};
+use crate::sys::signal::Stop;
 
 /// A restart costs the start and stop of every server, and a confidence interval needs six of them.
 const RESTARTS: &str = "10";
@@ -82,9 +82,10 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     let candidates = flags.candidates(&cpus)?;
     let workloads = flags.workloads(&cpus);
     let [json, markdown] = place::open_all([&flags.json, &flags.markdown])?;
+    load::check_machine()?;
     let stop = Stop::on_signals()?;
     let mut progress = Progress::new(flags, &workloads, candidates.len());
-    let mut failures = Vec::new();
+    let mut outcomes = Vec::new();
     let mut scenarios = Vec::new();
     for (number, workload) in workloads.iter().enumerate() {
         if stop.signal().is_some() {
@@ -98,11 +99,8 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
             }
             more
         });
-        failures.extend(
-            results
-                .iter()
-                .filter_map(|result| Some(result.failure.as_ref()?.error.exit_code())),
-        );
+        let failed = |result: &CandidateFigures| Some(Outcome::Failed(result.failure.as_ref()?.error.exit_code()));
+        outcomes.extend(results.iter().filter_map(failed));
         scenarios.push(flags.scenario(workload, &protocol, results));
     }
     let comparison = Comparison {
@@ -119,8 +117,8 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
             (markdown.as_ref(), &|| comparison.markdown()),
         ],
     );
-    let exit = stop.signal().map_or_else(|| exit_code(&failures), signal::exit_code);
-    Ok(ExitCode::from(written.exit_code(exit)))
+    outcomes.extend(stop.signal().map(Outcome::Interrupted));
+    Ok(ExitCode::from(written.exit_code(error::exit_code(outcomes))))
 }
 
 /// How far a comparison is, on the progress line.
@@ -160,13 +158,6 @@ impl Progress {
         }
         self.line.show(&text);
     }
-}
-
-/// The exit code that servers ask for which failed with these: a bug in urecho first, then what this machine does not allow,
-/// wrong data, and a server that cannot be used.
-fn exit_code(failures: &[u8]) -> u8 {
-    let worst = [70, 4, 6, 5].into_iter().find(|code| failures.contains(code));
-    worst.or(failures.first().copied()).unwrap_or(0)
 }
 
 impl Flags {
@@ -263,16 +254,5 @@ impl Flags {
                 .map(|failure| format!("restart {}: {}", failure.restart, failure.error)),
         };
         Scenario::of(workload, method, results.into_iter().map(server).collect())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_exit_code_is_that_of_the_failure_to_be_dealt_with_first() {
-        let codes = [&[][..], &[5], &[5, 6], &[6, 4, 5], &[4, 70]].map(exit_code);
-        assert_eq!(codes, [0, 5, 6, 4, 70]);
     }
 }

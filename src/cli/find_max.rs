@@ -8,7 +8,7 @@ use clap::Args;
 use crate::cli::load_flags::{ArrivalsFlag, RunFlags, TargetFlags, WorkloadFlags};
 use crate::cli::run_progress::RunProgress;
 use crate::clock::Nanos;
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Outcome, Result};
 use crate::find_max::curve::{Curve, Point, SCHEMA};
 use crate::find_max::judge::{self, Evidence, Judgement};
 use crate::find_max::search::Search;
@@ -18,7 +18,7 @@ use crate::output::publish::publish;
 use crate::output::{console, place};
 use crate::report::assertion::{self, Assertion};
 use crate::report::{Environment, Report};
-use crate::sys::signal::{self, Stop};
+use crate::sys::signal::Stop;
 use crate::units;
 
 /// The first rate, in messages per second. Low: a server that cannot sustain it is found by halving.
@@ -59,9 +59,7 @@ pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> 
         .chain(&flags.others)
         .cloned()
         .collect();
-    let workload = flags
-        .run
-        .apply(flags.workload.workload(generator.pin.clone()), DURATION);
+    let workload = flags.run.apply(flags.workload.workload(generator.pin()), DURATION);
     for condition in &conditions {
         judge::check(condition, workload.traffic.depth).map_err(Error::Usage)?;
     }
@@ -114,12 +112,12 @@ pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> 
 }
 
 fn exit_code(interrupted: Option<i32>, curve: &Curve) -> u8 {
-    match (interrupted, curve.found_per_s, curve.undecided_per_s) {
-        (Some(signal), ..) => signal::exit_code(signal),
-        (None, Some(_), _) => 0,
-        (None, None, None) => 1,
-        (None, None, Some(_)) => 3,
-    }
+    let result = match (curve.found_per_s, curve.undecided_per_s) {
+        (Some(_), _) => None,
+        (None, None) => Some(Outcome::False),
+        (None, Some(_)) => Some(Outcome::Undecided),
+    };
+    error::exit_code(result.into_iter().chain(interrupted.map(Outcome::Interrupted)))
 }
 
 impl Flags {

@@ -7,7 +7,8 @@ use clap::Args;
 use crate::cli::load_flags::{LoadFlags, TargetFlags};
 use crate::cli::outputs::{OutputFlags, RunObserver};
 use crate::cli::repeat;
-use crate::error::{Error, Result};
+use crate::cli::values;
+use crate::error::{self, Error, Outcome, Result};
 use crate::load::{self, Plan, RunResult};
 use crate::output::publish::publish;
 use crate::report::assertion::{Assertion, Count, Metric};
@@ -27,13 +28,13 @@ pub(super) struct Flags {
     ///
     /// For figures that are quoted: runs differ by more than the interval of any one of them says. Six runs or more have
     /// intervals (signed ranks). Assertions are decided on these. --json has all runs.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100))]
+    #[arg(long, value_name = "N", value_parser = values::repeats)]
     repeat: Option<u32>,
 }
 
 pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     let generator = &flags.load.workload.generator;
-    let workload = flags.load.workload(generator.pin.clone());
+    let workload = flags.load.workload(generator.pin());
     flags.outputs.check(&workload)?;
     match flags.repeat {
         Some(times) => {
@@ -45,10 +46,9 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
             let (interrupted, repeats) =
                 repeat::execute(times, &plan, flags.outputs.assertions(), &environment, &stop, exit_code);
             let written = publish(&repeats, [(json.as_ref(), &|| repeats.json())]);
-            let code = match interrupted? {
-                Some(signal) => signal::exit_code(signal),
-                None => combine(repeats.assertions_exit(), repeats.grade()),
-            };
+            let interrupted = interrupted?.map(Outcome::Interrupted);
+            let verdict = verdict(repeats.assertions_outcome(), repeats.grade());
+            let code = error::exit_code(verdict.chain(interrupted));
             Ok(ExitCode::from(written.exit_code(code)))
         }
         None => {
@@ -80,41 +80,55 @@ pub(super) fn execute(
     Ok(ExitCode::from(written.exit_code(code)))
 }
 
-/// The exit code of a completed run: that of its worst defect.
+/// The exit code of a completed run. Errors: what decides it, where a sentence says more than the report.
 fn exit_code(run: &RunResult, report: &Report, assertions: &[Assertion]) -> Result<u8> {
-    if let Some(what) = &run.stats.wrong_data {
-        return Err(Error::Data(what.clone()));
+    let wrong_data = run.stats.wrong_data.clone().map(Error::Data);
+    let is_wrong = wrong_data.is_some();
+    let defect = wrong_data.or_else(|| defect(report, assertions));
+    let is_target_at_fault = run.stats.overdue > 0 || report.figures.connections.lost_total() > 0;
+    let outcome = defect.as_ref().map(|error| match error {
+        Error::Data(_) if !is_wrong && report.figures.messages.failed == 0 && !is_target_at_fault => {
+            Outcome::Unanswered
+        }
+        error => Outcome::Failed(error.exit_code()),
+    });
+    let interrupted = run.interrupted.map(Outcome::Interrupted);
+    let verdict = verdict(report.assertions_outcome(), report.verdict.grade);
+    let code = error::exit_code(verdict.chain(outcome).chain(interrupted));
+    match defect {
+        Some(error) if error.exit_code() == code => Err(error),
+        _ => Ok(code),
     }
-    if let Some(signal) = run.interrupted {
-        return Ok(signal::exit_code(signal));
-    }
+}
+
+/// Connections and messages that were lost, unless an assertion says how many may be.
+fn defect(report: &Report, assertions: &[Assertion]) -> Option<Error> {
     let figures = &report.figures;
     let (connections, messages) = (&figures.connections, &figures.messages);
     if connections.lost_total() + connections.closed >= connections.opened && messages.completed == 0
         || connections.closed == 0 && connections.lost_total() >= connections.opened
     {
         let targets = figures.plan.targets_shown();
-        return Err(Error::Target(format!(
+        return Some(Error::Target(format!(
             "{targets} closed every connection before the run was over"
         )));
     }
     if connections.unopened() > 0 && !asserted(assertions, &[Count::Errors]) {
         let unopened = connections.unopened();
-        return Err(Error::Target(format!(
+        return Some(Error::Target(format!(
             "{unopened} connections did not open, {} did",
             connections.opened
         )));
     }
     let failed = messages.failed > 0 && !asserted(assertions, &[Count::Errors, Count::Failed]);
     let missing = messages.missing > 0 && !asserted(assertions, &[Count::Errors, Count::Missing]);
-    if failed || missing {
+    (failed || missing).then(|| {
         let (sent, failed, missing) = (messages.sent, messages.failed, messages.missing);
-        return Err(Error::Data(format!(
+        Error::Data(format!(
             "{} of {sent} messages got no reply: {failed} failed with their connections, {missing} are missing",
             failed + missing
-        )));
-    }
-    Ok(combine(report.assertions_exit(), report.verdict.grade))
+        ))
+    })
 }
 
 /// True if an assertion says how many of these errors are allowed: then it decides, not their presence.
@@ -123,22 +137,8 @@ fn asserted(assertions: &[Assertion], counts: &[Count]) -> bool {
     counts.iter().any(asserts)
 }
 
-/// An INVALID run (3) says nothing about the server: it outweighs assertions, of which a false one (1) outweighs an undecided
-/// one (3).
-fn combine(assertions: u8, grade: Grade) -> u8 {
-    match grade {
-        Grade::Invalid => 3,
-        Grade::Valid | Grade::Suspect => assertions,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_invalid_run_outweighs_every_assertion() {
-        let codes = [0, 1, 3].map(|assertions| [Grade::Valid, Grade::Invalid].map(|grade| combine(assertions, grade)));
-        assert_eq!(codes, [[0, 3], [1, 3], [3, 3]]);
-    }
+/// What a verdict and its assertions amount to.
+fn verdict(assertions: Option<Outcome>, grade: Grade) -> impl Iterator<Item = Outcome> {
+    let invalid = (grade == Grade::Invalid).then_some(Outcome::Invalid);
+    invalid.into_iter().chain(assertions)
 }

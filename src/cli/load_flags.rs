@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 
 use clap::{Args, ValueEnum};
 
-use super::values::{self, Sources};
+use super::values::{self, Cpus, Sources};
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::load::schedule::{Arrivals, Pace, Rate};
 use crate::load::sizes::Sizes;
 use crate::load::{Churn, Close, Target, Traffic, Workload};
-use crate::random::{Random, SEED_MAX};
+use crate::random::Random;
 use crate::sys::socket::Options;
 use crate::units;
 
@@ -72,12 +72,12 @@ pub(super) struct GeneratorFlags {
     /// Threads that generate load, each with its own ring
     #[arg(short, long, value_name = "N", default_value = "1", value_parser = values::threads)]
     threads: u32,
-    /// Pin the threads to these CPUs, in turn
+    /// Pin the threads to these CPUs, in turn, as in `0-3,8`
     ///
     /// By default `load` and `find-max` do not pin; commands that start servers give the generator the last CPUs, one per
     /// thread, and the servers the others.
-    #[arg(long, value_name = "CPU,...", value_delimiter = ',')]
-    pub(super) pin: Vec<usize>,
+    #[arg(long, value_name = "CPUS", value_parser = values::cpus)]
+    pin: Vec<Cpus>,
     /// Source addresses, taken in turn, as in 127.0.1.0/24 [default: chosen by the kernel]
     ///
     /// One source address allows 28,232 connections to one target.
@@ -95,7 +95,7 @@ pub(super) struct GeneratorFlags {
     /// Seed for payloads, sizes, arrival times and connection choice [default: random, printed]
     ///
     /// Below 2^53, so that every reader of JSON gets it exactly.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=SEED_MAX))]
+    #[arg(long, value_name = "N", value_parser = values::seed)]
     seed: Option<u64>,
 }
 
@@ -237,6 +237,11 @@ impl GeneratorFlags {
             }
         }
         Ok(targets)
+    }
+
+    /// The CPUs to pin to; empty if none were given.
+    pub(super) fn pin(&self) -> Vec<usize> {
+        Cpus::all(&self.pin)
     }
 
     pub(super) fn threads(&self) -> usize {

@@ -16,12 +16,13 @@ mod run_progress;
 mod serve;
 mod values;
 
+use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::output::console;
 use crate::report::Environment;
 use crate::sys::{machine, prctl};
@@ -71,7 +72,10 @@ pub fn main() -> ExitCode {
         Err(error) => return answer(&error),
     };
     let environment = Environment::of(machine::describe()); // Before any thread is pinned.
-    match run(cli.command, environment) {
+    // A panic has printed its message; a child that it leaves behind dies with this process.
+    let ended = panic::catch_unwind(AssertUnwindSafe(|| run(cli.command, environment)));
+    let bug = |_| Err(Error::Bug("it panicked. Please report it".into()));
+    match ended.unwrap_or_else(bug) {
         Ok(code) => code,
         Err(error) => {
             console::note(format_args!("urecho: {error}"));

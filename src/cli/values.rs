@@ -7,6 +7,8 @@ use std::ops::RangeInclusive;
 use crate::clock::Nanos;
 use crate::load::schedule::Rate;
 use crate::load::sizes::{Sizes, Weight};
+use crate::random::SEED_MAX;
+use crate::sys::affinity;
 use crate::units::{self, show_count, show_size};
 
 /// The largest message. Payload is made and verified piece by piece, so what this limits is the length of a run.
@@ -21,7 +23,38 @@ pub(super) type Parsed<T> = Result<T, String>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sources(pub(super) Vec<IpAddr>);
 
+/// CPUs, as in `0-3,8`. A type of its own for the same reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cpus(Vec<usize>);
+
+impl Cpus {
+    /// Those of a flag that may be repeated.
+    pub(super) fn all(lists: &[Cpus]) -> Vec<usize> {
+        lists.iter().flat_map(|list| list.0.iter().copied()).collect()
+    }
+}
+
+pub(super) fn cpus(text: &str) -> Parsed<Cpus> {
+    affinity::parse(text).map(Cpus)
+}
+
+pub(super) fn seed(text: &str) -> Parsed<u64> {
+    let seed = units::count(text)?;
+    if seed > SEED_MAX {
+        return Err(format!("the largest seed is {SEED_MAX}"));
+    }
+    Ok(seed)
+}
+
+pub(super) fn repeats(text: &str) -> Parsed<u32> {
+    between(text, 2..=100)
+}
+
 pub(super) fn at_least_one(text: &str) -> Parsed<u32> {
+    if text.len() == 3 && text.starts_with('0') {
+        // What is left of `10,000` where values are separated by commas.
+        return Err("`,` separates values here: write `10000` or `10k`".into());
+    }
     let count = units::count(text)?;
     match u32::try_from(count) {
         Ok(0) => Err("must be at least 1".into()),

@@ -11,7 +11,14 @@ use crate::load::interval::Interval;
 use crate::load::phases::Phase;
 use crate::load::pipeline::Message;
 use crate::load::result::{ConnectionMessages, GeneratorCpu, Loss, Span, Stalls, WorkerStats};
+use crate::load::timeline::Unissued;
 use crate::sys::tcp_info::TcpInfo;
+
+/// How long a target may have a message before it is [overdue](WorkerStats::overdue) at the end of the run: as long as the
+/// drain. Without one, messages that are answered at once are still in flight; and in a long one, those that were queued are
+/// still sent.
+const OVERDUE_MIN: Nanos = Nanos(100_000_000);
+const OVERDUE_MAX: Nanos = Nanos::SECOND;
 
 /// What a thread has used so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,6 +50,8 @@ pub(super) struct Accounting {
     begin: Nanos,
     /// What the thread had used then.
     usage: ThreadUsage,
+    /// How long a target may have a message: what is missing after that is its fault.
+    overdue_after: Nanos,
 }
 
 impl Accounting {
@@ -62,7 +71,13 @@ impl Accounting {
             end: Nanos::NEVER,
             due_before_end: 0,
             usage: ThreadUsage::default(),
+            overdue_after: OVERDUE_MAX,
         }
+    }
+
+    /// How long the drain is.
+    pub(super) fn set_drain(&mut self, drain: Nanos) {
+        self.overdue_after = drain.clamp(OVERDUE_MIN, OVERDUE_MAX);
     }
 
     /// Connections opened so far, in this slice.
@@ -73,6 +88,11 @@ impl Accounting {
     /// Messages completed so far that count.
     pub(super) fn completed_total(&self) -> u64 {
         self.completed
+    }
+
+    /// Messages issued on open connections that have neither completed nor failed.
+    pub(super) fn outstanding(&self) -> usize {
+        self.outstanding
     }
 
     /// True if all messages issued on open connections have completed or failed.
@@ -285,6 +305,8 @@ impl Accounting {
             self.stats.unfinished += 1;
         } else if connection.is_established() {
             self.completed_by(connection);
+            let overdue = |message: &&Message| message.submitted.max(self.begin) + self.overdue_after <= now;
+            self.stats.overdue += connection.outstanding().filter(overdue).count() as u64;
             let missing = self.give_up(connection, now);
             self.interval.messages.missing += missing;
             self.stats.by_target.missing(connection.number(), missing);
@@ -294,17 +316,17 @@ impl Accounting {
         }
     }
 
-    /// The run is over: a message that counts was due at `planned` and never issued. `due`: it was not
-    /// [counted](Accounting::due) before.
-    pub(super) fn unissued(&mut self, planned: Nanos, due: bool, now: Nanos) {
+    /// The run is over: these messages count, and were never issued.
+    pub(super) fn unissued(&mut self, unissued: &Unissued, now: Nanos) {
+        let Unissued { at, count, counted } = *unissued;
         let message = Message {
-            planned,
+            planned: at,
             submitted: Nanos::NEVER,
             measured: true,
         };
-        self.interval.messages.sent += u64::from(due);
-        self.interval.messages.missing += 1;
-        self.interval.censored(message, now, true);
+        self.interval.messages.sent += count - counted;
+        self.interval.messages.missing += count;
+        self.interval.censored(message, count, now, true);
     }
 
     /// What the kernel counted on a connection that was open at the end.
@@ -333,7 +355,7 @@ impl Accounting {
                 message.submitted = message.submitted.max(self.begin);
             }
             count += 1;
-            self.interval.censored(message, now, self.open_loop);
+            self.interval.censored(message, 1, now, self.open_loop);
             let start = self.main_start(&message);
             if start <= now {
                 self.stats.by_target.censored(connection.number(), now - start);

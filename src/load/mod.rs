@@ -34,7 +34,7 @@ mod workload;
 
 use crate::error::Result;
 use crate::sys::signal::Stop;
-pub use capacity::fits_at_once;
+pub use capacity::{check_machine, fits_at_once};
 pub use observer::{Observer, Progress};
 pub use result::RunResult;
 pub use session::{Session, Slice};
@@ -49,7 +49,7 @@ pub use workload::{Churn, Close, Plan, Traffic, Workload};
 /// [`Error::Target`](crate::error::Error::Target) if the target is not an echo server.
 pub fn run(plan: Plan, stop: &Stop, observer: &mut dyn Observer) -> Result<RunResult> {
     let mut workers = Workers::start(plan, stop, None)?;
-    let observed = monitor::watch(&workers.shared, &workers.servers, &mut workers.intervals, observer);
+    let observed = monitor::watch(&workers.shared, &workers.servers, &mut workers.intervals, observer)?;
     let (totals, usage) = (observed.totals, observed.usage);
     Ok(RunResult {
         plan: workers.shared.plan.clone(),

@@ -209,6 +209,8 @@ pub struct WorkerStats {
     pub echoed: u64,
     /// Smoothed round-trip times of the kernel, sampled from a few connections every second (TCP_INFO).
     pub smoothed_rtt: Recorder,
+    /// Of the missing messages, those that the target had for longer than the drain (0.1 s to 1 s).
+    pub overdue: u64,
     /// Retransmitted segments of all connections that were open at the end (TCP_INFO).
     pub retransmits: u64,
     /// Segments that arrived there out of order.
@@ -244,6 +246,7 @@ impl WorkerStats {
         self.late += other.late;
         self.overrun = self.overrun.max(other.overrun);
         self.echoed += other.echoed;
+        self.overdue += other.overdue;
         self.retransmits += other.retransmits;
         self.out_of_order += other.out_of_order;
         self.received_bytes += other.received_bytes;
@@ -316,6 +319,8 @@ pub struct HostActivity {
     pub disturbance: Disturbance,
     /// How often a CPU quota stopped this process, by its control group.
     pub throttling: Option<Throttling>,
+    /// The same of servers in control groups that this process is not in.
+    pub server_throttling: Option<Throttling>,
     /// Counters of the network stack, of the whole network namespace, since before the first connect.
     pub network: Option<Netstat>,
 }

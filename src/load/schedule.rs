@@ -144,6 +144,36 @@ impl Schedule {
         };
     }
 
+    /// The next messages that are due before `until`: when, and how many. One by one, or in groups where so many are left that
+    /// it would take minutes; a group is so short that the age of its messages at `until` differs by less than a thousandth of
+    /// a percent.
+    pub fn take(&mut self, until: Nanos) -> Option<(Nanos, u64)> {
+        const GROUPS: f64 = (1 << 18) as f64;
+        let at = self.due;
+        if at >= until {
+            return None;
+        }
+        let left = self.expected_at((until - self.start).as_secs()) - self.expected;
+        let group = ((left / GROUPS) as u64).max(1); // The cast saturates, and makes NaN zero.
+        self.expected += (group - 1) as f64;
+        self.advance();
+        Some((at, group))
+    }
+
+    /// How many messages are due in this many seconds from the start: the integral of the rate.
+    fn expected_at(&self, after: f64) -> f64 {
+        let Rate { from, to } = self.rate;
+        if after <= self.warmup || from == to {
+            return from * after;
+        }
+        let ramp = (after - self.warmup).min(if to < from {
+            from * self.ramp / (from - to)
+        } else {
+            f64::INFINITY
+        });
+        from * self.warmup + from * ramp + (to - from) / (2.0 * self.ramp) * ramp * ramp
+    }
+
     /// Seconds from the start until `expected` messages are due: the inverse of the integral of the rate.
     fn instant_of(&self, expected: f64) -> f64 {
         let Rate { from, to } = self.rate;
@@ -169,7 +199,7 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn instants(rate: (f64, f64), arrivals: Arrivals, warmup: u64, duration: u64, share: (usize, usize)) -> Vec<u64> {
+    fn schedule(rate: (f64, f64), arrivals: Arrivals, warmup: u64, duration: u64, share: (usize, usize)) -> Schedule {
         let rate = Rate {
             from: rate.0,
             to: rate.1,
@@ -184,7 +214,11 @@ mod tests {
             workers: share.1,
             share: 1.0 / share.1 as f64,
         };
-        let mut schedule = Schedule::new(&spec, Random::new(1, share.0 as u64));
+        Schedule::new(&spec, Random::new(1, share.0 as u64))
+    }
+
+    fn instants(rate: (f64, f64), arrivals: Arrivals, warmup: u64, duration: u64, share: (usize, usize)) -> Vec<u64> {
+        let mut schedule = schedule(rate, arrivals, warmup, duration, share);
         std::iter::from_fn(|| {
             let due = schedule.due();
             schedule.advance();
@@ -240,6 +274,43 @@ mod tests {
         // From 1,000/s to 3,000/s in 10 s: in the sixth second the rate goes from 2,000 to 2,200.
         assert!(within(7 * SECOND, 8 * SECOND).abs_diff(2100) <= 1);
         assert!(within(2 * SECOND, 12 * SECOND).abs_diff(20_000) <= 1);
+    }
+
+    #[test]
+    fn few_messages_are_taken_one_by_one_as_they_are_due() {
+        for arrivals in [Arrivals::Constant, Arrivals::Poisson] {
+            for rate in [(1000.0, 1000.0), (500.0, 2000.0), (1000.0, 0.0)] {
+                let due = instants(rate, arrivals, 1, 9, (0, 1));
+                let mut schedule = schedule(rate, arrivals, 1, 9, (0, 1));
+                let taken = std::iter::from_fn(|| schedule.take(Nanos(10 * SECOND)));
+                let taken: Vec<u64> = taken
+                    .inspect(|&(_, count)| assert_eq!(count, 1))
+                    .map(|(at, _)| at.0)
+                    .collect();
+                assert_eq!(taken, due, "{rate:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn billions_of_messages_are_taken_in_groups_of_the_right_age() {
+        for arrivals in [Arrivals::Constant, Arrivals::Poisson] {
+            let until = Nanos(100 * SECOND);
+            let mut schedule = schedule((1e9, 1e9), arrivals, 0, 100, (0, 1));
+            let taken: Vec<(Nanos, u64)> = std::iter::from_fn(|| schedule.take(until)).collect();
+            assert!(taken.len() < 10_000_000, "{}", taken.len());
+            let count: u64 = taken.iter().map(|&(_, count)| count).sum();
+            assert!((count as f64 / 1e11 - 1.0).abs() < 1e-6, "{count}");
+            let younger: u64 = taken
+                .iter()
+                .filter(|(at, _)| until - *at < Nanos(SECOND))
+                .map(|&(_, count)| count)
+                .sum();
+            assert!(
+                (younger as f64 / 1e9 - 1.0).abs() < 1e-3,
+                "one in a hundred is younger than a second: {younger}"
+            );
+        }
     }
 
     #[test]

@@ -89,7 +89,11 @@ impl<'a> Worker<'a> {
             index,
             shared,
             workload,
-            ring: Ring::new(workload.queues(), workload.buffers(dialer.share()))?,
+            ring: Ring::new(
+                workload.queues(),
+                workload.buffers(dialer.share()),
+                workload.threads as usize,
+            )?,
             connections: Slab::with_capacity(dialer.share()),
             dialer,
             timeline: Timeline::new(workload, index, shared.slices.is_some()),
@@ -105,6 +109,7 @@ impl<'a> Worker<'a> {
             deserted: false,
             stopped: false,
         };
+        worker.accounting.set_drain(workload.drain);
         worker.ring.watch(STOP, shared.stop.as_fd());
         if let Some(control) = &shared.slices {
             worker.ring.watch(WAKER, control.waker.as_fd());
@@ -323,7 +328,7 @@ impl<'a> Worker<'a> {
         };
         let next = if connection.takes_messages() {
             let measured = self.timeline.measures(planned);
-            let counts = measured && !self.timeline.was_counted(planned);
+            let counts = measured && !self.timeline.take_counted();
             self.accounting.issued(planned, counts);
             connection.issue(planned, measured)
         } else if let Some(churn) = self.workload.churn {

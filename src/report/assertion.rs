@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::distribution::Statistic;
 use super::percentile::Percentile;
 use crate::clock::Nanos;
+use crate::error::Outcome;
 use crate::load::Workload;
 use crate::units::{self, show_count, show_duration, show_rate};
 
@@ -321,15 +322,13 @@ pub struct AssertionOutcome {
     pub text: String,
 }
 
-/// The exit code of a run with these: 1 if any is false, else 3 if any is undecided, else 0.
-pub fn exit_code(outcomes: &[AssertionOutcome]) -> u8 {
+/// What these amount to together; none if all are true.
+pub fn outcome(outcomes: &[AssertionOutcome]) -> Option<Outcome> {
     let any = |result| outcomes.iter().any(|outcome| outcome.result == result);
     if any(AssertionResult::False) {
-        1
-    } else if any(AssertionResult::Undecided) {
-        3
+        Some(Outcome::False)
     } else {
-        0
+        any(AssertionResult::Undecided).then_some(Outcome::Undecided)
     }
 }
 

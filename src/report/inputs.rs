@@ -40,6 +40,7 @@ impl Figures {
             run_delay: Nanos(self.generator.run_delay_ns),
             measured: Nanos(self.elapsed_ns),
             throttling: self.host.throttling,
+            server_throttling: self.host.server_throttling,
             pass_p99: self.generator.pass.p99_ns.map(Nanos),
             overflows: self.generator.cq_overflows,
             merged_intervals: self.generator.merged_intervals,

@@ -25,6 +25,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::WallTime;
+use crate::error::Outcome;
 use crate::histogram::{BlockSeries, Recorder};
 use crate::load::RunResult;
 use crate::load::result::HostActivity;
@@ -159,9 +160,9 @@ impl Report {
         output::json::document(self)
     }
 
-    /// The exit code that the assertions ask for.
-    pub fn assertions_exit(&self) -> u8 {
-        assertion::exit_code(&self.assertions)
+    /// What the assertions amount to together; none if all are true.
+    pub fn assertions_outcome(&self) -> Option<Outcome> {
+        assertion::outcome(&self.assertions)
     }
 }
 

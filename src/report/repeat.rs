@@ -14,6 +14,7 @@ use super::assertion::{self, Assertion, AssertionOutcome, Estimate, Latency, Met
 use super::distribution::Statistic;
 use super::validity::Grade;
 use super::{Report, text};
+use crate::error::Outcome;
 use crate::load::RunResult;
 use crate::output;
 use crate::output::table::Column::{Left, Right};
@@ -201,9 +202,9 @@ impl Repeats {
         output::json::document(self)
     }
 
-    /// The exit code that the assertions ask for.
-    pub fn assertions_exit(&self) -> u8 {
-        assertion::exit_code(&self.assertions)
+    /// What the assertions amount to together; none if all are true.
+    pub fn assertions_outcome(&self) -> Option<Outcome> {
+        assertion::outcome(&self.assertions)
     }
 
     /// The worst grade of the runs.

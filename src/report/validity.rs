@@ -59,6 +59,8 @@ pub struct Inputs {
     pub run_delay: Nanos,
     /// What CPU quotas of control groups cost while measuring.
     pub throttling: Option<Throttling>,
+    /// The same of the servers' control groups, if they have others.
+    pub server_throttling: Option<Throttling>,
     /// 99th percentile of how long the passes of the generator's loop took.
     pub pass_p99: Option<Nanos>,
     /// Times that a completion queue overflowed.

@@ -18,6 +18,7 @@ mod accepting;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::io;
 use std::net::{Shutdown, TcpListener as StdListener, TcpStream as StdStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::pin;
@@ -42,13 +43,13 @@ use crate::serve::drain::{Activity, Drain};
 use crate::serve::handoff::{Channel, Inbox};
 use crate::serve::startup::{Ready, Shared, WorkerSide};
 use crate::slab::{Key, Slab};
-use crate::sys::limits;
+use crate::sys::{limits, shortage};
 
 /// Serves on the calling thread until stopped and drained. Errors: [`Error::Machine`] when io_uring is not available,
 /// [`Error::Bug`] when a task panics.
 pub(super) fn run(index: usize, shared: &Arc<Shared>, buffer_size: u32, startup: WorkerSide) -> Result<Counters> {
     let listener = shared.listener_of(index)?;
-    let runtime = runtime()?;
+    let runtime = runtime(shared.plan.workers)?;
     let ready = Ready {
         channel: Channel::Inbox(Inbox::new()?),
         engine: "tokio-uring".into(),
@@ -64,7 +65,10 @@ pub(super) fn run(index: usize, shared: &Arc<Shared>, buffer_size: u32, startup:
     result.map(|()| counters)
 }
 
-fn runtime() -> Result<Runtime> {
+/// Fewest entries of a completion queue: tokio-uring hangs when it overflows.
+const COMPLETIONS_MIN: u64 = 4096;
+
+fn runtime(workers: usize) -> Result<Runtime> {
     // The crate returns a bare error number. Creating a ring of our own first reports the cause and a remedy.
     let queues = Queues {
         submissions: 8,
@@ -76,18 +80,31 @@ fn runtime() -> Result<Runtime> {
         size: 64,
         large: None,
     };
-    drop(Ring::new(queues, buffers)?);
-    let completions = limits::descriptors().soft.clamp(4096, 65_536) as u32;
-    let mut ring = ::tokio_uring::uring_builder();
-    ring.dontfork().setup_clamp().setup_cqsize(completions);
-    let mut builder = ::tokio_uring::builder();
-    builder.uring_builder(&ring);
-    Runtime::new(&builder).map_err(|cause| {
-        Error::Machine(format!(
-            "cannot start tokio-uring ({completions} completion entries): {cause}. Raise the descriptor limit with \
-             `ulimit -n`, or the locked-memory limit with `ulimit -l`"
-        ))
-    })
+    drop(Ring::new(queues, buffers, workers)?);
+    let mut completions = limits::descriptors().soft.clamp(COMPLETIONS_MIN, 65_536) as u32;
+    loop {
+        let mut ring = ::tokio_uring::uring_builder();
+        ring.dontfork().setup_clamp().setup_cqsize(completions);
+        let mut builder = ::tokio_uring::builder();
+        builder.uring_builder(&ring);
+        match Runtime::new(&builder) {
+            Ok(runtime) => return Ok(runtime),
+            Err(cause) if cause.kind() == io::ErrorKind::OutOfMemory && u64::from(completions) > COMPLETIONS_MIN => {
+                completions = (completions / 2).max(COMPLETIONS_MIN as u32);
+            }
+            Err(cause) => return Err(refused(completions, &cause)),
+        }
+    }
+}
+
+fn refused(completions: u32, cause: &io::Error) -> Error {
+    let advice = match cause.kind() {
+        io::ErrorKind::OutOfMemory => shortage::of_ring_memory(completions as usize * 16),
+        _ => "Raise the descriptor limit with `ulimit -n`".into(),
+    };
+    Error::Machine(format!(
+        "cannot start tokio-uring ({completions} completion entries): {cause}. {advice}"
+    ))
 }
 
 /// What the tasks of a worker share. They take turns on one thread, and hold no borrow across an await.
@@ -374,7 +391,7 @@ mod tests {
         }]);
         let worker = Worker::new(0, &shared, 64);
         let broken = Rc::clone(&worker);
-        let ended = runtime().unwrap().block_on(async {
+        let ended = runtime(1).unwrap().block_on(async {
             ::tokio_uring::spawn(async move {
                 let _report = ReportPanic(&broken);
                 panic!("on purpose");

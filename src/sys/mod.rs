@@ -7,6 +7,7 @@
 #![allow(unsafe_code)] // `unsafe` is allowed in this room and in ring/ only; tests/it/tidy checks
 
 pub mod affinity;
+pub mod allocator;
 pub mod child;
 pub mod disturbance;
 pub mod identity;
@@ -16,6 +17,7 @@ pub mod machine;
 pub mod netstat;
 pub mod prctl;
 pub mod run_delay;
+pub mod shortage;
 pub mod signal;
 pub mod socket;
 pub mod stream;

@@ -11,7 +11,8 @@ use std::thread;
 
 use nix::sys::signal::{SigSet, Signal};
 
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Outcome, Result};
+use crate::sys::shortage;
 use crate::sys::waker::Waker;
 
 /// A request to stop, shared by all threads that must react to it.
@@ -71,7 +72,7 @@ impl AsFd for Stop {
 
 /// The exit code of a program that a signal ended, by the convention of shells.
 pub fn exit_code(signal: i32) -> u8 {
-    128 + signal as u8
+    error::exit_code([Outcome::Interrupted(signal)])
 }
 
 impl Stop {
@@ -79,11 +80,7 @@ impl Stop {
         let mut signals = SigSet::empty();
         signals.add(Signal::SIGINT);
         signals.add(Signal::SIGTERM);
-        let failed = |cause: io::Error| {
-            Error::Machine(format!(
-                "cannot set up signal handling: {cause}. Raise the limits with `ulimit -u` and `ulimit -n`"
-            ))
-        };
+        let failed = |cause: io::Error| Error::Machine(format!("cannot block signals: {cause}"));
         signals.thread_block().map_err(|errno| failed(errno.into()))?;
         let stop = self.clone();
         let waiter = move || {
@@ -98,10 +95,13 @@ impl Stop {
                 unsafe { libc::_exit(exit_code(signal as i32).into()) }
             }
         };
-        thread::Builder::new()
-            .name("signals".into())
-            .spawn(waiter)
-            .map_err(failed)?;
+        let started = thread::Builder::new().name("signals".into()).spawn(waiter);
+        started.map_err(|cause| {
+            let why = shortage::of_threads();
+            Error::Machine(format!(
+                "cannot start the thread that waits for signals: {cause}. {why}"
+            ))
+        })?;
         Ok(())
     }
 }

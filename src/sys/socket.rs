@@ -2,8 +2,8 @@
 //!
 //! Options: tcp(7), socket(7). All sockets are blocking: on a non-blocking one io_uring completes with EAGAIN.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -73,6 +73,31 @@ pub fn connect(socket: OwnedFd, target: SocketAddr, timeout: Duration) -> io::Re
     let socket = Socket::from(socket);
     socket.connect_timeout(&target.into(), timeout)?;
     Ok(socket.into())
+}
+
+/// Checks that the loopback interface is up: in a new network namespace it is not. Errors: [`Error::Machine`].
+pub fn check_loopback() -> Result<()> {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let discard = SocketAddr::from(([127, 0, 0, 1], 9)); // Nothing is sent.
+    let routed = UdpSocket::bind(any).and_then(|socket| socket.connect(discard));
+    match routed {
+        Err(cause)
+            if matches!(
+                cause.kind(),
+                ErrorKind::NetworkUnreachable | ErrorKind::AddrNotAvailable
+            ) =>
+        {
+            Err(loopback_is_down(&cause))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The error for an address of the loopback interface that cannot be reached.
+pub fn loopback_is_down(cause: &io::Error) -> Error {
+    Error::Machine(format!(
+        "the loopback interface is down: {cause}. In a network namespace it has to be brought up: `ip link set lo up`"
+    ))
 }
 
 /// The address a socket is bound to.

@@ -20,6 +20,7 @@ use crate::check::output::Summary;
 use crate::check::output::summary::conditions;
 use crate::check::record::{Load, Settings};
 use crate::clock::Nanos;
+use crate::error::{self, Outcome};
 use crate::report::Environment;
 use crate::stats::signed_rank::{Estimate, Interval};
 use crate::stats::{median, prediction};
@@ -54,13 +55,13 @@ impl Baseline {
         let verdict = overall(&metrics, &run.settings.gate);
         Judgement {
             verdict,
-            exit_code: match verdict {
-                Verdict::Regressed => 1,
-                Verdict::Improved | Verdict::Passed => 0,
+            exit_code: error::exit_code(match verdict {
+                Verdict::Regressed => Some(Outcome::False),
+                Verdict::Improved | Verdict::Passed => None,
                 // Without enough runs nothing was compared.
-                Verdict::Inconclusive | Verdict::Failed if missing.is_some() => 3,
-                Verdict::Inconclusive | Verdict::Failed => run.settings.inconclusive.exit_code(),
-            },
+                Verdict::Inconclusive | Verdict::Failed if missing.is_some() => Some(Outcome::Undecided),
+                Verdict::Inconclusive | Verdict::Failed => run.settings.inconclusive.outcome(),
+            }),
             reasons: missing.into_iter().collect(),
             alpha: alpha(&run.settings),
             metrics,
@@ -191,7 +192,7 @@ struct Head<'a> {
 fn refused(refusal: String, settings: &Settings) -> Judgement {
     Judgement {
         verdict: Verdict::Inconclusive,
-        exit_code: 3,
+        exit_code: error::exit_code([Outcome::Undecided]),
         reasons: vec![refusal],
         alpha: alpha(settings),
         metrics: Vec::new(),

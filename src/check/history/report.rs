@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{Change, Point, chain};
 use crate::check::judge::{Metric, Verdict};
+use crate::error::{self, Outcome};
 use crate::output;
 use crate::stats::signed_rank::Interval;
 use crate::stats::{change_points, creep};
@@ -118,7 +119,8 @@ impl HistoryReport {
     /// 1 if a metric that gates creeps. Change points depend on the day, so they fail nothing.
     pub fn exit_code(&self) -> u8 {
         let mut creeps = self.metrics.iter().filter_map(|metric| metric.creep.as_ref());
-        u8::from(creeps.any(|creep| creep.gates && creep.alarm))
+        let creeps = creeps.any(|creep| creep.gates && creep.alarm);
+        error::exit_code(creeps.then_some(Outcome::False))
     }
 }
 

@@ -11,7 +11,8 @@ use crate::check::baseline::{Baseline, Run, StoredRun};
 use crate::check::experiment::{Control, Experiment, Offered};
 use crate::check::judge::Profile;
 use crate::compare::Candidate;
-use crate::error::Result;
+use crate::error::{self, Outcome, Result};
+use crate::load;
 use crate::load::schedule::Pace;
 use crate::output::console;
 use crate::output::place::Place;
@@ -117,7 +118,7 @@ fn save(flags: &SaveFlags, environment: Environment) -> Result<ExitCode> {
 
 fn not_saved(refusal: &str) -> ExitCode {
     let written = console::print(format_args!("not saved: {refusal}\n"));
-    ExitCode::from(written.exit_code(3))
+    ExitCode::from(written.exit_code(error::exit_code([Outcome::Undecided])))
 }
 
 fn compare(flags: &CompareFlags, environment: Environment) -> Result<ExitCode> {
@@ -142,6 +143,7 @@ fn compare(flags: &CompareFlags, environment: Environment) -> Result<ExitCode> {
 }
 
 fn measure(experiment: &Experiment, head: &Candidate, environment: Environment) -> Result<Measured> {
+    load::check_machine()?;
     let stop = Stop::on_signals()?;
     let mut progress = Progress::new(experiment);
     let run = experiment.run_alone(

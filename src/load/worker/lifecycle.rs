@@ -117,12 +117,13 @@ impl Worker<'_> {
         for _ in 0..BATCH {
             // The instant of the pass is old by now: a late message must not look early.
             let now = clock::now();
+            self.timeline.set_outstanding(self.accounting.outstanding(), now);
             let Some(Planned { at, key }) = self.timeline.next_planned(now) else {
                 return;
             };
             self.now = now;
             if self.timeline.measures(at) {
-                self.accounting.send_lag(now - at);
+                self.accounting.send_lag(now - self.timeline.issuable(at));
             }
             self.issue(key, at);
         }
@@ -237,10 +238,9 @@ impl Worker<'_> {
         for key in keys {
             self.conclude(key);
         }
-        while let Some(planned) = self.timeline.next_unissued(self.now) {
-            if self.timeline.measures(planned) {
-                let due = !self.timeline.was_counted(planned);
-                self.accounting.unissued(planned, due, self.now);
+        while let Some(unissued) = self.timeline.next_unissued(self.now) {
+            if self.timeline.measures(unissued.at) {
+                self.accounting.unissued(&unissued, self.now);
             }
         }
         self.end_interval();

@@ -9,7 +9,7 @@ use super::{Grade, Inputs, Reason};
 use crate::clock::Nanos;
 use crate::report::sections::ratio;
 use crate::stats::order_statistics::needs;
-use crate::units::{show_count, show_duration, show_rate};
+use crate::units::{plural, show_count, show_duration, show_rate};
 
 /// All rules, in the order in which reasons are listed: the run, its outcome, the generator, the machine.
 pub(super) const ALL: &[fn(&Inputs) -> Option<Reason>] = &[
@@ -27,6 +27,7 @@ pub(super) const ALL: &[fn(&Inputs) -> Option<Reason>] = &[
     generator::stalled,
     generator::waited,
     generator::throttled,
+    server_throttled,
     generator::passes,
     overflows,
     shares_cpu,
@@ -331,6 +332,23 @@ fn unfair_service(inputs: &Inputs) -> Option<Reason> {
             "some connections were served far less than others: Jain's index {jain:.2} (suspect below {SUSPECT})"
         ),
         advice: "The percentiles describe the favoured connections: see the slowest ones in the JSON report.",
+    })
+}
+
+fn server_throttled(inputs: &Inputs) -> Option<Reason> {
+    // The quota may be how the server is deployed: then its gaps belong to the figures. Whoever reads them must know that the
+    // tail is that of the quota.
+    let throttling = inputs.server_throttling.filter(|throttling| throttling.periods > 0)?;
+    let share = ratio(throttling.throttled.as_secs(), inputs.measured.as_secs());
+    Some(Reason {
+        grade: Grade::Suspect,
+        code: "server-cpu-quota",
+        what: format!(
+            "the CPU quota of the server's control group was used up in {}, for {} of the time",
+            plural(throttling.periods, "period"),
+            percent(share)
+        ),
+        advice: "The tail is the length of the gaps and not the server's: raise the quota (cpu.max, docker run --cpus).",
     })
 }
 

@@ -27,6 +27,7 @@ fn idle_machine() -> Inputs {
         stalled_longest: Nanos(2_000_000),
         run_delay: Nanos(60_000_000),
         throttling: Some(Throttling::default()),
+        server_throttling: None,
         pass_p99: Some(Nanos(12_000)),
         overflows: 0,
         merged_intervals: 0,
@@ -360,6 +361,10 @@ fn hopeless(open_loop: bool) -> Inputs {
         throttling: Some(Throttling {
             periods: 5,
             throttled: Nanos(500_000_000),
+        }),
+        server_throttling: Some(Throttling {
+            periods: 4,
+            throttled: Nanos(300_000_000),
         }),
         pass_p99: Some(Nanos(500_000_000)),
         overflows: 1,

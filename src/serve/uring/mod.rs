@@ -76,7 +76,7 @@ impl Default for UringPlan {
 /// Serves on the calling thread until stopped and drained. Errors: [`Error::Machine`] when a ring cannot be created,
 /// [`Error::Bug`] when it breaks.
 pub(super) fn run(index: usize, shared: &Shared, plan: UringPlan, startup: WorkerSide) -> Result<Counters> {
-    let ring = Ring::new(plan.queues, plan.buffers)?;
+    let ring = Ring::new(plan.queues, plan.buffers, shared.plan.workers)?;
     let mailbox = ring.mailbox().map_err(|cause| {
         Error::Machine(format!(
             "cannot share a ring between workers: {cause}. Raise the limit with `ulimit -n`"
@@ -130,9 +130,9 @@ impl<'a> Worker<'a> {
         Worker {
             index,
             shared,
-            ring,
             connections: Slab::with_capacity(0),
-            buffers: BufferShares::new(plan.buffers.total.into(), plan.buffers.size as usize),
+            buffers: BufferShares::new(ring.total(), plan.buffers.size as usize),
+            ring,
             streams: 0,
             spinning: Spinning::of_this_thread(plan.spin),
             accepting: Accepting::at_start(index),
