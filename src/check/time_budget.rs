@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn slices_are_short_and_blocks_many() {
         assert_eq!(layout(DEMAND, 150), (30, 20));
-        assert_eq!(layout(DEMAND, 50), (6, 40));
+        assert_eq!(layout(DEMAND, 50), (10, 20));
     }
 
     #[test]

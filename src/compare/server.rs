@@ -12,7 +12,7 @@ use crate::clock::{self, Nanos};
 use crate::compare::Candidate;
 use crate::error::{Error, Result};
 use crate::random::Random;
-use crate::sys::{affinity, child, limits, threads, usage};
+use crate::sys::{affinity, child, limits, shortage, threads, usage};
 
 /// The lowest port for a server; registered services are mostly below.
 const PORT_MIN: u16 = 15_000;
@@ -140,8 +140,11 @@ impl Server {
         let spawned = child::spawn(&mut command);
         affinity::set_affinity(&ours)?;
         let mut child = spawned.map_err(|cause| {
-            let program = command.get_program().display();
-            Error::Target(format!("cannot start {program}: {cause}"))
+            let what = format!("cannot start {}: {cause}", command.get_program().display());
+            match shortage::of_processes(&cause) {
+                Some(why) => Error::Machine(format!("{what}. {why}")),
+                None => Error::Target(what),
+            }
         })?;
         let (send, stderr_tail) = mpsc::channel();
         let stderr = child.stderr.take();
