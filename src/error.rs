@@ -15,6 +15,8 @@ pub enum Error {
     Usage(String),
     /// This machine does not allow it: a limit, a blocked io_uring, an address in use.
     Machine(String),
+    /// What was measured cannot be compared: a server's program changed meanwhile.
+    Invalid(String),
     /// The target cannot be reached, or is not an echo server.
     Target(String),
     /// The target returned wrong data.
@@ -28,6 +30,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) => 2,
+            Error::Invalid(_) => 3,
             Error::Machine(_) => 4,
             Error::Target(_) => 5,
             Error::Data(_) => 6,
@@ -39,9 +42,12 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Usage(text) | Error::Machine(text) | Error::Target(text) | Error::Data(text) | Error::Bug(text) => {
-                f.write_str(text)
-            }
+            Error::Usage(text)
+            | Error::Invalid(text)
+            | Error::Machine(text)
+            | Error::Target(text)
+            | Error::Data(text)
+            | Error::Bug(text) => f.write_str(text),
         }
     }
 }

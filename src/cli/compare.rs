@@ -80,13 +80,16 @@ pub(super) struct Flags {
 pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     let cpus = CpuSplit::of(&flags.generator, flags.server_cpus.cpus());
     let candidates = flags.candidates(&cpus)?;
-    let workloads = flags.workloads(&cpus);
+    let mut workloads = flags.workloads(&cpus);
     file::check_all([&flags.json, &flags.markdown].into_iter().flatten())?;
     let stop = Stop::on_signals()?;
+    for workload in &mut workloads {
+        flags.generator.connect_locally_from(workload, &stop)?;
+    }
     let mut failures = Vec::new();
     let mut scenarios = Vec::new();
     for (number, workload) in workloads.iter().enumerate() {
-        if stop.signal().is_some() {
+        if stop.signal().is_some() || failures.contains(&INVALID) {
             break;
         }
         let protocol = flags.protocol(workload, &cpus, candidates.len());
@@ -110,10 +113,13 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     Ok(ExitCode::from(exit))
 }
 
-/// The exit code that servers ask for which failed with these: a bug in urecho first, then what this machine does not allow,
-/// wrong data, and a server that cannot be used.
+/// The exit code of a comparison whose subject changed meanwhile.
+const INVALID: u8 = 3;
+
+/// The exit code that servers ask for which failed with these: a bug in urecho first, then what this machine does not allow, a
+/// program that changed, wrong data, and a server that cannot be used.
 fn exit_code(failures: &[u8]) -> u8 {
-    let worst = [70, 4, 6, 5].into_iter().find(|code| failures.contains(code));
+    let worst = [70, 4, INVALID, 6, 5].into_iter().find(|code| failures.contains(code));
     worst.or(failures.first().copied()).unwrap_or(0)
 }
 
@@ -253,7 +259,7 @@ mod tests {
 
     #[test]
     fn the_exit_code_is_that_of_the_failure_to_be_dealt_with_first() {
-        let codes = [&[][..], &[5], &[5, 6], &[6, 4, 5], &[4, 70]].map(exit_code);
-        assert_eq!(codes, [0, 5, 6, 4, 70]);
+        let codes = [&[][..], &[5], &[5, 6], &[6, 4, 5], &[4, 70], &[5, 3]].map(exit_code);
+        assert_eq!(codes, [0, 5, 6, 4, 70, 3]);
     }
 }

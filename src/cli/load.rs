@@ -32,13 +32,13 @@ pub(super) struct Flags {
 
 pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     let generator = &flags.load.workload.generator;
-    let workload = flags.load.workload(generator.pin.clone());
+    let mut workload = flags.load.workload(generator.pin.clone());
     flags.outputs.check(&workload)?;
     if flags.repeat.is_some() {
         flags.outputs.check_repeat()?;
     }
-    let targets = flags.targets.resolve(generator)?;
     let stop = Stop::on_signals()?;
+    let targets = flags.targets.resolve(generator, &mut workload, &stop)?;
     let plan = Plan { targets, workload };
     match flags.repeat {
         Some(times) => {
@@ -57,7 +57,7 @@ pub(super) fn execute(plan: Plan, outputs: &OutputFlags, environment: Environmen
     let run = load::run(plan, stop, &mut observer);
     observer.clear();
     let run = match (run, stop.signal()) {
-        (Err(Error::Target(_)), Some(signal)) => return Ok(ExitCode::from(signal::exit_code(signal))), // Nothing was measured.
+        (Err(error @ Error::Target(_)), Some(_)) => return Err(error), // The exit code is the signal's.
         (run, _) => run?,
     };
     let report = Report::of(&run, environment, outputs.assertions());
@@ -81,6 +81,9 @@ fn exit_code(run: &RunResult, report: &Report, assertions: &[Assertion]) -> Resu
         )));
     }
     if connections.unopened() > 0 && !asserted(assertions, &[Metric::Errors]) {
+        if run.stats.unopened.keys().any(|loss| loss.is_lack_of_ports()) {
+            return Err(load::no_source_port(run.plan.targets[0].address()));
+        }
         let unopened = connections.unopened();
         return Err(Error::Target(format!(
             "{unopened} connections did not open, {} did",

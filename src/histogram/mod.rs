@@ -133,10 +133,18 @@ impl Recorder {
 
     /// Records a message that had not completed when it was given up, `age` after its start.
     pub fn record_censored(&mut self, age: Nanos) {
-        self.record(age);
+        self.record_many_censored(age, 1);
+    }
+
+    /// The same for several messages of one age.
+    pub fn record_many_censored(&mut self, age: Nanos, count: u64) {
+        if count == 0 {
+            return;
+        }
+        self.record_many(age, count);
         let digits = self.histogram.sigfig();
         let censored = self.censored.get_or_insert_with(|| Box::new(empty(digits)));
-        censored.saturating_record(age.0.min(CEILING.0));
+        censored.saturating_record_n(age.0.min(CEILING.0), count);
         self.censored_from = self.censored_from.min(age);
     }
 

@@ -286,14 +286,19 @@ impl Accounting {
     /// The run is over: a message that counts was due at `planned` and never issued. `due`: it was not
     /// [counted](Accounting::due) before.
     pub(super) fn unissued(&mut self, planned: Nanos, due: bool, now: Nanos) {
-        let message = Message {
-            planned,
-            submitted: Nanos::NEVER,
-            measured: true,
-        };
         self.interval.messages.sent += u64::from(due);
         self.interval.messages.missing += 1;
-        self.interval.censored(message, now, true);
+        self.interval.latencies.response.record_censored(now - planned);
+    }
+
+    /// The same for `count` messages, of which none was counted before.
+    pub(super) fn many_unissued(&mut self, planned: Nanos, count: u64, now: Nanos) {
+        self.interval.messages.sent += count;
+        self.interval.messages.missing += count;
+        self.interval
+            .latencies
+            .response
+            .record_many_censored(now - planned, count);
     }
 
     /// Segments that the kernel sent again on a connection.

@@ -144,6 +144,51 @@ impl Schedule {
         };
     }
 
+    /// Moves on to the first message that is due from `until` on. Returns those that are skipped and due from `from` on, in groups
+    /// of an instant and a number.
+    ///
+    /// The numbers are those that are expected: to draw each gap of a billion messages would take half a minute. Of a million
+    /// Poisson arrivals one in a thousand more or less is due by chance.
+    pub fn skip(&mut self, from: Nanos, until: Nanos) -> Vec<(Nanos, u64)> {
+        const GROUPS: u64 = 1000;
+        let first = self.due.max(from);
+        if first >= until {
+            return Vec::new();
+        }
+        let mut groups = Vec::new();
+        let mut passed = self.expected.max(self.expected_at(first)).ceil();
+        for group in 1..=GROUPS {
+            let begin = first + Nanos((until - first).0 / GROUPS * (group - 1));
+            let end = if group == GROUPS {
+                until
+            } else {
+                begin + Nanos((until - first).0 / GROUPS)
+            };
+            let due = self.expected_at(end).ceil();
+            if due > passed {
+                groups.push((begin, (due - passed) as u64));
+                passed = due;
+            }
+        }
+        self.expected = passed;
+        self.due = until;
+        groups
+    }
+
+    /// How many messages are due before an instant, in expectation: the integral of the rate.
+    fn expected_at(&self, at: Nanos) -> f64 {
+        let Rate { from, to } = self.rate;
+        let after = (at - self.start).as_secs();
+        if after <= self.warmup {
+            return from * after;
+        }
+        let slope = (to - from) / self.ramp;
+        // A ramp that has reached zero stays there.
+        let end = if slope < 0.0 { from / -slope } else { f64::INFINITY };
+        let late = (after - self.warmup).min(end);
+        from * self.warmup + from * late + slope / 2.0 * late * late
+    }
+
     /// Seconds from the start until `expected` messages are due: the inverse of the integral of the rate.
     fn instant_of(&self, expected: f64) -> f64 {
         let Rate { from, to } = self.rate;
@@ -240,6 +285,35 @@ mod tests {
         // From 1,000/s to 3,000/s in 10 s: in the sixth second the rate goes from 2,000 to 2,200.
         assert!(within(7 * SECOND, 8 * SECOND).abs_diff(2100) <= 1);
         assert!(within(2 * SECOND, 12 * SECOND).abs_diff(20_000) <= 1);
+    }
+
+    #[test]
+    fn what_is_skipped_is_what_would_have_been_due() {
+        for (from, to, warmup) in [(1000.0, 1000.0, 0), (1000.0, 3000.0, 2), (3000.0, 0.0, 1)] {
+            let spec = ScheduleSpec {
+                rate: Rate { from, to },
+                arrivals: Arrivals::Constant,
+                start: Nanos(SECOND),
+                warmup: Nanos(warmup * SECOND),
+                duration: Nanos(10 * SECOND),
+                worker: 0,
+                workers: 1,
+                share: 1.0,
+            };
+            let mut walked = Schedule::new(&spec, Random::new(1, 0));
+            let mut skipped = walked.clone();
+            let (measure, until) = (Nanos((1 + warmup) * SECOND), Nanos((9 + warmup) * SECOND));
+            let mut expected = 0;
+            while walked.due() < until {
+                expected += u64::from(walked.due() >= measure);
+                walked.advance();
+            }
+            let groups = skipped.skip(measure, until);
+            assert!(groups.is_sorted() && groups.iter().all(|&(at, _)| measure <= at && at < until));
+            let count: u64 = groups.iter().map(|&(_, count)| count).sum();
+            assert!(count.abs_diff(expected) <= 1, "{count}, not {expected}");
+            assert_eq!(skipped.skip(measure, until), [], "once");
+        }
     }
 
     #[test]

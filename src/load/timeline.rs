@@ -160,6 +160,14 @@ impl Timeline {
         }
     }
 
+    /// The same on a signal; the drain ends soon as well.
+    pub(super) fn interrupt(&mut self, now: Nanos) {
+        self.cut_short(now);
+        if let Some(run) = &mut self.run {
+            run.phases.interrupt(now);
+        }
+    }
+
     /// Every issued message that was due before the end has come back. Ends the plan of a slice if the end has been
     /// reached and no such message is still to be issued.
     pub(super) fn catch_up(&mut self, now: Nanos) {
@@ -354,6 +362,19 @@ impl Timeline {
         }
         schedule.advance();
         Some(at)
+    }
+
+    /// The rest of these in groups, each with an instant and its number of messages, without a walk from one to the next: a
+    /// plan far above capacity has a billion of them. Counts only those that count, and were not counted before.
+    pub(super) fn skip_unissued(&mut self, now: Nanos) -> Vec<(Nanos, u64)> {
+        let Some(run) = self.run.as_mut() else {
+            return Vec::new();
+        };
+        let (from, until) = (run.phases.measure, run.plan_ends.min(now));
+        match &mut run.schedule {
+            Some(schedule) => schedule.skip(from, until),
+            None => Vec::new(),
+        }
     }
 
     /// When to call it again though nothing has completed. `NEVER` before the start.

@@ -152,6 +152,7 @@ impl<'a> Worker<'a> {
             Event::Received(Received::Cancelled) => self.update(key, Connection::receive_cancelled),
             Event::Connected(result) => {
                 let probe = !self.timeline.is_running(); // Churn: the target has proven itself.
+                let result = result.and_then(|()| self.refuse_itself(key));
                 self.update(key, |connection| {
                     connection.connected(result.map_err(Loss::from), probe, now)
                 });
@@ -390,6 +391,17 @@ impl Worker<'_> {
         self.dialer.dialed(number, key, now);
         if let Some(Client { socket, .. }) = self.connections.get_mut(key) {
             self.ring.connect(key, socket.as_fd(), target);
+        }
+    }
+
+    /// Errors: a connection whose ends are the same socket, because the server has gone and the kernel chose its port.
+    fn refuse_itself(&mut self, key: Key) -> std::result::Result<(), Errno> {
+        let plan = &self.shared.plan;
+        match self.connections.get_mut(key) {
+            Some(Client { socket, connection }) => {
+                socket::refuse_itself(socket.as_fd(), plan.target_of(connection.number()))
+            }
+            None => Ok(()),
         }
     }
 

@@ -9,12 +9,16 @@
 pub mod affinity;
 pub mod child;
 pub mod disturbance;
+pub mod guard;
 pub mod identity;
 pub mod limits;
 pub mod listener;
 pub mod machine;
 pub mod netstat;
+pub mod offspring;
+pub mod ports;
 pub mod prctl;
+pub mod resolve;
 pub mod run_delay;
 pub mod signal;
 pub mod socket;

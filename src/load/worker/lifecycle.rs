@@ -18,6 +18,9 @@ const BATCH: usize = 64;
 /// How often a worker that is ready checks whether the start is known: less than the 5 ms from there to the start.
 const POLL_INTERVAL: Nanos = Nanos(1_000_000);
 
+/// Messages that were never issued are counted one by one up to this many, some 20 ms.
+const WALKED: u64 = 1 << 19;
+
 /// Connections whose round-trip time is read from the kernel every second.
 const RTT_SAMPLES: usize = 4;
 
@@ -53,7 +56,7 @@ impl Worker<'_> {
 
     fn pass_marks(&mut self) {
         if self.stopped {
-            self.timeline.cut_short(self.now);
+            self.timeline.interrupt(self.now);
         }
         if self.is_deserted() && !self.deserted {
             self.deserted = true;
@@ -224,17 +227,30 @@ impl Worker<'_> {
         for key in keys {
             self.conclude(key);
         }
-        while let Some(planned) = self.timeline.next_unissued(self.now) {
-            if self.timeline.measures(planned) {
-                let due = !self.timeline.was_counted(planned);
-                self.accounting.unissued(planned, due, self.now);
-            }
-        }
+        self.count_unissued();
         self.end_interval();
         self.accounting.overflows(self.ring.counts().overflows);
         self.accounting.stalls(self.stalls.stalls());
         self.publish();
         self.accounting.take_stats()
+    }
+
+    /// Messages that were due and never issued: one by one, and in groups if there are very many.
+    fn count_unissued(&mut self) {
+        let mut walked = 0;
+        while let Some(planned) = self.timeline.next_unissued(self.now) {
+            let counted = self.timeline.was_counted(planned);
+            if self.timeline.measures(planned) {
+                self.accounting.unissued(planned, !counted, self.now);
+            }
+            walked += 1;
+            if walked >= WALKED && !counted {
+                break;
+            }
+        }
+        for (planned, count) in self.timeline.skip_unissued(self.now) {
+            self.accounting.many_unissued(planned, count, self.now);
+        }
     }
 
     fn conclude(&mut self, key: Key) {
