@@ -114,7 +114,7 @@ fn buffers(timer: &mut Timer) {
         size: 4096,
         large: None,
     };
-    let mut ring = match Ring::new(queues, buffers) {
+    let mut ring = match Ring::new(queues, buffers, 1) {
         Ok(ring) => ring,
         Err(error) => return println!("SKIPPED: ring: {error}"),
     };

@@ -24,6 +24,11 @@ impl Nanos {
     /// Later than the end of any run.
     pub const NEVER: Nanos = Nanos(u64::MAX);
 
+    /// Of seconds: cut to whole nanoseconds, and zero if negative.
+    pub fn from_secs(seconds: f64) -> Nanos {
+        Nanos((seconds * 1e9) as u64) // The cast saturates.
+    }
+
     /// In seconds, for rates and reports.
     pub fn as_secs(self) -> f64 {
         self.0 as f64 / 1e9

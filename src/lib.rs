@@ -14,7 +14,7 @@
 //!
 //! ```text
 //! 6  cli        the only user of clap: one file per command, and repeat (of load); shared by them: load_flags, values,
-//!               outputs, cpu_split
+//!               outputs, run_progress, cpu_split
 //!    main       the binary: the allocator, and a call
 //! 5  check      the regression gate: experiment, time_budget, record; judge: metric, noise, sample, decision, verdict, warm_up;
 //!               output: summary, row, text, markdown, junit, github, json; baseline, history
@@ -24,17 +24,20 @@
 //! 3  report     one run: sections, targets, distribution (percentile), rate_interval, intervals, text with latency_table, files;
 //!               validity, assertion, inputs; several runs: repeat
 //! 2  serve      the server: engine (the contract), startup, accept, handoff, drain, counters; one folder per engine:
-//!               uring (echo, stream_detector, buffers, spinning, fault), epoll (connection), tokio_uring
+//!               uring (accepting, echo, stream_detector, buffers, spinning, fault), epoll (connection),
+//!               tokio_uring (accepting)
 //!    load       the load generator. Pure: connection (pipeline, payload), dialer, timeline (phases, schedule, active),
 //!               accounting, by_target, stalls. Effects: worker (lifecycle), workers, shared, session, servers, monitor, outbox.
 //!               Before a run: workload, target, sizes, capacity, preflight (echo). During it: interval, observer. After it: result
-//! 1  ring       io_uring: setup, token, chunk (ChunkQueue), pool of groups, scratch, wait, spin, completion, memory
-//!    sys        the rest of the kernel: socket, resolve, listener, ports, signal, waker, threads, child (offspring, guard),
-//!               limits, affinity, prctl, run_delay, throttling, usage, disturbance, machine, identity, netstat, tcp_info
+//! 1  ring       io_uring: setup, deadline, token, chunk (ChunkQueue), pool of groups, scratch, wait, spin, completion, memory
+//!    sys        the rest of the kernel: socket, resolve, stream, listener, ports, signal, waker, threads, child (offspring,
+//!               guard), limits, shortage, affinity, prctl, allocator, run_delay, throttling, usage, disturbance, machine,
+//!               identity, netstat, tcp_info
 //!    histogram  latency histograms, block_series (confidence intervals of dependent samples), hlog, hgrm
-//!    output     file (written atomically), console, json, markdown, table, progress
-//! 0  error      failures, by exit code
-//!    units      one grammar for counts, sizes, durations and rates
+//!    output     place (checked first), file (documents at once, lines in place), publish, written; console (stdout and stderr),
+//!               progress; json, markdown, table; untrusted (text of others, for each medium)
+//! 0  error      failures, outcomes, and the exit code
+//!    units      one grammar for counts, sizes, durations and rates (number)
 //!    clock      monotonic nanoseconds; wall, the date
 //!    slab       slots for connections, and keys that detect reuse
 //!    random     the one seeded generator

@@ -6,6 +6,9 @@
 /// 2^64 divided by the golden ratio, made odd: the step of a Weyl sequence (Knuth, TAOCP vol. 2, 3.3.4).
 pub(crate) const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 
+/// The largest seed of a command: every integer up to it is exact as a number of JavaScript and jq, which read reports.
+pub const SEED_MAX: u64 = (1 << 53) - 1;
+
 /// A bijection of 64 bits in which every output bit depends on every input bit: SplitMix64's finaliser.
 pub(crate) fn mix(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(STEP);
@@ -27,7 +30,7 @@ impl Random {
     /// A seed from the operating system, different in every process. Print it, so that a run can be repeated.
     pub fn seed_from_os() -> u64 {
         use std::hash::BuildHasher;
-        std::hash::RandomState::new().hash_one(0) >> 32 // Short enough to be typed, and exact as a JSON number.
+        std::hash::RandomState::new().hash_one(0) >> 32 // Short enough to be typed.
     }
 
     /// 64 uniform bits.

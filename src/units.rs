@@ -1,88 +1,170 @@
 //! The one grammar of counts, sizes, durations and rates, for reading and for writing.
 //!
-//! A number is digits, optionally with `_` between them and with a decimal fraction; its unit follows without a space.
-//! Ambiguous numbers are refused with both spellings (`64k`: 64,000 or 65,536?), and so are durations and rates without a
-//! unit. Arithmetic is exact, in integers: a value without an exact representation is refused, not rounded. The parsers are
-//! for clap, which prints the value itself: an error is one line that says what is wrong and what to write. Callers check
-//! bounds (at least one connection, at most an hour). By hand, because no crate reads `µs` and rates and refuses `64k`.
+//! A number is digits, optionally in groups (`10_000`, `10,000`), with a decimal fraction or an exponent (`1e4`); its unit
+//! follows, with or without a space. Ambiguous numbers are refused with both spellings (`64k`: 64,000 or 65,536?), durations
+//! and rates without a unit as well, and a unit in another spelling (`10K`, `5M` for minutes, `64b`) with the one that works.
+//! Whatever is shown here is read here. Arithmetic is exact, in integers: a value without an exact representation is
+//! refused, not rounded, except that sizes are rounded to whole bytes. The parsers are for clap, which prints the value
+//! itself: an error is one line that says what is wrong and what to write. Callers check bounds (at least one connection, at
+//! most an hour). By hand, because no crate reads `µs` and rates and refuses `64k`.
 
 use crate::clock::Nanos;
+use number::Number;
+
+mod number;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-/// Parses a count: `10000`, `10_000`, `10k`, `1.5M`. Zero is valid.
+/// Units of time and their names, the shortest first. As systemd.time(7) has them, without months.
+const TIMES: [(u64, &[&str]); 7] = [
+    (86_400_000_000_000, &["d", "day", "days"]),
+    (3_600_000_000_000, &["h", "hr", "hour", "hours"]),
+    (60_000_000_000, &["m", "min", "mins", "minute", "minutes"]),
+    (1_000_000_000, &["s", "sec", "secs", "second", "seconds"]),
+    (1_000_000, &["ms", "msec"]),
+    // The micro sign (U+00B5) and the Greek mu (U+03BC) look the same.
+    (1_000, &["us", "\u{b5}s", "\u{3bc}s", "usec"]),
+    (1, &["ns", "nsec"]),
+];
+
+/// Units of size, the name that is read first, then names that are refused with it.
+const SIZES: [(u64, &str, &[&str]); 7] = [
+    (1, "B", &["b", "byte", "bytes", "Byte", "Bytes"]),
+    (1_000, "kB", &[]),
+    (1_000_000, "MB", &[]),
+    (1_000_000_000, "GB", &[]),
+    (KIB, "KiB", &["kib", "kiB", "KIB", "Kib", "Ki", "ki"]),
+    (MIB, "MiB", &["mib", "miB", "MIB", "Mib", "Mi", "mi"]),
+    (GIB, "GiB", &["gib", "giB", "GIB", "Gib", "Gi", "gi"]),
+];
+
+/// Parses a count: `10000`, `10_000`, `10,000`, `1e4`, `10k`, `1.5M`. Zero is valid.
 pub fn count(text: &str) -> Result<u64, String> {
     const FORMS: &str = "write a count like `500`, `10k` (10,000) or `1M` (1,000,000)";
-    let (number, unit) = split(text).map_err(|why| format!("{why}: {FORMS}"))?;
-    let factor = multiplier(unit).ok_or_else(|| format!("{}: {FORMS}", unknown(unit)))?;
+    let (number, unit) = number::split(text).map_err(|why| format!("{why}: {FORMS}"))?;
+    let factor =
+        multiplier(unit).ok_or_else(|| format!("{}: {}", unknown(unit), count_like(&number, unit, "", FORMS)))?;
     number.times(factor).map_err(|why| format!("{why}: {FORMS}"))
 }
 
-/// Parses a size in bytes: `64B`, `4KiB` = 4,096, `64kB` = 64,000; also MiB, MB, GiB, GB.
+/// Parses a size in bytes: `64B`, `4KiB` = 4,096, `64kB` = 64,000; also MiB, MB, GiB, GB. A fraction of a byte is rounded.
 pub fn size(text: &str) -> Result<u64, String> {
     const FORMS: &str = "write a size like `64B`, `4KiB` (4,096 bytes) or `64kB` (64,000 bytes)";
-    let (number, unit) = split(text).map_err(|why| format!("{why}: {FORMS}"))?;
-    let factor = match unit {
-        "B" => 1,
-        "kB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        "KiB" => KIB,
-        "MiB" => MIB,
-        "GiB" => GIB,
-        "" => {
-            return Err(format!("a size needs a unit: write `{}B` for bytes", number.text));
-        }
-        _ => {
-            return Err(ambiguous_size(&number, unit).unwrap_or_else(|| format!("{}: {FORMS}", unknown(unit))));
-        }
-    };
-    number.times(factor).map_err(|why| format!("{why}: {FORMS}"))
-}
-
-/// Parses a duration: `50us` (or `50µs`), `250ms`, `1.5s`, `2m` (or `2min`), `800ns`. Zero is valid.
-pub fn duration(text: &str) -> Result<Nanos, String> {
-    const FORMS: &str = "write a duration like `50us`, `250ms`, `1.5s` or `2m`";
-    let (number, unit) = split(text).map_err(|why| format!("{why}: {FORMS}"))?;
-    let factor = match unit {
-        "ns" => 1,
-        // The micro sign (U+00B5) and the Greek mu (U+03BC) look the same.
-        "us" | "\u{b5}s" | "\u{3bc}s" => 1_000,
-        "ms" => 1_000_000,
-        "s" => 1_000_000_000,
-        "m" | "min" => 60_000_000_000,
-        "" => {
-            return Err(format!("a duration needs a unit: write `{0}s` or `{0}ms`", number.text));
-        }
-        _ => return Err(format!("{}: {FORMS}", unknown(unit))),
-    };
-    number.times(factor).map(Nanos).map_err(|why| format!("{why}: {FORMS}"))
-}
-
-/// Parses a rate per second: `500/s`, `50k/s`, `1.5M/s`. Finite; zero is valid.
-pub fn rate(text: &str) -> Result<f64, String> {
-    const FORMS: &str = "write a rate like `500/s`, `50k/s` or `1M/s`";
-    let (number, unit) = split(text).map_err(|why| format!("{why}: {FORMS}"))?;
-    let Some(prefix) = unit.strip_suffix("/s") else {
-        return Err(match multiplier(unit) {
-            Some(_) => format!("a rate is per second: write `{}{unit}/s`", number.text),
-            None => format!("{}: {FORMS}", unknown(unit)),
+    let (number, unit) = number::split(text).map_err(|why| format!("{why}: {FORMS}"))?;
+    if unit.is_empty() {
+        return Err(format!("a size needs a unit: write `{}B` for bytes", number.text));
+    }
+    let Some((factor, ..)) = SIZES.into_iter().find(|&(_, name, _)| name == unit) else {
+        let meant = SIZES.into_iter().find(|(_, _, others)| others.contains(&unit));
+        return Err(match (meant, ambiguous_size(&number, unit)) {
+            (Some((_, name, _)), _) => format!("{}: write `{}{name}`", unknown(unit), number.text),
+            (None, Some(ambiguous)) => ambiguous,
+            (None, None) => format!("{}: {FORMS}", unknown(unit)),
         });
     };
-    let factor = multiplier(prefix).ok_or_else(|| format!("{}: {FORMS}", unknown(unit)))?;
-    Ok(number.digits as f64 * factor as f64 / number.divisor as f64)
+    let bytes = if factor == 1 {
+        number.times(1)
+    } else {
+        number.times_rounded(factor)
+    };
+    bytes.map_err(|why| format!("{why}: {FORMS}"))
+}
+
+/// Parses a duration: `50us` (or `50µs`), `250ms`, `1.5s`, `2m` (or `2min`), `1h`, `1d`, `800ns`, and sums from the largest
+/// unit to the smallest: `1h30m`, `2s500ms`. Zero is valid.
+pub fn duration(text: &str) -> Result<Nanos, String> {
+    const FORMS: &str = "write a duration like `50us`, `250ms`, `1.5s`, `1m30s` or `2h`";
+    let wrong = |why: &str| format!("{why}: {FORMS}");
+    let (mut rest, mut sum, mut before) = (text, 0_u64, u64::MAX);
+    loop {
+        let (number, units) = number::split(rest).map_err(|why| wrong(&why))?;
+        let end = units.find(|c: char| c.is_ascii_digit()).unwrap_or(units.len());
+        let unit = units[..end].trim_end();
+        if unit.is_empty() {
+            return Err(format!("a duration needs a unit: write `{0}s` or `{0}ms`", number.text));
+        }
+        let factor = time_unit(unit).ok_or_else(|| {
+            let lower = unit.to_lowercase();
+            match time_unit(&lower) {
+                Some(_) => format!("{}: write `{}{lower}`", unknown(unit), number.text),
+                None => wrong(&unknown(unit)),
+            }
+        })?;
+        if factor >= before {
+            return Err(wrong("the units of a sum go from the largest to the smallest"));
+        }
+        let part = number.times(factor).map_err(wrong)?;
+        sum = sum.checked_add(part).ok_or_else(|| wrong("too large"))?;
+        (rest, before) = (&units[end..], factor);
+        if rest.is_empty() {
+            return Ok(Nanos(sum));
+        }
+    }
+}
+
+/// Parses a rate in messages per second: `500/s`, `50k/s`, `1.5M/s`, `10/min`, `3600/h`. Finite; zero is valid.
+pub fn rate(text: &str) -> Result<f64, String> {
+    const FORMS: &str = "write a rate like `500/s`, `50k/s`, `1M/s` or `10/min`";
+    let (number, unit) = number::split(text).map_err(|why| format!("{why}: {FORMS}"))?;
+    let Some((prefix, per)) = unit.split_once('/').map(|(prefix, per)| (prefix.trim(), per.trim())) else {
+        let lower = unit.to_lowercase();
+        let suffixes = ["rps", "qps", "hz", "ps", "/sec"];
+        let prefix = suffixes
+            .into_iter()
+            .find_map(|suffix| lower.strip_suffix(suffix))
+            .unwrap_or(unit);
+        return Err(match multiplier(prefix) {
+            Some(_) => format!("a rate is per second: write `{}{prefix}/s`", number.text),
+            None => format!("{}: {}", unknown(unit), count_like(&number, prefix, "/s", FORMS)),
+        });
+    };
+    let factor = multiplier(prefix).ok_or_else(|| {
+        format!(
+            "{}: {}",
+            unknown(unit),
+            count_like(&number, prefix, &format!("/{per}"), FORMS)
+        )
+    })?;
+    let period = time_unit(per).ok_or_else(|| match time_unit(&per.to_lowercase()) {
+        Some(_) => format!(
+            "{}: write `{}{prefix}/{}`",
+            unknown(unit),
+            number.text,
+            per.to_lowercase()
+        ),
+        None => format!("{}: {FORMS}", unknown(unit)),
+    })?;
+    let rate = number.times_float(factor as f64);
+    let rate = if period == Nanos::SECOND.0 {
+        rate
+    } else {
+        rate / Nanos(period).as_secs()
+    };
+    if rate.is_finite() {
+        Ok(rate)
+    } else {
+        Err(format!("too large: {FORMS}"))
+    }
 }
 
 /// Parses a percentage above zero: `3%` is 0.03.
 pub fn percent(text: &str) -> Result<f64, String> {
-    let number = text.strip_suffix('%').map(str::trim_end);
-    let number = number.and_then(|number| number.parse::<f64>().ok());
-    match number {
-        Some(number) if number > 0.0 && number <= 100.0 => Ok(number / 100.0),
-        _ => Err("write a percentage above 0% and up to 100%, as in `3%`".into()),
+    const FORMS: &str = "write a percentage above 0% and up to 100%, as in `3%`";
+    let (number, unit) = number::split(text).map_err(|why| format!("{why}: {FORMS}"))?;
+    match (number.times_float(1.0), unit) {
+        (number, "%") if number > 0.0 && number <= 100.0 => Ok(number / 100.0),
+        (value, "") if value >= 1.0 => Err(format!("a percentage needs its sign: write `{}%`", number.text)),
+        _ => Err(FORMS.into()),
     }
+}
+
+/// Nanoseconds in a unit of time.
+fn time_unit(name: &str) -> Option<u64> {
+    TIMES
+        .into_iter()
+        .find_map(|(factor, names)| names.contains(&name).then_some(factor))
 }
 
 /// Three significant digits in the unit that fits: `812 ns`, `12.3 µs`, `1.25 ms`, `2.00 s`, `3,600 s`.
@@ -148,7 +230,8 @@ pub fn show_size(bytes: u64) -> String {
     }
 }
 
-/// A rate per second: whole from a hundred on, `123,456/s`; three digits below, `1.50/s`; `n/a` if it is negative or not finite.
+/// A rate per second: whole from a hundred on, `123,456/s`; three digits below, `1.50/s`; per hour below a tenth, `60.0/h`;
+/// `n/a` if it is negative or not finite.
 pub fn show_rate(rate: f64) -> String {
     if !rate.is_finite() || rate < 0.0 {
         return "n/a".to_owned();
@@ -157,77 +240,13 @@ pub fn show_rate(rate: f64) -> String {
     if rate.fract() == 0.0 || rate >= 99.95 {
         return format!("{}/s", show_count(rate.round() as u64));
     }
-    if rate < 9.995 {
+    if rate < 0.0995 {
+        format!("{:.1}/h", rate * 3_600.0)
+    } else if rate < 9.995 {
         format!("{rate:.2}/s")
     } else {
         format!("{rate:.1}/s")
     }
-}
-
-/// A number as written. Its value is exactly `digits / divisor`.
-struct Number<'a> {
-    text: &'a str,
-    digits: u64,
-    divisor: u128,
-}
-
-impl Number<'_> {
-    /// The value times the factor of its unit, if that is an integer and fits.
-    fn times(&self, factor: u64) -> Result<u64, &'static str> {
-        // The product of two 64-bit numbers fits into 128 bits.
-        let product = u128::from(self.digits) * u128::from(factor);
-        if !product.is_multiple_of(self.divisor) {
-            return Err("the fraction is smaller than the smallest unit");
-        }
-        u64::try_from(product / self.divisor).map_err(|_| "too large")
-    }
-}
-
-/// Splits the text into its number and its unit, which may be empty. Errors say why it is not a number.
-fn split(text: &str) -> Result<(Number<'_>, &str), &'static str> {
-    if text.is_empty() {
-        return Err("the value is empty");
-    }
-    if text.contains(char::is_whitespace) {
-        return Err("spaces are not allowed");
-    }
-    if text.starts_with('-') {
-        return Err("negative numbers are not allowed");
-    }
-    let end = text
-        .find(|c: char| !(c.is_ascii_digit() || c == '_' || c == '.'))
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    Ok((parse(number)?, unit))
-}
-
-/// Parses digits with `_` between them and at most one point, which has digits on both sides.
-fn parse(text: &str) -> Result<Number<'_>, &'static str> {
-    let (whole, fraction) = text
-        .split_once('.')
-        .map_or((text, None), |(whole, fraction)| (whole, Some(fraction)));
-    if ![Some(whole), fraction].into_iter().flatten().all(is_digit_groups) {
-        return Err("not a number");
-    }
-    let mut digits = 0_u64;
-    for digit in text.bytes().filter(u8::is_ascii_digit) {
-        let shifted = digits
-            .checked_mul(10)
-            .and_then(|tens| tens.checked_add(u64::from(digit - b'0')));
-        digits = shifted.ok_or("too many digits")?;
-    }
-    let decimals = fraction.map_or(0, |fraction| fraction.bytes().filter(u8::is_ascii_digit).count());
-    let divisor = u32::try_from(decimals)
-        .ok()
-        .and_then(|decimals| 10_u128.checked_pow(decimals))
-        .ok_or("too many digits")?;
-    Ok(Number { text, digits, divisor })
-}
-
-/// True for `7`, `10000` and `10_000`; false for an empty text, `_1`, `1_`, `1__0`, `1.0`.
-fn is_digit_groups(text: &str) -> bool {
-    text.split('_')
-        .all(|group| !group.is_empty() && group.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// The decimal multipliers of counts and rates. In this case only: `m` would be milli, `K` kelvin or 1,024.
@@ -238,6 +257,20 @@ fn multiplier(unit: &str) -> Option<u64> {
         "M" => Some(1_000_000),
         _ => None,
     }
+}
+
+/// What to write instead of this unit of a count or a rate, which `ending` follows.
+fn count_like(number: &Number<'_>, unit: &str, ending: &str, forms: &str) -> String {
+    let meant = match unit {
+        "K" => format!("{}k", number.text),
+        "m" | "mio" | "mn" => format!("{}M", number.text),
+        "G" | "g" => format!("{}000M", number.text),
+        _ => return forms.to_owned(),
+    };
+    if number.text.contains(['.', ',', 'e', 'E']) && meant.ends_with("000M") {
+        return forms.to_owned();
+    }
+    format!("write `{meant}{ending}`")
 }
 
 /// For `64k`, `64K`, `64KB`, `1M`, `1g`: the two sizes that it could mean.

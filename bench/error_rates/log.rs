@@ -134,7 +134,7 @@ impl Entry {
 /// Reads a log. Errors: [`Error::Usage`] at the first line that is not one of it, and at an end without a beginning.
 pub(crate) fn read(text: &str) -> Result<Vec<Entry>> {
     let mut entries: Vec<(u64, Entry)> = Vec::new();
-    for line in json::parse_lines::<Line>(text, SCHEMA)? {
+    for line in json::parse_lines::<Line>(text, SCHEMA)?.whole {
         match line.event {
             Event::Begin(begin) => entries.push((
                 line.seed,

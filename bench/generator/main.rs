@@ -19,7 +19,7 @@ use urecho::load::pipeline::Pipeline;
 use urecho::load::sizes::Sizes;
 use urecho::load::{self, Plan, Traffic, Workload};
 use urecho::random::Random;
-use urecho::stats::signed_rank;
+use urecho::stats::signed_rank::{self, Interval};
 use urecho::sys::affinity;
 use urecho::sys::signal::Stop;
 
@@ -119,7 +119,7 @@ fn summarise(blocks: &[Block]) {
         let ratios: Vec<f64> = blocks.iter().map(|block| block.log_ratio(figure)).collect();
         let estimate = signed_rank::estimate(&ratios, ALPHA).unwrap();
         let interval = match estimate.interval {
-            Some((low, high)) => format!("95 % confidence interval {:.3} to {:.3}", low.exp(), high.exp()),
+            Some(Interval { low, high }) => format!("95 % confidence interval {:.3} to {:.3}", low.exp(), high.exp()),
             None => format!("{} is too few for an interval", estimate.n),
         };
         println!(

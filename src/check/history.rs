@@ -16,6 +16,7 @@ use crate::check::judge::{Metric, MetricVerdict, Verdict};
 use crate::check::output::Summary;
 use crate::error::{Error, Result};
 use crate::output;
+use crate::output::json::Lines;
 use crate::stats::quantiles::student_t;
 pub use report::HistoryReport;
 
@@ -121,9 +122,10 @@ impl Point {
     }
 }
 
-/// Reads a history. Errors: [`Error::Usage`] if it is not one.
-pub fn read(text: &str) -> Result<Vec<Point>> {
-    let points: Vec<Point> = output::json::parse_lines(text, SCHEMA)?;
+/// Reads a history, without the lines that are torn off. Errors: [`Error::Usage`] if it is not one.
+pub fn read(text: &str) -> Result<Lines<Point>> {
+    let lines: Lines<Point> = output::json::parse_lines(text, SCHEMA)?;
+    let points = &lines.whole;
     let mut figures = points.iter().flat_map(|point| &point.head);
     if let Some((metric, figure)) = figures.find(|&(metric, &figure)| metric.plausible(figure).is_none()) {
         return Err(Error::Usage(format!("invalid value {figure} of {metric}")));
@@ -131,7 +133,7 @@ pub fn read(text: &str) -> Result<Vec<Point>> {
     let mut changes = points.iter().flat_map(|point| point.changes.values());
     match changes.find(|change| !change.is_valid()) {
         Some(change) => Err(Error::Usage(format!("invalid change {change:?}"))),
-        None => Ok(points),
+        None => Ok(lines),
     }
 }
 

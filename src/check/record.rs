@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::check::judge::decision::{self, Threshold};
 use crate::check::judge::{Metric, Profile};
 use crate::compare::{BlockFigures, PooledFigures};
+use crate::error::Outcome;
 use crate::report::{Environment, PlanSummary};
 
 /// A check before judgement.
@@ -129,12 +130,12 @@ pub enum Inconclusive {
 }
 
 impl Inconclusive {
-    /// The exit code.
-    pub fn exit_code(self) -> u8 {
+    /// What it counts as.
+    pub fn outcome(self) -> Option<Outcome> {
         match self {
-            Inconclusive::Distinct => 3,
-            Inconclusive::Pass => 0,
-            Inconclusive::Fail => 1,
+            Inconclusive::Distinct => Some(Outcome::Undecided),
+            Inconclusive::Pass => None,
+            Inconclusive::Fail => Some(Outcome::False),
         }
     }
 }

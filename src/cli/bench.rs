@@ -11,7 +11,7 @@ use crate::cli::outputs::OutputFlags;
 use crate::cli::values;
 use crate::compare::Server;
 use crate::error::Result;
-use crate::load::Plan;
+use crate::load::{Plan, check_machine};
 use crate::report::Environment;
 use crate::sys::signal::Stop;
 
@@ -36,9 +36,12 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     let mut workload = flags.load.workload(cpus.generator);
     flags.outputs.check(&workload)?;
     generator.connect_locally_from(&mut workload, &stop)?;
+    let observer = flags.outputs.open(&workload)?;
+    check_machine()?;
     let mut server = Server::start(workers, &cpus.server)?;
     let targets = vec![server.address().into()];
-    let result = load::execute(Plan { targets, workload }, &flags.outputs, environment, &stop);
+    let plan = Plan { targets, workload };
+    let result = load::execute(plan, observer, flags.outputs.assertions(), environment, &stop);
     // A server that crashed is the cause of every other failure.
     server.check()?;
     // Its sockets close shortly before it has exited: the check may have come too early, the stop cannot.

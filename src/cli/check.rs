@@ -4,22 +4,24 @@ mod baseline;
 mod flags;
 mod outputs;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use crate::check::experiment::Control;
+use crate::check::experiment::{Control, Experiment};
 use crate::check::history::{self, HistoryReport};
 use crate::check::output::Check;
 use crate::cli::values::Parsed;
+use crate::clock::{self, Nanos};
 use crate::compare::Candidate;
-use crate::error::{Error, Result};
-use crate::output::file;
-use crate::output::progress::ProgressLine;
+use crate::error::{self, Error, Outcome, Result};
+use crate::load;
+use crate::output::progress::{ProgressLine, show_left};
+use crate::output::publish::publish;
+use crate::output::{console, place};
 use crate::report::Environment;
-use crate::sys::signal::{self, Stop};
+use crate::sys::signal::Stop;
 use flags::{JudgementFlags, MeasurementFlags, SingleServerFlags, UtilizationFlag};
 use outputs::{JsonFlag, OutputFlags};
 
@@ -111,56 +113,85 @@ fn run_pair(pair: &PairFlags, flags: &Flags, environment: Environment) -> Result
     let base = flags::with_ready_text(pair.base.clone(), &pair.base_ready);
     let head = flags::with_ready_text(pair.head.clone(), &pair.head_ready);
     let mut experiment = flags.measurement.experiment(flags.rate.offered(), &flags.judgement)?;
-    flags.outputs.check(&flags.json)?;
+    let outputs = flags.outputs.open(&flags.json, None)?;
+    load::check_machine()?;
     let stop = Stop::on_signals()?;
     flags.measurement.connect_locally(&mut experiment, &stop)?;
-    let restarts = experiment.settings.restarts;
-    let line = ProgressLine::new();
+    let mut progress = Progress::new(&experiment);
     let record = experiment.run(
         &base,
         &head,
         environment,
         &mut Control {
             stop: &stop,
-            on_restart: &mut |restart| show_progress(line, restart, restarts),
+            on_restart: &mut |restart| progress.show(restart),
         },
     );
-    line.clear();
+    drop(progress);
     let check = Check::of(record);
-    flags.outputs.publish(&check.summary(), Some((&flags.json, &check)))?;
+    let written = outputs.publish(&check.summary(), Some(&check));
+    let code = check.judgement.exit_code;
+    // An interruption outweighs the verdict, and a bug both.
+    let interrupted = |signal| error::exit_code([Outcome::Interrupted(signal), Outcome::Failed(code)]);
     Ok(ExitCode::from(
-        stop.signal().map_or(check.judgement.exit_code, signal::exit_code),
+        written.exit_code(stop.signal().map_or(code, interrupted)),
     ))
 }
 
 fn replay(flags: &ReplayFlags) -> Result<ExitCode> {
-    flags.outputs.check(&flags.json)?;
+    let outputs = flags.outputs.open(&flags.json, Some(&flags.file))?;
     let check = parse_file(&flags.file, Check::replay)?;
-    flags.outputs.publish(&check.summary(), Some((&flags.json, &check)))?;
-    Ok(ExitCode::from(check.judgement.exit_code))
+    let written = outputs.publish(&check.summary(), Some(&check));
+    Ok(ExitCode::from(written.exit_code(check.judgement.exit_code)))
 }
 
 fn show_history(flags: &HistoryFlags) -> Result<ExitCode> {
-    let report = HistoryReport::of(&parse_file(&flags.file, history::read)?);
-    if !flags.json.as_deref().is_some_and(file::is_stdout) {
-        let _ = write!(std::io::stdout(), "{report}"); // The reader may have closed the pipe.
+    let [json] = place::open_all([&flags.json])?;
+    json.iter().try_for_each(|place| place.check_is_not(&flags.file))?;
+    let history = parse_file(&flags.file, history::read)?;
+    for line in &history.torn {
+        let name = flags.file.display();
+        console::note(format_args!(
+            "urecho: warning: {name}: line {line} is torn off and was skipped"
+        ));
     }
-    if let Some(path) = &flags.json {
-        file::write(path, &report.json())?;
-    }
-    Ok(ExitCode::from(report.exit_code()))
+    let report = HistoryReport::of(&history.whole);
+    let written = publish(&report, [(json.as_ref(), &|| report.json())]);
+    Ok(ExitCode::from(written.exit_code(report.exit_code())))
 }
 
-fn show_progress(line: ProgressLine, restart: usize, of: usize) {
-    match restart {
-        0 => line.show("measuring the capacity of the server"),
-        restart => line.show(&format!("restart {restart} of {of}")),
+/// How far an experiment is, on the progress line.
+struct Progress {
+    line: ProgressLine,
+    /// When the budget is used up; a restart in progress is completed.
+    deadline: Nanos,
+    restarts: usize,
+}
+
+impl Progress {
+    fn new(experiment: &Experiment) -> Progress {
+        Progress {
+            line: ProgressLine::new(),
+            deadline: clock::now() + Nanos(experiment.settings.budget_ns),
+            restarts: experiment.settings.restarts,
+        }
+    }
+
+    /// Before a restart, from 1, or 0 for the capacity run.
+    fn show(&mut self, restart: usize) {
+        let left = show_left(self.deadline - clock::now());
+        let step = match restart {
+            0 => "measuring the capacity of the server".to_owned(),
+            restart => format!("restart {restart} of {}", self.restarts),
+        };
+        self.line.show(&format!("at most {left}, {step}"));
     }
 }
 
 /// Parses a file. Errors: [`Error::Usage`] that names the file.
 fn parse_file<T>(path: &Path, parse: fn(&str) -> Result<T>) -> Result<T> {
     let name = path.display();
-    let text = std::fs::read_to_string(path).map_err(|cause| Error::Usage(format!("cannot read {name}: {cause}")))?;
+    let bytes = std::fs::read(path).map_err(|cause| Error::Usage(format!("cannot read {name}: {cause}")))?;
+    let text = String::from_utf8_lossy(&bytes); // A line that is torn off may end within a character.
     parse(&text).map_err(|error| Error::Usage(format!("{name}: {error}")))
 }

@@ -1,6 +1,5 @@
 //! `urecho compare`.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,15 +11,16 @@ use crate::cli::values;
 use crate::clock::Nanos;
 use crate::compare::comparison::{Comparison, Method, SCHEMA, Scenario, ServerBlocks};
 use crate::compare::{self, Candidate, CandidateFigures, Protocol, ProtocolLoad, SliceLength};
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Outcome, Result};
 use crate::load::schedule::{Pace, Rate};
 use crate::load::sizes::Sizes;
 use crate::load::{self, Traffic, Workload};
-use crate::output::file;
-use crate::output::progress::ProgressLine;
+use crate::output::place;
+use crate::output::progress::{Estimate, ProgressLine};
+use crate::output::publish::publish;
 use crate::report::Environment;
 use crate::serve::engine::Engine;
-use crate::sys::signal::{self, Stop};
+use crate::sys::signal::Stop;
 
 /// A restart costs the start and stop of every server, and a confidence interval needs six of them.
 const RESTARTS: &str = "10";
@@ -81,25 +81,29 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     let cpus = CpuSplit::of(&flags.generator, flags.server_cpus.cpus());
     let candidates = flags.candidates(&cpus)?;
     let mut workloads = flags.workloads(&cpus);
-    file::check_all([&flags.json, &flags.markdown].into_iter().flatten())?;
+    let [json, markdown] = place::open_all([&flags.json, &flags.markdown])?;
+    load::check_machine()?;
     let stop = Stop::on_signals()?;
     for workload in &mut workloads {
         flags.generator.connect_locally_from(workload, &stop)?;
     }
-    let mut failures = Vec::new();
+    let mut progress = Progress::new(flags, &workloads, candidates.len());
+    let mut outcomes = Vec::new();
     let mut scenarios = Vec::new();
     for (number, workload) in workloads.iter().enumerate() {
-        if stop.signal().is_some() || failures.contains(&INVALID) {
+        if stop.signal().is_some() || outcomes.contains(&CHANGED) {
             break;
         }
         let protocol = flags.protocol(workload, &cpus, candidates.len());
-        let table = format!("table {} of {}", number + 1, workloads.len());
-        let results = flags.measure(&candidates, &protocol, &stop, &table);
-        failures.extend(
-            results
-                .iter()
-                .filter_map(|result| Some(result.failure.as_ref()?.error.exit_code())),
-        );
+        let results = compare::run(&candidates, &protocol, &stop, &mut |restart, _| {
+            let more = restart <= flags.restarts as usize;
+            if more {
+                progress.show(number, restart);
+            }
+            more
+        });
+        let failed = |result: &CandidateFigures| Some(Outcome::Failed(result.failure.as_ref()?.error.exit_code()));
+        outcomes.extend(results.iter().filter_map(failed));
         scenarios.push(flags.scenario(workload, &protocol, results));
     }
     let comparison = Comparison {
@@ -108,19 +112,58 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
         environment,
         scenarios,
     };
-    flags.publish(&comparison)?;
-    let exit = stop.signal().map_or_else(|| exit_code(&failures), signal::exit_code);
-    Ok(ExitCode::from(exit))
+    drop(progress);
+    let written = publish(
+        &comparison,
+        [
+            (json.as_ref(), &|| comparison.json()),
+            (markdown.as_ref(), &|| comparison.markdown()),
+        ],
+    );
+    outcomes.extend(stop.signal().map(Outcome::Interrupted));
+    Ok(ExitCode::from(written.exit_code(error::exit_code(outcomes))))
 }
 
-/// The exit code of a comparison whose subject changed meanwhile.
-const INVALID: u8 = 3;
+/// A program changed: what follows would compare something else.
+const CHANGED: Outcome = Outcome::Failed(error::CHANGED);
 
-/// The exit code that servers ask for which failed with these: a bug in urecho first, then what this machine does not allow, a
-/// program that changed, wrong data, and a server that cannot be used.
-fn exit_code(failures: &[u8]) -> u8 {
-    let worst = [70, 4, INVALID, 6, 5].into_iter().find(|code| failures.contains(code));
-    worst.or(failures.first().copied()).unwrap_or(0)
+/// How far a comparison is, on the progress line.
+struct Progress {
+    line: ProgressLine,
+    tables: usize,
+    restarts: usize,
+    estimate: Estimate,
+}
+
+impl Progress {
+    fn new(flags: &Flags, workloads: &[Workload], candidates: usize) -> Progress {
+        let (restarts, slices) = (u64::from(flags.restarts), 2 * u64::from(flags.blocks));
+        let longest = workloads
+            .iter()
+            .map(|workload| workload.warmup + workload.duration)
+            .max();
+        let restart = slices * longest.unwrap_or(Nanos(0)).0 + flags.settle.0;
+        Progress {
+            line: ProgressLine::new(),
+            tables: workloads.len(),
+            restarts: flags.restarts as usize,
+            estimate: Estimate::new(restarts * workloads.len() as u64, Nanos(restart * candidates as u64)),
+        }
+    }
+
+    /// Before a restart, from 1, of a table, from 0.
+    fn show(&mut self, table: usize, restart: usize) {
+        let done = table * self.restarts + restart - 1;
+        let mut text = format!(
+            "{}, restart {restart} of {}",
+            self.estimate.left(done as u64),
+            self.restarts
+        );
+        if self.tables > 1 {
+            text += &format!(", table {} of {}", table + 1, self.tables);
+        }
+        self.line.show(&text);
+    }
 }
 
 impl Flags {
@@ -201,25 +244,6 @@ impl Flags {
         }
     }
 
-    fn measure(
-        &self,
-        candidates: &[Candidate],
-        protocol: &Protocol,
-        stop: &Stop,
-        table: &str,
-    ) -> Vec<CandidateFigures> {
-        let restarts = self.restarts as usize;
-        let line = ProgressLine::new();
-        let results = compare::run(candidates, protocol, stop, &mut |restart, _| {
-            if restart <= restarts {
-                line.show(&format!("{table}, restart {restart} of {restarts}"));
-            }
-            restart <= restarts
-        });
-        line.clear();
-        results
-    }
-
     fn scenario(&self, workload: &Workload, protocol: &Protocol, results: Vec<CandidateFigures>) -> Scenario {
         let method = Method {
             restarts: self.restarts.into(),
@@ -236,30 +260,5 @@ impl Flags {
                 .map(|failure| format!("restart {}: {}", failure.restart, failure.error)),
         };
         Scenario::of(workload, method, results.into_iter().map(server).collect())
-    }
-
-    fn publish(&self, comparison: &Comparison) -> Result<()> {
-        if let Some(path) = &self.json {
-            file::write(path, &comparison.json())?;
-        }
-        if let Some(path) = &self.markdown {
-            file::write(path, &comparison.markdown())?;
-        }
-        let mut paths = [&self.json, &self.markdown].into_iter().flatten();
-        if !paths.any(|path| file::is_stdout(path)) {
-            let _ = write!(std::io::stdout(), "{comparison}"); // A reader that closed the pipe has read enough.
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_exit_code_is_that_of_the_failure_to_be_dealt_with_first() {
-        let codes = [&[][..], &[5], &[5, 6], &[6, 4, 5], &[4, 70], &[5, 3]].map(exit_code);
-        assert_eq!(codes, [0, 5, 6, 4, 70, 3]);
     }
 }

@@ -3,13 +3,14 @@
 use clap::Args;
 
 use super::load_flags::GeneratorFlags;
+use super::values::{self, Cpus};
 use crate::sys::affinity;
 
 #[derive(Debug, Args)]
 pub(super) struct ServerCpuFlags {
-    /// CPUs of each server [default: the first that the generator leaves]
-    #[arg(long, value_name = "CPU,...", value_delimiter = ',')]
-    server_pin: Vec<usize>,
+    /// CPUs of each server, as in `0-3,8` [default: the first that the generator leaves]
+    #[arg(long, value_name = "CPUS", value_parser = values::cpus)]
+    server_pin: Vec<Cpus>,
 }
 
 /// The CPUs of servers and generator; both empty, and so not pinned, if there are too few to separate them.
@@ -20,20 +21,20 @@ pub(super) struct CpuSplit {
 }
 
 /// Which CPUs a server gets.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum ServerCpus<'a> {
+#[derive(Debug, Clone)]
+pub(super) enum ServerCpus {
     /// The first that the generator leaves: one worker needs no more, and one generator thread saturates no more.
     First,
     /// All that the generator leaves.
     Rest,
     /// These.
-    Listed(&'a [usize]),
+    Listed(Vec<usize>),
 }
 
 impl ServerCpuFlags {
-    pub(super) fn cpus(&self) -> ServerCpus<'_> {
-        match self.server_pin.as_slice() {
-            [] => ServerCpus::First,
+    pub(super) fn cpus(&self) -> ServerCpus {
+        match Cpus::all(&self.server_pin) {
+            cpus if cpus.is_empty() => ServerCpus::First,
             cpus => ServerCpus::Listed(cpus),
         }
     }
@@ -42,24 +43,24 @@ impl ServerCpuFlags {
 impl CpuSplit {
     /// Splits the CPUs that this process may use. Without --pin the generator gets the last of them, one per thread, and
     /// leaves at least one to a server without CPUs of its own.
-    pub(super) fn of(generator: &GeneratorFlags, server: ServerCpus<'_>) -> CpuSplit {
-        CpuSplit::new(&affinity::allowed(), generator.threads(), &generator.pin, server)
+    pub(super) fn of(generator: &GeneratorFlags, server: ServerCpus) -> CpuSplit {
+        CpuSplit::new(&affinity::allowed(), generator.threads(), &generator.pin(), server)
     }
 
-    fn new(allowed: &[usize], threads: usize, pin: &[usize], server: ServerCpus<'_>) -> CpuSplit {
+    fn new(allowed: &[usize], threads: usize, pin: &[usize], server: ServerCpus) -> CpuSplit {
         let without = |taken: &[usize]| -> Vec<usize> {
             let free = allowed.iter().filter(|cpu| !taken.contains(cpu));
             free.copied().collect()
         };
         let last = |cpus: &[usize]| cpus[cpus.len() - threads.min(cpus.len())..].to_vec();
-        let generator = match (pin, server) {
+        let generator = match (pin, &server) {
             ([], _) if allowed.len() < 2 => Vec::new(),
             ([], ServerCpus::Listed(cpus)) => last(&without(cpus)),
             ([], ServerCpus::First | ServerCpus::Rest) => last(&allowed[1..]),
             (pin, _) => pin.to_vec(),
         };
         let server = match server {
-            ServerCpus::Listed(cpus) => cpus.to_vec(),
+            ServerCpus::Listed(cpus) => cpus,
             ServerCpus::First | ServerCpus::Rest if generator.is_empty() => Vec::new(),
             ServerCpus::First => without(&generator).into_iter().take(1).collect(),
             ServerCpus::Rest => without(&generator),
@@ -73,7 +74,7 @@ mod tests {
     use super::ServerCpus::{First, Listed, Rest};
     use super::*;
 
-    fn split(allowed: &[usize], threads: usize, pin: &[usize], server: ServerCpus<'_>) -> [Vec<usize>; 2] {
+    fn split(allowed: &[usize], threads: usize, pin: &[usize], server: ServerCpus) -> [Vec<usize>; 2] {
         let CpuSplit { server, generator } = CpuSplit::new(allowed, threads, pin, server);
         [server, generator]
     }
@@ -103,8 +104,8 @@ mod tests {
     #[test]
     fn either_side_gets_the_cpus_it_asks_for_and_the_other_avoids_them() {
         assert_eq!(split(&[0, 1], 1, &[0], First), [[1], [0]]);
-        assert_eq!(split(&[0, 1, 2], 1, &[], Listed(&[1, 2])), [vec![1, 2], vec![0]]);
-        assert_eq!(split(&[0, 1], 1, &[], Listed(&[0, 1])), [vec![0, 1], vec![]]);
-        assert_eq!(split(&[0, 1], 1, &[1], Listed(&[1])), [[1], [1]], "as requested");
+        assert_eq!(split(&[0, 1, 2], 1, &[], Listed(vec![1, 2])), [vec![1, 2], vec![0]]);
+        assert_eq!(split(&[0, 1], 1, &[], Listed(vec![0, 1])), [vec![0, 1], vec![]]);
+        assert_eq!(split(&[0, 1], 1, &[1], Listed(vec![1])), [[1], [1]], "as requested");
     }
 }

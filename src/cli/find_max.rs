@@ -6,17 +6,20 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::load_flags::{ArrivalsFlag, RunFlags, TargetFlags, WorkloadFlags};
+use crate::cli::run_progress::RunProgress;
 use crate::clock::Nanos;
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Outcome, Result};
 use crate::find_max::curve::{Curve, Point, SCHEMA};
-use crate::find_max::judge::{self, Judgement};
+use crate::find_max::judge::{self, Evidence, Judgement};
 use crate::find_max::search::Search;
 use crate::load::schedule::{Pace, Rate};
 use crate::load::{self, Plan, Target, Workload};
-use crate::output::{console, file};
+use crate::output::publish::publish;
+use crate::output::{console, place};
 use crate::report::assertion::{self, Assertion};
 use crate::report::{Environment, Report};
-use crate::sys::signal::{self, Stop};
+use crate::sys::signal::Stop;
+use crate::units;
 
 /// The first rate, in messages per second. Low: a server that cannot sustain it is found by halving.
 const FIRST_RATE: f64 = 2_000.0;
@@ -56,19 +59,21 @@ pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> 
         .chain(&flags.others)
         .cloned()
         .collect();
-    let mut workload = flags
-        .run
-        .apply(flags.workload.workload(generator.pin.clone()), DURATION);
+    let mut workload = flags.run.apply(flags.workload.workload(generator.pin()), DURATION);
     for condition in &conditions {
         judge::check(condition, workload.traffic.depth).map_err(Error::Usage)?;
     }
-    file::check_all(flags.json.iter())?;
+    let [json] = place::open_all([&flags.json])?;
     let stop = Stop::on_signals()?;
     let targets = flags.targets.resolve(generator, &mut workload, &stop)?;
     let mut search = Search::from(FIRST_RATE);
     let (mut points, mut interrupted, mut error) = (Vec::new(), None, None);
-    while let (Some(rate), None) = (search.rate(), interrupted) {
-        let run = match load::run(flags.plan(&targets, &workload, rate), &stop, &mut ()) {
+    while let (Some(rate), None, None) = (search.rate(), interrupted, &error) {
+        let which = format!("run {} at {}", points.len() + 1, units::show_rate(rate));
+        let mut progress = RunProgress::of_series(&workload, which, 0); // How many come after it is not known.
+        let run = load::run(flags.plan(&targets, &workload, rate), &stop, &mut progress);
+        drop(progress);
+        let run = match run {
             Ok(run) => run,
             Err(Error::Target(_)) if stop.has_fired() => {
                 interrupted = stop.signal();
@@ -80,13 +85,14 @@ pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> 
             }
         };
         let report = Report::of(&run, environment.clone(), &conditions);
-        let judgement = Judgement::of(&run, &report, &conditions);
+        let judgement = Judgement::of(Evidence::of(&run, &report), &conditions);
         interrupted = run.interrupted;
-        if interrupted.is_none() {
+        error = run.stats.wrong_data.clone().map(Error::Data);
+        if !report.partial {
             search = search.after(judgement.outcome);
         }
         let point = Point::of(rate, judgement, &report);
-        console::note(&point); // A search takes minutes: show that it goes on.
+        console::progress(&point); // A search takes minutes: show that it goes on.
         points.push(point);
     }
     let curve = Curve {
@@ -98,20 +104,20 @@ pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> 
         error: error.as_ref().map(ToString::to_string),
         points,
     };
-    flags.publish(&curve)?;
+    let written = publish(&curve, [(json.as_ref(), &|| curve.json())]);
     match error {
         Some(error) => Err(error),
-        None => Ok(ExitCode::from(exit_code(interrupted, &curve))),
+        None => Ok(ExitCode::from(written.exit_code(exit_code(interrupted, &curve)))),
     }
 }
 
 fn exit_code(interrupted: Option<i32>, curve: &Curve) -> u8 {
-    match (interrupted, curve.found_per_s, curve.undecided_per_s) {
-        (Some(signal), ..) => signal::exit_code(signal),
-        (None, Some(_), _) => 0,
-        (None, None, None) => 1,
-        (None, None, Some(_)) => 3,
-    }
+    let result = match (curve.found_per_s, curve.undecided_per_s) {
+        (Some(_), _) => None,
+        (None, None) => Some(Outcome::False),
+        (None, Some(_)) => Some(Outcome::Undecided),
+    };
+    error::exit_code(result.into_iter().chain(interrupted.map(Outcome::Interrupted)))
 }
 
 impl Flags {
@@ -127,14 +133,5 @@ impl Flags {
                 ..workload.clone()
             },
         }
-    }
-
-    fn publish(&self, curve: &Curve) -> Result<()> {
-        if !self.json.as_deref().is_some_and(file::is_stdout) {
-            console::print(curve); // Before anything can fail.
-        }
-        self.json
-            .as_ref()
-            .map_or(Ok(()), |path| file::write(path, &curve.json()))
     }
 }

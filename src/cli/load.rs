@@ -5,14 +5,16 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::load_flags::{LoadFlags, TargetFlags};
-use crate::cli::outputs::OutputFlags;
+use crate::cli::outputs::{OutputFlags, RunObserver};
 use crate::cli::repeat;
-use crate::error::{Error, Result};
+use crate::cli::values;
+use crate::error::{self, Error, Outcome, Result};
 use crate::load::{self, Plan, RunResult};
-use crate::report::assertion::{Assertion, Metric};
+use crate::output::publish::publish;
+use crate::report::assertion::{Assertion, Count, Metric};
 use crate::report::validity::Grade;
 use crate::report::{Environment, Report};
-use crate::sys::signal::{self, Stop};
+use crate::sys::signal::Stop;
 
 #[derive(Debug, Args)]
 pub(super) struct Flags {
@@ -26,103 +28,120 @@ pub(super) struct Flags {
     ///
     /// For figures that are quoted: runs differ by more than the interval of any one of them says. Six runs or more have
     /// intervals (signed ranks). Assertions are decided on these. --json has all runs.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100))]
+    #[arg(long, value_name = "N", value_parser = values::repeats)]
     repeat: Option<u32>,
 }
 
 pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     let generator = &flags.load.workload.generator;
-    let mut workload = flags.load.workload(generator.pin.clone());
+    let mut workload = flags.load.workload(generator.pin());
     flags.outputs.check(&workload)?;
-    if flags.repeat.is_some() {
-        flags.outputs.check_repeat()?;
-    }
-    let stop = Stop::on_signals()?;
-    let targets = flags.targets.resolve(generator, &mut workload, &stop)?;
-    let plan = Plan { targets, workload };
     match flags.repeat {
         Some(times) => {
+            let json = flags.outputs.open_for_repeat()?;
+            let stop = Stop::on_signals()?;
+            let targets = flags.targets.resolve(generator, &mut workload, &stop)?;
+            let plan = Plan { targets, workload };
             let exit_code = |run: &RunResult, report: &Report| exit_code(run, report, flags.outputs.assertions());
-            let (interrupted, repeats) = repeat::execute(times, &plan, &flags.outputs, &environment, &stop, exit_code)?;
-            let judged = || combine(repeats.assertions_exit(), repeats.grade());
-            Ok(ExitCode::from(interrupted.map_or_else(judged, signal::exit_code)))
+            let (interrupted, repeats) =
+                repeat::execute(times, &plan, flags.outputs.assertions(), &environment, &stop, exit_code);
+            let written = publish(&repeats, [(json.as_ref(), &|| repeats.json())]);
+            let interrupted = interrupted?.map(Outcome::Interrupted);
+            let verdict = verdict(repeats.assertions_outcome(), repeats.grade());
+            let code = error::exit_code(verdict.chain(interrupted));
+            Ok(ExitCode::from(written.exit_code(code)))
         }
-        None => execute(plan, &flags.outputs, environment, &stop),
+        None => {
+            let observer = flags.outputs.open(&workload)?;
+            let stop = Stop::on_signals()?;
+            let targets = flags.targets.resolve(generator, &mut workload, &stop)?;
+            let plan = Plan { targets, workload };
+            execute(plan, observer, flags.outputs.assertions(), environment, &stop)
+        }
     }
 }
 
 /// Runs the plan, writes the outputs, and returns the exit code of the run.
-pub(super) fn execute(plan: Plan, outputs: &OutputFlags, environment: Environment, stop: &Stop) -> Result<ExitCode> {
-    let mut observer = outputs.open(&plan.workload, stop)?;
+pub(super) fn execute(
+    plan: Plan,
+    mut observer: RunObserver,
+    assertions: &[Assertion],
+    environment: Environment,
+    stop: &Stop,
+) -> Result<ExitCode> {
     let run = load::run(plan, stop, &mut observer);
-    observer.clear();
     let run = match (run, stop.signal()) {
         (Err(error @ Error::Target(_)), Some(_)) => return Err(error), // The exit code is the signal's.
         (run, _) => run?,
     };
-    let report = Report::of(&run, environment, outputs.assertions());
-    observer.finish(&run, &report)?;
-    exit_code(&run, &report, outputs.assertions()).map(ExitCode::from)
+    let report = Report::of(&run, environment, assertions);
+    let written = observer.finish(&run, &report);
+    let code = exit_code(&run, &report, assertions)?;
+    Ok(ExitCode::from(written.exit_code(code)))
 }
 
-/// The exit code of a completed run: that of its worst defect.
+/// The exit code of a completed run. Errors: what decides it, where a sentence says more than the report.
 fn exit_code(run: &RunResult, report: &Report, assertions: &[Assertion]) -> Result<u8> {
-    if let Some(signal) = run.interrupted {
-        return Ok(signal::exit_code(signal));
+    let wrong_data = run.stats.wrong_data.clone().map(Error::Data);
+    let is_wrong = wrong_data.is_some();
+    let defect = wrong_data.or_else(|| defect(run, report, assertions));
+    let is_target_at_fault = run.stats.overdue > 0 || report.figures.connections.lost_total() > 0;
+    let outcome = defect.as_ref().map(|error| match error {
+        Error::Data(_) if !is_wrong && report.figures.messages.failed == 0 && !is_target_at_fault => {
+            Outcome::Unanswered
+        }
+        error => Outcome::Failed(error.exit_code()),
+    });
+    let interrupted = run.interrupted.map(Outcome::Interrupted);
+    let verdict = verdict(report.assertions_outcome(), report.verdict.grade);
+    let code = error::exit_code(verdict.chain(outcome).chain(interrupted));
+    match defect {
+        Some(error) if error.exit_code() == code => Err(error),
+        _ => Ok(code),
     }
+}
+
+/// Connections and messages that were lost, unless an assertion says how many may be.
+fn defect(run: &RunResult, report: &Report, assertions: &[Assertion]) -> Option<Error> {
     let figures = &report.figures;
     let (connections, messages) = (&figures.connections, &figures.messages);
     if connections.lost_total() + connections.closed >= connections.opened && messages.completed == 0
         || connections.closed == 0 && connections.lost_total() >= connections.opened
     {
         let targets = figures.plan.targets_shown();
-        return Err(Error::Target(format!(
+        return Some(Error::Target(format!(
             "{targets} closed every connection before the run was over"
         )));
     }
-    if connections.unopened() > 0 && !asserted(assertions, &[Metric::Errors]) {
+    if connections.unopened() > 0 && !asserted(assertions, &[Count::Errors]) {
         if run.stats.unopened.keys().any(|loss| loss.is_lack_of_ports()) {
-            return Err(load::no_source_port(run.plan.targets[0].address()));
+            return Some(load::no_source_port(run.plan.targets[0].address()));
         }
         let unopened = connections.unopened();
-        return Err(Error::Target(format!(
+        return Some(Error::Target(format!(
             "{unopened} connections did not open, {} did",
             connections.opened
         )));
     }
-    let failed = messages.failed > 0 && !asserted(assertions, &[Metric::Errors, Metric::Failed]);
-    let missing = messages.missing > 0 && !asserted(assertions, &[Metric::Errors, Metric::Missing]);
-    if failed || missing {
+    let failed = messages.failed > 0 && !asserted(assertions, &[Count::Errors, Count::Failed]);
+    let missing = messages.missing > 0 && !asserted(assertions, &[Count::Errors, Count::Missing]);
+    (failed || missing).then(|| {
         let (sent, failed, missing) = (messages.sent, messages.failed, messages.missing);
-        return Err(Error::Data(format!(
+        Error::Data(format!(
             "{} of {sent} messages got no reply: {failed} failed with their connections, {missing} are missing",
             failed + missing
-        )));
-    }
-    Ok(combine(report.assertions_exit(), report.verdict.grade))
+        ))
+    })
 }
 
 /// True if an assertion says how many of these errors are allowed: then it decides, not their presence.
-fn asserted(assertions: &[Assertion], metrics: &[Metric]) -> bool {
-    assertions.iter().any(|assertion| metrics.contains(&assertion.metric()))
+fn asserted(assertions: &[Assertion], counts: &[Count]) -> bool {
+    let asserts = |count: &Count| assertions.iter().any(|one| one.metric() == Metric::Count(*count));
+    counts.iter().any(asserts)
 }
 
-/// An INVALID run (3) says nothing about the server: it outweighs assertions, of which a false one (1) outweighs an undecided
-/// one (3).
-fn combine(assertions: u8, grade: Grade) -> u8 {
-    match grade {
-        Grade::Invalid => 3,
-        Grade::Valid | Grade::Suspect => assertions,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_invalid_run_outweighs_every_assertion() {
-        let codes = [0, 1, 3].map(|assertions| [Grade::Valid, Grade::Invalid].map(|grade| combine(assertions, grade)));
-        assert_eq!(codes, [[0, 3], [1, 3], [3, 3]]);
-    }
+/// What a verdict and its assertions amount to.
+fn verdict(assertions: Option<Outcome>, grade: Grade) -> impl Iterator<Item = Outcome> {
+    let invalid = (grade == Grade::Invalid).then_some(Outcome::Invalid);
+    invalid.into_iter().chain(assertions)
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::{Args, ValueEnum};
 
-use super::values::{self, Sources};
+use super::values::{self, Cpus, Sources};
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::load::schedule::{Arrivals, Pace, Rate};
@@ -83,12 +83,12 @@ pub(super) struct GeneratorFlags {
     /// Threads that generate load, each with its own ring
     #[arg(short, long, value_name = "N", default_value = "1", value_parser = values::threads)]
     threads: u32,
-    /// Pin the threads to these CPUs, in turn
+    /// Pin the threads to these CPUs, in turn, as in `0-3,8`
     ///
     /// By default `load` and `find-max` do not pin; commands that start servers give the generator the last CPUs, one per
     /// thread, and the servers the others.
-    #[arg(long, value_name = "CPU,...", value_delimiter = ',')]
-    pub(super) pin: Vec<usize>,
+    #[arg(long, value_name = "CPUS", value_parser = values::cpus)]
+    pin: Vec<Cpus>,
     /// Source addresses, taken in turn, as in 127.0.1.0/24 [default: chosen by the kernel]
     ///
     /// One source address allows 28,232 connections to one target. A name stands for its addresses.
@@ -104,7 +104,9 @@ pub(super) struct GeneratorFlags {
     #[arg(long, value_name = "NAME")]
     pub(super) congestion: Option<String>,
     /// Seed for payloads, sizes, arrival times and connection choice [default: random, printed]
-    #[arg(long, value_name = "N")]
+    ///
+    /// Below 2^53, so that every reader of JSON gets it exactly.
+    #[arg(long, value_name = "N", value_parser = values::seed)]
     seed: Option<u64>,
 }
 
@@ -148,6 +150,8 @@ pub(super) struct RunFlags {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = units::duration)]
     warmup: Nanos,
     /// How long to wait for outstanding replies at the end
+    ///
+    /// A message that is partly sent or received may take longer, until none of its bytes has moved for this time.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = units::duration)]
     drain: Nanos,
     /// Count the bytes of replies instead of comparing them; the report says so
@@ -258,6 +262,11 @@ impl GeneratorFlags {
     pub(super) fn connect_locally_from(&self, workload: &mut Workload, stop: &Stop) -> Result<()> {
         let mut servers = [Target::from(SocketAddr::from(([127, 0, 0, 1], 0)))];
         self.connect_from(&mut servers, workload, stop)
+    }
+
+    /// The CPUs to pin to; empty if none were given.
+    pub(super) fn pin(&self) -> Vec<usize> {
+        Cpus::all(&self.pin)
     }
 
     pub(super) fn threads(&self) -> usize {

@@ -12,9 +12,11 @@ mod load;
 mod load_flags;
 mod outputs;
 mod repeat;
+mod run_progress;
 mod serve;
 mod values;
 
+use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -80,8 +82,11 @@ pub fn main() -> ExitCode {
     }
     guard::enable();
     let environment = Environment::of(machine::describe()); // Before any thread is pinned.
-    let result = run(cli.command, environment);
+    // A panic has printed its message; a child that it leaves behind dies with this process.
+    let ended = panic::catch_unwind(AssertUnwindSafe(|| run(cli.command, environment)));
     guard::finish();
+    let bug = |_| Err(Error::Bug("it panicked. Please report it".into()));
+    let result = ended.unwrap_or_else(bug);
     result.unwrap_or_else(|error| ExitCode::from(report_error(&error)))
 }
 
@@ -115,8 +120,13 @@ fn run(command: Command, environment: Environment) -> Result<ExitCode> {
 /// exits with 2.
 fn answer(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        let _ = error.print();
-        return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        let text = error.render();
+        if error.use_stderr() {
+            console::note(text);
+            return ExitCode::from(2);
+        }
+        let written = console::print_styled(&text.to_string(), &text.ansi().to_string());
+        return ExitCode::from(written.exit_code(0));
     }
     let text = error.render().to_string();
     let is_message = |part: &&str| !part.starts_with("Usage:") && !part.starts_with("For more");

@@ -1,6 +1,5 @@
 //! `urecho serve`.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -9,6 +8,7 @@ use crate::cli::values::{self, Listen};
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::output::console;
+use crate::output::written::Written;
 use crate::ring::Large;
 use crate::serve::counters::Counters;
 use crate::serve::engine::Engine;
@@ -170,19 +170,21 @@ pub(super) fn run(flags: Flags) -> Result<ExitCode> {
     let stop = Stop::on_signals()?;
     let plan = flags.plan(&stop)?;
     limits::raise_descriptors();
-    let workers = serve::run(plan, &stop, announce)?;
+    let mut written = Written::All;
+    let workers = serve::run(plan, &stop, |listening| written = announce(listening, &stop))?;
     console::note(Counters::total(&workers)?);
-    Ok(ExitCode::SUCCESS)
+    Ok(ExitCode::from(written.exit_code(0)))
 }
 
-/// Prints the line that scripts wait for. If stdout is closed, no script is waiting.
-fn announce(listening: &Listening) {
+/// Prints the line that scripts wait for. Clients are served meanwhile, and a stop does not wait for the line to be read.
+fn announce(listening: &Listening, stop: &Stop) -> Written {
     let Listening {
         address,
         engine,
         workers,
     } = listening;
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "listening on {address} engine={engine} workers={workers}");
-    let _ = out.flush();
+    console::announce(
+        format_args!("listening on {address} engine={engine} workers={workers}"),
+        stop,
+    )
 }

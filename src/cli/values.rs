@@ -8,6 +8,8 @@ use crate::clock::Nanos;
 use crate::error::{Error, Result as Outcome};
 use crate::load::schedule::Rate;
 use crate::load::sizes::{Sizes, Weight};
+use crate::random::SEED_MAX;
+use crate::sys::affinity;
 use crate::sys::resolve;
 use crate::sys::signal::Stop;
 use crate::units::{self, show_count, show_size};
@@ -45,7 +47,38 @@ pub(super) enum Listen {
 /// How long a name may take that cannot be resolved for the moment.
 const RETRY_TIME: Nanos = Nanos(5_000_000_000);
 
+/// CPUs, as in `0-3,8`. A type of its own, because clap takes a `Vec` for a repeated flag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cpus(Vec<usize>);
+
+impl Cpus {
+    /// Those of a flag that may be repeated.
+    pub(super) fn all(lists: &[Cpus]) -> Vec<usize> {
+        lists.iter().flat_map(|list| list.0.iter().copied()).collect()
+    }
+}
+
+pub(super) fn cpus(text: &str) -> Parsed<Cpus> {
+    affinity::parse(text).map(Cpus)
+}
+
+pub(super) fn seed(text: &str) -> Parsed<u64> {
+    let seed = units::count(text)?;
+    if seed > SEED_MAX {
+        return Err(format!("the largest seed is {SEED_MAX}"));
+    }
+    Ok(seed)
+}
+
+pub(super) fn repeats(text: &str) -> Parsed<u32> {
+    between(text, 2..=100)
+}
+
 pub(super) fn at_least_one(text: &str) -> Parsed<u32> {
+    if text.len() == 3 && text.starts_with('0') {
+        // What is left of `10,000` where values are separated by commas.
+        return Err("`,` separates values here: write `10000` or `10k`".into());
+    }
     let count = units::count(text)?;
     match u32::try_from(count) {
         Ok(0) => Err("must be at least 1".into()),

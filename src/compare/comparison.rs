@@ -223,10 +223,12 @@ fn ratio(restarts: &[Vec<BlockFigures>], first: &[Vec<BlockFigures>], metric: Me
     Some(Ratio {
         restarts: estimate.n,
         estimate: estimate.location.exp(),
-        interval: estimate.interval.map(|(low, high)| RatioInterval {
-            low: low.exp(),
-            high: high.exp(),
-        }),
+        interval: estimate
+            .interval
+            .map(|signed_rank::Interval { low, high }| RatioInterval {
+                low: low.exp(),
+                high: high.exp(),
+            }),
     })
 }
 

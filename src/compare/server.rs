@@ -19,7 +19,7 @@ use crate::sys::child::TiedChild;
 use crate::sys::listener::{self, Owner};
 use crate::sys::ports::ReservedPort;
 use crate::sys::signal::Stop;
-use crate::sys::{affinity, child, offspring};
+use crate::sys::{affinity, child, offspring, threads};
 
 /// A server is started on another port if something else has taken the first meanwhile, this often at most.
 const LAUNCHES: usize = 5;
@@ -42,6 +42,9 @@ const EXIT_DELAY: Nanos = Nanos(200_000_000);
 /// How often to check whether it listens, or has exited.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
+/// The exit code of [`Error::Machine`].
+const MACHINE: i32 = 4;
+
 /// Bytes kept from the end of a server's stderr.
 const STDERR_TAIL: usize = 4096;
 
@@ -58,6 +61,8 @@ pub struct Server {
     stderr_tail: mpsc::Receiver<String>,
     /// True once the child has been waited for: its id and its group's may then be reused.
     waited: bool,
+    /// True if it is this program: then its exit code says whose fault its end was.
+    is_ours: bool,
 }
 
 impl Server {
@@ -80,12 +85,8 @@ impl Server {
         }
         command.stdout(Stdio::piped());
         let mut server = Server::spawn(command, cpus, SocketAddr::from(([127, 0, 0, 1], 0)))?;
-        let lines = server
-            .child
-            .process
-            .stdout
-            .take()
-            .map(|stdout| first_line(stdout, |_| true));
+        let stdout = server.child.process.stdout.take();
+        let lines = stdout.map(|stdout| first_line(stdout, |_| true)).transpose()?;
         let line = lines
             .and_then(|lines| lines.recv_timeout(START_TIMEOUT.into()).ok())
             .unwrap_or_default();
@@ -144,7 +145,9 @@ impl Server {
         if let Some(ready_text) = candidate.ready_text() {
             let text = ready_text.to_owned();
             let stdout = self.child.process.stdout.take();
-            let line = stdout.map(|stdout| first_line(stdout, move |line| line.contains(&text)));
+            let line = stdout
+                .map(|stdout| first_line(stdout, move |line| line.contains(&text)))
+                .transpose()?;
             let missing = format!(
                 "printed no line on stdout that contains `{ready_text}`. A program that writes to a pipe may buffer its \
                  lines: flush stdout, or watch the port instead (without the readiness text)"
@@ -201,6 +204,7 @@ impl Server {
 
     fn spawn(mut command: Command, cpus: &[usize], address: SocketAddr) -> Result<Server> {
         command.stdin(Stdio::null()).stderr(Stdio::piped());
+        let is_ours = std::env::current_exe().is_ok_and(|program| program == command.get_program());
         let ours = affinity::allowed();
         affinity::set_affinity(if cpus.is_empty() { &ours } else { cpus })?; // Children inherit it.
         let spawned = child::spawn(&mut command);
@@ -210,17 +214,20 @@ impl Server {
             Error::Target(format!("cannot start {program}: {cause}"))
         })?;
         let (send, stderr_tail) = mpsc::channel();
-        if let Some(stderr) = child.process.stderr.take() {
-            collect_tail(stderr, send);
-        }
-        Ok(Server {
+        let stderr = child.process.stderr.take();
+        let server = Server {
             child,
             address,
             port: None,
             elsewhere: Vec::new(),
             stderr_tail,
             waited: false,
-        })
+            is_ours,
+        };
+        if let Some(stderr) = stderr {
+            collect_tail(stderr, send)?;
+        }
+        Ok(server)
     }
 
     /// Where it listens.
@@ -236,7 +243,13 @@ impl Server {
     /// Errors: it has exited.
     pub fn check(&mut self) -> Result<()> {
         if child::has_ended(self.child.id()) {
-            return Err(Error::Target(self.failure("exited unexpectedly")));
+            let text = self.failure("exited unexpectedly");
+            let is_refusal = self.is_ours && self.reap().is_ok_and(|status| status.code() == Some(MACHINE));
+            return Err(if is_refusal {
+                Error::Machine(text)
+            } else {
+                Error::Target(text)
+            });
         }
         Ok(())
     }
@@ -321,15 +334,15 @@ impl Drop for Server {
 }
 
 /// Reads a stream to its end on a thread, then sends its tail.
-fn collect_tail(mut from: impl Read + Send + 'static, to: mpsc::Sender<String>) {
-    thread::spawn(move || {
+fn collect_tail(mut from: impl Read + Send + 'static, to: mpsc::Sender<String>) -> Result<()> {
+    threads::detached(move || {
         let (mut kept, mut buffer) = (Vec::new(), [0; STDERR_TAIL]);
         while let Ok(len @ 1..) = from.read(&mut buffer) {
             kept.extend_from_slice(&buffer[..len]);
             kept.drain(..kept.len().saturating_sub(STDERR_TAIL));
         }
         let _ = to.send(String::from_utf8_lossy(&kept).into_owned()); // The receiver may be gone.
-    });
+    })
 }
 
 /// True if both ends of a connection are the same socket: nothing listened, and the kernel chose that port for our side.
@@ -341,9 +354,9 @@ fn is_own_peer(stream: &TcpStream) -> bool {
 fn first_line(
     from: impl Read + Send + 'static,
     matches: impl Fn(&str) -> bool + Send + 'static,
-) -> mpsc::Receiver<String> {
+) -> Result<mpsc::Receiver<String>> {
     let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
+    threads::detached(move || {
         let mut reader = BufReader::new(from);
         let mut line = String::new();
         while let Ok(1..) = reader.read_line(&mut line) {
@@ -354,8 +367,8 @@ fn first_line(
             line.clear();
         }
         let _ = io::copy(&mut reader, &mut io::sink());
-    });
-    receiver
+    })?;
+    Ok(receiver)
 }
 
 fn address_in(line: &str) -> Option<SocketAddr> {

@@ -7,6 +7,7 @@ use crate::clock::Nanos;
 use crate::output::markdown;
 use crate::output::table::Column::{Left, Right};
 use crate::output::table::{self, Column};
+use crate::output::untrusted;
 use crate::report::text::describe;
 use crate::sys::affinity;
 use crate::units::{show_count, show_duration, show_percent};
@@ -127,7 +128,8 @@ impl Display for Scenario {
 impl Display for ServerResult {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if let Some(failure) = &self.failure {
-            return writeln!(f, "  {:<14}  FAILED: {failure}", self.name);
+            // It may contain stderr of the server.
+            return writeln!(f, "  {:<14}  FAILED: {}", self.name, untrusted::note(failure));
         }
         let figures =
             FIGURES.map(|column| (column.figure)(self).map_or("n/a".to_owned(), |one| (column.show)(one.median)));
@@ -146,7 +148,7 @@ impl ServerResult {
     fn cells(&self) -> Vec<String> {
         if let Some(failure) = &self.failure {
             let mut figures = [const { String::new() }; FIGURES.len()];
-            figures[0] = format!("FAILED: {failure}");
+            figures[0] = format!("FAILED: {}", untrusted::markdown(failure));
             return with_first(&self.name, figures);
         }
         let figures = FIGURES.map(|FigureColumn { figure, show, .. }| match figure(self) {

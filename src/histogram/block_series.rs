@@ -75,7 +75,7 @@ impl BlockSeries {
         Some(match batch_means::variation(&groups, Some(noise)) {
             None => with(IntervalMethod::Untested),
             Some(Variation::Independent) => independent,
-            Some(Variation::TooShort { level }) => self.too_short(level, groups.len()),
+            Some(Variation::TooShort { level }) => self.too_short(level),
             Some(Variation::Dependent { groups, variance }) => {
                 let spread = Spread {
                     groups,
@@ -97,7 +97,7 @@ impl BlockSeries {
                 high: Nanos::NEVER,
                 method: IntervalMethod::Untested,
             },
-            Err(NoInterval::TooShort { level }) => self.too_short(level, blocks.len()),
+            Err(NoInterval::TooShort { level }) => self.too_short(level),
             Ok(estimate) => {
                 let half = Nanos(estimate.half_width.ceil() as u64); // The cast saturates.
                 let high = if mean.lower_bound_only {
@@ -116,14 +116,13 @@ impl BlockSeries {
         })
     }
 
-    /// What is known where levels last `level` of `groups` groups: nothing.
-    fn too_short(&self, level: f64, groups: usize) -> ConfidenceInterval {
-        let level = level * self.seconds.items() as f64 / groups as f64;
+    /// What is known where levels last for this share of the run: nothing.
+    fn too_short(&self, level: f64) -> ConfidenceInterval {
         ConfidenceInterval {
             low: Nanos(0),
             high: Nanos::NEVER,
             method: IntervalMethod::TooShort {
-                level: Nanos((level * Nanos::SECOND.0 as f64) as u64),
+                level: Nanos::from_secs(level * self.seconds.items() as f64),
             },
         }
     }

@@ -86,6 +86,11 @@ impl<W: Write> Hlog<W> {
         self.out.write_all(interval)
     }
 
+    /// Flushes what is written so far.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
     /// Flushes, and returns the writer.
     pub fn finish(mut self) -> io::Result<W> {
         self.out.flush()?;

@@ -136,11 +136,8 @@ impl Recorder {
         self.record_many_censored(age, 1);
     }
 
-    /// The same for several messages of one age.
+    /// The same for `count` of them, at least one.
     pub fn record_many_censored(&mut self, age: Nanos, count: u64) {
-        if count == 0 {
-            return;
-        }
         self.record_many(age, count);
         let digits = self.histogram.sigfig();
         let censored = self.censored.get_or_insert_with(|| Box::new(empty(digits)));

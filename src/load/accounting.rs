@@ -11,6 +11,14 @@ use crate::load::interval::Interval;
 use crate::load::phases::Phase;
 use crate::load::pipeline::Message;
 use crate::load::result::{ConnectionMessages, GeneratorCpu, Loss, Span, Stalls, WorkerStats};
+use crate::load::timeline::Unissued;
+use crate::sys::tcp_info::TcpInfo;
+
+/// How long a target may have a message before it is [overdue](WorkerStats::overdue) at the end of the run: as long as the
+/// drain. Without one, messages that are answered at once are still in flight; and in a long one, those that were queued are
+/// still sent.
+const OVERDUE_MIN: Nanos = Nanos(100_000_000);
+const OVERDUE_MAX: Nanos = Nanos::SECOND;
 
 /// What a thread has used so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,6 +50,8 @@ pub(super) struct Accounting {
     begin: Nanos,
     /// What the thread had used then.
     usage: ThreadUsage,
+    /// How long a target may have a message: what is missing after that is its fault.
+    overdue_after: Nanos,
 }
 
 impl Accounting {
@@ -61,7 +71,13 @@ impl Accounting {
             end: Nanos::NEVER,
             due_before_end: 0,
             usage: ThreadUsage::default(),
+            overdue_after: OVERDUE_MAX,
         }
+    }
+
+    /// How long the drain is.
+    pub(super) fn set_drain(&mut self, drain: Nanos) {
+        self.overdue_after = drain.clamp(OVERDUE_MIN, OVERDUE_MAX);
     }
 
     /// Connections opened so far, in this slice.
@@ -72,6 +88,11 @@ impl Accounting {
     /// Messages completed so far that count.
     pub(super) fn completed_total(&self) -> u64 {
         self.completed
+    }
+
+    /// Messages issued on open connections that have neither completed nor failed.
+    pub(super) fn outstanding(&self) -> usize {
+        self.outstanding
     }
 
     /// True if all messages issued on open connections have completed or failed.
@@ -172,7 +193,7 @@ impl Accounting {
         self.interval.closed += u64::from(matches!(phase, Phase::Measuring | Phase::Drain));
     }
 
-    /// An open connection was ended by the target at `now`, and its outstanding messages have failed.
+    /// An open connection has ended at `now` before we closed it, and its outstanding messages have failed.
     pub(super) fn lost(&mut self, connection: &Connection, loss: Loss, now: Nanos) {
         self.outstanding -= connection.outstanding().count();
         self.due_before_end -= connection
@@ -208,9 +229,19 @@ impl Accounting {
         }
     }
 
-    /// A round-trip time as the kernel sees it.
-    pub(super) fn round_trip(&mut self, rtt: Nanos) {
-        self.stats.rtt.record(rtt);
+    /// A smoothed round-trip time of the kernel.
+    pub(super) fn smoothed_rtt(&mut self, rtt: Nanos) {
+        self.stats.smoothed_rtt.record(rtt);
+    }
+
+    /// Bytes have come back within the time that is measured.
+    pub(super) fn received(&mut self, bytes: usize) {
+        self.stats.received_bytes += bytes as u64;
+    }
+
+    /// A wrong byte has come back: `what` says which. The first one counts.
+    pub(super) fn wrong_data(&mut self, what: String) {
+        self.stats.wrong_data.get_or_insert(what);
     }
 
     /// A pass of the loop that handled `count` completions took this long, to the submission of what followed from them.
@@ -274,6 +305,8 @@ impl Accounting {
             self.stats.unfinished += 1;
         } else if connection.is_established() {
             self.completed_by(connection);
+            let overdue = |message: &&Message| message.submitted.max(self.begin) + self.overdue_after <= now;
+            self.stats.overdue += connection.outstanding().filter(overdue).count() as u64;
             let missing = self.give_up(connection, now);
             self.interval.messages.missing += missing;
             self.stats.by_target.missing(connection.number(), missing);
@@ -283,27 +316,23 @@ impl Accounting {
         }
     }
 
-    /// The run is over: a message that counts was due at `planned` and never issued. `due`: it was not
-    /// [counted](Accounting::due) before.
-    pub(super) fn unissued(&mut self, planned: Nanos, due: bool, now: Nanos) {
-        self.interval.messages.sent += u64::from(due);
-        self.interval.messages.missing += 1;
-        self.interval.latencies.response.record_censored(now - planned);
-    }
-
-    /// The same for `count` messages, of which none was counted before.
-    pub(super) fn many_unissued(&mut self, planned: Nanos, count: u64, now: Nanos) {
-        self.interval.messages.sent += count;
+    /// The run is over: these messages count, and were never issued.
+    pub(super) fn unissued(&mut self, unissued: &Unissued, now: Nanos) {
+        let Unissued { at, count, counted } = *unissued;
+        let message = Message {
+            planned: at,
+            submitted: Nanos::NEVER,
+            measured: true,
+        };
+        self.interval.messages.sent += count - counted;
         self.interval.messages.missing += count;
-        self.interval
-            .latencies
-            .response
-            .record_many_censored(now - planned, count);
+        self.interval.censored(message, count, now, true);
     }
 
-    /// Segments that the kernel sent again on a connection.
-    pub(super) fn retransmits(&mut self, count: u64) {
-        self.stats.retransmits += count;
+    /// What the kernel counted on a connection that was open at the end.
+    pub(super) fn segments(&mut self, info: TcpInfo) {
+        self.stats.retransmits += u64::from(info.retransmits_total);
+        self.stats.out_of_order += u64::from(info.out_of_order_total);
     }
 
     /// Times the completion queue overflowed.
@@ -326,7 +355,7 @@ impl Accounting {
                 message.submitted = message.submitted.max(self.begin);
             }
             count += 1;
-            self.interval.censored(message, now, self.open_loop);
+            self.interval.censored(message, 1, now, self.open_loop);
             let start = self.main_start(&message);
             if start <= now {
                 self.stats.by_target.censored(connection.number(), now - start);

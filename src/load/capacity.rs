@@ -1,9 +1,13 @@
-//! Does a plan fit this machine? Descriptors, ports and CPUs, computed before the first connection is opened.
+//! Does a plan fit this machine? Descriptors, ports, memory and CPUs, computed before the first connection is opened.
 
 use crate::error::{Error, Result};
+use crate::load::connection::Connection;
+use crate::load::pipeline::Message;
+use crate::load::timeline::QUEUE_MAX;
 use crate::load::workload::{Plan, Workload};
-use crate::sys::{affinity, limits, usage};
-use crate::units::{plural, show_count};
+use crate::ring::{Buffers, Queues, Ring};
+use crate::sys::{affinity, limits, socket, usage};
+use crate::units::{plural, show_count, show_size};
 
 /// Descriptors that a run needs besides its connections: standard streams, the stop, files the standard library opens
 /// briefly.
@@ -21,6 +25,8 @@ pub(super) struct Capacity {
     pub(super) open: u64,
     /// Source ports for connections to one address and port.
     pub(super) ports: u64,
+    /// Memory that this process may still take, and what limits it; none if that is not known.
+    pub(super) memory: Option<(u64, &'static str)>,
 }
 
 impl Capacity {
@@ -31,6 +37,7 @@ impl Capacity {
             descriptors,
             open: limits::open_descriptors() as u64,
             ports: limits::source_ports() as u64,
+            memory: limits::memory(),
         }
     }
 
@@ -41,10 +48,16 @@ impl Capacity {
         let needed = connections + self.open + OVERHEAD + PER_THREAD * threads;
         if needed > self.descriptors {
             let most = self.descriptors.saturating_sub(needed - connections);
+            let fewer = if most > 0 {
+                format!(", or use at most -c {most}")
+            } else {
+                String::new()
+            };
             return Err(Error::Machine(format!(
-                "{} connections need {} descriptors, and this process may have {} (RLIMIT_NOFILE, raised as far as \
-                 it goes): raise it with `ulimit -n {needed}` or LimitNOFILE=, or use at most -c {most}",
-                show_count(connections),
+                "{} {} {} descriptors, and this process may have {} (RLIMIT_NOFILE, raised as far as it goes): raise it \
+                 with `ulimit -n {needed}` or LimitNOFILE={fewer}",
+                plural(connections, "connection"),
+                if connections == 1 { "needs" } else { "need" },
                 show_count(needed),
                 show_count(self.descriptors),
             )));
@@ -64,8 +77,65 @@ impl Capacity {
                 show_count(self.ports),
             )));
         }
-        Ok(())
+        self.check_memory(&plan.workload)
     }
+
+    fn check_memory(self, workload: &Workload) -> Result<()> {
+        let needed = memory_of(workload);
+        match self.memory {
+            Some((free, limit)) if needed > free => Err(Error::Machine(format!(
+                "{} with up to {} in flight on each need {} of memory, and this process may have {} more ({limit}): raise \
+                 that, use fewer --connections, or a smaller --pipeline or --size",
+                plural(workload.connections.into(), "connection"),
+                plural(workload.traffic.depth as u64, "message"),
+                show_size(needed),
+                show_size(free),
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Memory that a run may come to need: what its connections, their messages in flight, buffers and histograms take.
+fn memory_of(workload: &Workload) -> u64 {
+    // Histograms, rings and stacks of a thread, and what the report is made of.
+    const EACH_THREAD: u64 = 8 << 20;
+    const ALL: u64 = 16 << 20;
+    let (connections, threads) = (u64::from(workload.connections), u64::from(workload.threads));
+    let in_flight = (workload.traffic.depth as u64).saturating_mul(connections);
+    // An open loop queues messages as well, up to a bound.
+    let queued = if workload.pace.is_open() {
+        in_flight.min(threads * QUEUE_MAX as u64).max(connections)
+    } else {
+        in_flight
+    };
+    // A queue that grows has room for up to twice as many.
+    let messages = queued.saturating_mul(2 * size_of::<Message>() as u64);
+    let buffers: u64 = (0..workload.threads as usize)
+        .map(|worker| {
+            let buffers = workload.buffers(workload.share_of(worker) as usize);
+            u64::from(buffers.total) * u64::from(buffers.size)
+        })
+        .sum();
+    let connections = connections * size_of::<Connection>() as u64;
+    ALL + threads * EACH_THREAD + messages.saturating_add(buffers + connections)
+}
+
+/// Checks that a load can be generated here at all, before servers are started for it: io_uring, and the loopback interface.
+/// Errors: [`Error::Machine`].
+pub fn check_machine() -> Result<()> {
+    let queues = Queues {
+        submissions: 8,
+        completions: 8,
+    };
+    let buffers = Buffers {
+        circulating: 1,
+        total: 1,
+        size: 64,
+        large: None,
+    };
+    socket::check_loopback()?;
+    Ring::new(queues, buffers, 1).map(drop)
 }
 
 /// True if this process can hold `sessions` sessions with this workload at once.
@@ -99,6 +169,7 @@ mod tests {
         descriptors: 20_000,
         open: 5,
         ports: 28_232,
+        memory: None,
     };
 
     fn plan(connections: u64) -> Plan {
@@ -123,6 +194,39 @@ mod tests {
         let most: u64 = text.rsplit(' ').next().unwrap().parse().unwrap();
         assert_eq!(check(CAPACITY, most), Ok(()));
         assert!(check(CAPACITY, most + 1).is_err());
+    }
+
+    #[test]
+    fn where_not_even_one_connection_fits_no_smaller_number_is_advised() {
+        let text = check(
+            Capacity {
+                descriptors: 20,
+                ..CAPACITY
+            },
+            1,
+        )
+        .unwrap_err();
+        assert!(
+            text.contains("1 connection needs") && text.contains("ulimit -n") && !text.contains("-c "),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_messages_in_flight_have_to_fit_the_memory() {
+        let limited = Capacity {
+            memory: Some((2_000_000_000, "ulimit -v")),
+            ..CAPACITY
+        };
+        let mut plan = plan(2_000);
+        assert!(limited.check(&plan).is_ok());
+        plan.workload.traffic.depth = 65_536;
+        let text = limited.check(&plan).unwrap_err().to_string();
+        assert!(
+            text.contains("ulimit -v") && text.contains("GiB") && text.contains("--pipeline"),
+            "{text}"
+        );
+        assert!(CAPACITY.check(&plan).is_ok(), "not known");
     }
 
     #[test]

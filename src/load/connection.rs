@@ -5,7 +5,7 @@
 //! worker does what [`Next`] says and reports back. When messages are due is for the timeline.
 
 use crate::clock::Nanos;
-use crate::load::pipeline::{EchoMismatch, Message, Pipeline};
+use crate::load::pipeline::{Message, Pipeline};
 use crate::load::result::Loss;
 use crate::load::workload::{Close, Traffic};
 
@@ -13,7 +13,7 @@ use crate::load::workload::{Close, Traffic};
 mod model;
 mod next;
 
-pub use next::{Change, Next, Outgoing, Receive, Sample, Shutdown, Step};
+pub use next::{Change, Corruption, Next, Outgoing, Receive, Sample, Shutdown, Step};
 
 /// One client connection.
 #[derive(Debug)]
@@ -127,7 +127,7 @@ impl Connection {
     }
 
     /// Bytes have come back; `more`: the receive is still armed. Each message they complete goes to `completed`.
-    /// Errors: they are no echo.
+    /// Errors: they are no echo, and the connection has ended.
     pub fn received(
         &mut self,
         traffic: &Traffic,
@@ -135,7 +135,7 @@ impl Connection {
         more: bool,
         now: Nanos,
         mut completed: impl FnMut(Message),
-    ) -> Result<Next, EchoMismatch> {
+    ) -> Result<Next, Corruption> {
         let mut next = Next::default();
         if !more {
             self.receiving = Receiving::Idle;
@@ -144,11 +144,21 @@ impl Connection {
             return Ok(self.next(next));
         }
         let counted = &mut self.completed;
-        self.pipeline.receive(traffic, bytes, |message| {
+        let verified = self.pipeline.receive(traffic, bytes, |message| {
             next.completed += 1;
             *counted += u64::from(message.measured);
             completed(message);
-        })?;
+        });
+        if let Err(mismatch) = verified {
+            let completed = if self.stage == Stage::Probing {
+                0
+            } else {
+                next.completed
+            };
+            let failed = self.fail(Loss::WrongData, now);
+            let next = Next { completed, ..failed };
+            return Err(Corruption { mismatch, next });
+        }
         match self.stage {
             Stage::Open(Some(dialed)) => {
                 self.stage = Stage::Open(None);
@@ -249,6 +259,16 @@ impl Connection {
             cancel_connect,
             ..self.fail(Loss::Timeout, now)
         }
+    }
+
+    /// Begins no message any more.
+    pub fn hold(&mut self) {
+        self.pipeline.hold();
+    }
+
+    /// True if a part of a message has been sent or received, and a part has not.
+    pub fn is_partial(&self) -> bool {
+        self.pipeline.is_partial()
     }
 
     /// True if it takes another message.

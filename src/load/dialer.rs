@@ -27,7 +27,8 @@ const SYN_LOST: Nanos = Nanos(900_000_000);
 /// After this long without a connection that opens, the window doubles: those in progress may not be typical.
 const STALL: Nanos = Nanos::SECOND;
 
-/// How long a connection may take to open and echo: three lost SYNs are retransmitted within 7 s.
+/// How long a connection that is opening may stand still: three lost SYNs are retransmitted within 7 s. Bytes of its first
+/// message are progress, so a large one takes the time that it needs.
 const TIMEOUT: Nanos = Nanos(10_000_000_000);
 
 /// How long to wait before replacing a connection that could not be opened, or was lost (churn).
@@ -49,6 +50,8 @@ pub(super) struct Dialer {
     churn: bool,
     /// In progress, in the order of dialling, which is that of their numbers.
     attempts: VecDeque<Attempt>,
+    /// None of them times out before.
+    timeout: Nanos,
     window: usize,
     /// The largest window of this worker.
     limit: usize,
@@ -57,7 +60,7 @@ pub(super) struct Dialer {
     /// Replacements to dial now, and when to dial more.
     due: usize,
     retries: VecDeque<Nanos>,
-    /// When a connection last opened, or dialling began.
+    /// When a connection last opened or moved, or dialling began.
     progress: Nanos,
     /// When the window was last doubled, or a connection last opened.
     widened: Nanos,
@@ -85,6 +88,7 @@ impl Dialer {
             share: share as usize,
             churn: workload.churn.is_some(),
             attempts: VecDeque::new(),
+            timeout: Nanos::NEVER,
             window: 1,
             limit: (WINDOW / workload.threads as usize).max(1),
             dials: 0,
@@ -141,7 +145,16 @@ impl Dialer {
     /// The connect of connection `number` is in the kernel.
     pub(super) fn dialed(&mut self, number: u64, key: Key, now: Nanos) {
         let deadline = now + TIMEOUT;
+        self.timeout = self.timeout.min(deadline);
         self.attempts.push_back(Attempt { number, key, deadline });
+    }
+
+    /// Bytes of the first message of connection `number` have been sent or received.
+    pub(super) fn moved(&mut self, number: u64, now: Nanos) {
+        if let Some(index) = self.index_of(number) {
+            self.attempts[index].deadline = now + TIMEOUT;
+            self.progress = now;
+        }
     }
 
     /// A handshake is complete, after `took`.
@@ -189,11 +202,18 @@ impl Dialer {
 
     /// Takes the next connection attempt that has taken too long.
     pub(super) fn timed_out(&mut self, now: Nanos) -> Option<Key> {
-        self.attempts.front().filter(|oldest| oldest.deadline <= now)?;
-        self.attempts.pop_front().map(|oldest| oldest.key)
+        if now < self.timeout {
+            return None;
+        }
+        let late = self.attempts.iter().position(|attempt| attempt.deadline <= now);
+        if late.is_none() {
+            let deadlines = self.attempts.iter().map(|attempt| attempt.deadline);
+            self.timeout = deadlines.min().unwrap_or(Nanos::NEVER);
+        }
+        self.attempts.remove(late?).map(|attempt| attempt.key)
     }
 
-    /// After a time-out: gives up all that have not been dialled, if nothing has opened for as long as one may take.
+    /// After a time-out: gives up all that have not been dialled, if nothing has opened or moved for as long.
     /// Returns how many. A server that serves one connection at a time would keep us busy for hours.
     pub(super) fn give_up(&mut self, now: Nanos) -> u64 {
         if now < self.progress + TIMEOUT {
@@ -209,14 +229,13 @@ impl Dialer {
         if self.due > 0 || self.has_room() {
             return now;
         }
-        let timeout = self.attempts.front().map_or(Nanos::NEVER, |oldest| oldest.deadline);
         let retry = self.retries.front().copied().unwrap_or(Nanos::NEVER);
         let stall = if self.initial < self.end {
             self.widened + STALL
         } else {
             Nanos::NEVER
         };
-        timeout.min(retry).min(stall)
+        self.timeout.min(retry).min(stall)
     }
 
     fn has_room(&self) -> bool {
@@ -224,8 +243,14 @@ impl Dialer {
     }
 
     fn remove(&mut self, number: u64) {
-        if let Ok(index) = self.attempts.binary_search_by_key(&number, |attempt| attempt.number) {
+        if let Some(index) = self.index_of(number) {
             self.attempts.remove(index);
         }
+    }
+
+    fn index_of(&self, number: u64) -> Option<usize> {
+        self.attempts
+            .binary_search_by_key(&number, |attempt| attempt.number)
+            .ok()
     }
 }

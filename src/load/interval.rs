@@ -40,6 +40,8 @@ pub struct Interval {
     pub closed: u64,
     /// See [`opened`](Interval::opened).
     pub lost: u64,
+    /// True if the run was interrupted in it: it is the last one.
+    pub is_cut: bool,
 }
 
 impl Interval {
@@ -51,6 +53,7 @@ impl Interval {
         self.messages = Messages::default();
         self.achieved = 0;
         (self.opened, self.closed, self.lost) = (0, 0, 0);
+        self.is_cut = false;
     }
 
     /// Records a message that was echoed by `now`.
@@ -62,17 +65,17 @@ impl Interval {
         }
     }
 
-    /// Records a message that is given up at `now`: censored at the age it has reached. A message of a closed loop that
+    /// Records `count` messages like this one that are given up at `now`: censored at the age it has reached. A message of a closed loop that
     /// waits for a buffer counts from when it was due; it has no other latency.
-    pub(super) fn censored(&mut self, message: Message, now: Nanos, open_loop: bool) {
+    pub(super) fn censored(&mut self, message: Message, count: u64, now: Nanos, open_loop: bool) {
         let Latencies { service, response } = &mut self.latencies;
         if message.submitted <= now {
-            service.record_censored(now - message.submitted);
+            service.record_many_censored(now - message.submitted, count);
         } else if !open_loop {
-            service.record_censored(now - message.planned);
+            service.record_many_censored(now - message.planned, count);
         }
         if open_loop {
-            response.record_censored(now - message.planned);
+            response.record_many_censored(now - message.planned, count);
         }
     }
 
@@ -88,6 +91,7 @@ impl Interval {
         self.opened += other.opened;
         self.closed += other.closed;
         self.lost += other.lost;
+        self.is_cut |= other.is_cut;
     }
 }
 

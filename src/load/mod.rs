@@ -34,7 +34,7 @@ mod workload;
 
 use crate::error::Result;
 use crate::sys::signal::Stop;
-pub use capacity::fits_at_once;
+pub use capacity::{check_machine, fits_at_once};
 pub use observer::{Observer, Progress};
 pub use result::RunResult;
 pub use session::{Session, Slice};
@@ -48,14 +48,14 @@ pub fn no_source_port(target: std::net::SocketAddr) -> crate::error::Error {
     preflight::no_source_port(target)
 }
 
-/// Runs a plan until its time is over or `stop` fires.
+/// Runs a plan until its time is over or `stop` fires. The first wrong byte fires it, and is in the
+/// [`wrong_data`](result::WorkerStats::wrong_data) of the result.
 ///
 /// Errors: [`Error::Machine`](crate::error::Error::Machine) if it does not fit this machine,
-/// [`Error::Target`](crate::error::Error::Target) if the target is not an echo server,
-/// [`Error::Data`](crate::error::Error::Data) at the first wrong byte.
+/// [`Error::Target`](crate::error::Error::Target) if the target is not an echo server.
 pub fn run(plan: Plan, stop: &Stop, observer: &mut dyn Observer) -> Result<RunResult> {
     let mut workers = Workers::start(plan, stop, None)?;
-    let observed = monitor::watch(&workers.shared, &workers.servers, &mut workers.intervals, observer);
+    let observed = monitor::watch(&workers.shared, &workers.servers, &mut workers.intervals, observer)?;
     let (totals, usage) = (observed.totals, observed.usage);
     Ok(RunResult {
         plan: workers.shared.plan.clone(),

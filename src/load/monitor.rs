@@ -3,6 +3,7 @@
 use std::thread;
 
 use crate::clock::{self, Nanos, WallTime};
+use crate::error::Result;
 use crate::histogram::BlockSeries;
 use crate::load::capacity;
 use crate::load::interval::{Interval, IntervalMerger};
@@ -17,6 +18,7 @@ use crate::stats::batch_means::Block;
 use crate::stats::bounded_series::BoundedSeries;
 use crate::sys::disturbance::Snapshot;
 use crate::sys::netstat::{self, Netstat};
+use crate::sys::threads;
 use crate::sys::throttling::Throttling;
 use crate::sys::usage;
 
@@ -50,23 +52,24 @@ pub(super) struct Totals {
 /// What happened outside of the generator while it measured. Empty if it never did.
 pub(super) struct Usage {
     /// Or why it is not known.
-    pub(super) server: Result<ServerUsage, String>,
+    pub(super) server: std::result::Result<ServerUsage, String>,
     /// True if the server and a thread of the generator had to share a CPU.
     pub(super) shares_cpu: bool,
     pub(super) host: HostActivity,
 }
 
-/// Watches until all workers have returned.
+/// Watches until all workers have returned. Errors: [`Error::Machine`](crate::error::Error::Machine) if no thread can be
+/// started.
 pub(super) fn watch(
     shared: &Shared,
     servers: &Servers,
     intervals: &mut IntervalMerger,
     observer: &mut dyn Observer,
-) -> Observed {
+) -> Result<Observed> {
     thread::scope(|scope| {
         let (outbox, events) = Outbox::new();
-        scope.spawn(move || outbox::deliver(events, observer));
-        observe(shared, servers, intervals, outbox)
+        threads::scoped(scope, move || outbox::deliver(events, observer))?;
+        Ok(observe(shared, servers, intervals, outbox))
     })
 }
 
@@ -75,12 +78,12 @@ fn observe(shared: &Shared, servers: &Servers, intervals: &mut IntervalMerger, m
     let mut totals = Totals::default();
     let mut sampler = Sampler::new(servers);
     let mut progress_due = clock::now() + PROGRESS_PERIOD;
-    let mut began = None;
+    let (mut began, mut last) = (None, None);
     loop {
         let now = clock::now();
         let phases = shared.phases();
         if let Some(phases) = phases {
-            sampler.advance(now, &phases, shared.stop.signal().is_some(), workload);
+            sampler.advance(now, &phases, shared.stop.has_fired(), workload);
         }
         if now >= progress_due {
             outbox.progress(shared.progress());
@@ -97,9 +100,17 @@ fn observe(shared: &Shared, servers: &Servers, intervals: &mut IntervalMerger, m
         }
         while let Some(interval) = intervals.next_complete(!running) {
             totals.add(&interval, workload);
-            outbox.interval(interval);
+            // Once the run is cut short, an interval waits until it is clear whether it is the last.
+            let complete = match shared.stop.has_fired() {
+                false => Some(interval),
+                true => last.replace(interval),
+            };
+            complete.into_iter().for_each(|interval| outbox.interval(interval));
         }
         if !running {
+            if let Some(last) = last {
+                outbox.interval(Interval { is_cut: true, ..last });
+            }
             sampler.finish(workload); // A run that was cut short: its end was not seen.
             let usage = sampler.into_usage();
             return Observed {
@@ -156,7 +167,8 @@ enum State {
 struct Sample {
     server: servers::Sample,
     machine: Snapshot,
-    throttling: Option<Throttling>,
+    /// Of this process, and of the servers.
+    throttling: [Option<Throttling>; 2],
 }
 
 impl<'a> Sampler<'a> {
@@ -172,7 +184,7 @@ impl<'a> Sampler<'a> {
         if now >= phases.measure && matches!(self.state, State::Waiting) {
             self.state = State::Measuring(Sample {
                 machine: Snapshot::read(),
-                throttling: Throttling::read(),
+                throttling: self.throttling(),
                 server: self.servers.sample(),
             });
         }
@@ -189,7 +201,9 @@ impl<'a> Sampler<'a> {
     }
 
     fn usage_since(&self, before: &Sample, workload: &Workload) -> Usage {
-        let (machine, throttling) = (Snapshot::read(), Throttling::read());
+        let machine = Snapshot::read();
+        let throttling = self.throttling().into_iter().zip(before.throttling);
+        let mut throttling = throttling.map(|(after, before)| Some(after?.since(before?)));
         let server = self.servers.used_since(&before.server);
         let network = netstat::read().zip(self.network);
         let pids = self.servers.pids();
@@ -199,12 +213,15 @@ impl<'a> Sampler<'a> {
             server,
             host: HostActivity {
                 disturbance: machine.since(&before.machine),
-                throttling: throttling
-                    .zip(before.throttling)
-                    .map(|(after, before)| after.since(before)),
+                throttling: throttling.next().flatten(),
+                server_throttling: throttling.next().flatten(),
                 network: network.map(|(after, before)| after.since(&before)),
             },
         }
+    }
+
+    fn throttling(&self) -> [Option<Throttling>; 2] {
+        [Throttling::read(), Throttling::of_others(self.servers.pids())]
     }
 
     fn into_usage(self) -> Usage {

@@ -11,8 +11,8 @@ pub trait Observer: Send {
     /// How far the run is, 4 times a second.
     fn progress(&mut self, _progress: Progress) {}
 
-    /// One second is over, all workers together. The last one may be shorter, and its counts include the drain. If the
-    /// observer is behind, some are merged.
+    /// One second is over, or several: those that ended while the observer was behind come as one interval. All workers
+    /// together. The last one may be shorter, and its counts include the drain.
     fn interval(&mut self, _interval: &Interval) {}
 }
 

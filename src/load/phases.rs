@@ -15,8 +15,10 @@ pub(super) struct Phases {
     pub(super) measure: Nanos,
     /// No message is due any more.
     pub(super) end: Nanos,
-    /// Replies are not waited for any longer.
+    /// Replies are not waited for any longer, and no message begins.
     pub(super) drained: Nanos,
+    /// Not even for messages of which a part is still moving.
+    pub(super) limit: Nanos,
 }
 
 /// A part of a run or slice.
@@ -34,7 +36,11 @@ pub(super) enum Phase {
 
 impl Phases {
     pub(super) fn of(workload: &Workload, start: Nanos) -> Phases {
-        Phases::from(start, workload.warmup, workload.duration, workload.drain)
+        let phases = Phases::from(start, workload.warmup, workload.duration, workload.drain);
+        Phases {
+            limit: phases.drained + workload.transfer_time(),
+            ..phases
+        }
     }
 
     fn from(start: Nanos, warmup: Nanos, duration: Nanos, drain: Nanos) -> Phases {
@@ -45,6 +51,7 @@ impl Phases {
             measure,
             end,
             drained: end + drain,
+            limit: end + drain,
         }
     }
 
@@ -56,12 +63,21 @@ impl Phases {
             self.end = now;
             self.drained = now + drain;
         }
+        self.limit = self.drained; // A stop does not wait for the rest of a large message.
+    }
+
+    /// When waiting for replies ends, if a part of a message last moved at `moved`: once nothing has moved for as long as a
+    /// drain takes, and at the limit.
+    pub(super) fn waiting_ends(&self, moved: Nanos) -> Nanos {
+        let drain = self.drained - self.end;
+        self.drained.max((moved + drain).min(self.limit))
     }
 
     /// Ends the run now, and its drain soon.
     pub(super) fn interrupt(&mut self, now: Nanos) {
         self.cut_short(now);
         self.drained = self.drained.min(now + INTERRUPTED_DRAIN);
+        self.limit = self.drained;
     }
 
     /// True if a message that is due at `now` counts.
@@ -92,6 +108,8 @@ impl Phases {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::sizes::Sizes;
+    use crate::load::workload::Traffic;
 
     const RUN: fn() -> Phases = || Phases::from(Nanos(100), Nanos(10), Nanos(50), Nanos(20));
 
@@ -140,6 +158,34 @@ mod tests {
         let mut short = RUN();
         short.interrupt(Nanos(120));
         assert_eq!(short.drained, Nanos(140), "not longer than planned");
+    }
+
+    #[test]
+    fn messages_that_move_are_waited_for_until_they_stand_still_or_the_limit() {
+        let mut phases = Phases {
+            limit: Nanos(250),
+            ..RUN()
+        };
+        let ends = |phases: &Phases| [100, 160, 170, 225, 240].map(|moved| phases.waiting_ends(Nanos(moved)).0);
+        assert_eq!(ends(&phases), [180, 180, 190, 245, 250]);
+        phases.cut_short(Nanos(200));
+        assert_eq!(ends(&phases), [180; 5], "a stop waits for the drain alone");
+    }
+
+    #[test]
+    fn the_limit_is_the_time_that_all_messages_in_flight_take_at_1_mib_per_second() {
+        let workload = Workload {
+            connections: 4,
+            traffic: Traffic {
+                sizes: Sizes::Fixed(1 << 30),
+                ..Workload::default().traffic
+            },
+            ..Workload::default()
+        };
+        let phases = Phases::of(&workload, Nanos(0));
+        assert_eq!(phases.limit - phases.drained, Nanos(4096 * Nanos::SECOND.0));
+        let phases = Phases::of(&Workload::default(), Nanos(0));
+        assert!(phases.limit - phases.drained < Nanos(5_000_000));
     }
 
     #[test]

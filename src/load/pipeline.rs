@@ -70,6 +70,8 @@ pub struct Pipeline {
     /// Number of the message to send next, and how many of its bytes have been sent.
     next: u64,
     sent: u64,
+    /// True once no message may begin.
+    held: bool,
 }
 
 impl Pipeline {
@@ -83,6 +85,7 @@ impl Pipeline {
             received: 0,
             next: first,
             sent: 0,
+            held: false,
         }
     }
 
@@ -98,7 +101,17 @@ impl Pipeline {
     /// True if there are bytes to send, of an issued message within the depth.
     pub fn can_send(&self) -> bool {
         let in_flight = (self.next - self.oldest) as usize;
-        in_flight < self.outstanding.len().min(self.depth)
+        in_flight < self.outstanding.len().min(self.depth) && (!self.held || self.sent > 0)
+    }
+
+    /// Sends the rest of a message that has begun, and begins no other.
+    pub fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// True if a part of a message has been sent or received, and a part has not.
+    pub fn is_partial(&self) -> bool {
+        self.sent > 0 || self.received > 0
     }
 
     /// Writes the next bytes to send into `out`, of as many messages as fit, and returns how many.

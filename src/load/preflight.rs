@@ -19,7 +19,7 @@ use crate::load::target::Target;
 use crate::load::workload::Plan;
 use crate::sys::ports::SourcePorts;
 use crate::sys::signal::Stop;
-use crate::sys::socket;
+use crate::sys::{socket, threads};
 use crate::units::{show_count, show_duration};
 use echo::Exchange;
 
@@ -50,19 +50,22 @@ pub(super) fn check(plan: &Plan, stop: &Stop) -> Result<(Plan, FirstConnection)>
     check_sources(plan)?;
     // Target k has connection k first.
     let used = plan.targets.len().min(plan.workload.connections as usize);
-    let threads = used.min(THREADS);
+    let count = used.min(THREADS);
     let mut results = BTreeMap::new();
     thread::scope(|scope| {
         let prove_some = |first: usize| {
             (first..used)
-                .step_by(threads)
+                .step_by(count)
                 .map(|target| (target, prove(plan, target, stop)))
         };
-        let others = (1..threads).map(|first| scope.spawn(move || prove_some(first).collect::<Vec<_>>()));
-        let others: Vec<_> = others.collect();
+        let start = |first| threads::scoped(scope, move || prove_some(first).collect::<Vec<_>>());
+        let others: Vec<_> = (1..count).map(|first| (first, start(first))).collect();
         results.extend(prove_some(0));
-        for thread in others {
-            results.extend(thread.join().expect("it does not panic"));
+        for (first, thread) in others {
+            match thread {
+                Ok(thread) => results.extend(thread.join().expect("it does not panic")),
+                Err(_) => results.extend(prove_some(first)), // No thread is left: one after the other takes longer.
+            }
         }
     });
     let mut proven = plan.clone();
@@ -170,6 +173,7 @@ fn attempt(plan: &Plan, number: u64, address: SocketAddr, stop: &Stop) -> std::r
     let connected = socket::connect(socket, address, timeout.into(), stop.as_fd());
     let stream = connected.map_err(|cause| match cause.kind() {
         ErrorKind::AddrNotAvailable => Fault::Machine(no_source_port(address)),
+        ErrorKind::NetworkUnreachable if address.ip().is_loopback() => Fault::Machine(socket::loopback_is_down(&cause)),
         kind => Fault::Target(
             format!("cannot connect to {address}: {cause}.{}", advice(kind, timeout)),
             Some(kind),
@@ -179,9 +183,8 @@ fn attempt(plan: &Plan, number: u64, address: SocketAddr, stop: &Stop) -> std::r
     let payload = PayloadStream::new(workload.seed, number);
     let size = workload.traffic.sizes.of(payload.draw(0));
     let exchange = Exchange::new(&stream, payload, size, timeout, stop);
-    exchange
-        .run()
-        .map_err(|failure| Fault::Target(format!("{address} is not an echo server: {failure}"), None))?;
+    let echoed = exchange.run().map_err(Fault::Machine)?;
+    echoed.map_err(|failure| Fault::Target(format!("{address} is not an echo server: {failure}"), None))?;
     reset_timeouts(&stream)
         .map_err(|cause| Fault::Target(format!("lost the first connection to {address}: {cause}"), None))?;
     Ok(FirstConnection { stream, connect })

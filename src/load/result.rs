@@ -28,6 +28,8 @@ pub enum Loss {
     Refused,
     /// No reply in time.
     Timeout,
+    /// We ended it: what came back was no echo.
+    WrongData,
     /// Any other error.
     Other(Errno),
 }
@@ -67,7 +69,7 @@ impl schemars::JsonSchema for Loss {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "pattern": "^(eof|reset|refused|timeout|errno_[0-9]+)$" })
+        schemars::json_schema!({ "type": "string", "pattern": "^(eof|reset|refused|timeout|wrong_data|errno_[0-9]+)$" })
     }
 }
 
@@ -78,6 +80,7 @@ impl fmt::Display for Loss {
             Loss::Reset => f.write_str("reset"),
             Loss::Refused => f.write_str("refused"),
             Loss::Timeout => f.write_str("timeout"),
+            Loss::WrongData => f.write_str("wrong_data"),
             Loss::Other(errno) => write!(f, "errno_{}", errno.0),
         }
     }
@@ -179,7 +182,7 @@ pub struct WorkerStats {
     pub opened: u64,
     /// Connections that never opened, by reason.
     pub unopened: BTreeMap<Loss, u64>,
-    /// Connections that opened and were ended by the target, by reason.
+    /// Connections that opened and ended before we closed them, by reason.
     pub lost: BTreeMap<Loss, u64>,
     /// Connections that we closed before the run was over (churn).
     pub closed: u64,
@@ -204,16 +207,24 @@ pub struct WorkerStats {
     pub by_target: ByTarget,
     /// Messages completed within `measured`, those sent in the warm-up too: what the server achieved in that time.
     pub achieved: u64,
+    /// Bytes that came back within `measured`.
+    pub received_bytes: u64,
+    /// The first wrong byte that came back, in words: it has ended the run.
+    pub wrong_data: Option<String>,
     /// Messages that were due before the end of measuring and completed after it.
     pub late: u64,
     /// How long after the end of measuring the last of them completed.
     pub overrun: Nanos,
     /// All messages completed once the run had started, those of warm-up and drain too.
     pub echoed: u64,
-    /// Round trips as the kernel sees them, sampled from a few connections every second (TCP_INFO).
-    pub rtt: Recorder,
+    /// Smoothed round-trip times of the kernel, sampled from a few connections every second (TCP_INFO).
+    pub smoothed_rtt: Recorder,
+    /// Of the missing messages, those that the target had for longer than the drain (0.1 s to 1 s).
+    pub overdue: u64,
     /// Retransmitted segments of all connections that were open at the end (TCP_INFO).
     pub retransmits: u64,
+    /// Segments that arrived there out of order.
+    pub out_of_order: u64,
     /// When it measured; `None` for a worker that was stopped before.
     pub measured: Option<Span>,
     /// CPU time used meanwhile.
@@ -245,7 +256,13 @@ impl WorkerStats {
         self.late += other.late;
         self.overrun = self.overrun.max(other.overrun);
         self.echoed += other.echoed;
+        self.overdue += other.overdue;
         self.retransmits += other.retransmits;
+        self.out_of_order += other.out_of_order;
+        self.received_bytes += other.received_bytes;
+        if self.wrong_data.is_none() {
+            self.wrong_data.clone_from(&other.wrong_data);
+        }
         self.overflows += other.overflows;
         add(&mut self.unopened, &other.unopened);
         add(&mut self.lost, &other.lost);
@@ -254,7 +271,7 @@ impl WorkerStats {
         self.first_byte.merge(&other.first_byte);
         self.close.merge(&other.close);
         self.send_lag.merge(&other.send_lag);
-        self.rtt.merge(&other.rtt);
+        self.smoothed_rtt.merge(&other.smoothed_rtt);
         self.pass.merge(&other.pass);
         self.run_delay = self.run_delay.max(other.run_delay);
         self.stalls = Stalls {
@@ -312,6 +329,8 @@ pub struct HostActivity {
     pub disturbance: Disturbance,
     /// How often a CPU quota stopped this process, by its control group.
     pub throttling: Option<Throttling>,
+    /// The same of servers in control groups that this process is not in.
+    pub server_throttling: Option<Throttling>,
     /// Counters of the network stack, of the whole network namespace, since before the first connect.
     pub network: Option<Netstat>,
 }
@@ -349,4 +368,11 @@ pub struct RunResult {
     pub merged_intervals: u64,
     /// The signal that cut the run short, if one did.
     pub interrupted: Option<i32>,
+}
+
+impl RunResult {
+    /// True if it ended before the planned end: by a signal, or by wrong data.
+    pub fn is_partial(&self) -> bool {
+        self.interrupted.is_some() || self.stats.wrong_data.is_some()
+    }
 }

@@ -138,55 +138,40 @@ impl Schedule {
         };
         let after = self.instant_of(self.expected);
         self.due = if after.is_finite() {
-            self.start + Nanos((after * 1e9) as u64)
+            self.start + Nanos::from_secs(after)
         } else {
             Nanos::NEVER
         };
     }
 
-    /// Moves on to the first message that is due from `until` on. Returns those that are skipped and due from `from` on, in groups
-    /// of an instant and a number.
-    ///
-    /// The numbers are those that are expected: to draw each gap of a billion messages would take half a minute. Of a million
-    /// Poisson arrivals one in a thousand more or less is due by chance.
-    pub fn skip(&mut self, from: Nanos, until: Nanos) -> Vec<(Nanos, u64)> {
-        const GROUPS: u64 = 1000;
-        let first = self.due.max(from);
-        if first >= until {
-            return Vec::new();
+    /// The next messages that are due before `until`: when, and how many. One by one, or in groups where so many are left that
+    /// it would take minutes; a group is so short that the age of its messages at `until` differs by less than a thousandth of
+    /// a percent.
+    pub fn take(&mut self, until: Nanos) -> Option<(Nanos, u64)> {
+        const GROUPS: f64 = (1 << 18) as f64;
+        let at = self.due;
+        if at >= until {
+            return None;
         }
-        let mut groups = Vec::new();
-        let mut passed = self.expected.max(self.expected_at(first)).ceil();
-        for group in 1..=GROUPS {
-            let begin = first + Nanos((until - first).0 / GROUPS * (group - 1));
-            let end = if group == GROUPS {
-                until
-            } else {
-                begin + Nanos((until - first).0 / GROUPS)
-            };
-            let due = self.expected_at(end).ceil();
-            if due > passed {
-                groups.push((begin, (due - passed) as u64));
-                passed = due;
-            }
-        }
-        self.expected = passed;
-        self.due = until;
-        groups
+        let left = self.expected_at((until - self.start).as_secs()) - self.expected;
+        let group = ((left / GROUPS) as u64).max(1); // The cast saturates, and makes NaN zero.
+        self.expected += (group - 1) as f64;
+        self.advance();
+        Some((at, group))
     }
 
-    /// How many messages are due before an instant, in expectation: the integral of the rate.
-    fn expected_at(&self, at: Nanos) -> f64 {
+    /// How many messages are due in this many seconds from the start: the integral of the rate.
+    fn expected_at(&self, after: f64) -> f64 {
         let Rate { from, to } = self.rate;
-        let after = (at - self.start).as_secs();
-        if after <= self.warmup {
+        if after <= self.warmup || from == to {
             return from * after;
         }
-        let slope = (to - from) / self.ramp;
-        // A ramp that has reached zero stays there.
-        let end = if slope < 0.0 { from / -slope } else { f64::INFINITY };
-        let late = (after - self.warmup).min(end);
-        from * self.warmup + from * late + slope / 2.0 * late * late
+        let ramp = (after - self.warmup).min(if to < from {
+            from * self.ramp / (from - to)
+        } else {
+            f64::INFINITY
+        });
+        from * self.warmup + from * ramp + (to - from) / (2.0 * self.ramp) * ramp * ramp
     }
 
     /// Seconds from the start until `expected` messages are due: the inverse of the integral of the rate.
@@ -214,7 +199,7 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn instants(rate: (f64, f64), arrivals: Arrivals, warmup: u64, duration: u64, share: (usize, usize)) -> Vec<u64> {
+    fn schedule(rate: (f64, f64), arrivals: Arrivals, warmup: u64, duration: u64, share: (usize, usize)) -> Schedule {
         let rate = Rate {
             from: rate.0,
             to: rate.1,
@@ -229,7 +214,11 @@ mod tests {
             workers: share.1,
             share: 1.0 / share.1 as f64,
         };
-        let mut schedule = Schedule::new(&spec, Random::new(1, share.0 as u64));
+        Schedule::new(&spec, Random::new(1, share.0 as u64))
+    }
+
+    fn instants(rate: (f64, f64), arrivals: Arrivals, warmup: u64, duration: u64, share: (usize, usize)) -> Vec<u64> {
+        let mut schedule = schedule(rate, arrivals, warmup, duration, share);
         std::iter::from_fn(|| {
             let due = schedule.due();
             schedule.advance();
@@ -288,31 +277,39 @@ mod tests {
     }
 
     #[test]
-    fn what_is_skipped_is_what_would_have_been_due() {
-        for (from, to, warmup) in [(1000.0, 1000.0, 0), (1000.0, 3000.0, 2), (3000.0, 0.0, 1)] {
-            let spec = ScheduleSpec {
-                rate: Rate { from, to },
-                arrivals: Arrivals::Constant,
-                start: Nanos(SECOND),
-                warmup: Nanos(warmup * SECOND),
-                duration: Nanos(10 * SECOND),
-                worker: 0,
-                workers: 1,
-                share: 1.0,
-            };
-            let mut walked = Schedule::new(&spec, Random::new(1, 0));
-            let mut skipped = walked.clone();
-            let (measure, until) = (Nanos((1 + warmup) * SECOND), Nanos((9 + warmup) * SECOND));
-            let mut expected = 0;
-            while walked.due() < until {
-                expected += u64::from(walked.due() >= measure);
-                walked.advance();
+    fn few_messages_are_taken_one_by_one_as_they_are_due() {
+        for arrivals in [Arrivals::Constant, Arrivals::Poisson] {
+            for rate in [(1000.0, 1000.0), (500.0, 2000.0), (1000.0, 0.0)] {
+                let due = instants(rate, arrivals, 1, 9, (0, 1));
+                let mut schedule = schedule(rate, arrivals, 1, 9, (0, 1));
+                let taken = std::iter::from_fn(|| schedule.take(Nanos(10 * SECOND)));
+                let taken: Vec<u64> = taken
+                    .inspect(|&(_, count)| assert_eq!(count, 1))
+                    .map(|(at, _)| at.0)
+                    .collect();
+                assert_eq!(taken, due, "{rate:?}");
             }
-            let groups = skipped.skip(measure, until);
-            assert!(groups.is_sorted() && groups.iter().all(|&(at, _)| measure <= at && at < until));
-            let count: u64 = groups.iter().map(|&(_, count)| count).sum();
-            assert!(count.abs_diff(expected) <= 1, "{count}, not {expected}");
-            assert_eq!(skipped.skip(measure, until), [], "once");
+        }
+    }
+
+    #[test]
+    fn billions_of_messages_are_taken_in_groups_of_the_right_age() {
+        for arrivals in [Arrivals::Constant, Arrivals::Poisson] {
+            let until = Nanos(100 * SECOND);
+            let mut schedule = schedule((1e9, 1e9), arrivals, 0, 100, (0, 1));
+            let taken: Vec<(Nanos, u64)> = std::iter::from_fn(|| schedule.take(until)).collect();
+            assert!(taken.len() < 10_000_000, "{}", taken.len());
+            let count: u64 = taken.iter().map(|&(_, count)| count).sum();
+            assert!((count as f64 / 1e11 - 1.0).abs() < 1e-6, "{count}");
+            let younger: u64 = taken
+                .iter()
+                .filter(|(at, _)| until - *at < Nanos(SECOND))
+                .map(|&(_, count)| count)
+                .sum();
+            assert!(
+                (younger as f64 / 1e9 - 1.0).abs() < 1e-3,
+                "one in a hundred is younger than a second: {younger}"
+            );
         }
     }
 

@@ -116,6 +116,9 @@ impl Session {
         thread::sleep(SETTLE_TIME);
         let server_cpu = used(&before, &self.cpu_times());
         let interval = self.interval();
+        if let Some(what) = stats.wrong_data {
+            return Err(Error::Data(what));
+        }
         if interval.lost > 0 {
             return Err(connections_closed(&stats));
         }
@@ -169,27 +172,36 @@ impl Session {
 
     /// Why some connections did not open.
     fn unopened(&mut self, count: u64) -> Error {
-        self.workers.shared.stop.fire();
-        let plan = &self.workers.shared.plan;
-        let (all, target) = (plan.workload.connections, plan.targets[0].address());
-        let stats = match self.workers.join() {
-            Ok(stats) => stats,
-            Err(error) => return error,
-        };
-        if stats.unopened.keys().any(|loss| loss.is_lack_of_ports()) {
-            return preflight::no_source_port(target);
-        }
-        let reasons = reasons(&stats.unopened);
-        Error::Target(format!("{count} of {all} connections did not open: {reasons}"))
+        let plan = self.workers.shared.plan.clone();
+        self.end(|stats| {
+            if stats.unopened.keys().any(|loss| loss.is_lack_of_ports()) {
+                return preflight::no_source_port(plan.targets[0].address());
+            }
+            let (all, reasons) = (plan.workload.connections, reasons(&stats.unopened));
+            Error::Target(format!("{count} of {all} connections did not open: {reasons}"))
+        })
     }
 
     /// Why a worker has returned though the session is not over.
     fn failure(&mut self) -> Error {
+        self.end(|stats| {
+            if stats.lost.is_empty() {
+                Error::Target("it left messages unanswered".into())
+            } else {
+                connections_closed(stats)
+            }
+        })
+    }
+
+    /// Ends all workers. Returns their error, or wrong data, or else what `otherwise` says.
+    fn end(&mut self, otherwise: impl FnOnce(&WorkerStats) -> Error) -> Error {
         self.workers.shared.stop.fire();
         match self.workers.join() {
             Err(error) => error,
-            Ok(stats) if stats.lost.is_empty() => Error::Target("it left messages unanswered".into()),
-            Ok(stats) => connections_closed(&stats),
+            Ok(stats) => match &stats.wrong_data {
+                Some(what) => Error::Data(what.clone()),
+                None => otherwise(&stats),
+            },
         }
     }
 }

@@ -15,6 +15,10 @@ use crate::slab::Key;
 #[cfg(test)]
 mod model;
 
+/// Messages that a worker may have issued and not seen completed, beyond which an open loop leaves what is due in its plan:
+/// 24 MB. A plan above capacity would fill any memory otherwise. At a million messages a second they are a second of them.
+pub(super) const QUEUE_MAX: usize = 1 << 20;
+
 /// What one worker has to do at which time.
 #[derive(Debug)]
 pub(super) struct Timeline {
@@ -33,6 +37,10 @@ pub(super) struct Timeline {
     run: Option<Run>,
     /// The last start.
     started: Nanos,
+    /// True while as many messages are outstanding as may be.
+    full: bool,
+    /// When that last ended.
+    room_since: Nanos,
 }
 
 /// One run or slice.
@@ -46,8 +54,12 @@ struct Run {
     schedule: Option<Schedule>,
     /// While there is no connection: the first message due that was not counted yet.
     waiting: Option<Schedule>,
-    /// All messages due before this were counted when they became due.
-    counted_until: Nanos,
+    /// Messages that were counted when they became due, and have not been issued since.
+    counted: u64,
+    /// When a part of a message last moved.
+    moved: Nanos,
+    /// True once no message begins any more.
+    drained: bool,
     /// No message is due from here on. Later than the end of the phases while the plan of a slice goes on.
     plan_ends: Nanos,
 }
@@ -79,6 +91,17 @@ pub(super) struct Planned {
     pub(super) key: Key,
 }
 
+/// Messages of an open loop that were due, and were never issued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unissued {
+    /// When the first of them was due.
+    pub(super) at: Nanos,
+    /// How many.
+    pub(super) count: u64,
+    /// How many of them were counted before.
+    pub(super) counted: u64,
+}
+
 impl Timeline {
     /// The timeline of worker `worker`, before the start. `sliced`: it starts once per slice.
     pub(super) fn new(workload: &Workload, worker: usize, sliced: bool) -> Timeline {
@@ -92,6 +115,8 @@ impl Timeline {
             thinking: VecDeque::new(),
             run: None,
             started: Nanos::NEVER,
+            full: false,
+            room_since: Nanos(0),
         }
     }
 
@@ -148,7 +173,9 @@ impl Timeline {
             },
             schedule,
             waiting: None,
-            counted_until: Nanos(0),
+            counted: 0,
+            moved: Nanos(0),
+            drained: false,
         });
     }
 
@@ -223,13 +250,27 @@ impl Timeline {
         Some(self.run.as_ref()?.phases.end)
     }
 
-    /// True when the run or slice is over: everything due has been issued and come back (`idle`), or the drain is over.
+    /// True when the run or slice is over: everything due has been issued and come back (`idle`), or the drain is over and
+    /// no part of a message moves any more.
     pub(super) fn is_over(&self, idle: bool, now: Nanos) -> bool {
         self.run.as_ref().is_some_and(|run| {
             // Without a connection nothing more can be issued.
             let all_issued = run.planned() >= run.plan_ends || self.active() == 0;
-            now >= run.phases.end && (idle && all_issued || now >= run.phases.drained)
+            now >= run.phases.end && (idle && all_issued || now >= run.waiting_ends())
         })
+    }
+
+    /// A part of a message has been sent or received.
+    pub(super) fn moved(&mut self, now: Nanos) {
+        if let Some(run) = &mut self.run {
+            run.moved = now;
+        }
+    }
+
+    /// True once, when the drain is over: from now on no message may begin, and only what has begun is waited for.
+    pub(super) fn drain_has_ended(&mut self, now: Nanos) -> bool {
+        let run = self.run.as_mut().filter(|run| now >= run.phases.drained);
+        run.is_some_and(|run| !std::mem::replace(&mut run.drained, true))
     }
 
     /// The next mark that has been passed, in order.
@@ -313,13 +354,28 @@ impl Timeline {
         None
     }
 
+    /// As many messages are outstanding. At [`QUEUE_MAX`] nothing more is issued until some have completed; what is due stays
+    /// due, in order, and keeps its instant.
+    pub(super) fn set_outstanding(&mut self, outstanding: usize, now: Nanos) {
+        let full = outstanding >= QUEUE_MAX;
+        if self.full && !full {
+            self.room_since = now;
+        }
+        self.full = full;
+    }
+
+    /// When a message that is due at this time could be issued at the earliest.
+    pub(super) fn issuable(&self, planned: Nanos) -> Nanos {
+        planned.max(self.room_since)
+    }
+
     /// The next message that is due (open loop), on a connection picked at random. `None` as well if there is no
-    /// connection; then it stays due, and does not wake up the worker.
+    /// connection or [no room](Timeline::set_outstanding); then it stays due, and does not wake up the worker.
     pub(super) fn next_planned(&mut self, now: Nanos) -> Option<Planned> {
         let run = self.run.as_mut()?;
         let schedule = run.schedule.as_mut()?;
         let at = schedule.due();
-        if at > now || at >= run.plan_ends {
+        if self.full || at > now || at >= run.plan_ends || now >= run.phases.drained {
             return None;
         }
         let key = self.active.pick(&mut self.random)?;
@@ -339,42 +395,37 @@ impl Timeline {
             waiting.clone_from(schedule); // There was a connection meanwhile.
         }
         let mut count = 0;
-        while waiting.due() < until {
-            count += u64::from(run.phases.measures(waiting.due()));
-            waiting.advance();
+        while let Some((due, messages)) = waiting.take(until) {
+            count += if run.phases.measures(due) { messages } else { 0 };
         }
-        run.counted_until = run.counted_until.max(until);
+        run.counted += count;
         count
     }
 
-    /// True if a message that is due at this time was [counted](Timeline::count_waiting) before it was issued.
-    pub(super) fn was_counted(&self, planned: Nanos) -> bool {
-        self.run.as_ref().is_some_and(|run| planned < run.counted_until)
+    /// True if a message that counts, and is issued now, was [counted](Timeline::count_waiting) before.
+    pub(super) fn take_counted(&mut self) -> bool {
+        self.run.as_mut().is_some_and(|run| run.take_counted(1) == 1)
     }
 
-    /// The next message that was due and was not issued, at the end of a run.
-    pub(super) fn next_unissued(&mut self, now: Nanos) -> Option<Nanos> {
+    /// The next messages that were due and were not issued, at the end of a run.
+    pub(super) fn next_unissued(&mut self, now: Nanos) -> Option<Unissued> {
         let run = self.run.as_mut()?;
-        let schedule = run.schedule.as_mut()?;
-        let at = schedule.due();
-        if at >= run.plan_ends.min(now) {
-            return None;
+        let end = run.plan_ends.min(now);
+        if let Some((at, count)) = run.schedule.as_mut()?.take(end) {
+            let counted = if at < run.phases.measure {
+                0
+            } else {
+                run.take_counted(count)
+            };
+            return Some(Unissued { at, count, counted });
         }
-        schedule.advance();
-        Some(at)
-    }
-
-    /// The rest of these in groups, each with an instant and its number of messages, without a walk from one to the next: a
-    /// plan far above capacity has a billion of them. Counts only those that count, and were not counted before.
-    pub(super) fn skip_unissued(&mut self, now: Nanos) -> Vec<(Nanos, u64)> {
-        let Some(run) = self.run.as_mut() else {
-            return Vec::new();
-        };
-        let (from, until) = (run.phases.measure, run.plan_ends.min(now));
-        match &mut run.schedule {
-            Some(schedule) => schedule.skip(from, until),
-            None => Vec::new(),
-        }
+        // Groups are as large as expected, so they may add up to a few messages less than were counted.
+        let (at, count) = (end - Nanos(1), std::mem::take(&mut run.counted));
+        (count > 0).then_some(Unissued {
+            at,
+            count,
+            counted: count,
+        })
     }
 
     /// When to call it again though nothing has completed. `NEVER` before the start.
@@ -386,7 +437,8 @@ impl Timeline {
             return now;
         }
         let planned = run.planned();
-        let planned = if planned < run.plan_ends && self.active() > 0 {
+        let has_room = self.active() > 0 && !self.full;
+        let planned = if planned < run.plan_ends && now < run.phases.drained && has_room {
             planned
         } else {
             Nanos::NEVER
@@ -397,7 +449,8 @@ impl Timeline {
             run.second_ends
         };
         let thinking = self.thinking.front().map_or(Nanos::NEVER, |&(due, _)| due);
-        let change = run.phases.next_change(now);
+        let waiting_ends = Some(run.waiting_ends()).filter(|&end| end > now);
+        let change = run.phases.next_change(now).min(waiting_ends.unwrap_or(Nanos::NEVER));
         change.min(second).min(planned).min(thinking)
     }
 }
@@ -406,5 +459,16 @@ impl Run {
     /// When the next planned message is due; `NEVER` in a closed loop.
     fn planned(&self) -> Nanos {
         self.schedule.as_ref().map_or(Nanos::NEVER, Schedule::due)
+    }
+
+    fn waiting_ends(&self) -> Nanos {
+        self.phases.waiting_ends(self.moved)
+    }
+
+    /// How many of these messages were counted before.
+    fn take_counted(&mut self, messages: u64) -> u64 {
+        let counted = self.counted.min(messages);
+        self.counted -= counted;
+        counted
     }
 }

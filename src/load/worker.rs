@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::clock::{self, Nanos};
-use crate::error::{Errno, Error, Result};
+use crate::error::{Errno, Result};
 use crate::load::accounting::Accounting;
-use crate::load::connection::{Change, Connection, Next, Outgoing, Receive, Sample, Shutdown, Step};
+use crate::load::connection::{Change, Connection, Corruption, Next, Outgoing, Receive, Sample, Shutdown, Step};
 use crate::load::dialer::{Dialer, RETRY_DELAY};
 use crate::load::interval::IntervalWriter;
 use crate::load::payload::PayloadStream;
@@ -89,7 +89,11 @@ impl<'a> Worker<'a> {
             index,
             shared,
             workload,
-            ring: Ring::new(workload.queues(), workload.buffers(dialer.share()))?,
+            ring: Ring::new(
+                workload.queues(),
+                workload.buffers(dialer.share()),
+                workload.threads as usize,
+            )?,
             connections: Slab::with_capacity(dialer.share()),
             dialer,
             timeline: Timeline::new(workload, index, shared.slices.is_some()),
@@ -105,6 +109,7 @@ impl<'a> Worker<'a> {
             deserted: false,
             stopped: false,
         };
+        worker.accounting.set_drain(workload.drain);
         worker.ring.watch(STOP, shared.stop.as_fd());
         if let Some(control) = &shared.slices {
             worker.ring.watch(WAKER, control.waker.as_fd());
@@ -115,7 +120,7 @@ impl<'a> Worker<'a> {
         Ok(worker)
     }
 
-    /// Opens, warms up, measures and drains; again for every slice. Errors: wrong data, or a ring that broke.
+    /// Opens, warms up, measures and drains; again for every slice. Errors: a ring that broke.
     pub(super) fn run(mut self) -> Result<WorkerStats> {
         let mut completions = Vec::new();
         let mut handled = 0;
@@ -133,16 +138,16 @@ impl<'a> Worker<'a> {
             self.pass_ended(began, deadline, handled);
             handled = completions.len();
             for completion in completions.drain(..) {
-                self.handle(completion)?;
+                self.handle(completion);
             }
         }
     }
 
-    fn handle(&mut self, completion: Completion) -> Result<()> {
+    fn handle(&mut self, completion: Completion) {
         let Completion { key, more, event } = completion;
         let now = self.now;
         match event {
-            Event::Received(Received::Data(chunk)) => return self.received(key, chunk, more),
+            Event::Received(Received::Data(chunk)) => self.received(key, chunk, more),
             Event::Sent { sent, rest } => self.sent(key, sent, rest),
             Event::Received(Received::Starved) => self.update(key, Connection::starved),
             Event::Received(Received::End) => self.update(key, |connection| connection.ended(now)),
@@ -163,25 +168,30 @@ impl<'a> Worker<'a> {
                 unreachable!("a load generator accepts no connections")
             }
         }
-        Ok(())
     }
 
-    fn received(&mut self, key: Key, chunk: Chunk, more: bool) -> Result<()> {
+    fn received(&mut self, key: Key, chunk: Chunk, more: bool) {
         let (now, traffic) = (self.now, &self.workload.traffic);
         let (running, measuring) = (self.timeline.is_running(), self.timeline.is_measuring(now));
         let Some(Client { connection, .. }) = self.connections.get_mut(key) else {
             debug_assert!(false, "a completion of a connection that was removed");
-            self.ring.give_back(chunk);
-            return Ok(());
+            return self.ring.give_back(chunk);
         };
         let (accounting, number) = (&mut self.accounting, connection.number());
-        let result = connection.received(traffic, self.ring.bytes(&chunk), more, now, |message| {
+        let bytes = self.ring.bytes(&chunk);
+        if measuring {
+            accounting.received(bytes.len());
+        }
+        let result = connection.received(traffic, bytes, more, now, |message| {
             accounting.completed(number, message, now, running, measuring);
         });
         self.ring.give_back(chunk);
-        let next = result.map_err(|mismatch| self.corrupted(number, mismatch))?;
+        note_progress(connection, &mut self.timeline, &mut self.dialer, now);
+        let next = result.unwrap_or_else(|Corruption { mismatch, next }| {
+            self.corrupted(number, mismatch);
+            next
+        });
         self.apply(key, next);
-        Ok(())
     }
 
     fn sent(&mut self, key: Key, sent: std::result::Result<u32, Errno>, rest: ChunkQueue) {
@@ -191,6 +201,7 @@ impl<'a> Worker<'a> {
         };
         let result = sent.map(drop).map_err(Loss::from);
         let next = connection.sent(result, !rest.is_empty(), self.now);
+        note_progress(connection, &mut self.timeline, &mut self.dialer, self.now);
         if next.send == Some(Outgoing::Rest) {
             self.ring.send(key, socket.as_fd(), rest);
         } else {
@@ -318,7 +329,7 @@ impl<'a> Worker<'a> {
         };
         let next = if connection.takes_messages() {
             let measured = self.timeline.measures(planned);
-            let counts = measured && !self.timeline.was_counted(planned);
+            let counts = measured && !self.timeline.take_counted();
             self.accounting.issued(planned, counts);
             connection.issue(planned, measured)
         } else if let Some(churn) = self.workload.churn {
@@ -350,9 +361,23 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn corrupted(&self, number: u64, mismatch: EchoMismatch) -> Error {
+    /// Wrong data ends the run on all workers; what was measured before is reported.
+    fn corrupted(&mut self, number: u64, mismatch: EchoMismatch) {
         let target = self.shared.plan.target_of(number);
-        Error::Data(format!("wrong data from {target}: connection {number}, {mismatch}"))
+        self.accounting
+            .wrong_data(format!("wrong data from {target}: connection {number}, {mismatch}"));
+        self.stopped = true;
+        self.shared.stop.fire();
+    }
+}
+
+/// Bytes of this connection have been sent or received: the rest is worth waiting for.
+fn note_progress(connection: &Connection, timeline: &mut Timeline, dialer: &mut Dialer, now: Nanos) {
+    if connection.is_partial() {
+        timeline.moved(now);
+    }
+    if connection.is_opening() {
+        dialer.moved(connection.number(), now);
     }
 }
 
@@ -391,17 +416,6 @@ impl Worker<'_> {
         self.dialer.dialed(number, key, now);
         if let Some(Client { socket, .. }) = self.connections.get_mut(key) {
             self.ring.connect(key, socket.as_fd(), target);
-        }
-    }
-
-    /// Errors: a connection whose ends are the same socket, because the server has gone and the kernel chose its port.
-    fn refuse_itself(&mut self, key: Key) -> std::result::Result<(), Errno> {
-        let plan = &self.shared.plan;
-        match self.connections.get_mut(key) {
-            Some(Client { socket, connection }) => {
-                socket::refuse_itself(socket.as_fd(), plan.target_of(connection.number()))
-            }
-            None => Ok(()),
         }
     }
 

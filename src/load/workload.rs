@@ -38,7 +38,7 @@ pub struct Workload {
     pub warmup: Nanos,
     /// How long to measure.
     pub duration: Nanos,
-    /// How long to wait for outstanding replies at the end.
+    /// How long to wait for outstanding replies at the end; for the rest of a message that has begun, without a byte of it.
     pub drain: Nanos,
     /// How long the first message of a target may take to connect, and then without a byte on its way.
     pub preflight_timeout: Nanos,
@@ -128,6 +128,14 @@ impl Workload {
     pub(super) fn share_of(&self, worker: usize) -> u64 {
         let behind = u64::from(self.connections).saturating_sub(worker as u64);
         behind.div_ceil(u64::from(self.threads))
+    }
+
+    /// How long all messages that are in flight at once take on a slow path: as much longer may a run take to end.
+    pub(super) fn transfer_time(&self) -> Nanos {
+        // 8 Mbit/s.
+        const BYTES_PER_SECOND: f64 = 1_048_576.0;
+        let messages = f64::from(self.connections) * self.traffic.depth as f64;
+        Nanos::from_secs(messages * self.traffic.sizes.max() as f64 / BYTES_PER_SECOND)
     }
 
     /// The size of each thread's ring.

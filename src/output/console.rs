@@ -1,20 +1,97 @@
-//! Lines on stdout and stderr. A reader that closed a stream has read enough: that changes no result and no exit code, where
-//! `println!` would panic.
+//! Text on stdout and stderr. Nothing else in the program writes to them, except documents that are sent there (`place`).
+//!
+//! A reader that closes a stream has read enough: that changes no exit code. A stream that cannot be written is an output
+//! that was lost ([`Written`]). What is printed may quote a server, so all of it is made harmless
+//! ([`untrusted::terminal`]).
 
 use std::fmt::Display;
-use std::io::{Write, stderr, stdout};
+use std::io::{self, IsTerminal, stderr, stdout};
+use std::os::fd::AsFd;
 
-/// Text on stdout, as it is.
-pub fn print(text: impl Display) {
-    let _ = write!(stdout(), "{text}");
+use super::untrusted;
+use super::written::Written;
+use crate::sys::stream::{self, Wait};
+
+/// How long a reader of stderr may take nothing before a note is dropped: the exit code must not wait for it.
+const NOTE_WAIT: Wait<'_> = Wait::Milliseconds(10_000);
+
+/// How messages name stdout as an output.
+const STDOUT: &str = "to stdout";
+
+/// Text on stdout.
+pub fn print(text: impl Display) -> Written {
+    print_raw(&untrusted::terminal(&text.to_string()))
 }
 
-/// A line on stdout.
-pub fn line(text: impl Display) {
-    let _ = writeln!(stdout(), "{text}");
+/// Help and version on stdout, with escape codes where `styled` has them and stdout shows them.
+pub fn print_styled(plain: &str, styled: &str) -> Written {
+    print_raw(if stdout().is_terminal() && has_colours() {
+        styled
+    } else {
+        plain
+    })
 }
 
-/// A line on stderr.
+fn print_raw(text: &str) -> Written {
+    report(STDOUT, write(stdout(), text, Wait::Unlimited))
+}
+
+/// A line on stdout that a script may wait for; given up once `stop` is readable.
+pub fn announce(line: impl Display, stop: impl AsFd) -> Written {
+    let line = untrusted::terminal(&line.to_string()) + "\n";
+    match write(stdout(), &line, Wait::Until(stop.as_fd())) {
+        Err(cause) if cause.kind() == io::ErrorKind::TimedOut => Written::All, // Stopped before it was read.
+        result => report(STDOUT, result),
+    }
+}
+
+/// A note on stderr: a line, or several of which all but the first are marked.
 pub fn note(text: impl Display) {
-    let _ = writeln!(stderr(), "{text}");
+    let _ = write(stderr(), &(untrusted::note(&text.to_string()) + "\n"), NOTE_WAIT); // There is no other place to say so.
+}
+
+/// A note about how far a series of runs is, for which nothing waits: dropped if the reader is behind.
+pub fn progress(text: impl Display) {
+    let text = untrusted::note(&text.to_string()) + "\n";
+    let _ = write(stderr(), &text, Wait::Milliseconds(0)); // There will be newer progress.
+}
+
+/// A command to the build server that reads our output, such as an annotation; on stderr if stdout has a document.
+pub fn workflow_command(command: &str, stdout_is_taken: bool) {
+    let line = format!("{command}\n");
+    let _ = if stdout_is_taken {
+        write(stderr(), &line, NOTE_WAIT)
+    } else {
+        write(stdout(), &line, Wait::Unlimited) // The verdict was printed before it, and has reported a failure.
+    };
+}
+
+/// Part of the progress line, dropped if the terminal is not ready.
+pub(super) fn draw(text: &str) {
+    let _ = write(stderr(), text, Wait::Milliseconds(0)); // There will be newer progress.
+}
+
+/// True if escape codes for colours are welcome: NO_COLOR is not set (no-color.org), and TERM names a terminal that knows them.
+pub(super) fn has_colours() -> bool {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    !no_color && !dumb
+}
+
+/// Reports an output that could not be written.
+pub fn report(output: impl Display, result: io::Result<()>) -> Written {
+    match result {
+        Ok(()) => Written::All,
+        Err(cause) => {
+            note(format_args!("urecho: cannot write {output}: {cause}"));
+            Written::NotAll
+        }
+    }
+}
+
+fn write(stream: impl AsFd, text: &str, wait: Wait<'_>) -> io::Result<()> {
+    match stream::write_all(&stream, text.as_bytes(), wait) {
+        Err(cause) if stream::is_closed(&stream, &cause) => Ok(()),
+        result => result,
+    }
 }

@@ -16,7 +16,8 @@ fn row(cells: impl IntoIterator<Item: AsRef<str>>) -> String {
     format!("|{}\n", cells.collect::<String>())
 }
 
-/// Text as it is, whatever it holds: line breaks become spaces, and `|` and control characters cannot end a cell.
+/// Text that cannot end a cell: line breaks become spaces, and `|` is escaped. HTML stays: what others wrote needs
+/// [`untrusted::markdown`](super::untrusted::markdown) first.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.trim().chars() {

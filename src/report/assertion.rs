@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::distribution::Statistic;
 use super::percentile::Percentile;
 use crate::clock::Nanos;
+use crate::error::Outcome;
 use crate::load::Workload;
 use crate::units::{self, show_count, show_duration, show_rate};
 
@@ -31,14 +32,21 @@ pub struct Assertion {
 pub enum Metric {
     /// A figure of a latency distribution, in nanoseconds.
     Latency(Latency, Statistic),
+    /// A number of errors.
+    Count(Count),
+    /// Messages completed per second.
+    Rate,
+}
+
+/// Which errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Count {
     /// Messages failed and missing, connections failed and lost.
     Errors,
     /// Messages whose connection closed before the reply.
     Failed,
     /// Messages without a reply by the end of the drain.
     Missing,
-    /// Messages completed per second.
-    Rate,
 }
 
 /// Which distribution.
@@ -73,9 +81,9 @@ const LATENCIES: [(&str, Latency); 5] = [
 ];
 
 const OTHERS: [(&str, Metric); 4] = [
-    ("errors", Metric::Errors),
-    ("failed", Metric::Failed),
-    ("missing", Metric::Missing),
+    ("errors", Metric::Count(Count::Errors)),
+    ("failed", Metric::Count(Count::Failed)),
+    ("missing", Metric::Count(Count::Missing)),
     ("rate", Metric::Rate),
 ];
 
@@ -147,7 +155,7 @@ fn unknown(name: &str) -> String {
 fn bound(metric: Metric, typed: &str) -> Result<f64, String> {
     match metric {
         Metric::Latency(..) => units::duration(typed).map(|span| span.0 as f64),
-        Metric::Errors | Metric::Failed | Metric::Missing => units::count(typed).map(|count| count as f64),
+        Metric::Count(_) => units::count(typed).map(|count| count as f64),
         Metric::Rate => units::rate(typed),
     }
 }
@@ -314,15 +322,13 @@ pub struct AssertionOutcome {
     pub text: String,
 }
 
-/// The exit code of a run with these: 1 if any is false, else 3 if any is undecided, else 0.
-pub fn exit_code(outcomes: &[AssertionOutcome]) -> u8 {
+/// What these amount to together; none if all are true.
+pub fn outcome(outcomes: &[AssertionOutcome]) -> Option<Outcome> {
     let any = |result| outcomes.iter().any(|outcome| outcome.result == result);
     if any(AssertionResult::False) {
-        1
-    } else if any(AssertionResult::Undecided) {
-        3
+        Some(Outcome::False)
     } else {
-        0
+        any(AssertionResult::Undecided).then_some(Outcome::Undecided)
     }
 }
 
@@ -344,7 +350,7 @@ pub(super) fn shown(metric: Metric, figure: f64) -> String {
     // The casts saturate.
     match metric {
         Metric::Latency(..) => show_duration(Nanos(figure as u64)),
-        Metric::Errors | Metric::Failed | Metric::Missing => show_count(figure as u64),
+        Metric::Count(_) => show_count(figure as u64),
         Metric::Rate => show_rate(figure),
     }
 }

@@ -101,6 +101,14 @@ impl Statistic {
         Statistic::Max,
         Statistic::Mean,
     ];
+
+    /// The fewest samples that have this figure.
+    pub(super) fn needs(self) -> u64 {
+        match self {
+            Statistic::Percentile(percentile) => needs(percentile.share()),
+            Statistic::Min | Statistic::Max | Statistic::Mean => 1,
+        }
+    }
 }
 
 impl Display for Statistic {
@@ -279,11 +287,14 @@ impl Distribution {
             (value.max_ns, None),
             (value.mean_ns, bound.mean_ns),
         ];
-        let mut figures = figures.into_iter();
-        Statistic::TABLE.map(|statistic| {
-            let (value, bounds) = figures.next().expect("one for each statistic");
-            let lower_bound = self.lower_bounds.contains(&statistic);
-            (statistic, Figure::new(statistic, value.map(Nanos), lower_bound, bounds))
+        std::array::from_fn(|row| {
+            let (statistic, (value, bounds)) = (Statistic::TABLE[row], figures[row]);
+            let figure = Figure {
+                value: value.map(Nanos),
+                lower_bound: self.lower_bounds.contains(&statistic),
+                bounds,
+            };
+            (statistic, figure)
         })
     }
 }
@@ -291,10 +302,9 @@ impl Distribution {
 /// A figure of a distribution, with what is known of its precision.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Figure {
-    /// None if there are fewer samples than `needs`.
+    /// None if there are fewer samples than the statistic needs.
     pub(super) value: Option<Nanos>,
     pub(super) lower_bound: bool,
-    pub(super) needs: u64,
     pub(super) bounds: Option<Bounds>,
 }
 
@@ -303,20 +313,10 @@ impl Figure {
     pub(super) fn of(recorder: &Recorder, blocks: Option<&BlockSeries>, statistic: Statistic) -> Figure {
         let value = value_of(recorder, statistic);
         let lower_bound = value.is_some_and(|value| value.lower_bound_only);
-        let bounds = blocks.and_then(|blocks| bounds_of(recorder, blocks, statistic));
-        Figure::new(statistic, value.map(|value| value.value), lower_bound, bounds)
-    }
-
-    fn new(statistic: Statistic, value: Option<Nanos>, lower_bound: bool, bounds: Option<Bounds>) -> Figure {
-        let needs = match statistic {
-            Statistic::Percentile(percentile) => needs(percentile.share()),
-            Statistic::Min | Statistic::Max | Statistic::Mean => 1,
-        };
         Figure {
-            value,
+            value: value.map(|value| value.value),
             lower_bound,
-            needs,
-            bounds,
+            bounds: blocks.and_then(|blocks| bounds_of(recorder, blocks, statistic)),
         }
     }
 }

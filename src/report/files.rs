@@ -1,7 +1,9 @@
 //! The files of a run: the report itself, distributions, and a line per second.
 //!
 //! `.json` is the report, `.hgrm` the distribution of the main latency (response time in an open loop, service time in a
-//! closed one), `.hlog` both latencies second by second, `.jsonl` and `.csv` one line per second.
+//! closed one): documents, written at the end. `.hlog` has both latencies second by second, `.jsonl` and `.csv` one line per
+//! second: written in place while the run goes on, from the end of the first second on. Each is a valid file of its format
+//! after every second, however the process ends.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -13,11 +15,13 @@ use crate::error::Result;
 use crate::histogram::{Hlog, hgrm};
 use crate::load::interval::Interval;
 use crate::load::{Observer, RunResult, Workload};
-use crate::output::file::{self, AtomicFile, cannot_write};
-use crate::sys::signal::Stop;
+use crate::output::file::Lines;
+use crate::output::place::{self, Place};
+use crate::output::publish::publish;
+use crate::output::written::Written;
 
-/// The mark of a file whose run was interrupted.
-const PARTIAL: &str = "PARTIAL: interrupted before the planned end";
+/// The mark of a file whose run was interrupted, or ended by wrong data.
+const PARTIAL: &str = "PARTIAL: ended before the planned end";
 
 /// Where to write what. None: not written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,46 +38,26 @@ pub struct Paths {
     pub csv: Option<PathBuf>,
 }
 
-impl Paths {
-    /// True if one of them is standard output, so that the text of the report must not go there.
-    pub fn use_stdout(&self) -> bool {
-        self.all().any(|path| file::is_stdout(path))
-    }
-
-    /// Errors: [`Error::Usage`](crate::error::Error::Usage) if two of them are the same path.
-    pub fn check(&self) -> Result<()> {
-        file::check_distinct(self.all())
-    }
-
-    fn all(&self) -> impl Iterator<Item = &PathBuf> {
-        [&self.json, &self.hgrm, &self.hlog, &self.jsonl, &self.csv]
-            .into_iter()
-            .flatten()
-    }
-}
-
-/// The files of one run, open while it goes on.
+/// The files of one run.
 pub struct Files {
-    json: Option<AtomicFile>,
-    hgrm: Option<AtomicFile>,
+    json: Option<Place>,
+    hgrm: Option<Place>,
     hlog: Option<HlogFile>,
-    jsonl: Option<AtomicFile>,
-    csv: Option<AtomicFile>,
+    jsonl: Option<Lines>,
+    csv: Option<Lines>,
+    /// True if one of them is stdout, so that the text of the report must not go there.
+    is_stdout_taken: bool,
     open_loop: bool,
     /// Version and seed.
     about: String,
     /// When measuring began.
     began: Option<WallTime>,
-    /// Once it has fired, what follows is marked as partial.
-    stop: Stop,
-    /// The first error while the run went on, returned at its end.
-    failure: Option<io::Error>,
 }
 
 /// An interval log: its header has the start of measuring, so it is written then.
 enum HlogFile {
-    Waiting(AtomicFile),
-    Begun(Hlog<AtomicFile>),
+    Waiting(Lines),
+    Begun(Hlog<Lines>),
 }
 
 impl HlogFile {
@@ -86,79 +70,74 @@ impl HlogFile {
 }
 
 impl Files {
-    /// Opens all of them; `stop` interrupts the run. Errors: [`Error::Machine`](crate::error::Error::Machine) that names the
-    /// file.
-    pub fn open(paths: &Paths, workload: &Workload, stop: &Stop) -> Result<Files> {
-        let open = |path: &Option<PathBuf>| path.as_deref().map(AtomicFile::create).transpose();
-        let mut csv = open(&paths.csv)?;
-        if let Some(csv) = &mut csv {
-            csv.write_all(IntervalLine::CSV_HEADER.as_bytes())
-                .map_err(cannot_write)?;
-        }
+    /// Opens all of them; creates and changes none. Errors: [`Error::Usage`](crate::error::Error::Usage) if two are in one
+    /// place, [`Error::Machine`](crate::error::Error::Machine) that names one that cannot be written.
+    pub fn open(paths: &Paths, workload: &Workload) -> Result<Files> {
+        let places = place::open_all([&paths.json, &paths.hgrm, &paths.hlog, &paths.jsonl, &paths.csv])?;
+        let is_stdout_taken = places.iter().flatten().any(Place::is_stdout);
+        let [json, hgrm, hlog, jsonl, csv] = places;
         Ok(Files {
-            json: open(&paths.json)?,
-            hgrm: open(&paths.hgrm)?,
-            hlog: open(&paths.hlog)?.map(HlogFile::Waiting),
-            jsonl: open(&paths.jsonl)?,
-            csv,
+            json,
+            hgrm,
+            hlog: hlog.map(Lines::new).map(HlogFile::Waiting),
+            jsonl: jsonl.map(Lines::new),
+            csv: csv.map(Lines::new),
+            is_stdout_taken,
             open_loop: workload.pace.is_open(),
             about: format!("urecho {} load, seed {}", env!("CARGO_PKG_VERSION"), workload.seed),
             began: None,
-            stop: stop.clone(),
-            failure: None,
         })
     }
 
-    /// Writes what belongs at the end, and moves all files into place. Errors:
-    /// [`Error::Machine`](crate::error::Error::Machine).
-    pub fn finish(mut self, run: &RunResult, report: &Report) -> Result<()> {
-        let written = match self.failure.take() {
-            Some(failure) => Err(failure),
-            None => self.commit(run, report),
+    /// Writes what belongs at the end, and prints the report unless a file is on stdout.
+    pub fn finish(mut self, run: &RunResult, report: &Report) -> Written {
+        let began = match self.began {
+            Some(began) => began,
+            None => self.begin(WallTime::at(clock::now())), // It did not: a header is due all the same.
         };
-        written.map_err(cannot_write)
-    }
-
-    fn commit(mut self, run: &RunResult, report: &Report) -> io::Result<()> {
-        let began = self.begin()?; // If it did not: a header is due all the same.
         let comment = if report.partial {
             format!("#[{PARTIAL}]\n")
         } else {
             String::new()
         };
+        let mut written = Written::All;
         if let Some(HlogFile::Begun(hlog)) = self.hlog {
-            hlog.finish()?.commit(&comment)?;
+            let end = hlog
+                .finish()
+                .and_then(|mut lines| lines.write_all(comment.as_bytes()).map(|()| lines));
+            written = written.and(in_memory(end).close());
         }
         for lines in [self.jsonl, self.csv].into_iter().flatten() {
-            lines.commit("")?;
+            written = written.and(lines.close());
         }
-        if let Some(file) = self.hgrm {
-            let main = if self.open_loop {
-                &run.latencies.response
-            } else {
-                &run.latencies.service
-            };
-            let began = format!("# {}; {}\n", self.about, began_line(began));
-            file.commit(&(hgrm(main) + &began + &comment))?;
-        }
-        if let Some(json) = self.json {
-            json.commit(&report.json())?;
-        }
-        Ok(())
+        let main = match self.open_loop {
+            true => &run.latencies.response,
+            false => &run.latencies.service,
+        };
+        let distribution = || format!("{}# {}; {}\n{comment}", hgrm(main), self.about, began_line(began));
+        let text: &dyn std::fmt::Display = if self.is_stdout_taken { &"" } else { report };
+        written.and(publish(
+            text,
+            [
+                (self.hgrm.as_ref(), &distribution),
+                (self.json.as_ref(), &|| report.json()),
+            ],
+        ))
     }
 
-    /// The start of measuring, or now if it has not begun. Begins the interval log.
-    fn begin(&mut self) -> io::Result<WallTime> {
-        let began = *self.began.get_or_insert_with(|| WallTime::at(clock::now()));
-        if let Some(hlog) = self.hlog.take() {
-            let about = format!("{}\n{}", self.about, began_line(began));
-            self.hlog = Some(hlog.begin(began, &about)?);
+    /// Begins the files that have a line per second. Returns its argument.
+    fn begin(&mut self, began: WallTime) -> WallTime {
+        self.began = Some(began);
+        let about = format!("{}\n{}", self.about, began_line(began));
+        self.hlog = self.hlog.take().map(|hlog| in_memory(hlog.begin(began, &about)));
+        if let Some(csv) = &mut self.csv {
+            in_memory(csv.write_all(IntervalLine::CSV_HEADER.as_bytes()));
         }
-        Ok(began)
+        self.flush();
+        began
     }
 
-    fn write_interval(&mut self, interval: &Interval) -> io::Result<()> {
-        let began = self.begin()?;
+    fn write_interval(&mut self, interval: &Interval, began: WallTime) -> io::Result<()> {
         let (begin, end) = (interval.span.begin, interval.span.end);
         if let Some(HlogFile::Begun(hlog)) = &mut self.hlog {
             hlog.interval("service", begin, end, &interval.latencies.service)?;
@@ -166,16 +145,30 @@ impl Files {
                 hlog.interval("response", begin, end, &interval.latencies.response)?;
             }
         }
-        let line = IntervalLine::of(interval, began, self.stop.has_fired());
+        let line = IntervalLine::of(interval, began);
         if let Some(jsonl) = &mut self.jsonl {
             jsonl.write_all(line.json().as_bytes())?;
-            jsonl.flush()?; // It may be followed while the run goes on.
         }
         if let Some(csv) = &mut self.csv {
             csv.write_all(line.csv().as_bytes())?;
         }
         Ok(())
     }
+
+    /// Everything so far can be followed, and survives the process.
+    fn flush(&mut self) {
+        if let Some(HlogFile::Begun(hlog)) = &mut self.hlog {
+            in_memory(hlog.flush());
+        }
+        for lines in [&mut self.jsonl, &mut self.csv].into_iter().flatten() {
+            in_memory(lines.flush());
+        }
+    }
+}
+
+/// [`Lines`] keep what is written until it is flushed, and keep an error of that until they are closed.
+fn in_memory<T>(result: io::Result<T>) -> T {
+    result.expect("lines are written to memory, and histograms have fewer than 2^63 samples")
 }
 
 fn began_line(began: WallTime) -> String {
@@ -184,12 +177,15 @@ fn began_line(began: WallTime) -> String {
 
 impl Observer for Files {
     fn measuring(&mut self, began: WallTime) {
-        self.began = Some(began);
+        self.begin(began);
     }
 
     fn interval(&mut self, interval: &Interval) {
-        if self.failure.is_none() {
-            self.failure = self.write_interval(interval).err();
-        }
+        let began = match self.began {
+            Some(began) => began,
+            None => self.begin(WallTime::at(clock::now())),
+        };
+        in_memory(self.write_interval(interval, began));
+        self.flush();
     }
 }

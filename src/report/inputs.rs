@@ -1,7 +1,7 @@
 //! What verdict and assertions are judged by, taken from the figures of a report.
 
 use super::Figures;
-use super::assertion::{Estimate, Latency, Metric, NoInterval};
+use super::assertion::{Count, Estimate, Latency, Metric, NoInterval};
 use super::distribution::{Figure, IntervalMethod, Statistic};
 use super::sections::ratio;
 use super::validity::Inputs;
@@ -9,7 +9,6 @@ use crate::clock::Nanos;
 use crate::histogram::{BlockSeries, Recorder};
 use crate::load::RunResult;
 use crate::load::schedule::Pace;
-use crate::stats::order_statistics::needs;
 use crate::units::{show_count, show_duration};
 
 impl Figures {
@@ -41,17 +40,18 @@ impl Figures {
             run_delay: Nanos(self.generator.run_delay_ns),
             measured: Nanos(self.elapsed_ns),
             throttling: self.host.throttling,
+            server_throttling: self.host.server_throttling,
             pass_p99: self.generator.pass.p99_ns.map(Nanos),
             overflows: self.generator.cq_overflows,
             merged_intervals: self.generator.merged_intervals,
             debug_build: self.environment.debug_build,
             partial: run.interrupted.is_some(),
+            wrong_data: run.stats.wrong_data.clone(),
             samples: self.latency.service.count,
-            needed_for_p99: needs(0.99),
             // With churn there are many more than the plan has at once.
             connections: connections.requested.max(connections.opened + connections.unopened()),
             unopened: connections.unopened(),
-            lost: connections.lost_total(),
+            lost: connections.closed_by_target(),
             sent: self.messages.sent,
             failed: self.messages.failed,
             missing: self.messages.missing,
@@ -64,24 +64,19 @@ impl Figures {
 
     /// The figure that an assertion is about, with its confidence interval. Errors: why there is no valid one.
     pub(super) fn estimate(&self, run: &RunResult, metric: Metric) -> Result<Estimate, NoInterval> {
-        let messages = &self.messages;
         match metric {
             Metric::Latency(latency, statistic) => {
                 let (recorder, blocks) = samples(run, latency);
                 latency_estimate(recorder, blocks, statistic)
             }
-            Metric::Errors => Ok(Estimate::exact(self.errors() as f64)),
-            Metric::Failed => Ok(Estimate::exact(messages.failed as f64)),
-            Metric::Missing => Ok(Estimate::exact(messages.missing as f64)),
+            Metric::Count(count) => Ok(Estimate::exact(self.count(count) as f64)),
             Metric::Rate => match self.completed_per_s_interval {
                 Some(interval) => interval.estimate(self.completed_per_s),
                 None => Err(NoInterval::no_figure("a ramp has no single rate")),
             },
         }
     }
-}
 
-impl Figures {
     /// A figure alone; none with too few samples, and where it is only a lower bound.
     pub(super) fn value(&self, run: &RunResult, metric: Metric) -> Option<f64> {
         match metric {
@@ -89,10 +84,16 @@ impl Figures {
                 let figure = Figure::of(samples(run, latency).0, None, statistic);
                 figure.value.filter(|_| !figure.lower_bound).map(|value| value.0 as f64)
             }
-            Metric::Errors => Some(self.errors() as f64),
-            Metric::Failed => Some(self.messages.failed as f64),
-            Metric::Missing => Some(self.messages.missing as f64),
+            Metric::Count(count) => Some(self.count(count) as f64),
             Metric::Rate => Some(self.completed_per_s),
+        }
+    }
+
+    fn count(&self, count: Count) -> u64 {
+        match count {
+            Count::Errors => self.errors(),
+            Count::Failed => self.messages.failed,
+            Count::Missing => self.messages.missing,
         }
     }
 
@@ -151,7 +152,7 @@ fn latency_estimate(
 ) -> Result<Estimate, NoInterval> {
     let figure = Figure::of(recorder, blocks, statistic);
     let Some(value) = figure.value else {
-        let (needs, has) = (show_count(figure.needs), show_count(recorder.count()));
+        let (needs, has) = (show_count(statistic.needs()), show_count(recorder.count()));
         return Err(NoInterval::no_figure(format!("needs {needs} samples, has {has}")));
     };
     let alone = Estimate::latency(value, value, if figure.lower_bound { Nanos::NEVER } else { value });

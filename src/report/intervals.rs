@@ -1,4 +1,4 @@
-//! One second of a run as a line: a JSON object, or a CSV row.
+//! One second of a run as a line: a JSON object, or a CSV row. Several seconds, if the reader of the lines was behind.
 
 use serde::Serialize;
 
@@ -8,10 +8,11 @@ use crate::load::interval::Interval;
 use crate::load::result::Latencies;
 use crate::output;
 
-/// One second, all workers together. Percentiles are null where there are too few samples.
+/// One second, all workers together, or several that the reader was behind: `from_ns` to `to_ns`. Percentiles are null where
+/// there are too few samples.
 #[derive(Debug, Clone, Serialize)]
 pub struct IntervalLine {
-    /// Its number, from 0.
+    /// Its number, from 0; that of the first of several.
     pub second: u64,
     /// When it began, by the wall clock; in JSON its two members stand here.
     #[serde(flatten)]
@@ -48,7 +49,8 @@ pub struct IntervalLine {
     pub response_p99_ns: Option<u64>,
     /// Largest response time.
     pub response_max_ns: Option<u64>,
-    /// True if the run had been interrupted by the end of this interval: it is the last one, and there are fewer than planned.
+    /// True if the run was interrupted, or ended by wrong data, in this interval: it is the last one, and there are fewer than
+    /// planned.
     pub partial: bool,
 }
 
@@ -59,7 +61,7 @@ impl IntervalLine {
         service_p50_ns,service_p99_ns,service_max_ns,response_p50_ns,response_p99_ns,response_max_ns,partial\n";
 
     /// The line of an interval of a run that has measured since `began`.
-    pub fn of(interval: &Interval, began: WallTime, partial: bool) -> IntervalLine {
+    pub fn of(interval: &Interval, began: WallTime) -> IntervalLine {
         let Interval {
             latencies: Latencies { service, response },
             messages,
@@ -88,7 +90,7 @@ impl IntervalLine {
             response_p50_ns: quantile(response, 0.5),
             response_p99_ns: quantile(response, 0.99),
             response_max_ns: max(response),
-            partial,
+            partial: interval.is_cut,
         }
     }
 
@@ -166,7 +168,7 @@ mod tests {
             lost: 1,
             ..Interval::default()
         };
-        let line = IntervalLine::of(&interval, WallTime::from_unix_ns(7), false);
+        let line = IntervalLine::of(&interval, WallTime::from_unix_ns(7));
         assert_eq!(
             line.began.to_string(),
             "1970-01-01T00:00:03.000000007Z",

@@ -23,7 +23,7 @@ impl Display for LatencyTable<'_> {
         let tables: Vec<_> = self.0.iter().map(|(_, distribution)| distribution.table()).collect();
         for (row, statistic) in Statistic::TABLE.into_iter().enumerate() {
             let figures = tables.iter().map(|table| table[row].1);
-            let cells = figures.flat_map(|figure| [value(figure), interval(figure.bounds)]);
+            let cells = figures.flat_map(|figure| [value(statistic, figure), interval(figure.bounds)]);
             let cells: Vec<String> = std::iter::once(statistic.to_string()).chain(cells).collect();
             writeln!(f, "  {}", table::row(&ROW, &cells))?;
         }
@@ -72,11 +72,11 @@ fn method(figure: Figure) -> Option<IntervalMethod> {
 }
 
 /// `1.21 ms`, `> 1.21 ms` for a lower bound, `n/a (needs 368)` with too few samples.
-pub(super) fn value(figure: Figure) -> String {
+pub(super) fn value(statistic: Statistic, figure: Figure) -> String {
     match figure.value {
         Some(value) if figure.lower_bound => format!("> {}", show_duration(value)),
         Some(value) => show_duration(value),
-        None => format!("n/a (needs {})", show_count(figure.needs)),
+        None => format!("n/a (needs {})", show_count(statistic.needs())),
     }
 }
 

@@ -3,8 +3,7 @@
 //! `sections`, `targets`, `distribution` (with `percentile`), `rate_interval` and `intervals` are its parts; `validity` judges
 //! how far its figures can be trusted, `assertion` whether `--assert` holds, both from `inputs`; `text` (with
 //! `latency_table`) draws it, `files` writes it and its companions; `repeat` has several runs of one plan. The JSON has a
-//! schema,
-//! `report/load.schema.json`, generated from these types: times are integer nanoseconds, and `null` means too few
+//! schema, `report/load.schema.json`, generated from these types: times are integer nanoseconds, and `null` means too few
 //! samples or not applicable.
 
 pub mod assertion;
@@ -26,6 +25,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::WallTime;
+use crate::error::Outcome;
 use crate::histogram::{BlockSeries, Recorder};
 use crate::load::RunResult;
 use crate::load::result::HostActivity;
@@ -56,8 +56,10 @@ pub const LOAD_SCHEMA: &str = include_str!("load.schema.json");
 pub struct Report {
     /// Name and version of this document's shape.
     pub schema: &'static str,
-    /// True if the run was interrupted: it measured less than planned.
+    /// True if the run ended before the planned end: it was interrupted, or wrong data came back.
     pub partial: bool,
+    /// The first wrong byte, which ended the run; null if there was none.
+    pub wrong_data: Option<String>,
     /// How far the figures can be trusted, with reasons.
     pub verdict: Verdict,
     /// The outcome of each `--assert`.
@@ -99,6 +101,8 @@ pub struct Figures {
     pub completed_per_s: f64,
     /// Its confidence interval, from the seconds of the run. Null for a ramp, which has no single rate.
     pub completed_per_s_interval: Option<RateInterval>,
+    /// Bytes that came back per second of measuring.
+    pub received_bytes_per_s: f64,
     /// Latencies of the messages.
     pub latency: Latencies,
     /// What became of the messages of each target; empty if there is only one.
@@ -107,10 +111,14 @@ pub struct Figures {
     pub send_lag: Option<Distribution>,
     /// How evenly connections were served; null with churn.
     pub fairness: Option<Fairness>,
-    /// The kernel's smoothed round-trip time (tcpi_rtt), sampled from a few connections every second.
-    pub kernel_rtt: Option<Distribution>,
+    /// The kernel's smoothed round-trip time (tcpi_rtt, a moving average), sampled from a few connections every second. Its
+    /// percentiles are not those of round trips.
+    pub smoothed_rtt: Option<Distribution>,
     /// Segments that we retransmitted, over all connections open at the end (TCP_INFO).
     pub retransmits: u64,
+    /// Segments that arrived out of order on them (tcpi_rcv_ooopack): an earlier one was lost, or delayed, on its way from the
+    /// target. One that was lost alone does not show. 0 before Linux 5.4.
+    pub out_of_order: u64,
     /// What the servers of all targets used; null if that is not known of one of them.
     pub server: Option<Server>,
     /// Why `server` is null.
@@ -139,7 +147,8 @@ impl Report {
         let judge = |assertion: &Assertion| assertion.judge(|metric| figures.estimate(run, metric));
         Report {
             schema: SCHEMA,
-            partial: run.interrupted.is_some(),
+            partial: run.is_partial(),
+            wrong_data: run.stats.wrong_data.clone(),
             verdict: validity::judge(&figures.verdict_inputs(run)),
             assertions: assertions.iter().map(judge).collect(),
             figures,
@@ -151,9 +160,9 @@ impl Report {
         output::json::document(self)
     }
 
-    /// The exit code that the assertions ask for.
-    pub fn assertions_exit(&self) -> u8 {
-        assertion::exit_code(&self.assertions)
+    /// What the assertions amount to together; none if all are true.
+    pub fn assertions_outcome(&self) -> Option<Outcome> {
+        assertion::outcome(&self.assertions)
     }
 }
 
@@ -194,6 +203,7 @@ impl Figures {
             offered_per_s: open_loop.then(|| ratio(run.messages.sent as f64, elapsed.as_secs())),
             completed_per_s,
             completed_per_s_interval: (!pace.is_ramp()).then(|| RateInterval::of(completed_per_s, &run.rates)),
+            received_bytes_per_s: ratio(stats.received_bytes as f64, elapsed.as_secs()),
             latency: Latencies {
                 response: open_loop.then(|| latency(&run.latencies.response, &run.series.response)),
                 service: latency(&run.latencies.service, &run.series.service),
@@ -201,8 +211,9 @@ impl Figures {
             targets: Target::all(run),
             send_lag: open_loop.then(|| latency(&stats.send_lag, &run.send_lag_series)),
             fairness: Fairness::of(run),
-            kernel_rtt: Distribution::unless_empty(&stats.rtt),
+            smoothed_rtt: Distribution::unless_empty(&stats.smoothed_rtt),
             retransmits: stats.retransmits,
+            out_of_order: stats.out_of_order,
             server_unknown: server.as_ref().err().cloned(),
             server: server.ok(),
             generator: Generator::of(run, elapsed),

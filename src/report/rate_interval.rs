@@ -32,7 +32,6 @@ pub struct RateInterval {
 impl RateInterval {
     /// Of a rate, by the messages (sums) and the length in seconds (weights) of its blocks.
     pub(super) fn of(rate: f64, blocks: &BoundedSeries<Block>) -> RateInterval {
-        let seconds: f64 = blocks.blocks().iter().map(|block| block.weight).sum();
         let none = |method, level: Option<Nanos>| RateInterval {
             low_per_s: None,
             high_per_s: None,
@@ -48,9 +47,8 @@ impl RateInterval {
             },
             Err(NoInterval::TooFewBlocks) => none(IntervalMethod::Untested, None),
             Err(NoInterval::TooShort { level }) => {
-                let level = level * seconds / blocks.blocks().len() as f64;
-                let level = Nanos((level * Nanos::SECOND.0 as f64) as u64);
-                none(IntervalMethod::TooShort, Some(level))
+                let seconds: f64 = blocks.blocks().iter().map(|block| block.weight).sum();
+                none(IntervalMethod::TooShort, Some(Nanos::from_secs(level * seconds)))
             }
         }
     }

@@ -14,6 +14,7 @@ use super::assertion::{self, Assertion, AssertionOutcome, Estimate, Latency, Met
 use super::distribution::Statistic;
 use super::validity::Grade;
 use super::{Report, text};
+use crate::error::Outcome;
 use crate::load::RunResult;
 use crate::output;
 use crate::output::table::Column::{Left, Right};
@@ -94,7 +95,7 @@ impl Repeated {
             estimate: found.map(|found| found.location.exp()),
             interval: found
                 .and_then(|found| found.interval)
-                .map(|(low, high)| RepeatInterval {
+                .map(|signed_rank::Interval { low, high }| RepeatInterval {
                     low: low.exp(),
                     high: high.exp(),
                 }),
@@ -105,7 +106,7 @@ impl Repeated {
     fn judged(&self) -> Result<Estimate, NoInterval> {
         let known: Option<Vec<f64>> = self.values.iter().copied().collect();
         let runs = self.values.len() as u64;
-        if matches!(self.metric, Metric::Errors | Metric::Failed | Metric::Missing) {
+        if matches!(self.metric, Metric::Count(_)) {
             let most = known.and_then(|known| known.into_iter().reduce(f64::max));
             return most
                 .map(Estimate::exact)
@@ -201,9 +202,9 @@ impl Repeats {
         output::json::document(self)
     }
 
-    /// The exit code that the assertions ask for.
-    pub fn assertions_exit(&self) -> u8 {
-        assertion::exit_code(&self.assertions)
+    /// What the assertions amount to together; none if all are true.
+    pub fn assertions_outcome(&self) -> Option<Outcome> {
+        assertion::outcome(&self.assertions)
     }
 
     /// The worst grade of the runs.

@@ -202,7 +202,7 @@ pub struct Connections {
     pub failures: BTreeMap<Loss, u64>,
     /// Were still opening when the run ended.
     pub unfinished: u64,
-    /// Opened, then closed by the target before we closed them, by kind.
+    /// Opened, then closed by the target before we closed them, or by us because of `wrong_data`, by kind.
     pub lost: BTreeMap<Loss, u64>,
     /// Closed by us before the run was over (churn).
     pub closed: u64,
@@ -234,9 +234,14 @@ impl Connections {
         self.failed + self.unfinished
     }
 
-    /// Opened connections that the target closed.
+    /// Opened connections that ended before their time.
     pub fn lost_total(&self) -> u64 {
         self.lost.values().sum()
+    }
+
+    /// Those that the target closed.
+    pub(super) fn closed_by_target(&self) -> u64 {
+        self.lost_total() - self.lost.get(&Loss::WrongData).unwrap_or(&0)
     }
 }
 

@@ -96,7 +96,7 @@ impl Target {
             Some(latency) => {
                 let shown = latency.table().into_iter();
                 let shown = shown.filter(|(statistic, _)| LATENCIES.contains(statistic));
-                shown.map(|(_, figure)| value(figure)).collect()
+                shown.map(|(statistic, figure)| value(statistic, figure)).collect()
             }
         };
         let mut cells = vec![

@@ -12,12 +12,18 @@ use crate::clock::Nanos;
 use crate::load::Close;
 use crate::load::result::Loss;
 use crate::load::schedule::{Arrivals, Pace};
+use crate::output::untrusted;
 use crate::units::{plural, show_count, show_duration, show_percent, show_rate, show_size};
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if self.partial {
-            writeln!(f, "PARTIAL: interrupted before the planned end")?;
+            let what = if self.wrong_data.is_some() {
+                "ended by wrong data"
+            } else {
+                "interrupted"
+            };
+            writeln!(f, "PARTIAL: {what} before the planned end")?;
         }
         self.figures.fmt(f)?;
         for outcome in &self.assertions {
@@ -95,15 +101,14 @@ impl Figures {
         if let Some(offered) = self.offered_per_s {
             write!(f, "{} offered, ", show_rate(offered))?;
         }
-        let volume = (self.completed_per_s * self.plan.sizes.mean_bytes) as u64;
         write!(
             f,
-            "{} completed{}, {}/s each way",
+            "{} completed{}, {}/s received",
             show_rate(self.completed_per_s),
             self.completed_per_s_interval
                 .map(|interval| interval.to_string())
                 .unwrap_or_default(),
-            show_size(volume)
+            show_size(self.received_bytes_per_s as u64)
         )?;
         writeln!(f, ", over {}", show_duration(Nanos(self.elapsed_ns)))?;
         if let Some(lag) = &self.send_lag {
@@ -124,7 +129,11 @@ impl Figures {
     fn processes(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match (&self.server, &self.server_unknown) {
             (Some(server), _) => writeln!(f, "server       {server}")?,
-            (None, why) => writeln!(f, "server       n/a: {}", why.as_deref().unwrap_or("unknown"))?,
+            (None, why) => writeln!(
+                f,
+                "server       n/a: {}",
+                untrusted::line(why.as_deref().unwrap_or("unknown"))
+            )?,
         }
         let generator = &self.generator;
         write!(
@@ -155,12 +164,13 @@ impl Figures {
     }
 
     fn network(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        if let Some(rtt) = &self.kernel_rtt {
+        if let Some(rtt) = &self.smoothed_rtt {
             writeln!(
                 f,
-                "kernel rtt   {} (TCP_INFO, smoothed, sampled), {} retransmitted by the generator",
+                "smoothed rtt {} (TCP_INFO, sampled), {} retransmitted by the generator, {} received out of order",
                 Short(rtt),
-                plural(self.retransmits, "segment")
+                plural(self.retransmits, "segment"),
+                show_count(self.out_of_order),
             )?;
         }
         if let Some(network) = &self.host.network {
@@ -177,7 +187,7 @@ impl Figures {
 
 impl Display for Server {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.listening.join(", "))?;
+        f.write_str(&untrusted::line(&self.listening.join(", ")))?; // Processes choose their names.
         if self.processes != 1 {
             write!(f, " ({} processes)", show_count(self.processes))?;
         }
@@ -256,7 +266,7 @@ impl Display for Short<'_> {
             .into_iter()
             .filter(|(one, _)| [p50, p99, Statistic::Max].contains(one));
         let figures: Vec<String> = shown
-            .map(|(statistic, figure)| format!("{statistic} {}", value(figure)))
+            .map(|(statistic, figure)| format!("{statistic} {}", value(statistic, figure)))
             .collect();
         f.write_str(&figures.join("   "))
     }

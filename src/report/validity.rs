@@ -26,8 +26,8 @@ pub struct Inputs {
     pub send_lag_p99: Option<Nanos>,
     /// Median service time.
     pub service_p50: Option<Nanos>,
-    /// Open loop: messages due per second of measuring by the plan, whether they were sent or not, as drawn (over 10,000 messages, a Poisson schedule deviates
-    /// from its nominal rate by about 1 %).
+    /// Open loop: messages due per second of measuring by the plan, whether they were sent or not, as drawn (over 10,000
+    /// messages, a Poisson schedule deviates from its nominal rate by about 1 %).
     pub offered_per_s: f64,
     /// Open loop: messages completed per second of measuring, whenever they were due. Those completed in the drain are
     /// excluded: they would hide a growing queue.
@@ -59,6 +59,8 @@ pub struct Inputs {
     pub run_delay: Nanos,
     /// What CPU quotas of control groups cost while measuring.
     pub throttling: Option<Throttling>,
+    /// The same of the servers' control groups, if they have others.
+    pub server_throttling: Option<Throttling>,
     /// 99th percentile of how long the passes of the generator's loop took.
     pub pass_p99: Option<Nanos>,
     /// Times that a completion queue overflowed.
@@ -69,10 +71,10 @@ pub struct Inputs {
     pub debug_build: bool,
     /// True if the run was interrupted.
     pub partial: bool,
+    /// The first wrong byte that came back.
+    pub wrong_data: Option<String>,
     /// Latencies recorded, censored ones included.
     pub samples: u64,
-    /// Samples that a confidence interval of p99 needs.
-    pub needed_for_p99: u64,
     /// Connections of the plan, and replacements.
     pub connections: u64,
     /// Connections that never opened, or were still opening at the end.

@@ -68,7 +68,8 @@ impl Group {
     /// Errors: as io_uring_register_buf_ring(3), mmap(2).
     pub(super) fn register(submitter: &Submitter<'_>, id: u16, plan: GroupLayout) -> io::Result<Group> {
         assert!((1..=plan.total).contains(&plan.circulating) && plan.total <= 1 << 15 && plan.size > 0);
-        let slots = plan.total.next_power_of_two();
+        // No more than circulate are ever offered. What counts towards the locked memory of the user is this ring.
+        let slots = plan.circulating.next_power_of_two();
         let mut group = Group {
             first: plan.first,
             bytes: Memory::map(plan.total as usize * plan.size as usize)?,
@@ -138,6 +139,11 @@ impl Group {
     /// Leaves the buffers mapped for ever: operations that never completed may still write to them.
     pub(super) fn leak(&mut self) {
         self.bytes.leak();
+    }
+
+    /// Number of buffers.
+    pub(super) fn total(&self) -> usize {
+        self.offered + self.in_use + self.spare.len()
     }
 
     /// True if there are buffers that are neither offered nor in use.

@@ -8,6 +8,7 @@
 
 mod chunk;
 mod completion;
+mod deadline;
 mod group;
 mod memory;
 mod pool;
@@ -23,6 +24,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use io_uring::squeue::Flags;
 use io_uring::types::Fd;
@@ -38,16 +41,20 @@ pub use setup::{Mode, Queues};
 pub use spin::{Spin, SpinLimits, SpinPolicy};
 
 use crate::clock::{self, Nanos};
-use crate::error::{Errno, Error, Result};
+use crate::error::{Errno, Result};
 use crate::slab::Key;
 use completion::Raw;
 use pool::Pool;
 use scratch::Scratch;
+use setup::Refusal;
 use spin::SpinHistory;
 use token::{Op, Token};
 
 /// How long the probe of a new ring may take, and the last completions of one that is dropped.
 const TIMEOUT: Nanos = Nanos::SECOND;
+
+/// Between two attempts at what the kernel has refused for a moment.
+const RETRY_PERIOD: Duration = Duration::from_millis(1);
 
 /// One ring with its buffers and its operations in flight. For one thread.
 pub struct Ring {
@@ -63,13 +70,13 @@ pub struct Ring {
     in_flight: usize,
     /// The first error of the ring itself; the next pass returns it.
     broken: Option<Errno>,
+    /// Since when the kernel has refused every call, though only for a moment; none if the last one succeeded.
+    refused_since: Option<Nanos>,
     mode: Mode,
     spin: Spin,
     history: SpinHistory,
-    /// True unless the kernel has refused absolute deadlines, which the first wait shows.
-    absolute: bool,
-    /// CLOCK_MONOTONIC at zero of [`crate::clock`].
-    epoch: Nanos,
+    /// See [`deadline::epoch`].
+    epoch: Option<Nanos>,
     counts: Counts,
     /// When this pass was first submitted; none before.
     submitted: Option<Nanos>,
@@ -92,11 +99,30 @@ pub struct Counts {
 pub struct Mailbox(Arc<OwnedFd>);
 
 impl Ring {
-    /// Creates a ring on the thread that will use it. Errors: [`Error::Machine`] with advice.
-    pub fn new(queues: Queues, buffers: Buffers) -> Result<Ring> {
-        let (uring, mode) = setup::build(queues)?;
+    /// Creates a ring on the thread that will use it, one of `rings` that this process has at once. Queues and buffers are made
+    /// smaller where a limit of this process requires it. Errors: [`Error::Machine`](crate::error::Error::Machine) with advice.
+    pub fn new(queues: Queues, buffers: Buffers, rings: usize) -> Result<Ring> {
+        let (mut queues, mut buffers) = (queues.within_locked_memory(rings), buffers);
+        loop {
+            let refused = match Ring::build(queues, buffers) {
+                Ok(ring) => return Ok(ring),
+                Err(refused) => refused,
+            };
+            let smaller = queues.halved().zip(buffers.halved());
+            match smaller {
+                Some(smaller) if refused.is_for_memory() => (queues, buffers) = smaller,
+                _ => return Err(refused.into_error(queues, buffers)),
+            }
+            // The kernel takes the memory of a ring back a moment after it was closed.
+            thread::sleep(RETRY_PERIOD);
+        }
+    }
+
+    fn build(queues: Queues, buffers: Buffers) -> std::result::Result<Ring, Refusal> {
+        let (mut uring, mode) = setup::build(queues).map_err(Refusal::of("create an io_uring"))?;
+        let epoch = deadline::epoch(&mut uring).map_err(Refusal::of("wait for an io_uring"))?;
         let pool = Pool::register(&uring.submitter(), buffers)
-            .map_err(|cause| setup::refusal("register the receive buffers with io_uring", cause))?;
+            .map_err(Refusal::of("register the receive buffers with io_uring"))?;
         let mut ring = Ring {
             uring,
             pool,
@@ -105,17 +131,16 @@ impl Ring {
             ready: Vec::with_capacity(queues.completions as usize),
             in_flight: 0,
             broken: None,
+            refused_since: None,
             mode,
             spin: Spin::Never,
             history: SpinHistory::default(),
-            absolute: true,
-            epoch: monotonic() - clock::now(),
+            epoch,
             counts: Counts::default(),
             submitted: None,
             not_send: PhantomData,
         };
-        ring.probe()
-            .map_err(|cause| setup::refusal("receive through io_uring", cause))?;
+        ring.probe().map_err(Refusal::of("receive through io_uring"))?;
         Ok(ring)
     }
 
@@ -257,6 +282,11 @@ impl Ring {
         &mut self.pool.chunk_table
     }
 
+    /// Number of small buffers: as planned, or fewer if memory is limited.
+    pub fn total(&self) -> usize {
+        self.pool.total()
+    }
+
     /// True if the next pass may offer more small buffers: it replaces those that have not been given back by then.
     pub fn has_spare(&self) -> bool {
         self.pool.has_spare()
@@ -275,7 +305,7 @@ impl Ring {
     /// Submits everything pushed so far, waits for a completion until `until`, and moves all completions into `out`. May
     /// return without one at the deadline, and sometimes before it.
     ///
-    /// Errors: [`Error::Bug`] if the ring itself is broken; it cannot be used any more.
+    /// Errors: the kernel does not serve the ring any more, or the ring itself is broken. It cannot be used then.
     pub fn submit_and_wait(&mut self, until: Nanos, out: &mut Vec<Completion>) -> Result<()> {
         self.submitted = None;
         if self.ready.is_empty() {
@@ -285,9 +315,7 @@ impl Ring {
         }
         self.collect();
         if let Some(errno) = self.broken {
-            return Err(Error::Bug(format!(
-                "the io_uring of a worker failed: {errno}. Please report it"
-            )));
+            return Err(setup::failure(errno));
         }
         self.history.waited(self.ready.len());
         let mut ready = std::mem::take(&mut self.ready);
@@ -370,8 +398,8 @@ impl Ring {
         let deadline = clock::now() + TIMEOUT;
         let (mut bytes, mut completions) = (0, Vec::new());
         while clock::now() < deadline {
-            self.submit_and_wait(deadline, &mut completions)
-                .map_err(io::Error::other)?;
+            let waited = self.submit_and_wait(deadline, &mut completions);
+            waited.map_err(|_| io::Error::from_raw_os_error(self.broken.map_or(0, |errno| errno.0)))?;
             for completion in completions.drain(..) {
                 match completion.event {
                     Event::Received(Received::Data(chunk)) => {
@@ -391,12 +419,6 @@ impl Ring {
         }
         Err(io::Error::from_raw_os_error(libc::ETIMEDOUT))
     }
-}
-
-fn monotonic() -> Nanos {
-    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
-    let time = time.expect("Linux always has CLOCK_MONOTONIC");
-    Nanos(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }
 
 fn fd(of: BorrowedFd<'_>) -> Fd {

@@ -25,6 +25,35 @@ pub struct Buffers {
     pub large: Option<Large>,
 }
 
+impl Buffers {
+    /// About half of the memory: of the spare buffers, and when there are none left of those that circulate, too. None if
+    /// they are as few as they may be.
+    pub(super) fn halved(self) -> Option<Buffers> {
+        // At least one more than circulate, if there was: a load sends from those.
+        let least = |circulating: u16| circulating + u16::from(self.total > self.circulating);
+        let circulating = if self.total / 2 >= least(self.circulating) {
+            self.circulating
+        } else {
+            self.circulating / 2
+        };
+        let half = Buffers {
+            circulating,
+            total: (self.total / 2).max(least(circulating)),
+            ..self
+        };
+        (circulating >= CIRCULATING_MIN).then_some(half)
+    }
+
+    /// Address space that the buffers take.
+    pub(super) fn bytes(self) -> usize {
+        let large = self.large.map_or(0, |large| large.count as usize * large.size as usize);
+        self.total as usize * self.size as usize + large
+    }
+}
+
+/// Fewest buffers in circulation.
+const CIRCULATING_MIN: u16 = 4;
+
 /// Large buffers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Large {
@@ -124,6 +153,11 @@ impl Pool {
         if let Some(large) = &mut self.large {
             large.leak();
         }
+    }
+
+    /// Number of small buffers.
+    pub(super) fn total(&self) -> usize {
+        self.small.total()
     }
 
     /// True if the next pass may offer more small buffers.

@@ -8,7 +8,12 @@ use std::io;
 
 use io_uring::IoUring;
 
-use crate::error::Error;
+use super::pool::Buffers;
+use crate::error::{Errno, Error};
+use crate::sys::shortage;
+
+/// Fewest entries of a queue.
+const SMALLEST: u32 = 8;
 
 /// Sizes of the queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,25 +65,41 @@ impl Mode {
     }
 }
 
-/// Creates a ring. Tries the next mode on EINVAL, and halves the queues on ENOMEM (memlock).
-pub(super) fn build(mut queues: Queues) -> Result<(IoUring, Mode), Error> {
-    loop {
-        let failure = match build_best(queues) {
-            Ok(ring) => return Ok(ring),
-            Err(failure) => failure,
+impl Queues {
+    /// Half of each; none if they are as small as they may be.
+    pub(super) fn halved(self) -> Option<Queues> {
+        let half = Queues {
+            submissions: self.submissions / 2,
+            completions: self.completions / 2,
         };
-        let smaller = Queues {
-            submissions: queues.submissions / 2,
-            completions: queues.completions / 2,
+        (half.submissions >= SMALLEST).then_some(half)
+    }
+
+    /// So small that `rings` of them take at most half of the locked memory that the user of this process may have: the server
+    /// and the load may be two processes of one user, and the limit is the user's.
+    pub(super) fn within_locked_memory(self, rings: usize) -> Queues {
+        let Some(limit) = shortage::locked_memory() else {
+            return self;
         };
-        if failure.raw_os_error() != Some(libc::ENOMEM) || smaller.submissions < 8 {
-            return Err(refusal("create an io_uring", failure));
-        }
-        queues = smaller;
+        let share = limit / 2 / rings.max(1) as u64;
+        let sizes = std::iter::successors(Some(self), |queues| queues.halved());
+        sizes
+            .clone()
+            .find(|queues| queues.bytes() as u64 <= share)
+            .or(sizes.last())
+            .unwrap_or(self)
+    }
+
+    /// What counts towards the locked memory: both queues, and two rings of buffers of a page.
+    fn bytes(self) -> usize {
+        const PAGE: usize = 4096;
+        let pages = |entries: u32, size: usize| (entries as usize * size + 128).div_ceil(PAGE);
+        (pages(self.submissions, 64) + pages(self.completions, 16) + 2) * PAGE
     }
 }
 
-fn build_best(queues: Queues) -> io::Result<(IoUring, Mode)> {
+/// Creates a ring. Tries the next mode on EINVAL.
+pub(super) fn build(queues: Queues) -> io::Result<(IoUring, Mode)> {
     let mut refused = io::Error::from_raw_os_error(libc::EINVAL);
     for mode in Mode::BEST_FIRST {
         match mode.build(queues) {
@@ -90,10 +111,47 @@ fn build_best(queues: Queues) -> io::Result<(IoUring, Mode)> {
     Err(refused)
 }
 
-/// The error for a refused system call: what failed, the cause, and what to do about it on this machine.
-pub(super) fn refusal(doing: &str, cause: io::Error) -> Error {
-    let advice = advice(cause.raw_os_error().unwrap_or(0));
-    Error::Machine(format!("cannot {doing}: {cause}. {advice}"))
+/// A system call that was refused while a ring was made.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    doing: &'static str,
+    cause: io::Error,
+}
+
+impl Refusal {
+    pub(super) fn of(doing: &'static str) -> impl FnOnce(io::Error) -> Refusal {
+        move |cause| Refusal { doing, cause }
+    }
+
+    /// True if less memory may be granted.
+    pub(super) fn is_for_memory(&self) -> bool {
+        self.cause.raw_os_error() == Some(libc::ENOMEM)
+    }
+
+    /// What failed, the cause, and what to do about it on this machine.
+    pub(super) fn into_error(self, queues: Queues, buffers: Buffers) -> Error {
+        let Refusal { doing, cause } = self;
+        let advice = match cause.raw_os_error().unwrap_or(0) {
+            libc::ENOMEM if !shortage::can_map(buffers.bytes()) => shortage::of_memory(buffers.bytes()),
+            libc::ENOMEM => shortage::of_ring_memory(queues.bytes()),
+            errno => advice(errno),
+        };
+        Error::Machine(format!("cannot {doing}: {cause}. {advice}"))
+    }
+}
+
+/// The error for a ring that worked, and works no more.
+pub(super) fn failure(errno: Errno) -> Error {
+    match errno.0 {
+        libc::EAGAIN | libc::EBUSY | libc::ENOMEM | libc::EBADR => Error::Machine(format!(
+            "the kernel has not served an io_uring for seconds: {errno}. {}",
+            shortage::of_ring_memory(1)
+        )),
+        libc::EPERM | libc::EACCES | libc::ENOSYS | libc::EOPNOTSUPP => {
+            Error::Machine(format!("cannot use an io_uring any more: {errno}. {}", advice(errno.0)))
+        }
+        _ => Error::Bug(format!("the io_uring of a worker failed: {errno}. Please report it")),
+    }
 }
 
 fn advice(errno: i32) -> String {
@@ -106,11 +164,6 @@ fn advice(errno: i32) -> String {
         libc::EINVAL => "The kernel is too old: io_uring needs Linux 6.0 or newer here (multishot receive into \
              provided buffers)"
             .into(),
-        libc::ENOMEM => format!(
-            "Ring memory counts towards the locked-memory limit of {}: raise it with `ulimit -l unlimited` or \
-             LimitMEMLOCK=infinity",
-            limit("Max locked memory")
-        ),
         libc::EMFILE => format!(
             "This process has no descriptors left (limit {}): raise the limit with `ulimit -n`",
             limit("Max open files")
@@ -162,24 +215,79 @@ fn limit(name: &str) -> String {
 mod tests {
     use super::*;
 
+    const QUEUES: Queues = Queues {
+        submissions: 256,
+        completions: 4096,
+    };
+
+    const BUFFERS: Buffers = Buffers {
+        circulating: 256,
+        total: 16_384,
+        size: 4096,
+        large: None,
+    };
+
     #[test]
     fn every_refusal_names_the_cause_and_a_remedy() {
         let refusals = [
             (libc::ENOSYS, "seccomp"),
             (libc::EOPNOTSUPP, "host forbids"),
             (libc::EINVAL, "6.0 or newer"),
-            (libc::ENOMEM, "ulimit -l"),
+            (libc::ENOMEM, "memory"),
             (libc::EMFILE, "ulimit -n"),
             (libc::ENFILE, "fs.file-max"),
             (libc::EIO, "io_uring is required"),
         ];
         for (errno, expected) in refusals {
-            let error = refusal("create an io_uring", io::Error::from_raw_os_error(errno));
+            let refusal = Refusal::of("create an io_uring")(io::Error::from_raw_os_error(errno));
+            let error = refusal.into_error(QUEUES, BUFFERS);
             assert_eq!(error.exit_code(), 4);
             let text = error.to_string();
             assert!(text.contains(expected), "{text}");
             assert!(text.contains(&format!("os error {errno}")), "{text}");
         }
+    }
+
+    #[test]
+    fn only_what_is_our_own_fault_is_a_bug() {
+        for errno in [
+            libc::EAGAIN,
+            libc::EBUSY,
+            libc::ENOMEM,
+            libc::EBADR,
+            libc::EPERM,
+            libc::ENOSYS,
+        ] {
+            assert_eq!(failure(Errno(errno)).exit_code(), 4, "{}", Errno(errno));
+        }
+        for errno in [libc::EINVAL, libc::EFAULT, libc::EBADF] {
+            assert_eq!(failure(Errno(errno)).exit_code(), 70, "{}", Errno(errno));
+        }
+    }
+
+    #[test]
+    fn queues_and_buffers_shrink_to_a_bound() {
+        let queues: Vec<u32> = std::iter::successors(Some(QUEUES), |queues| queues.halved())
+            .map(|queues| queues.submissions)
+            .collect();
+        assert_eq!(queues, [256, 128, 64, 32, 16, 8]);
+        for buffers in [
+            BUFFERS,
+            Buffers { total: 306, ..BUFFERS },
+            Buffers { total: 257, ..BUFFERS },
+        ] {
+            let sizes: Vec<Buffers> = std::iter::successors(Some(buffers), |buffers| buffers.halved()).collect();
+            assert!(sizes.len() > 4);
+            assert!(
+                sizes.iter().all(|buffers| buffers.circulating < buffers.total),
+                "one is left to send from: {sizes:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_ring_as_it_is_by_default_takes_as_much_as_the_kernel_charges() {
+        assert_eq!(QUEUES.bytes(), 24 * 4096);
     }
 
     #[test]

@@ -17,7 +17,7 @@ fn small_ring() -> Ring {
         size: 64,
         large: None,
     };
-    Ring::new(queues, buffers).unwrap()
+    Ring::new(queues, buffers, 1).unwrap()
 }
 
 /// A queue of leased chunks, filled with `byte`.

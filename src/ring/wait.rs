@@ -1,20 +1,22 @@
 //! When to submit, when to sleep, and what to do about full queues.
 
+use std::thread;
 use std::time::Duration;
 
 use io_uring::squeue::Entry;
 use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, opcode};
 
+use super::deadline::ABS_TIMER;
 use super::token::{Op, Token};
-use super::{Completion, Ring, Spin, TIMEOUT};
+use super::{Completion, RETRY_PERIOD, Ring, Spin, TIMEOUT};
 use crate::clock::{self, Nanos};
 use crate::error::Errno;
 use crate::output::console;
 use crate::slab::Key;
 
-/// IORING_ENTER_ABS_TIMER (Linux 6.12, io_uring_enter(2)), which the crate does not define yet.
-const ABS_TIMER: u32 = 1 << 5;
+/// How long the kernel may refuse every call for want of memory before the ring counts as broken.
+const RETRY_TIME: Nanos = Nanos(5_000_000_000);
 
 impl Ring {
     pub(super) fn push(&mut self, entry: Entry, op: Op, key: Key) {
@@ -120,12 +122,13 @@ impl Ring {
         self.counts.enters += 1;
         let pending = self.uring.submission().len() as u32;
         let mut flags = EnterFlags::GETEVENTS.bits() | EnterFlags::EXT_ARG.bits();
-        let timespec = if self.absolute {
-            flags |= ABS_TIMER;
-            Timespec::from(Duration::from(self.epoch + until))
-        } else {
-            // Before Linux 6.12 the time runs from the end of the submission: late by the duration of that.
-            Timespec::from(Duration::from(until - clock::now()))
+        let timespec = match self.epoch {
+            Some(epoch) => {
+                flags |= ABS_TIMER;
+                Timespec::from(Duration::from(epoch + until))
+            }
+            // The time runs from the end of the submission: late by the duration of that.
+            None => Timespec::from(Duration::from(until - clock::now())),
         };
         let mut args = SubmitArgs::new();
         if want > 0 && until != Nanos::NEVER {
@@ -134,17 +137,35 @@ impl Ring {
         let submitter = self.uring.submitter();
         // SAFETY: the arguments match the flags; `enqueue` has checked the entries.
         match unsafe { submitter.enter(pending, want as u32, flags, Some(&args)) } {
-            Ok(_) => {}
-            Err(error) => match error.raw_os_error() {
-                // A signal, the deadline, or completions that must be reaped first: all normal.
-                Some(libc::EINTR | libc::ETIME | libc::EAGAIN | libc::EBUSY) => {}
-                Some(libc::EINVAL) if self.absolute => self.absolute = false,
-                _ => self.broken = Some(Errno::from(error)),
-            },
+            Ok(_) => self.refused_since = None,
+            Err(error) => self.enter_failed(Errno::from(error)),
         }
         if self.uring.submission().is_empty() {
             self.scratch.clear();
         }
+    }
+
+    fn enter_failed(&mut self, errno: Errno) {
+        match errno.0 {
+            // A signal, or the deadline: normal.
+            libc::EINTR | libc::ETIME => self.refused_since = None,
+            // The kernel is short of memory, or wants completions to be reaped first: over with one of the next calls.
+            libc::EAGAIN | libc::EBUSY | libc::ENOMEM | libc::EBADR if self.may_retry() => {}
+            _ => self.broken = Some(errno),
+        }
+    }
+
+    /// True if the next call may succeed: at once if there are completions to reap, or after a pause, for a time.
+    fn may_retry(&mut self) -> bool {
+        if !self.uring.completion().is_empty() {
+            return true;
+        }
+        let now = clock::now();
+        if now - *self.refused_since.get_or_insert(now) > RETRY_TIME {
+            return false;
+        }
+        thread::sleep(RETRY_PERIOD);
+        true
     }
 
     /// Copies all completions out of the shared queue, so that handlers may push entries.
@@ -187,11 +208,13 @@ impl Drop for Ring {
             self.reap(TIMEOUT, &mut last);
         }
         if self.in_flight > 0 {
+            self.pool.leak();
+        }
+        if self.in_flight > 0 && self.broken.is_none() {
             console::note(format_args!(
                 "urecho: {} io_uring operations did not complete after a cancel; their buffers stay mapped until exit",
                 self.in_flight
             ));
-            self.pool.leak();
         }
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! When descriptors or memory run out, accepting again at once would fail again and spin. So accepting pauses until a
 //! connection of this worker closes, and for 100 ms at most: another process may have freed what was missing.
+//!
+//! A listener that is shut down resets every connection in its queue, whose peers may have sent bytes already. So a drain
+//! first accepts what waits there.
 
 use crate::clock::Nanos;
 
@@ -10,7 +13,14 @@ const PAUSE: Nanos = Nanos(100_000_000);
 
 /// State of accepting in one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Accepting {
+pub(super) struct Accepting {
+    state: State,
+    /// In a drain, the number of connections that can have waited in the queue and were not accepted yet.
+    remaining: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
     /// Another worker accepts, or the drain has ended it.
     Off,
     /// New connections are accepted.
@@ -25,12 +35,25 @@ pub(super) enum Accepting {
 impl Accepting {
     /// At the start of worker `index`: the first one accepts for all.
     pub(super) fn at_start(index: usize) -> Accepting {
-        if index == 0 { Accepting::On } else { Accepting::Off }
+        Accepting {
+            state: if index == 0 { State::On } else { State::Off },
+            remaining: None,
+        }
+    }
+
+    /// True if connections are accepted now.
+    pub(super) fn is_on(self) -> bool {
+        self.state == State::On
+    }
+
+    /// True if none will be accepted any more.
+    pub(super) fn is_off(self) -> bool {
+        self.state == State::Off
     }
 
     /// An accept failed at `now`.
     pub(super) fn pause(&mut self, now: Nanos) {
-        *self = Accepting::Paused { until: now + PAUSE };
+        self.state = State::Paused { until: now + PAUSE };
     }
 
     /// A connection of this worker closed, which freed its descriptor. True if accepting resumes with that.
@@ -45,16 +68,36 @@ impl Accepting {
 
     /// When the pause ends; never if there is none.
     pub(super) fn deadline(self) -> Nanos {
-        match self {
-            Accepting::Paused { until } => until,
-            Accepting::On | Accepting::Off => Nanos::NEVER,
+        match self.state {
+            State::Paused { until } => until,
+            State::On | State::Off => Nanos::NEVER,
         }
     }
 
+    /// Only what waits in a queue of this length is still accepted.
+    pub(super) fn begin_drain(&mut self, backlog: u32) {
+        self.remaining = Some(backlog.saturating_add(1)); // The kernel queues one more than it was asked to.
+    }
+
+    /// A connection was accepted. Those that arrive in a drain must not prolong it.
+    pub(super) fn accepted(&mut self) {
+        if let Some(remaining) = &mut self.remaining {
+            *remaining -= 1;
+            if *remaining == 0 {
+                self.end();
+            }
+        }
+    }
+
+    /// None is accepted any more.
+    pub(super) fn end(&mut self) {
+        self.state = State::Off;
+    }
+
     fn resume_if(&mut self, condition: impl FnOnce(Nanos) -> bool) -> bool {
-        let resumes = matches!(*self, Accepting::Paused { until } if condition(until));
+        let resumes = matches!(self.state, State::Paused { until } if condition(until));
         if resumes {
-            *self = Accepting::On;
+            self.state = State::On;
         }
         resumes
     }
@@ -73,8 +116,8 @@ mod tests {
     #[test]
     fn only_the_first_worker_accepts() {
         assert_eq!(
-            [0, 1, 2].map(Accepting::at_start),
-            [Accepting::On, Accepting::Off, Accepting::Off]
+            [0, 1, 2].map(|index| Accepting::at_start(index).is_on()),
+            [true, false, false]
         );
     }
 
@@ -84,7 +127,7 @@ mod tests {
         let end = accepting.deadline();
         assert!(!accepting.pause_is_over(|| end - Nanos(1)));
         assert!(accepting.pause_is_over(|| end));
-        assert_eq!((accepting, accepting.deadline()), (Accepting::On, Nanos::NEVER));
+        assert_eq!((accepting.is_on(), accepting.deadline()), (true, Nanos::NEVER));
     }
 
     #[test]
@@ -96,8 +139,23 @@ mod tests {
 
     #[test]
     fn accepting_that_is_off_stays_off() {
-        let mut accepting = Accepting::Off;
+        let mut accepting = Accepting::at_start(1);
         assert!(!accepting.connection_closed() && !accepting.pause_is_over(|| Nanos::NEVER));
-        assert_eq!(accepting, Accepting::Off);
+        assert!(accepting.is_off());
+    }
+
+    #[test]
+    fn a_drain_accepts_as_many_as_can_have_waited() {
+        let mut accepting = Accepting::at_start(0);
+        accepting.accepted();
+        accepting.begin_drain(2);
+        let on: Vec<bool> = (0..3)
+            .map(|_| {
+                accepting.accepted();
+                accepting.is_on()
+            })
+            .collect();
+        assert_eq!(on, [true, true, false]);
+        assert!(accepting.is_off());
     }
 }

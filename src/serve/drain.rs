@@ -1,7 +1,8 @@
 //! The drain of a worker: from the stop to its end, in the same way for every engine.
 //!
-//! A stop gives every idle connection FIN, sweeping over all of them again and again, until none is left or the drain
-//! timeout cuts the rest. A connection is idle if nothing was received or sent on it since the last sweep.
+//! A stop gives every idle connection FIN, sweeping over all of them again and again. A connection is idle if nothing was
+//! received or sent on it since the last sweep. After half of the drain timeout those in use get FIN as well, each after the
+//! echo of what has arrived by then: a client in a closed loop is never idle. The end of the timeout cuts the rest.
 
 use crate::clock::Nanos;
 use crate::slab::{Key, Slab};
@@ -24,7 +25,18 @@ enum State {
         /// When the remaining connections are cut.
         end: Nanos,
         next_sweep: Nanos,
+        /// From when on connections in use are ended, too.
+        end_busy_from: Nanos,
     },
+}
+
+/// What a connection did since the last sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Activity {
+    /// Nothing.
+    Idle,
+    /// Something was received or sent.
+    Busy,
 }
 
 impl Drain {
@@ -50,6 +62,7 @@ impl Drain {
         self.state = State::Draining {
             end: now + self.timeout,
             next_sweep: now + self.interval(),
+            end_busy_from: now + Nanos(self.timeout.0 / 2),
         };
         connections.values_mut().for_each(|connection| {
             take_had_io(connection);
@@ -57,15 +70,20 @@ impl Drain {
         true
     }
 
-    /// Connections that have been idle since the last sweep; none unless a sweep is due.
+    /// Connections to end: those that have been idle since the last sweep, and later all. None unless a sweep is due.
     pub(super) fn sweep<C>(
         &mut self,
         now: impl FnOnce() -> Nanos,
         connections: &mut Slab<C>,
         take_had_io: impl Fn(&mut C) -> bool,
-    ) -> Vec<Key> {
+    ) -> Vec<(Key, Activity)> {
         let interval = self.interval();
-        let State::Draining { next_sweep, .. } = &mut self.state else {
+        let State::Draining {
+            next_sweep,
+            end_busy_from,
+            ..
+        } = &mut self.state
+        else {
             return Vec::new();
         };
         let now = now();
@@ -73,9 +91,13 @@ impl Drain {
             return Vec::new();
         }
         *next_sweep = now + interval;
+        let ends_busy = now >= *end_busy_from;
         connections
             .iter_mut()
-            .filter_map(|(key, connection)| (!take_had_io(connection)).then_some(key))
+            .filter_map(|(key, connection)| match take_had_io(connection) {
+                true => ends_busy.then_some((key, Activity::Busy)),
+                false => Some((key, Activity::Idle)),
+            })
             .collect()
     }
 
@@ -92,7 +114,7 @@ impl Drain {
     pub(super) fn deadline(&self) -> Nanos {
         match self.state {
             State::Serving => Nanos::NEVER,
-            State::Draining { end, next_sweep } => end.min(next_sweep),
+            State::Draining { end, next_sweep, .. } => end.min(next_sweep),
         }
     }
 
@@ -117,8 +139,8 @@ mod tests {
         connections
     }
 
-    fn slots(keys: &[Key]) -> Vec<u32> {
-        keys.iter().map(|key| key.slot).collect()
+    fn slots(swept: &[(Key, Activity)]) -> Vec<u32> {
+        swept.iter().map(|(key, _)| key.slot).collect()
     }
 
     #[test]
@@ -146,6 +168,18 @@ mod tests {
             "busy before the drain does not count"
         );
         assert_eq!(slots(&sweep(SECOND + SWEEP + SWEEP)), [0, 1, 2]);
+    }
+
+    #[test]
+    fn connections_in_use_are_ended_after_half_of_the_timeout() {
+        let (mut drain, mut connections) = (Drain::new(SECOND), connections());
+        drain.begin(Nanos(0), &mut connections, std::mem::take);
+        let mut busy_at = |now: u64| {
+            connections.values_mut().for_each(|busy| *busy = true);
+            let swept = drain.sweep(|| Nanos(now), &mut connections, std::mem::take);
+            swept.iter().filter(|(_, activity)| *activity == Activity::Busy).count()
+        };
+        assert_eq!([400_000_000, 500_000_000, 600_000_000].map(&mut busy_at), [0, 3, 3]);
     }
 
     #[test]

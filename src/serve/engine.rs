@@ -7,9 +7,10 @@
 //! - Memory is bounded, per connection and in total: while a peer does not read, the server does not read from it.
 //! - No connection waits for ever because others are busy, slow or gone.
 //! - When descriptors run out, accepting pauses until some are free. Pauses are counted.
-//! - A stop refuses new connections. Each connection ends once it is idle and has its echo; at the end of the drain
-//!   timeout the others are cut and counted. What arrives after our FIN is read and dropped, so that no RST destroys the
-//!   end of an echo.
+//! - A stop accepts what waits in the kernel's queue, then refuses new connections. Each connection ends with FIN once it is
+//!   idle and has its echo; after half of the drain timeout also while it is in use, after the echo of what has arrived. At
+//!   the end of the timeout the others are cut and counted. What arrives after our FIN is read and dropped, so that no RST
+//!   destroys the end of an echo.
 //! - Every accepted connection is closed, refused or cut, and counted as that.
 //! - The first worker accepts, and hands each connection to the worker that has the fewest.
 //! - An idle server uses no CPU.

@@ -4,7 +4,8 @@
 //! The contract is kept within the limits of the crate (0.5):
 //! - An operation cannot be cancelled. A stop ends the pending accept by shutting the listener down, and a pending read only
 //!   by FIN from either side or by a cut. So bytes that arrive at the very moment of our FIN are read and dropped (counted
-//!   as discarded), where the other engines would check for them and echo them.
+//!   as discarded), where the other engines would check for them and echo them. A connection in use at the end of a drain
+//!   gets FIN after its next echo.
 //! - Every connection owns its buffer for its whole life: memory grows with connections, not with traffic.
 //! - The runtime hangs if its completion queue overflows. The queue has room for one operation per descriptor, for up to
 //!   65,536 connections per worker.
@@ -13,8 +14,11 @@
 //! - A stream cannot be taken out of the runtime again. A connection for another worker is duplicated; if descriptors have
 //!   run out, it stays with the worker that accepted it.
 
+mod accepting;
+
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::io;
 use std::net::{Shutdown, TcpListener as StdListener, TcpStream as StdStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::pin;
@@ -30,22 +34,22 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use crate::clock::{self, Nanos};
+use crate::clock;
 use crate::error::{Errno, Error, Result};
 use crate::ring::{Buffers, Queues, Ring};
 use crate::serve::accept::Accepting;
 use crate::serve::counters::{Counters, Operation};
-use crate::serve::drain::Drain;
-use crate::serve::handoff::{self, Channel, Inbox};
+use crate::serve::drain::{Activity, Drain};
+use crate::serve::handoff::{Channel, Inbox};
 use crate::serve::startup::{Ready, Shared, WorkerSide};
 use crate::slab::{Key, Slab};
-use crate::sys::{limits, socket};
+use crate::sys::{limits, shortage};
 
 /// Serves on the calling thread until stopped and drained. Errors: [`Error::Machine`] when io_uring is not available,
 /// [`Error::Bug`] when a task panics.
 pub(super) fn run(index: usize, shared: &Arc<Shared>, buffer_size: u32, startup: WorkerSide) -> Result<Counters> {
     let listener = shared.listener_of(index)?;
-    let runtime = runtime()?;
+    let runtime = runtime(shared.plan.workers)?;
     let ready = Ready {
         channel: Channel::Inbox(Inbox::new()?),
         engine: "tokio-uring".into(),
@@ -61,7 +65,10 @@ pub(super) fn run(index: usize, shared: &Arc<Shared>, buffer_size: u32, startup:
     result.map(|()| counters)
 }
 
-fn runtime() -> Result<Runtime> {
+/// Fewest entries of a completion queue: tokio-uring hangs when it overflows.
+const COMPLETIONS_MIN: u64 = 4096;
+
+fn runtime(workers: usize) -> Result<Runtime> {
     // The crate returns a bare error number. Creating a ring of our own first reports the cause and a remedy.
     let queues = Queues {
         submissions: 8,
@@ -73,18 +80,31 @@ fn runtime() -> Result<Runtime> {
         size: 64,
         large: None,
     };
-    drop(Ring::new(queues, buffers)?);
-    let completions = limits::descriptors().soft.clamp(4096, 65_536) as u32;
-    let mut ring = ::tokio_uring::uring_builder();
-    ring.dontfork().setup_clamp().setup_cqsize(completions);
-    let mut builder = ::tokio_uring::builder();
-    builder.uring_builder(&ring);
-    Runtime::new(&builder).map_err(|cause| {
-        Error::Machine(format!(
-            "cannot start tokio-uring ({completions} completion entries): {cause}. Raise the descriptor limit with \
-             `ulimit -n`, or the locked-memory limit with `ulimit -l`"
-        ))
-    })
+    drop(Ring::new(queues, buffers, workers)?);
+    let mut completions = limits::descriptors().soft.clamp(COMPLETIONS_MIN, 65_536) as u32;
+    loop {
+        let mut ring = ::tokio_uring::uring_builder();
+        ring.dontfork().setup_clamp().setup_cqsize(completions);
+        let mut builder = ::tokio_uring::builder();
+        builder.uring_builder(&ring);
+        match Runtime::new(&builder) {
+            Ok(runtime) => return Ok(runtime),
+            Err(cause) if cause.kind() == io::ErrorKind::OutOfMemory && u64::from(completions) > COMPLETIONS_MIN => {
+                completions = (completions / 2).max(COMPLETIONS_MIN as u32);
+            }
+            Err(cause) => return Err(refused(completions, &cause)),
+        }
+    }
+}
+
+fn refused(completions: u32, cause: &io::Error) -> Error {
+    let advice = match cause.kind() {
+        io::ErrorKind::OutOfMemory => shortage::of_ring_memory(completions as usize * 16),
+        _ => "Raise the descriptor limit with `ulimit -n`".into(),
+    };
+    Error::Machine(format!(
+        "cannot start tokio-uring ({completions} completion entries): {cause}. {advice}"
+    ))
 }
 
 /// What the tasks of a worker share. They take turns on one thread, and hold no borrow across an await.
@@ -110,6 +130,8 @@ struct Peer {
     busy: Cell<bool>,
     /// True while an echo is being written.
     writing: Cell<bool>,
+    /// True if FIN follows the next echo.
+    last_echo: Cell<bool>,
     /// True once our FIN is out: what still arrives is read and dropped, so that close(2) sends no RST.
     fin_sent: Cell<bool>,
 }
@@ -121,7 +143,13 @@ impl Peer {
 
     /// The server drains, and this connection has been idle.
     fn close_idle(&self) {
-        if !self.writing.get() && !self.fin_sent.replace(true) {
+        if !self.writing.get() {
+            self.send_fin();
+        }
+    }
+
+    fn send_fin(&self) {
+        if !self.fin_sent.replace(true) {
             // If the peer is gone already, the read reports it.
             let _ = self.stream.shutdown(Shutdown::Write);
         }
@@ -164,6 +192,9 @@ impl Worker {
                 self.begin_drain();
             }
             self.sweep();
+            if self.index == 0 && self.drain.borrow().is_over(clock::now) {
+                self.end_accepting();
+            }
         }
         self.cut();
         if self.panicked.get() {
@@ -196,74 +227,13 @@ impl Worker {
         self.panicked.get() || drain.has_begun() && accept_ended && drained()
     }
 
-    /// The task that accepts, until the listener is shut down.
-    async fn accept(self: Rc<Self>, listener: TcpListener) {
-        let _report = ReportPanic(&self);
-        while self.accepting.get() != Accepting::Off {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    self.counters.borrow_mut().accepted += 1;
-                    self.hand_over(stream);
-                }
-                Err(_) if self.is_draining() => break,
-                Err(cause) => {
-                    self.error(Operation::Accept, cause.into());
-                    self.counters.borrow_mut().accept_pauses += 1;
-                    self.pause().await;
-                }
-            }
-        }
-        self.accepting.set(Accepting::Off);
-        self.shared.accept_ended.fire();
-    }
-
-    /// Until a connection closes, the pause is over, or the drain ends accepting.
-    async fn pause(&self) {
-        let mut accepting = self.accepting.get();
-        accepting.pause(clock::now());
-        self.accepting.set(accepting);
-        let mut resume = pin!(self.resume.notified());
-        let mut time = pin!(sleep((accepting.deadline() - clock::now()).into()));
-        poll_fn(
-            |cx| match resume.as_mut().poll(cx).is_ready() || time.as_mut().poll(cx).is_ready() {
-                true => Poll::Ready(()),
-                false => Poll::Pending,
-            },
-        )
-        .await;
-        accepting = self.accepting.get();
-        accepting.pause_is_over(|| Nanos::NEVER);
-        self.accepting.set(accepting);
-    }
-
-    /// Gives a new connection to the worker that has the fewest.
-    fn hand_over(self: &Rc<Self>, stream: TcpStream) {
-        let handoffs = self.shared.handoffs();
-        let index = handoff::choose(handoffs);
-        if index == self.index {
-            return self.open(stream);
-        }
-        match socket::duplicate(&stream) {
-            Ok(copy) => {
-                if !handoffs[index].inbox().push(copy) {
-                    self.counters.borrow_mut().refused += 1;
-                }
-            }
-            Err(_) => {
-                // Descriptors have run out: this worker serves it.
-                handoffs[index].connection_removed();
-                handoffs[self.index].connection_added();
-                self.open(stream);
-            }
-        }
-    }
-
     fn open(self: &Rc<Self>, stream: TcpStream) {
         self.counters.borrow_mut().connections += 1;
         let peer = Rc::new(Peer {
             stream,
             busy: Cell::new(true),
             writing: Cell::new(false),
+            last_echo: Cell::new(false),
             fin_sent: Cell::new(false),
         });
         let key = self.peers.borrow_mut().insert(Rc::clone(&peer));
@@ -297,6 +267,9 @@ impl Worker {
                 break self.error(Operation::Send, cause.into());
             }
             self.counters.borrow_mut().bytes_out += len as u64;
+            if peer.last_echo.get() {
+                peer.send_fin();
+            }
         }
         self.close(key, peer);
     }
@@ -311,9 +284,7 @@ impl Worker {
         drop(peer);
         self.counters.borrow_mut().closed += 1;
         self.shared.handoffs()[self.index].connection_removed();
-        if matches!(self.accepting.get(), Accepting::Paused { .. }) {
-            self.resume.notify_waiters();
-        }
+        self.resume.notify_waiters(); // Only a pause waits for it.
         if self.is_draining() {
             self.changed.notify_one();
         }
@@ -327,22 +298,27 @@ impl Worker {
         self.drain.borrow().has_begun()
     }
 
-    fn begin_drain(&self) {
-        let (mut drain, mut peers) = (self.drain.borrow_mut(), self.peers.borrow_mut());
-        let begun = drain.begin(clock::now(), &mut peers, Peer::take_had_io);
+    fn begin_drain(self: &Rc<Self>) {
+        let begun = {
+            let (mut drain, mut peers) = (self.drain.borrow_mut(), self.peers.borrow_mut());
+            drain.begin(clock::now(), &mut peers, Peer::take_had_io)
+        };
         if begun && self.index == 0 {
-            // Refuses new connections, and ends a pending accept or a pause.
-            socket::shutdown_both(self.shared.listener.as_fd());
-            self.accepting.set(Accepting::Off);
-            self.resume.notify_waiters();
+            self.change_accepting(|accepting| accepting.begin_drain(self.shared.plan.backlog));
+            if self.accepting.get().is_on() {
+                // If it fails, so does the accept that is pending, and its task tries again.
+                let _ = self.accept_waiting();
+            }
         }
     }
 
     fn sweep(&self) {
         let (mut drain, mut peers) = (self.drain.borrow_mut(), self.peers.borrow_mut());
-        for key in drain.sweep(clock::now, &mut peers, Peer::take_had_io) {
-            if let Some(peer) = peers.get_mut(key) {
-                peer.close_idle();
+        for (key, activity) in drain.sweep(clock::now, &mut peers, Peer::take_had_io) {
+            match (activity, peers.get_mut(key)) {
+                (Activity::Idle, Some(peer)) => peer.close_idle(),
+                (Activity::Busy, Some(peer)) => peer.last_echo.set(true),
+                (_, None) => {}
             }
         }
     }
@@ -402,6 +378,7 @@ mod tests {
     use crate::serve::Plan;
     use crate::serve::engine::Engine;
     use crate::sys::signal::Stop;
+    use crate::sys::socket;
 
     #[test]
     fn a_task_that_panics_ends_the_worker_with_an_error() {
@@ -414,7 +391,7 @@ mod tests {
         }]);
         let worker = Worker::new(0, &shared, 64);
         let broken = Rc::clone(&worker);
-        let ended = runtime().unwrap().block_on(async {
+        let ended = runtime(1).unwrap().block_on(async {
             ::tokio_uring::spawn(async move {
                 let _report = ReportPanic(&broken);
                 panic!("on purpose");

@@ -67,9 +67,9 @@ pub enum Variation {
         /// The variance of a sum, divided by its weight.
         variance: f64,
     },
-    /// The run is too short to tell: their levels last about this many blocks.
+    /// The run is too short to tell.
     TooShort {
-        /// At least 1. At most the number of blocks.
+        /// How long their levels last, about, as a share of the run.
         level: f64,
     },
 }
@@ -90,9 +90,9 @@ pub struct Estimate {
 pub enum NoInterval {
     /// Fewer than [`GROUPS_MIN`] blocks.
     TooFewBlocks,
-    /// The run is too short to tell: levels last about this many blocks.
+    /// The run is too short to tell.
     TooShort {
-        /// At least 1. At most the number of blocks.
+        /// How long levels last, about, as a share of the run.
         level: f64,
     },
 }
@@ -131,7 +131,7 @@ pub fn variation(blocks: &[Block], noise: Option<f64>) -> Option<Variation> {
     let level = series.level(noise.unwrap_or(0.0));
     let short = Variation::TooShort { level };
     let enough = blocks.len() >= BLOCKS_MIN;
-    if enough && level > LEVEL_MAX * blocks.len() as f64 || !enough && dependent {
+    if enough && level > LEVEL_MAX || !enough && dependent {
         return Some(short);
     }
     Some(
@@ -196,7 +196,8 @@ impl Series {
         self.correlation() > NORMAL_95 / (self.0.len() as f64).sqrt()
     }
 
-    /// How many blocks a level lasts: twice the variance over the mean square of the differences, both without the noise.
+    /// How long a level lasts, as a share of the series: in blocks it is twice the variance over the mean square of the
+    /// differences, both without the noise.
     fn level(&self, noise: f64) -> f64 {
         // What is left of differences that are all noise is unknown, but not nothing.
         const LEAST: f64 = 0.02;
@@ -206,7 +207,11 @@ impl Series {
         let change = (difference - 2.0 * noise).max(LEAST * difference);
         let level = 2.0 * (self.variance() - noise) / change;
         // Not a number if all residuals are zero.
-        if level > 1.0 { level.min(count) } else { 1.0 }
+        if level > 1.0 {
+            (level / count).min(1.0)
+        } else {
+            1.0 / count
+        }
     }
 
     /// By how much the variance of the total exceeds that of independent groups: for correlations r, r², r³, … at lags 1,
@@ -283,7 +288,7 @@ mod tests {
         let Err(NoInterval::TooShort { level }) = estimate(&long) else {
             panic!("two levels have no interval");
         };
-        assert!((6.0..=30.0).contains(&level), "{level}");
+        assert!((0.2..=1.0).contains(&level), "{level}");
     }
 
     #[test]

@@ -26,8 +26,27 @@ pub struct Estimate {
     pub n: usize,
     /// The Hodges-Lehmann estimate: the median of the Walsh averages.
     pub location: f64,
-    /// Low and high end. None if n values are too few for the alpha.
-    pub interval: Option<(f64, f64)>,
+    /// None if n values are too few for the alpha.
+    pub interval: Option<Interval>,
+}
+
+/// Where the true location lies.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Interval {
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+impl Interval {
+    /// An interval that reaches as far down as up.
+    pub fn around(middle: f64, half_width: f64) -> Interval {
+        Interval {
+            low: middle - half_width,
+            high: middle + half_width,
+        }
+    }
 }
 
 /// Estimates the location of finite values. The true one lies below the interval with probability `alpha` at most, and
@@ -39,11 +58,6 @@ pub fn estimate(values: &[f64], alpha: f64) -> Option<Estimate> {
         location: median::of_sorted(&averages)?,
         interval: enclosing(values.len(), alpha, &averages),
     })
-}
-
-/// The interval of [`estimate`] alone: ends of equal rank from below and from above among the Walsh averages.
-pub fn interval(values: &[f64], alpha: f64) -> Option<(f64, f64)> {
-    enclosing(values.len(), alpha, &walsh(values))
 }
 
 /// The Walsh averages, sorted: the means of all n(n + 1)/2 pairs of values, including each value with itself.
@@ -99,14 +113,23 @@ pub fn at_most(n: usize) -> Vec<f64> {
 }
 
 /// The averages of the rank from below and from above.
-fn enclosing(n: usize, alpha: f64, averages: &[f64]) -> Option<(f64, f64)> {
+fn enclosing(n: usize, alpha: f64, averages: &[f64]) -> Option<Interval> {
     let rank = rank(n, alpha)?;
-    Some((averages[rank - 1], averages[averages.len() - rank]))
+    Some(Interval {
+        low: averages[rank - 1],
+        high: averages[averages.len() - rank],
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The ends of the interval.
+    fn interval(values: &[f64], alpha: f64) -> Option<(f64, f64)> {
+        let Interval { low, high } = estimate(values, alpha)?.interval?;
+        Some((low, high))
+    }
 
     #[test]
     fn the_interval_of_ten_values_is_the_4th_of_55_averages_from_each_end() {
@@ -199,16 +222,15 @@ mod tests {
             *values.last_mut().unwrap() = 1e9;
             let wild = estimate(&values, 0.005).unwrap();
             assert!((wild.location - tame.location).abs() <= 0.5, "n {n}: {wild:?}");
-            let (low, high) = wild.interval.unwrap();
-            assert_eq!(low, tame.interval.unwrap().0, "n {n}");
+            let Interval { low, high } = wild.interval.unwrap();
+            assert_eq!(low, tame.interval.unwrap().low, "n {n}");
             assert_eq!(high < f64::from(n), kept, "n {n}: {high}");
         }
     }
 
     #[test]
     fn the_interval_of_equal_values_is_their_value() {
-        let estimate = estimate(&[0.25; 10], 0.005).unwrap();
-        assert_eq!(estimate.interval, Some((0.25, 0.25)));
+        assert_eq!(interval(&[0.25; 10], 0.005), Some((0.25, 0.25)));
     }
 
     #[test]

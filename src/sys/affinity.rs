@@ -8,6 +8,9 @@ use crate::error::{Error, Result};
 /// The calling thread, for sched_setaffinity(2).
 const THIS_THREAD: Pid = Pid::from_raw(0);
 
+/// More CPUs than Linux can be built for (NR_CPUS, 8,192).
+const CPUS_MAX: usize = 10_000;
+
 /// The CPUs that the calling thread may use, ascending; never empty. A process starts with those that taskset, a container or
 /// a cpuset allow, and threads inherit them. Call this before the first [`pin`], which leaves only one.
 pub fn allowed() -> Vec<usize> {
@@ -44,6 +47,28 @@ pub fn set_affinity(cpus: &[usize]) -> Result<()> {
         })
 }
 
+/// Reads the list format of cpuset(7) and taskset(1): `3`, `0-3,8`, and every second CPU of a range as `0-6:2`. In the order
+/// given. Errors: one line that shows the form, without the text itself.
+pub fn parse(text: &str) -> std::result::Result<Vec<usize>, String> {
+    const FORMS: &str = "write CPUs like `0`, `0-3` or `0,2,4-7`";
+    let number = |text: &str| text.trim().parse::<usize>().ok().filter(|&cpu| cpu < CPUS_MAX);
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        let (range, step) = part.split_once(':').unwrap_or((part, "1"));
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        match (number(first), number(last), number(step)) {
+            (Some(first), Some(last), Some(step)) if first <= last && step > 0 => {
+                cpus.extend((first..=last).step_by(step))
+            }
+            (Some(first), Some(last), _) if first > last => {
+                return Err(format!("the range runs backwards: write `{last}-{first}`"));
+            }
+            _ => return Err(FORMS.into()),
+        }
+    }
+    Ok(cpus)
+}
+
 /// CPUs in the list format of cpuset(7), `0-3,8`. Expects them ascending.
 pub fn show(cpus: &[usize]) -> String {
     let runs = cpus.chunk_by(|&left, &right| left + 1 == right);
@@ -58,6 +83,7 @@ pub fn show(cpus: &[usize]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
 
     #[test]
     fn pinning_a_thread_does_not_affect_others() {
@@ -93,6 +119,36 @@ mod tests {
             (&[0, 1, 2, 5, 8, 9], "0-2,5,8-9"),
         ] {
             assert_eq!(show(cpus), shown);
+        }
+    }
+
+    #[test]
+    fn a_list_of_cpus_is_read_as_other_tools_show_it() {
+        for (text, cpus) in [
+            ("3", &[3][..]),
+            ("0-1", &[0, 1]),
+            ("0,1", &[0, 1]),
+            ("1,0", &[1, 0]),
+            ("0-2,5,8-9", &[0, 1, 2, 5, 8, 9]),
+            ("0 - 1, 3", &[0, 1, 3]),
+            ("0-6:2", &[0, 2, 4, 6]),
+        ] {
+            assert_eq!(parse(text).as_deref(), Ok(cpus), "{text}");
+        }
+        for wrong in ["", "a", "0-", "-1", "0..3", "0,,1", "0-3:0", "0-99999999", "0x1", "all"] {
+            assert!(parse(wrong).unwrap_err().contains("`0-3`"), "{wrong}");
+        }
+        assert!(parse("3-1").unwrap_err().contains("`1-3`"));
+    }
+
+    #[test]
+    fn a_list_that_is_shown_can_be_read() {
+        let mut random = Random::new(1, 0);
+        for _ in 0..1_000 {
+            let cpus: Vec<usize> = (0..40).filter(|_| random.below(2) == 0).collect();
+            if !cpus.is_empty() {
+                assert_eq!(parse(&show(&cpus)), Ok(cpus));
+            }
         }
     }
 }

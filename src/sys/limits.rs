@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::sys::{shortage, throttling};
+
 /// A resource limit of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
@@ -30,10 +32,58 @@ pub fn raise_descriptors() -> u64 {
     descriptors().soft
 }
 
-/// Number of descriptors that this process has open. Zero if /proc is hidden.
+/// Number of descriptors that this process has open.
 pub fn open_descriptors() -> usize {
     // The listing itself holds one descriptor open.
-    fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count().saturating_sub(1))
+    fs::read_dir("/proc/self/fd").map_or_else(|_| count_descriptors(), |entries| entries.count().saturating_sub(1))
+}
+
+/// The same without /proc, which may be hidden: of the lowest numbers, which are taken first.
+fn count_descriptors() -> usize {
+    const NUMBERS: i32 = 1024;
+    // SAFETY: asks for the flags of a number that may be a descriptor, and changes nothing.
+    (0..NUMBERS)
+        .filter(|&number| unsafe { libc::fcntl(number, libc::F_GETFD) } != -1)
+        .count()
+}
+
+/// Memory that this process may still take, in bytes, and what limits it. None if nothing is known.
+pub fn memory() -> Option<(u64, &'static str)> {
+    // SAFETY: asks for a constant of the system.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64;
+    let mapped = fs::read_to_string("/proc/self/statm").ok();
+    let mapped = mapped.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
+    let space =
+        shortage::address_space().map(|limit| (limit.saturating_sub(mapped.unwrap_or(0) * page), "`ulimit -v`"));
+    let available = fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| available(&text));
+    let available = available.map(|bytes| (bytes, "MemAvailable in /proc/meminfo"));
+    [space, available, group_memory()]
+        .into_iter()
+        .flatten()
+        .min_by_key(|&(bytes, _)| bytes)
+}
+
+/// What the control groups of this process leave. Documentation/admin-guide/cgroup-v2.rst.
+fn group_memory() -> Option<(u64, &'static str)> {
+    const FILES: [(&str, &str); 2] = [
+        ("memory.max", "memory.current"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ];
+    let groups = throttling::groups_of("memory");
+    let left = groups.iter().flat_map(|group| {
+        let number = |file: &str| fs::read_to_string(group.join(file)).ok()?.trim().parse::<u64>().ok();
+        let left = FILES.map(|(limit, used)| Some(number(limit)?.saturating_sub(number(used)?)));
+        left.into_iter().flatten()
+    });
+    left.min().map(|bytes| (bytes, "memory.max of its control group"))
+}
+
+fn available(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    kib.checked_mul(1024)
 }
 
 /// Ports that the kernel may choose for an outgoing connection (net.ipv4.ip_local_port_range, for IPv6 as well).
@@ -100,7 +150,14 @@ mod tests {
     fn open_descriptors_grow_with_open_files() {
         // Other tests of this process open and close files as well: 200 are more than theirs.
         let files: Vec<_> = (0..200).map(|_| fs::File::open("/dev/null").unwrap()).collect();
-        assert!(open_descriptors() > files.len());
+        assert!(open_descriptors() > files.len() && count_descriptors() > files.len());
+    }
+
+    #[test]
+    fn the_memory_left_is_that_of_the_tightest_limit() {
+        assert_eq!(available("MemTotal: 9 kB\nMemAvailable:    2048 kB\n"), Some(2 << 20));
+        assert_eq!(available("MemTotal: 9 kB\n"), None);
+        assert!(memory().is_some_and(|(bytes, limit)| bytes > 0 && !limit.is_empty()));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)] // `unsafe` is allowed in this room and in ring/ only; tests/it/tidy checks
 
 pub mod affinity;
+pub mod allocator;
 pub mod child;
 pub mod disturbance;
 pub mod guard;
@@ -20,8 +21,10 @@ pub mod ports;
 pub mod prctl;
 pub mod resolve;
 pub mod run_delay;
+pub mod shortage;
 pub mod signal;
 pub mod socket;
+pub mod stream;
 pub mod tcp_info;
 pub mod threads;
 pub mod throttling;

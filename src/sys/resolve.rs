@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::clock::{self, Nanos};
+use crate::sys::shortage;
 use crate::sys::signal::Stop;
 
 /// Between two tries.
@@ -82,7 +83,7 @@ fn query_on_thread(host: &str, port: u16, stop: &Stop) -> Result<Vec<SocketAddr>
     thread::Builder::new()
         .name("resolver".into())
         .spawn(ask)
-        .map_err(|cause| failed(format!("cannot start a thread: {cause}")))?;
+        .map_err(|cause| failed(format!("cannot start a thread: {cause}. {}", shortage::of_threads())))?;
     while !stop.has_fired() {
         if let Ok(result) = result.recv_timeout(POLL_INTERVAL) {
             return result;

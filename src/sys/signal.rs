@@ -14,7 +14,8 @@ use std::time::Duration;
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::clock::{self, Nanos};
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Outcome, Result};
+use crate::sys::shortage;
 use crate::sys::waker::Waker;
 
 /// A second signal within this time of the first may be the same request: timeout(1) signals its child, and then the group of
@@ -105,7 +106,7 @@ pub fn received() -> Option<i32> {
 
 /// The exit code of a program that a signal ended, by the convention of shells.
 pub fn exit_code(signal: i32) -> u8 {
-    128 + signal as u8
+    error::exit_code([Outcome::Interrupted(signal)])
 }
 
 impl Inner {
@@ -130,17 +131,17 @@ impl Stop {
         if !is_ignored(Signal::SIGHUP) {
             signals.add(Signal::SIGHUP);
         }
-        let failed = |cause: io::Error| {
-            Error::Machine(format!(
-                "cannot set up signal handling: {cause}. Raise the limits with `ulimit -u` and `ulimit -n`"
-            ))
-        };
+        let failed = |cause: io::Error| Error::Machine(format!("cannot block signals: {cause}"));
         signals.thread_block().map_err(|errno| failed(errno.into()))?;
         let stop = self.clone();
-        thread::Builder::new()
-            .name("signals".into())
-            .spawn(move || wait_for_signals(&stop, &signals))
-            .map_err(failed)?;
+        let waiter = move || wait_for_signals(&stop, &signals);
+        let started = thread::Builder::new().name("signals".into()).spawn(waiter);
+        started.map_err(|cause| {
+            let why = shortage::of_threads();
+            Error::Machine(format!(
+                "cannot start the thread that waits for signals: {cause}. {why}"
+            ))
+        })?;
         Ok(())
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Options: tcp(7), socket(7). All sockets are blocking: on a non-blocking one io_uring completes with EAGAIN.
 
-use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ fn is_of_this_machine(mut address: SocketAddr) -> bool {
     address.set_port(0);
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP));
     let bound = socket.and_then(|socket| socket.bind(&address.into()));
-    bound.map_or_else(|cause| cause.kind() == io::ErrorKind::AddrInUse, |()| true)
+    bound.map_or_else(|cause| cause.kind() == ErrorKind::AddrInUse, |()| true)
 }
 
 fn listen_on(address: SocketAddr, backlog: u32, options: &Options) -> Result<OwnedFd> {
@@ -91,6 +91,18 @@ pub fn client(target: SocketAddr, source: Option<SocketAddr>, options: &Options)
     Ok(socket.into())
 }
 
+/// Accepts a connection that waits in the queue of a listener; none if the queue is empty. The listener becomes non-blocking.
+/// Errors: as of accept(2), such as EMFILE.
+pub fn accept_waiting(listener: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
+    let listener = SockRef::from(&listener);
+    listener.set_nonblocking(true)?;
+    match listener.accept() {
+        Ok((socket, _)) => Ok(Some(socket.into())),
+        Err(cause) if cause.kind() == ErrorKind::WouldBlock => Ok(None),
+        Err(cause) => Err(cause),
+    }
+}
+
 /// Connects a [`client`], and waits for that at most `timeout`. Errors: `Interrupted` once `stop` is readable;
 /// `ConnectionRefused` as well if the kernel has chosen the target's port as ours, and the socket met itself.
 pub fn connect(socket: OwnedFd, target: SocketAddr, timeout: Duration, stop: BorrowedFd<'_>) -> io::Result<TcpStream> {
@@ -126,10 +138,10 @@ fn await_connect(socket: &Socket, timeout: Duration, stop: BorrowedFd<'_>) -> io
             return socket.take_error()?.map_or(Ok(()), Err);
         }
         if stopped {
-            return Err(io::ErrorKind::Interrupted.into());
+            return Err(ErrorKind::Interrupted.into());
         }
         if left == 0 {
-            return Err(io::ErrorKind::TimedOut.into());
+            return Err(ErrorKind::TimedOut.into());
         }
     }
 }
@@ -146,6 +158,31 @@ pub fn refuse_itself(socket: BorrowedFd<'_>, target: SocketAddr) -> std::result:
         return Err(Errno(libc::ECONNREFUSED));
     }
     Ok(())
+}
+
+/// Checks that the loopback interface is up: in a new network namespace it is not. Errors: [`Error::Machine`].
+pub fn check_loopback() -> Result<()> {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let discard = SocketAddr::from(([127, 0, 0, 1], 9)); // Nothing is sent.
+    let routed = UdpSocket::bind(any).and_then(|socket| socket.connect(discard));
+    match routed {
+        Err(cause)
+            if matches!(
+                cause.kind(),
+                ErrorKind::NetworkUnreachable | ErrorKind::AddrNotAvailable
+            ) =>
+        {
+            Err(loopback_is_down(&cause))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The error for an address of the loopback interface that cannot be reached.
+pub fn loopback_is_down(cause: &io::Error) -> Error {
+    Error::Machine(format!(
+        "the loopback interface is down: {cause}. In a network namespace it has to be brought up: `ip link set lo up`"
+    ))
 }
 
 /// The address a socket is bound to.
@@ -236,12 +273,12 @@ pub fn congestion_refused(options: &Options, cause: &io::Error) -> Error {
 
 fn listen_advice(cause: &io::Error, address: SocketAddr) -> String {
     match cause.kind() {
-        io::ErrorKind::AddrInUse => format!(
+        ErrorKind::AddrInUse => format!(
             " Another process listens there (`ss -ltnp 'sport = :{}'`): choose another port, or 0 for a free one",
             address.port()
         ),
-        io::ErrorKind::AddrNotAvailable => " No interface of this machine has that address (`ip address`)".into(),
-        io::ErrorKind::PermissionDenied => " Ports below 1024 need CAP_NET_BIND_SERVICE: choose a higher one".into(),
+        ErrorKind::AddrNotAvailable => " No interface of this machine has that address (`ip address`)".into(),
+        ErrorKind::PermissionDenied => " Ports below 1024 need CAP_NET_BIND_SERVICE: choose a higher one".into(),
         _ => String::new(),
     }
 }
@@ -261,7 +298,7 @@ mod tests {
             let socket = client(free, source, &Options::default()).unwrap();
             connect(socket, free, Duration::from_secs(20), stop.as_fd()).map(drop)
         };
-        let refused = |result: io::Result<()>| result.unwrap_err().kind() == io::ErrorKind::ConnectionRefused;
+        let refused = |result: io::Result<()>| result.unwrap_err().kind() == ErrorKind::ConnectionRefused;
         assert!(
             refused(connect(Some(free))),
             "its own port as the source: the kernel connects it"
@@ -280,6 +317,6 @@ mod tests {
         stop.fire();
         let socket = client(target, None, &Options::default()).unwrap();
         let cause = connect(socket, target, Duration::from_secs(600), stop.as_fd()).unwrap_err();
-        assert_eq!(cause.kind(), io::ErrorKind::Interrupted);
+        assert_eq!(cause.kind(), ErrorKind::Interrupted);
     }
 }

@@ -1,4 +1,4 @@
-//! The kernel's view of one connection: round-trip time and retransmits. TCP_INFO, tcp(7).
+//! The kernel's view of one connection: round-trip time, retransmits, reordering. TCP_INFO, tcp(7).
 //!
 //! Reading it is a system call, so callers sample connections.
 
@@ -15,6 +15,9 @@ pub struct TcpInfo {
     pub rtt: Nanos,
     /// Retransmitted segments since the connection was opened.
     pub retransmits_total: u32,
+    /// Segments that arrived out of order since then: an earlier one was lost or delayed on its way to us. A segment that was
+    /// lost alone, and sent again, does not show. Zero before Linux 5.4.
+    pub out_of_order_total: u32,
 }
 
 /// Of a socket. None if it is not TCP, or has no round trip yet: it listens, or is not connected.
@@ -23,6 +26,7 @@ pub fn of(socket: BorrowedFd<'_>) -> Option<TcpInfo> {
     (info.tcpi_rtt > 0).then(|| TcpInfo {
         rtt: Nanos(u64::from(info.tcpi_rtt) * 1_000),
         retransmits_total: info.tcpi_total_retrans,
+        out_of_order_total: info.tcpi_rcv_ooopack,
     })
 }
 
@@ -65,7 +69,7 @@ mod tests {
         client.read_exact(&mut byte).unwrap();
         let info = of(client.as_fd()).unwrap();
         assert!(info.rtt > Nanos(0) && info.rtt < Nanos::SECOND, "{info:?}");
-        assert_eq!(info.retransmits_total, 0, "{info:?}");
+        assert_eq!((info.retransmits_total, info.out_of_order_total), (0, 0), "{info:?}");
     }
 
     #[test]

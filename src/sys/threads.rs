@@ -1,9 +1,11 @@
 //! Worker threads: named, pinned, joined. One that fails stops the others.
 
-use std::thread::{self, JoinHandle};
+use std::io;
+use std::thread::{self, JoinHandle, Scope, ScopedJoinHandle};
 
 use crate::error::{Error, Result};
 use crate::sys::affinity;
+use crate::sys::shortage;
 use crate::sys::signal::Stop;
 
 /// Threads with the same task, each returning a `T`. Dropping this stops and joins them.
@@ -45,11 +47,7 @@ impl<T: Send + 'static> ThreadGroup<T> {
         let handle = thread::Builder::new()
             .name(format!("{}-{index}", self.role))
             .spawn(work)
-            .map_err(|cause| {
-                Error::Machine(format!(
-                    "cannot start a thread: {cause}. Raise the limit with `ulimit -u`"
-                ))
-            })?;
+            .map_err(|cause| refused(&cause))?;
         self.handles.push(handle);
         Ok(())
     }
@@ -82,6 +80,26 @@ impl<T> Drop for ThreadGroup<T> {
             let _ = handle.join(); // The caller already returns another error.
         }
     }
+}
+
+/// Starts a thread of a scope, where [`Scope::spawn`] would panic. Errors: [`Error::Machine`].
+pub fn scoped<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    body: impl FnOnce() -> T + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, T>> {
+    thread::Builder::new()
+        .spawn_scoped(scope, body)
+        .map_err(|cause| refused(&cause))
+}
+
+/// Starts a thread that is not joined, where [`thread::spawn`] would panic. Errors: [`Error::Machine`].
+pub fn detached(body: impl FnOnce() + Send + 'static) -> Result<()> {
+    let started = thread::Builder::new().spawn(body);
+    started.map(drop).map_err(|cause| refused(&cause))
+}
+
+fn refused(cause: &io::Error) -> Error {
+    Error::Machine(format!("cannot start a thread: {cause}. {}", shortage::of_threads()))
 }
 
 /// Fires `stop` when a worker ends with an error or a panic.

@@ -1,6 +1,6 @@
-//! How often the CPU quota of a control group stopped this process.
+//! How often the CPU quota of a control group stopped a process.
 //!
-//! `cpu.stat` of the process's own group and of every group above it that is visible: a quota at any level stops all below.
+//! `cpu.stat` of the process's group and of every group above it that is visible: a quota at any level stops all below.
 //! cgroup v2 counts microseconds, v1 nanoseconds. Documentation/admin-guide/cgroup-v2.rst, Documentation/scheduler/sched-bwc.rst.
 
 use std::fs;
@@ -25,7 +25,20 @@ pub struct Throttling {
 impl Throttling {
     /// So far, of all groups that this process is in. None if no group reports it.
     pub fn read() -> Option<Throttling> {
-        let groups = groups();
+        Throttling::of(&groups())
+    }
+
+    /// So far, of all groups that these processes are in and this one is not.
+    pub fn of_others(pids: &[i32]) -> Option<Throttling> {
+        let ours = groups();
+        let mut groups: Vec<PathBuf> = pids.iter().flat_map(|pid| groups_in(&pid.to_string(), "cpu")).collect();
+        groups.retain(|group| !ours.contains(group));
+        groups.sort_unstable();
+        groups.dedup();
+        Throttling::of(&groups)
+    }
+
+    fn of(groups: &[PathBuf]) -> Option<Throttling> {
         let stats = groups
             .iter()
             .filter_map(|level| fs::read_to_string(level.join("cpu.stat")).ok());
@@ -47,13 +60,22 @@ impl Throttling {
 
 /// The folders of this process's group and of those above it that are visible, in every hierarchy that has CPU quotas.
 pub(super) fn groups() -> Vec<PathBuf> {
-    let [groups, mounts] =
-        ["/proc/self/cgroup", "/proc/self/mountinfo"].map(|path| fs::read_to_string(path).unwrap_or_default());
-    levels(&groups, &mounts)
+    groups_of("cpu")
 }
 
-/// The folders of the process's group and of those above it, in every hierarchy that has CPU quotas.
-fn levels(groups: &str, mounts: &str) -> Vec<PathBuf> {
+/// The same for another controller.
+pub(super) fn groups_of(controller: &str) -> Vec<PathBuf> {
+    groups_in("self", controller)
+}
+
+fn groups_in(process: &str, controller: &str) -> Vec<PathBuf> {
+    let [groups, mounts] = [format!("/proc/{process}/cgroup"), "/proc/self/mountinfo".into()]
+        .map(|path| fs::read_to_string(path).unwrap_or_default());
+    levels(&groups, &mounts, controller)
+}
+
+/// The folders of the process's group and of those above it, in every hierarchy that has this controller.
+fn levels(groups: &str, mounts: &str, controller: &str) -> Vec<PathBuf> {
     let mut levels = Vec::new();
     for line in groups.lines() {
         let mut fields = line.splitn(3, ':').skip(1);
@@ -61,10 +83,13 @@ fn levels(groups: &str, mounts: &str) -> Vec<PathBuf> {
             continue;
         };
         // v2 has no controllers in this file.
-        if !controllers.is_empty() && !controllers.split(',').any(|one| one == "cpu") {
+        if !controllers.is_empty() && !controllers.split(',').any(|one| one == controller) {
             continue;
         }
-        let Some((root, mount)) = mounts.lines().find_map(|mount| mount_of(mount, controllers.is_empty())) else {
+        let Some((root, mount)) = mounts
+            .lines()
+            .find_map(|mount| mount_of(mount, controllers.is_empty(), controller))
+        else {
             continue;
         };
         let below = Path::new(path).strip_prefix(root).unwrap_or(Path::new(""));
@@ -77,9 +102,9 @@ fn levels(groups: &str, mounts: &str) -> Vec<PathBuf> {
     levels
 }
 
-/// The root within the hierarchy and the mount point, if this line of mountinfo mounts the one with CPU quotas.
+/// The root within the hierarchy and the mount point, if this line of mountinfo mounts the one with this controller.
 /// proc_pid_mountinfo(5).
-fn mount_of(line: &str, v2: bool) -> Option<(&str, &str)> {
+fn mount_of<'a>(line: &'a str, v2: bool, controller: &str) -> Option<(&'a str, &'a str)> {
     let (mount, filesystem) = line.split_once(" - ")?;
     let mut mount = mount.split(' ').skip(3);
     let (root, point) = (mount.next()?, mount.next()?);
@@ -88,7 +113,7 @@ fn mount_of(line: &str, v2: bool) -> Option<(&str, &str)> {
     let found = if v2 {
         kind == "cgroup2"
     } else {
-        kind == "cgroup" && options.split(',').any(|option| option == "cpu")
+        kind == "cgroup" && options.split(',').any(|option| option == controller)
     };
     found.then_some((root, point))
 }
@@ -127,7 +152,7 @@ mod tests {
     #[test]
     fn the_own_group_and_all_above_it_are_read() {
         let v2 = "30 24 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate";
-        let found = levels("0::/user.slice/a.service\n", v2);
+        let found = levels("0::/user.slice/a.service\n", v2, "cpu");
         let expected = [
             "/sys/fs/cgroup/user.slice/a.service",
             "/sys/fs/cgroup/user.slice",
@@ -136,10 +161,15 @@ mod tests {
         assert_eq!(found, expected.map(PathBuf::from));
         let v1 = "33 28 0:30 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
                   34 28 0:31 /docker/x /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n";
-        let found = levels("5:memory:/m\n4:cpu,cpuacct:/docker/x/y\n", v1);
+        let found = levels("5:memory:/m\n4:cpu,cpuacct:/docker/x/y\n", v1, "cpu");
         let expected = ["/sys/fs/cgroup/cpu/y", "/sys/fs/cgroup/cpu"];
         assert_eq!(found, expected.map(PathBuf::from));
-        assert_eq!(levels("4:cpu:/a\n", v2), Vec::<PathBuf>::new(), "not mounted");
+        let found = levels("5:memory:/m\n4:cpu,cpuacct:/docker/x/y\n", v1, "memory");
+        assert_eq!(
+            found,
+            ["/sys/fs/cgroup/memory/m", "/sys/fs/cgroup/memory"].map(PathBuf::from)
+        );
+        assert_eq!(levels("4:cpu:/a\n", v2, "cpu"), Vec::<PathBuf>::new(), "not mounted");
     }
 
     #[test]

@@ -24,6 +24,15 @@ fn counts_may_have_a_multiplier_of_thousands_or_millions() {
         ("10k", 10_000),
         ("1M", 1_000_000),
         ("1.5k", 1_500),
+        ("10,000", 10_000),
+        ("1,234,567", 1_234_567),
+        ("1,500k", 1_500_000),
+        ("1e4", 10_000),
+        ("1E4", 10_000),
+        ("1e+4", 10_000),
+        ("1.5e3", 1_500),
+        ("10 k", 10_000),
+        (" 500 ", 500),
     ] {
         assert_eq!(count(text), Ok(value), "{text}");
     }
@@ -34,6 +43,15 @@ fn counts_may_have_a_multiplier_of_thousands_or_millions() {
 fn fractional_and_unknown_counts_are_refused() {
     assert_refused(count, "1.5", &["fraction", "`10k`"]);
     assert_refused(count, "10K", &["unknown unit `K`", "`10k`"]);
+    assert_refused(count, "5m", &["unknown unit `m`", "`5M`"]);
+    assert_refused(count, "5G", &["unknown unit `G`", "`5000M`"]);
+    assert_refused(count, "1.5G", &["unknown unit `G`", "`1M`"]);
+    assert_refused(count, "1,5", &["`1.5` for a fraction"]);
+    assert_refused(count, "1,0000", &["`10000` for a whole number"]);
+    assert_refused(count, "10 000", &["spaces within a number"]);
+    assert_refused(count, "1e-4", &["fraction"]);
+    assert_refused(count, "1e99", &["too many digits"]);
+    assert_refused(count, "1e40", &["too large"]);
     assert_refused(count, "18446744073709551616", &["too many digits"]);
     assert_refused(count, "18446744073709551615k", &["too large"]);
 }
@@ -49,6 +67,10 @@ fn sizes_are_binary_or_decimal() {
         ("1MB", 1_000_000),
         ("1GiB", 1_073_741_824),
         ("1.5KiB", 1_536),
+        ("1.1KiB", 1_126),
+        ("64 KiB", 65_536),
+        ("1,024B", 1_024),
+        ("1e3B", 1_000),
     ] {
         assert_eq!(size(text), Ok(bytes), "{text}");
     }
@@ -68,7 +90,15 @@ fn an_ambiguous_size_is_refused_with_both_spellings() {
 fn a_size_without_a_unit_is_refused() {
     assert_refused(size, "64", &["`64B`"]);
     assert_refused(size, "0.5B", &["fraction"]);
-    assert_refused(size, "64 KiB", &["spaces", "`4KiB`"]);
+    for (typed, meant) in [
+        ("4kib", "`4KiB`"),
+        ("4Ki", "`4KiB`"),
+        ("64b", "`64B`"),
+        ("64 bytes", "`64B`"),
+        ("1Gi", "`1GiB`"),
+    ] {
+        assert_refused(size, typed, &[meant]);
+    }
 }
 
 #[test]
@@ -84,6 +114,19 @@ fn durations_have_a_unit_and_may_have_a_fraction() {
         ("0.000000001s", 1),
         ("2m", 120_000_000_000),
         ("2min", 120_000_000_000),
+        ("1h", 3_600_000_000_000),
+        ("1d", 86_400_000_000_000),
+        ("1h30m", 5_400_000_000_000),
+        ("1m30s", 90_000_000_000),
+        ("1m 30s", 90_000_000_000),
+        ("2s500ms", 2_500_000_000),
+        ("1d1h1m1s1ms1us1ns", 90_061_001_001_001),
+        ("1.5h", 5_400_000_000_000),
+        ("10 ms", 10_000_000),
+        ("10sec", 10_000_000_000),
+        ("2 hours", 7_200_000_000_000),
+        ("1e3ms", 1_000_000_000),
+        ("3,600 s", 3_600_000_000_000),
     ] {
         assert_eq!(duration(text), Ok(Nanos(ns)), "{text}");
     }
@@ -96,36 +139,67 @@ fn a_duration_without_a_unit_or_out_of_range_is_refused() {
     assert_refused(duration, "0.5ns", &["fraction"]);
     assert_refused(duration, "-1s", &["negative", "`250ms`"]);
     assert_refused(duration, "999999999999m", &["too large"]);
-    assert_refused(duration, "1h", &["unknown unit `h`"]);
+    assert_refused(duration, "1h30", &["`30s`"]);
+    assert_refused(duration, "30s1m", &["largest to the smallest", "`1m30s`"]);
+    assert_refused(duration, "1s1s", &["largest to the smallest"]);
+    assert_refused(duration, "1:30", &["`1m30s`"]);
+    assert_refused(duration, "1w", &["unknown unit `w`"]);
+    assert_refused(duration, "10S", &["`10s`"]);
+    assert_refused(duration, "10MS", &["`10ms`"]);
+    assert_refused(duration, "5M", &["`5m`"]);
+    assert_refused(duration, "1,5s", &["`1.5` for a fraction"]);
+    assert_refused(duration, "18446744073s999ms", &["too large"]);
 }
 
 #[test]
-fn rates_are_per_second() {
+fn rates_are_per_second_minute_or_hour() {
     for (text, per_second) in [
         ("0/s", 0.0),
         ("500/s", 500.0),
         ("50k/s", 50_000.0),
         ("1.5M/s", 1.5e6),
         ("0.5/s", 0.5),
+        ("10/min", 10.0 / 60.0),
+        ("10/m", 10.0 / 60.0),
+        ("3600/h", 1.0),
+        ("60k/min", 1_000.0),
+        ("10k / sec", 10_000.0),
+        ("10,000/s", 10_000.0),
+        ("1e4/s", 10_000.0),
     ] {
         assert_eq!(rate(text), Ok(per_second), "{text}");
     }
     assert_refused(rate, "50k", &["`50k/s`"]);
     assert_refused(rate, "50", &["`50/s`"]);
-    assert_refused(rate, "50k/m", &["unknown unit `k/m`", "`50k/s`"]);
-    assert_refused(rate, "5K/s", &["unknown unit `K/s`"]);
+    assert_refused(rate, "5K/s", &["unknown unit `K/s`", "`5k/s`"]);
+    assert_refused(rate, "5K", &["`5k/s`"]);
+    assert_refused(rate, "5m/min", &["`5M/min`"]);
+    assert_refused(rate, "500/S", &["`500/s`"]);
+    assert_refused(rate, "50krps", &["`50k/s`"]);
+    assert_refused(rate, "500qps", &["`500/s`"]);
+    assert_refused(rate, "500Hz", &["`500/s`"]);
+    assert_refused(rate, "1/2s", &["unknown unit", "`500/s`"]);
 }
 
 #[test]
 fn malformed_input_is_refused_in_one_line_by_every_parser() {
     let long = format!("1{}", "x".repeat(10_000));
     for text in [
-        "", " ", "\n", "NaN", "inf", "-", "+5s", "1e9", "1..5s", ".5s", "5.s", "1,000", "_1", "1_", "1__0",
+        "", " ", "\n", "NaN", "inf", "-", "+5s", "1e", "e9", "1e9e9", "1..5s", ".5s", "5.s", "1,00", ",100", "1,000,",
+        "1000,000", "_1", "1_", "1__0",
     ] {
         assert_refused(count, text, &["write"]);
         assert_refused(size, text, &["write"]);
         assert_refused(duration, text, &["write"]);
         assert_refused(rate, text, &["write"]);
+    }
+    let digits = "0".repeat(10_000);
+    for parse in [
+        |text: &str| count(text).map(drop),
+        |text: &str| size(text).map(drop),
+        |text: &str| rate(text).map(drop),
+    ] {
+        assert!(parse(&digits).is_err_and(|message| message.len() < 300));
     }
     for text in ["１０s", "10🦀", "10\u{202e}s", "10\u{7}", "10\u{0}", long.as_str()] {
         assert_refused(count, text, &["write"]);
@@ -189,6 +263,8 @@ fn rates_show_whole_messages_unless_they_are_slow() {
         (10.0, "10/s"),
         (1.5, "1.50/s"),
         (12.34, "12.3/s"),
+        (10.0 / 60.0, "0.17/s"),
+        (1.0 / 60.0, "60.0/h"),
         (99.96, "100/s"),
     ] {
         assert_eq!(show_rate(per_second), shown);
@@ -254,30 +330,37 @@ fn what_is_shown_can_be_typed_and_comes_back() {
     let mut random = Random::new(seed, 0);
     for round in 0..20_000 {
         let value = random.bits() >> random.below(64);
-        let typed = |shown: String| shown.replace(',', "_").replace(' ', "");
-        assert_eq!(
-            count(&typed(show_count(value))),
-            Ok(value),
-            "seed {seed}, round {round}"
-        );
+        let close = |back: f64, error: f64, shown: &str| {
+            let value = value as f64;
+            assert!(
+                (back - value).abs() <= error * value + 1.0,
+                "seed {seed}, round {round}: {value} is shown as {shown}"
+            );
+        };
+        assert_eq!(count(&show_count(value)), Ok(value), "seed {seed}, round {round}");
         assert_eq!(
             duration(&format!("{value}ns")),
             Ok(Nanos(value)),
             "seed {seed}, round {round}"
         );
         // Three digits are kept, so what comes back is within half a step of the third: 0.5 %.
-        let back = duration(&typed(show_duration(Nanos(value)))).unwrap();
+        let shown = show_duration(Nanos(value));
+        close(duration(&shown).unwrap().0 as f64, 0.005, &shown);
+        // A tenth is kept of at least one whole unit: 5 %.
+        let shown = show_size(value);
+        close(size(&shown).unwrap() as f64, 0.05, &shown);
+        let shown = show_rate(value as f64);
+        close(rate(&shown).unwrap(), 0.005, &shown);
+        let slow = (random.below(1_000_000) + 100) as f64 / 1e6;
+        let shown = show_rate(slow);
+        let step = if slow < 0.0995 { 0.1 / 3_600.0 } else { 0.01 };
         assert!(
-            back.0.abs_diff(value) as f64 <= 0.005 * value as f64 + 1.0,
-            "seed {seed}, round {round}: {value}"
+            (rate(&shown).unwrap() - slow).abs() <= 0.501 * step,
+            "{slow} is shown as {shown}"
         );
-        // A tenth is kept of at least one whole unit: 5 %. The tenth of a binary unit need not be whole bytes.
-        if let Ok(back) = size(&typed(show_size(value))) {
-            assert!(
-                back.abs_diff(value) as f64 <= 0.05 * value as f64,
-                "seed {seed}, round {round}: {value}"
-            );
-        }
+        let share = (random.below(1_000) + 1) as f64 / 1_000.0;
+        let back = percent(&show_percent(share, 1)).unwrap();
+        assert!((back - share).abs() < 1e-9, "seed {seed}, round {round}: {share}");
     }
 }
 

@@ -125,7 +125,7 @@ const INVALID_FOR_SERVE: &[(&str, &[&str])] = &[
         "--drain-timeout 5",
         &["'5' for '--drain-timeout <TIME>'", "`5s` or `5ms`"],
     ),
-    ("--drain-timeout 5h", &["unknown unit `h`", "write a duration like"]),
+    ("--drain-timeout 5w", &["unknown unit `w`", "write a duration like"]),
     ("--buffers 0", &["'0' for '--buffers <N>'", "not between 1 and 32,768"]),
     (
         "--buffers 32769",
@@ -166,7 +166,7 @@ const INVALID_FOR_LOAD: &[(&str, &[&str])] = &[
     ("-c 0", &["'0' for '--connections <N>'", "must be at least 1"]),
     (
         "-c 10K",
-        &["'10K' for '--connections <N>'", "unknown unit `K`", "`10k` (10,000)"],
+        &["'10K' for '--connections <N>'", "unknown unit `K`", "write `10k`"],
     ),
     ("-c 1.5", &["'1.5' for '--connections <N>'"]),
     ("-c 5000M", &["5000000000 is more than the maximum"]),
@@ -199,8 +199,15 @@ const INVALID_FOR_LOAD: &[(&str, &[&str])] = &[
     ("--warmup 1", &["'1' for '--warmup <TIME>'", "`1s` or `1ms`"]),
     ("--drain soon", &["'soon' for '--drain <TIME>'", "not a number"]),
     ("--seed -1", &["'-1'"]),
+    ("--seed 9007199254740992", &["9007199254740992 is not in"]),
     ("--seed x", &["'x' for '--seed <N>'"]),
-    ("--pin x", &["'x' for '--pin <CPU,...>'"]),
+    ("-c 1,5", &["`1.5` for a fraction"]),
+    ("-d 5M", &["unknown unit `M`", "`5m`"]),
+    ("-s 4kib", &["`4KiB`"]),
+    ("--rate 500rps", &["`500/s`"]),
+    ("--pin 1-0", &["`0-1`"]),
+    ("--assert p999<2ms", &["p99.9"]),
+    ("--pin x", &["'x' for '--pin <CPUS>'", "`0-3`"]),
     ("--json", &["a value is required for '--json <FILE>'"]),
     ("--rate 50k", &["'50k' for '--rate <RATE>'", "`50k/s`"]),
     ("--rate 0/s", &["must be greater than 0", "`50k/s`"]),
@@ -249,10 +256,58 @@ fn an_invalid_value_for_load_or_bench_is_refused_with_a_valid_form() {
     }
 }
 
+/// What people type, and other tools take.
+const UNDERSTOOD: &[&str] = &[
+    "-d 1h",
+    "-d 1h30m",
+    "-d 1m30s",
+    "-d 2s500ms",
+    "-d 1d",
+    "--rate 10/m",
+    "--rate 10/min",
+    "--rate 0.5/s",
+    "--rate 10,000/s",
+    "-c 10,000",
+    "-c 10_000",
+    "-c 1e4",
+    "-c 1.5k",
+    "--assert p95<1s",
+    "--assert p75<10ms",
+    "--assert p99.5<1s",
+    "--pin 0-1",
+    "--seed 1,234",
+];
+
+#[test]
+fn what_people_type_is_understood() {
+    for flags in UNDERSTOOD {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
+        command.args(["load", "127.0.0.1:7", "--preflight-timeout", "1ms"]);
+        let ended = run(command.args(flags.split(' ')));
+        // Nothing listens there; or more connections than this machine allows.
+        assert!(matches!(ended.code(), Some(4 | 5)), "{flags}: {ended}");
+    }
+    // With a space between number and unit, as reports have it.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
+    command.args([
+        "load",
+        "127.0.0.1:7",
+        "--preflight-timeout",
+        "1 ms",
+        "-d",
+        "3,600 s",
+        "-s",
+        "4 KiB",
+    ]);
+    assert_eq!(run(&mut command).code(), Some(5));
+    // A list is separated by commas.
+    assert_refused("compare -c 10,000", &["`,` separates values", "`10000`"]);
+}
+
 #[test]
 fn an_invalid_repeat_is_refused() {
-    assert_refused("load --repeat 1", &["1 is not in 2..=100"]);
-    assert_refused("load --repeat 101", &["101 is not in 2..=100"]);
+    assert_refused("load --repeat 1", &["1 is not between 2 and 100"]);
+    assert_refused("load --repeat 101", &["101 is not between 2 and 100"]);
     assert_refused("load --repeat 3 --hlog x", &["of a single run", "--json"]);
 }
 

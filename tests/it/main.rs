@@ -13,6 +13,9 @@ mod serve;
 // `urecho load`: workloads, honest and dishonest peers, sessions, stalls, files and the report.
 mod load;
 
+// Files, streams, terminals and untrusted text, of all commands.
+mod outputs;
+
 // `urecho bench`: a server and a load from one command, and nothing left running.
 mod bench;
 
@@ -45,6 +48,9 @@ mod command_line;
 
 // Neither the server nor the load generator allocates per message.
 mod allocations;
+
+// Places with limits: little memory, few threads, blocked io_uring, other clocks, quotas; and the exit codes of all commands.
+mod limits;
 
 // Other projects' readers agree with the files that we write.
 mod readers;

@@ -20,8 +20,9 @@ use crate::check::output::Summary;
 use crate::check::output::summary::conditions;
 use crate::check::record::{Load, Settings};
 use crate::clock::Nanos;
+use crate::error::{self, Outcome};
 use crate::report::Environment;
-use crate::stats::signed_rank::Estimate;
+use crate::stats::signed_rank::{Estimate, Interval};
 use crate::stats::{median, prediction};
 use crate::sys::identity::MachineIdentity;
 use crate::units::{plural, show_percent};
@@ -54,13 +55,13 @@ impl Baseline {
         let verdict = overall(&metrics, &run.settings.gate);
         Judgement {
             verdict,
-            exit_code: match verdict {
-                Verdict::Regressed => 1,
-                Verdict::Improved | Verdict::Passed => 0,
+            exit_code: error::exit_code(match verdict {
+                Verdict::Regressed => Some(Outcome::False),
+                Verdict::Improved | Verdict::Passed => None,
                 // Without enough runs nothing was compared.
-                Verdict::Inconclusive | Verdict::Failed if missing.is_some() => 3,
-                Verdict::Inconclusive | Verdict::Failed => run.settings.inconclusive.exit_code(),
-            },
+                Verdict::Inconclusive | Verdict::Failed if missing.is_some() => Some(Outcome::Undecided),
+                Verdict::Inconclusive | Verdict::Failed => run.settings.inconclusive.outcome(),
+            }),
             reasons: missing.into_iter().collect(),
             alpha: alpha(&run.settings),
             metrics,
@@ -159,7 +160,7 @@ fn judge_metric(counted: &Counted<'_>, run: &Run, metric: Metric) -> MetricVerdi
     let finding = Finding::of(Some(estimate), effect);
     let verdict = MetricVerdict::of(metric, &run.settings, figures, &finding, effect);
     match estimate.interval {
-        Some((low, high)) if low == high && low != 0.0 => {
+        Some(Interval { low, high }) if low == high && low != 0.0 => {
             verdict.inconclusive("the stored runs have equal values, so their variation is unknown".into())
         }
         None => verdict.inconclusive(format!("{} of the stored runs have this metric", scores.len())),
@@ -174,7 +175,7 @@ pub(super) fn estimate(stored: &[f64], head: f64, alpha: f64) -> Estimate {
     Estimate {
         n: stored.len(),
         location,
-        interval: predicted.map(|predicted| (location - predicted.half_width, location + predicted.half_width)),
+        interval: predicted.map(|predicted| Interval::around(location, predicted.half_width)),
     }
 }
 
@@ -191,7 +192,7 @@ struct Head<'a> {
 fn refused(refusal: String, settings: &Settings) -> Judgement {
     Judgement {
         verdict: Verdict::Inconclusive,
-        exit_code: 3,
+        exit_code: error::exit_code([Outcome::Undecided]),
         reasons: vec![refusal],
         alpha: alpha(settings),
         metrics: Vec::new(),

@@ -6,7 +6,9 @@ use serde::Serialize;
 
 use super::{Change, Point, chain};
 use crate::check::judge::{Metric, Verdict};
+use crate::error::{self, Outcome};
 use crate::output;
+use crate::stats::signed_rank::Interval;
 use crate::stats::{change_points, creep};
 use crate::units::{plural, show_percent};
 
@@ -117,7 +119,8 @@ impl HistoryReport {
     /// 1 if a metric that gates creeps. Change points depend on the day, so they fail nothing.
     pub fn exit_code(&self) -> u8 {
         let mut creeps = self.metrics.iter().filter_map(|metric| metric.creep.as_ref());
-        u8::from(creeps.any(|creep| creep.gates && creep.alarm))
+        let creeps = creeps.any(|creep| creep.gates && creep.alarm);
+        error::exit_code(creeps.then_some(Outcome::False))
     }
 }
 
@@ -152,7 +155,7 @@ fn creep(metric: Metric, chain: &[&Point]) -> Option<Creep> {
         .collect();
     let sum = creep::clearest_sum(&estimates)?;
     let (_, last) = changes.last()?;
-    let ends = metric.change_interval((sum.total - sum.half_width, sum.total + sum.half_width));
+    let ends = metric.change_interval(Interval::around(sum.total, sum.half_width));
     Some(Creep {
         from: changes[sum.from].0.into(),
         changes: changes.len() - sum.from,

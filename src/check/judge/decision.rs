@@ -17,7 +17,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::stats::signed_rank::{self, Estimate};
+use crate::stats::signed_rank::{self, Estimate, Interval};
 
 /// One-sided error of one analysis, of all gating metrics together.
 ///
@@ -111,11 +111,11 @@ impl Finding {
     pub fn of(estimate: Option<Estimate>, effect: f64) -> Finding {
         let interval = estimate.and_then(|found| Some((found.location, found.interval?)));
         let decision = match interval {
-            Some((middle, (low, _))) if low > 0.0 && middle >= effect => Decision::Regressed,
-            Some((middle, (_, high))) if high < 0.0 && middle <= -effect => Decision::Improved,
-            Some((_, (_, high))) if high < effect => Decision::Passed,
+            Some((middle, Interval { low, .. })) if low > 0.0 && middle >= effect => Decision::Regressed,
+            Some((middle, Interval { high, .. })) if high < 0.0 && middle <= -effect => Decision::Improved,
+            Some((_, Interval { high, .. })) if high < effect => Decision::Passed,
             _ => Decision::Inconclusive {
-                detectable: interval.map(|(middle, (low, _))| effect.max(middle - low)),
+                detectable: interval.map(|(middle, Interval { low, .. })| effect.max(middle - low)),
             },
         };
         Finding { estimate, decision }

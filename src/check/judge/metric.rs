@@ -11,6 +11,7 @@ use crate::check::judge::decision::Threshold;
 
 use crate::clock::Nanos;
 use crate::compare::{BlockFigures, PooledFigures};
+use crate::stats::signed_rank::Interval;
 use crate::units::{self, show_duration, show_percent, show_rate, show_size};
 
 /// The load that a metric is measured under.
@@ -242,7 +243,7 @@ impl Metric {
     }
 
     /// The relative changes for the ends of an interval of scores.
-    pub fn change_interval(self, (low, high): (f64, f64)) -> ChangeInterval {
+    pub fn change_interval(self, Interval { low, high }: Interval) -> ChangeInterval {
         let (low, high) = (self.change(low), self.change(high));
         ChangeInterval {
             low: low.min(high),

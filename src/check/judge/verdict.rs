@@ -14,6 +14,7 @@ use super::warm_up;
 use crate::check::record::{Block, Load, Record, Settings, StopReason};
 use crate::compare::BlockFigures;
 use crate::compare::comparison::BACKGROUND_CPU_RATIO_MAX;
+use crate::error::{self, Outcome};
 use crate::stats::median;
 use crate::units::show_percent;
 
@@ -118,9 +119,9 @@ pub fn judge(record: &Record) -> Judgement {
             .collect(),
         None => metrics.collect(),
     };
-    let failures: Vec<u8> = [&record.base, &record.head]
+    let failures: Vec<Outcome> = [&record.base, &record.head]
         .into_iter()
-        .filter_map(|side| Some(side.failure.as_ref()?.exit_code))
+        .filter_map(|side| Some(Outcome::Failed(side.failure.as_ref()?.exit_code)))
         .collect();
     let verdict = match failures.as_slice() {
         [] => overall(&metrics, &record.settings.gate),
@@ -128,12 +129,11 @@ pub fn judge(record: &Record) -> Judgement {
     };
     Judgement {
         verdict,
-        exit_code: match verdict {
-            Verdict::Regressed => 1,
-            Verdict::Improved | Verdict::Passed => 0,
-            Verdict::Inconclusive => record.settings.inconclusive.exit_code(),
-            Verdict::Failed => failures.into_iter().max().unwrap_or(5),
-        },
+        exit_code: error::exit_code(failures.into_iter().chain(match verdict {
+            Verdict::Regressed => Some(Outcome::False),
+            Verdict::Inconclusive => record.settings.inconclusive.outcome(),
+            Verdict::Improved | Verdict::Passed | Verdict::Failed => None,
+        })),
         reasons: reasons(record, &metrics, not_idle, verdict),
         alpha: sample.settings.alpha_of_a_metric(),
         metrics,

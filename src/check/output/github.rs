@@ -4,6 +4,7 @@ use super::Summary;
 use super::row::details;
 use crate::check::judge::{MetricVerdict, Verdict};
 use crate::check::record::Inconclusive;
+use crate::output::untrusted;
 
 impl Summary {
     /// One error per metric that fails the build, one for a failed server; one warning for an inconclusive check, and one
@@ -44,11 +45,10 @@ fn error(metric: &MetricVerdict) -> String {
     annotation("error", &title, &details(metric))
 }
 
-/// A workflow command. Line breaks are escaped: one would end the command and could begin another.
+/// A workflow command, in one line.
 fn annotation(level: &str, title: &str, text: &str) -> String {
-    let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
-    let title = data(title).replace(':', "%3A").replace(',', "%2C");
-    format!("::{level} title=urecho check%3A {title}::{}", data(text))
+    let title = untrusted::annotation_property(&format!("urecho check: {title}"));
+    format!("::{level} title={title}::{}", untrusted::annotation(text))
 }
 
 #[cfg(test)]
@@ -89,6 +89,9 @@ mod tests {
     #[test]
     fn an_annotation_is_one_line_whatever_a_server_prints() {
         let text = annotation("error", "a: b, c", "100 %\n::error::");
-        assert_eq!(text, "::error title=urecho check%3A a%3A b%2C c::100 %25%0A::error::");
+        assert_eq!(
+            text,
+            "::error title=urecho check%3A a%3A b%2C c::100 %25 \u{23ce} ::error::"
+        );
     }
 }

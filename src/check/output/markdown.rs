@@ -2,7 +2,7 @@
 
 use super::Summary;
 use super::row::{TITLES, row};
-use crate::output::markdown;
+use crate::output::{markdown, untrusted};
 
 /// Bytes of `$GITHUB_STEP_SUMMARY` that one check may use. All steps of a job share 1 MiB, and the stderr of a crashing
 /// server must not take it.
@@ -14,7 +14,9 @@ impl Summary {
         let paragraph = |text: &str| markdown::escape(text).replace('<', "&lt;");
         let mut parts = vec![format!("### {}", paragraph(&self.headline()))];
         let reasons = self.judgement.reasons.iter();
-        let reasons: Vec<String> = reasons.map(|reason| format!("- {}", paragraph(reason))).collect();
+        let reasons: Vec<String> = reasons
+            .map(|reason| format!("- {}", untrusted::markdown(reason)))
+            .collect();
         if !reasons.is_empty() {
             parts.push(reasons.join("\n"));
         }
@@ -80,6 +82,6 @@ mod tests {
     #[test]
     fn stderr_of_a_server_is_not_markup() {
         let text = with_stderr("a|b\n<script>").markdown();
-        assert!(text.contains("a\\|b &lt;script>"), "{text}");
+        assert!(text.contains("a&#124;b \u{23ce} &#60;script&#62;"), "{text}");
     }
 }

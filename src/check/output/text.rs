@@ -6,16 +6,16 @@ use super::Summary;
 use super::row::{TITLES, row};
 use crate::output::table::Column::{Left, Right};
 use crate::output::table::{self, Column};
+use crate::output::untrusted;
 
 impl Display for Summary {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.headline())?;
         for reason in &self.judgement.reasons {
-            // It may contain stderr of a server: no line of it may look like a command to a build server.
-            writeln!(f, "  {}", reason.replace('\r', "").replace('\n', "\n  | "))?;
+            writeln!(f, "  {}", untrusted::note(reason))?; // It may contain stderr of a server.
         }
-        writeln!(f, "  base  {}", self.base)?;
-        writeln!(f, "  head  {}", self.head)?;
+        writeln!(f, "  base  {}", untrusted::line(&self.base))?;
+        writeln!(f, "  head  {}", untrusted::line(&self.head))?;
         if self.has_figures() {
             writeln!(f, "\n  {}", table::row(&COLUMNS, &TITLES))?;
             for metric in &self.judgement.metrics {

@@ -1,21 +1,22 @@
 //! `urecho check baseline`: head alone, against runs stored earlier.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
 use super::flags::{DEFAULT_UTILIZATION, UtilizationFlag};
-use super::{JsonFlag, JudgementFlags, MeasurementFlags, OutputFlags, SingleServerFlags, parse_file, show_progress};
+use super::{JsonFlag, JudgementFlags, MeasurementFlags, OutputFlags, Progress, SingleServerFlags, parse_file};
 use crate::check::baseline::{Baseline, Run, StoredRun};
 use crate::check::experiment::{Control, Experiment, Offered};
 use crate::check::judge::Profile;
 use crate::compare::Candidate;
-use crate::error::Result;
+use crate::error::{self, Outcome, Result};
+use crate::load;
 use crate::load::schedule::Pace;
-use crate::output::file;
-use crate::output::progress::ProgressLine;
+use crate::output::console;
+use crate::output::place::Place;
+use crate::output::written::Written;
 use crate::report::Environment;
 use crate::sys::identity::{MachineIdentity, Salt};
 use crate::sys::signal::{self, Stop};
@@ -72,6 +73,7 @@ enum Measured {
 
 fn save(flags: &SaveFlags, environment: Environment) -> Result<ExitCode> {
     let path = flags.file.as_path();
+    let place = Place::open(path)?;
     let stored = path.exists().then(|| parse_file(path, Baseline::parse)).transpose()?;
     let salt = stored
         .as_ref()
@@ -108,20 +110,24 @@ fn save(flags: &SaveFlags, environment: Environment) -> Result<ExitCode> {
         None => Baseline::new(salt, run),
         Some(stored) => stored.with(run),
     };
-    file::write(path, &baseline.json())?;
-    let (name, runs) = (path.display(), plural(baseline.runs.len() as u64, "run"));
-    let counted = baseline.describe_counted();
-    let _ = writeln!(std::io::stdout(), "{name}: {runs} stored; {counted}"); // The file is written already.
-    Ok(ExitCode::SUCCESS)
+    let written = match place.write_document(&baseline.json()) {
+        Written::NotAll => Written::NotAll,
+        Written::All if place.is_stdout() => Written::All,
+        Written::All => {
+            let (name, runs) = (path.display(), plural(baseline.runs.len() as u64, "run"));
+            console::print(format_args!("{name}: {runs} stored; {}\n", baseline.describe_counted()))
+        }
+    };
+    Ok(ExitCode::from(written.exit_code(0)))
 }
 
 fn not_saved(refusal: &str) -> ExitCode {
-    let _ = writeln!(std::io::stdout(), "not saved: {refusal}"); // The exit code says so too.
-    ExitCode::from(3)
+    let written = console::print(format_args!("not saved: {refusal}\n"));
+    ExitCode::from(written.exit_code(error::exit_code([Outcome::Undecided])))
 }
 
 fn compare(flags: &CompareFlags, environment: Environment) -> Result<ExitCode> {
-    flags.outputs.check(&JsonFlag::default())?;
+    let outputs = flags.outputs.open(&JsonFlag::default(), Some(&flags.file))?;
     let baseline = parse_file(&flags.file, Baseline::parse)?;
     let offered = Offered::Utilization(DEFAULT_UTILIZATION); // For a baseline without an open loop.
     let mut experiment = repeat(flags.measurement.experiment(offered, &flags.judgement)?, &baseline);
@@ -137,8 +143,8 @@ fn compare(flags: &CompareFlags, environment: Environment) -> Result<ExitCode> {
             Measured::Interrupted(signal) => return Ok(ExitCode::from(signal::exit_code(signal))),
         },
     };
-    flags.outputs.publish(&summary, None)?;
-    Ok(ExitCode::from(summary.judgement.exit_code))
+    let written = outputs.publish(&summary, None);
+    Ok(ExitCode::from(written.exit_code(summary.judgement.exit_code)))
 }
 
 fn measure(
@@ -147,19 +153,19 @@ fn measure(
     head: &Candidate,
     environment: Environment,
 ) -> Result<Measured> {
+    load::check_machine()?;
     let stop = Stop::on_signals()?;
     flags.connect_locally(experiment, &stop)?;
-    let line = ProgressLine::new();
-    let restarts = experiment.settings.restarts;
+    let mut progress = Progress::new(experiment);
     let run = experiment.run_alone(
         head,
         environment,
         &mut Control {
             stop: &stop,
-            on_restart: &mut |restart| show_progress(line, restart, restarts),
+            on_restart: &mut |restart| progress.show(restart),
         },
     );
-    line.clear();
+    drop(progress);
     match stop.signal() {
         Some(signal) => Ok(Measured::Interrupted(signal)),
         None => run.map(|run| Measured::Run(Box::new(run))),

@@ -1,15 +1,17 @@
 //! Where a check is published: standard output, files, GitHub.
 
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use crate::check::history::{self, Point};
 use crate::check::output::{Check, Summary};
-use crate::error::{Error, Result};
-use crate::output::{console, file};
+use crate::error::Result;
+use crate::output::console;
+use crate::output::place::{self, Place};
+use crate::output::publish::publish;
+use crate::output::written::Written;
 
 #[derive(Debug, Default, Args)]
 pub(super) struct JsonFlag {
@@ -39,37 +41,33 @@ pub(super) struct OutputFlags {
     base_label: Option<String>,
 }
 
-impl OutputFlags {
-    /// Checks all outputs before anything is measured. Errors: [`Error::Usage`] if two of them are the same path,
-    /// [`Error::Machine`] if one cannot be written.
-    pub(super) fn check(&self, json: &JsonFlag) -> Result<()> {
-        file::check_all([&json.json, &self.markdown, &self.junit].into_iter().flatten())?;
-        self.append.as_deref().map_or(Ok(()), |path| append(path, ""))
-    }
+/// The outputs of a check, with their places.
+pub(super) struct Outputs {
+    json: Option<Place>,
+    markdown: Option<Place>,
+    junit: Option<Place>,
+    append: Option<Place>,
+    label: String,
+    base_label: Option<String>,
+}
 
-    /// Prints the summary and writes all outputs. JSON only exists for a pair of versions.
-    pub(super) fn publish(&self, summary: &Summary, check: Option<(&JsonFlag, &Check)>) -> Result<()> {
-        let json = check.and_then(|(flag, check)| Some((flag.json.as_deref()?, check.json())));
-        let markdown = self.markdown.as_deref().map(|path| (path, summary.markdown()));
-        let junit = self.junit.as_deref().map(|path| (path, summary.junit()));
-        let documents: Vec<(&Path, String)> = [json, markdown, junit].into_iter().flatten().collect();
-        let stdout_is_taken = documents.iter().any(|(path, _)| file::is_stdout(path));
-        if !stdout_is_taken {
-            let _ = write!(std::io::stdout(), "{summary}"); // Before anything can fail.
+impl OutputFlags {
+    /// Opens all places before anything is measured. Errors: [`Error::Usage`](crate::error::Error::Usage) if two of them, or
+    /// one and the `input`, are the same, [`Error::Machine`](crate::error::Error::Machine) if one cannot be written.
+    pub(super) fn open(&self, json: &JsonFlag, input: Option<&Path>) -> Result<Outputs> {
+        let places = place::open_all([&json.json, &self.markdown, &self.junit, &self.append])?;
+        for (place, input) in places.iter().flatten().zip(input.into_iter().cycle()) {
+            place.check_is_not(input)?;
         }
-        for (path, text) in documents {
-            file::write(path, &text)?;
-        }
-        let has_values = summary.judgement.metrics.iter().any(|metric| metric.head.is_some());
-        if let (Some(path), true) = (&self.append, has_values) {
-            let point = Point::of(summary, &self.label());
-            let point = match check {
-                Some(_) => point.with_base(summary, self.base_label.clone()),
-                None => point,
-            };
-            append(path, &point.line())?;
-        }
-        publish_on_github(summary, stdout_is_taken)
+        let [json, markdown, junit, append] = places;
+        Ok(Outputs {
+            json,
+            markdown,
+            junit,
+            append,
+            label: self.label(),
+            base_label: self.base_label.clone(),
+        })
     }
 
     fn label(&self) -> String {
@@ -84,27 +82,61 @@ impl OutputFlags {
     }
 }
 
-/// Writes annotations to the log and the summary of the step, where GitHub runs us.
-fn publish_on_github(summary: &Summary, stdout_is_taken: bool) -> Result<()> {
-    if std::env::var_os("GITHUB_ACTIONS").is_some() {
+impl Outputs {
+    /// Prints the summary and writes all outputs. JSON only exists for a pair of versions.
+    pub(super) fn publish(&self, summary: &Summary, check: Option<&Check>) -> Written {
+        let appends_to_stdout = self.append.as_ref().is_some_and(Place::is_stdout);
+        let text: &dyn Display = if appends_to_stdout { &"" } else { summary };
+        let written = publish(
+            text,
+            [
+                (self.json.as_ref().filter(|_| check.is_some()), &|| {
+                    check.map_or(String::new(), Check::json)
+                }),
+                (self.markdown.as_ref(), &|| summary.markdown()),
+                (self.junit.as_ref(), &|| summary.junit()),
+            ],
+        );
+        let written = written.and(self.append(summary, check.is_some()));
+        let documents = [&self.json, &self.markdown, &self.junit].into_iter().flatten();
+        let is_stdout_taken = appends_to_stdout || documents.into_iter().any(Place::is_stdout);
+        publish_on_github(summary, is_stdout_taken);
+        written
+    }
+
+    fn append(&self, summary: &Summary, is_pair: bool) -> Written {
+        let has_values = summary.judgement.metrics.iter().any(|metric| metric.head.is_some());
+        let Some(place) = self.append.as_ref().filter(|_| has_values) else {
+            return Written::All;
+        };
+        let point = Point::of(summary, &self.label);
+        let point = match is_pair {
+            true => point.with_base(summary, self.base_label.clone()),
+            false => point,
+        };
+        console::report(place, place.append_line(&point.line()))
+    }
+}
+
+/// Writes annotations to the log and the summary of the step, where GitHub runs us. Neither is an output that was requested,
+/// so a summary that cannot be written is a warning.
+fn publish_on_github(summary: &Summary, is_stdout_taken: bool) {
+    if std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
         for annotation in summary.annotations() {
-            // GitHub reads both streams; a document on stdout must stay one.
-            if stdout_is_taken {
-                console::note(annotation);
-            } else {
-                console::line(annotation);
-            }
+            console::workflow_command(&annotation, is_stdout_taken);
         }
     }
     let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
-        return Ok(());
+        return;
     };
-    append(Path::new(&path), &summary.step_summary())
-}
-
-/// Appends text to a file. Errors: [`Error::Machine`].
-fn append(path: &Path, text: &str) -> Result<()> {
-    let file = OpenOptions::new().append(true).create(true).open(path);
-    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|cause| Error::Machine(format!("cannot write to {}: {cause}", path.display())))
+    let append = |place: Place| match place.append_line(&summary.step_summary()) {
+        Ok(()) => Ok(()),
+        Err(cause) => Err(format!("cannot write {place}: {cause}")),
+    };
+    let appended = Place::open(Path::new(&path))
+        .map_err(|error| error.to_string())
+        .and_then(append);
+    if let Err(what) = appended {
+        console::note(format_args!("urecho: warning: no step summary for GitHub: {what}"));
+    }
 }

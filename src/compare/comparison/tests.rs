@@ -116,7 +116,9 @@ fn a_failed_server_is_shown_as_failed_and_the_others_are_compared() {
     assert!(scenario.servers[2].completed_per_s.unwrap().ratio.is_some());
     assert!(scenario.to_string().contains("FAILED: crashed | badly"), "{scenario}");
     assert!(
-        scenario.markdown().contains("FAILED: crashed \\| badly"),
+        scenario
+            .markdown()
+            .contains("FAILED: <code>crashed &#124; badly</code>"),
         "{}",
         scenario.markdown()
     );

@@ -136,7 +136,7 @@ fn a_missing_message_is_censored_at_its_age() {
     let mut client = Client::new(0);
     client.issue(&mut accounting, Nanos(1_000), true);
     accounting.conclude(&client.connection, Nanos(51_000), phase);
-    accounting.unissued(Nanos(11_000), true, Nanos(51_000));
+    accounting.unissued(&unissued(11_000, 1, 0), Nanos(51_000));
     let (messages, interval) = end(&mut accounting);
     assert_eq!((messages.sent, messages.missing), (2, 2));
     let max = interval.latencies.response.max().unwrap();
@@ -178,7 +178,7 @@ fn a_message_counted_when_it_was_due_is_not_counted_again_when_it_is_issued_or_m
     let mut accounting = Accounting::new(true, 1);
     accounting.due(2);
     accounting.issued(Nanos(1), false);
-    accounting.unissued(Nanos(5), false, Nanos(10));
+    accounting.unissued(&unissued(5, 1, 1), Nanos(10));
     let (messages, _) = end(&mut accounting);
     assert_eq!((messages.sent, messages.missing), (2, 1));
 }
@@ -275,4 +275,9 @@ fn cpu_time_is_what_was_used_while_measuring() {
         (stats.cpu.total, stats.cpu.busiest_without_spin, stats.run_delay),
         (Nanos(1_000), Nanos(800), Nanos(100))
     );
+}
+
+fn unissued(at: u64, count: u64, counted: u64) -> Unissued {
+    let at = Nanos(at);
+    Unissued { at, count, counted }
 }

@@ -3,6 +3,7 @@
 #[cfg(doc)]
 use super::Connection;
 use crate::clock::Nanos;
+use crate::load::pipeline::EchoMismatch;
 use crate::load::result::Loss;
 
 /// What the worker must do now, all of it, in this order.
@@ -25,6 +26,15 @@ pub struct Next {
     pub cancel_connect: bool,
     /// Nothing of this connection is in the kernel, and it has ended: close its socket and forget it.
     pub remove: bool,
+}
+
+/// The bytes that came back are no echo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Corruption {
+    /// The first wrong byte.
+    pub mismatch: EchoMismatch,
+    /// What the worker must do now: the connection has ended.
+    pub next: Next,
 }
 
 /// What to send.

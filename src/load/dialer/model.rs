@@ -392,6 +392,44 @@ fn a_connection_that_is_open_already_is_not_dialled() {
 }
 
 #[test]
+fn a_connection_whose_first_message_moves_is_not_given_up() {
+    let mut dialer = Dialer::new(&workload(1, false), 0, 0, Nanos(0));
+    let key = |number: u64| Key {
+        slot: number as u32,
+        generation: 0,
+    };
+    for number in 0..3 {
+        dialer.dialed(number, key(number), ms(number));
+    }
+    // The second moves for five times as long as a connection may stand still.
+    let mut gone = Vec::new();
+    let stands_still = ms(5 * TIMEOUT.0 / 1_000_000);
+    let mut now = Nanos(0);
+    while now < stands_still + TIMEOUT + ms(100) {
+        if now < stands_still {
+            dialer.moved(1, now);
+        }
+        while let Some(key) = dialer.timed_out(now) {
+            gone.push((key.slot, now));
+            assert_eq!(
+                dialer.give_up(now) > 0,
+                key.slot == 1,
+                "others are given up once nothing moves"
+            );
+        }
+        assert!(dialer.attempts.iter().all(|one| dialer.timeout <= one.deadline));
+        now = now + ms(100);
+    }
+    let waited = TIMEOUT + ms(100);
+    assert_eq!(gone[..2], [(0, TIMEOUT), (2, waited)]);
+    let (last, at) = gone[2];
+    assert!(
+        last == 1 && at >= stands_still && at <= stands_still + TIMEOUT,
+        "{gone:?}"
+    );
+}
+
+#[test]
 fn all_workers_together_have_one_window() {
     for (threads, limit) in [(1, WINDOW), (2, WINDOW / 2), (8, WINDOW / 8), (200, 1)] {
         let workload = Workload {

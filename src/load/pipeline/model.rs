@@ -353,3 +353,28 @@ fn eight_bytes(verify: bool) -> (Traffic, Pipeline) {
     };
     (traffic, Pipeline::new(PayloadStream::new(1, 1), 0, 1))
 }
+
+#[test]
+fn a_pipeline_that_is_held_finishes_the_message_that_it_has_begun() {
+    let traffic = Traffic {
+        sizes: Sizes::Fixed(10),
+        depth: 4,
+        verify: true,
+    };
+    let mut pipeline = Pipeline::new(PayloadStream::new(1, 2), 0, traffic.depth);
+    (0..3).for_each(|_| pipeline.issue(Nanos(0), true));
+    let mut bytes = [0; 20];
+    assert_eq!(pipeline.write(&traffic, &mut bytes[..14], Nanos(1)), 14);
+    assert!(pipeline.is_partial());
+    pipeline.hold();
+    assert_eq!(pipeline.write(&traffic, &mut bytes[14..], Nanos(2)), 6);
+    assert!(
+        !pipeline.can_send() && !pipeline.is_partial(),
+        "the third has not begun"
+    );
+    let mut completed = 0;
+    pipeline.receive(&traffic, &bytes[..11], |_| completed += 1).unwrap();
+    assert!(pipeline.is_partial());
+    pipeline.receive(&traffic, &bytes[11..], |_| completed += 1).unwrap();
+    assert!((completed, pipeline.is_partial()) == (2, false) && pipeline.outstanding().count() == 1);
+}

@@ -7,10 +7,11 @@ mod slices;
 
 use std::collections::BTreeMap;
 
-use super::{Milestone, Planned, Timeline};
+use super::{Milestone, Planned, QUEUE_MAX, Timeline, Unissued};
 use crate::clock::Nanos;
 use crate::load::schedule::{Arrivals, Pace, Rate, Schedule, ScheduleSpec};
-use crate::load::workload::Workload;
+use crate::load::sizes::Sizes;
+use crate::load::workload::{Traffic, Workload};
 use crate::random::Random;
 use crate::slab::Key;
 
@@ -154,7 +155,7 @@ impl World {
         if let Some(mark) = self.timeline.end_measuring(self.now) {
             self.log.marks.push((self.now, mark));
         }
-        while let Some(at) = self.timeline.next_unissued(self.now) {
+        while let Some(Unissued { at, .. }) = self.timeline.next_unissued(self.now) {
             self.log.unissued.push(at);
         }
         self.log.ended = self.now;
@@ -370,14 +371,16 @@ fn messages_due_without_a_connection_are_counted_once_by_the_second_in_which_the
                 }
             }
             while let Some(Planned { at, .. }) = world.timeline.next_planned(world.now) {
-                sent += u64::from(world.timeline.measures(at) && !world.timeline.was_counted(at));
+                sent += u64::from(world.timeline.measures(at) && !world.timeline.take_counted());
             }
             let wake_up = world.timeline.wake_up(world.now);
             assert!(there || wake_up > world.now, "seed {seed}: it would not sleep");
             world.now = wake_up.min(change).max(world.now + Nanos(1));
         }
-        while let Some(at) = world.timeline.next_unissued(world.now) {
-            sent += u64::from(world.timeline.measures(at) && !world.timeline.was_counted(at));
+        while let Some(unissued) = world.timeline.next_unissued(world.now) {
+            if world.timeline.measures(unissued.at) {
+                sent += unissued.count - unissued.counted;
+            }
         }
         let expected = world.expected(start, 0, end);
         let measured = expected.iter().filter(|&&at| at >= ms(507)).count();
@@ -399,4 +402,58 @@ fn messages_stay_due_while_there_is_no_connection() {
     assert!(first.key == key && first.at < now);
     timeline.remove(key);
     assert!(timeline.next_unissued(now).is_some());
+}
+
+#[test]
+fn a_message_that_moves_keeps_a_run_from_ending_until_it_stands_still() {
+    let workload = Workload {
+        warmup: Nanos(0),
+        duration: ms(100),
+        drain: ms(50),
+        traffic: Traffic {
+            sizes: Sizes::Fixed(1 << 30),
+            ..Workload::default().traffic
+        },
+        ..Workload::default()
+    };
+    let mut timeline = Timeline::new(&workload, 0, false);
+    timeline.start(&workload, Nanos(0), 1);
+    timeline.moved(ms(140));
+    assert!(!timeline.drain_has_ended(ms(149)));
+    assert!(
+        timeline.drain_has_ended(ms(150)) && !timeline.drain_has_ended(ms(151)),
+        "once"
+    );
+    assert_eq!(timeline.wake_up(ms(151)), ms(190));
+    assert!(!timeline.is_over(false, ms(189)) && timeline.is_over(false, ms(190)));
+    assert!(timeline.is_over(true, ms(151)), "it has come back");
+    timeline.moved(ms(189));
+    timeline.cut_short(ms(189));
+    assert!(timeline.is_over(false, ms(189)), "a stop does not wait for the rest");
+}
+
+#[test]
+fn a_full_queue_holds_the_plan_back_and_loses_none_of_it() {
+    let workload = open(Arrivals::Constant);
+    let mut timeline = Timeline::new(&workload, 0, false);
+    timeline.start(&workload, ms(0), 1);
+    let _ = timeline.add(Key { slot: 3, generation: 0 }, ms(0)); // Open loop: no first messages.
+    let first = timeline.next_planned(ms(450)).unwrap();
+    timeline.set_outstanding(QUEUE_MAX, ms(450));
+    assert_eq!(timeline.next_planned(ms(450)), None);
+    assert!(timeline.wake_up(ms(450)) > ms(450), "only a completion makes room");
+    timeline.set_outstanding(QUEUE_MAX - 1, ms(470));
+    let second = timeline.next_planned(ms(470)).unwrap();
+    assert!(second.at > first.at && second.at < ms(470), "as planned");
+    assert_eq!(
+        timeline.issuable(second.at),
+        ms(470),
+        "it is not the generator that was late"
+    );
+    timeline.set_outstanding(QUEUE_MAX, ms(480));
+    assert!(
+        timeline
+            .next_unissued(ms(490))
+            .is_some_and(|unissued| unissued.at > second.at)
+    );
 }

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use super::{Client, Worker};
 use crate::clock::{self, Nanos};
+use crate::error::Errno;
 use crate::load::accounting::ThreadUsage;
 use crate::load::result::WorkerStats;
 use crate::load::stalls::HEARTBEAT;
@@ -17,9 +18,6 @@ const BATCH: usize = 64;
 
 /// How often a worker that is ready checks whether the start is known: less than the 5 ms from there to the start.
 const POLL_INTERVAL: Nanos = Nanos(1_000_000);
-
-/// Messages that were never issued are counted one by one up to this many, some 20 ms.
-const WALKED: u64 = 1 << 19;
 
 /// Connections whose round-trip time is read from the kernel every second.
 const RTT_SAMPLES: usize = 4;
@@ -58,6 +56,9 @@ impl Worker<'_> {
         if self.stopped {
             self.timeline.interrupt(self.now);
         }
+        if self.timeline.drain_has_ended(self.now) {
+            self.hold_connections();
+        }
         if self.is_deserted() && !self.deserted {
             self.deserted = true;
             self.shared.worker_deserted();
@@ -67,6 +68,16 @@ impl Worker<'_> {
         }
         while let Some(mark) = self.timeline.next_milestone(self.now) {
             self.pass(mark);
+        }
+    }
+
+    /// Lets every connection finish the message that it has begun, and begin no other.
+    fn hold_connections(&mut self) {
+        let keys: Vec<Key> = self.connections.keys().collect();
+        for key in keys {
+            if let Some(Client { connection, .. }) = self.connections.get_mut(key) {
+                connection.hold();
+            }
         }
     }
 
@@ -107,12 +118,13 @@ impl Worker<'_> {
         for _ in 0..BATCH {
             // The instant of the pass is old by now: a late message must not look early.
             let now = clock::now();
+            self.timeline.set_outstanding(self.accounting.outstanding(), now);
             let Some(Planned { at, key }) = self.timeline.next_planned(now) else {
                 return;
             };
             self.now = now;
             if self.timeline.measures(at) {
-                self.accounting.send_lag(now - at);
+                self.accounting.send_lag(now - self.timeline.issuable(at));
             }
             self.issue(key, at);
         }
@@ -122,7 +134,7 @@ impl Worker<'_> {
         for _ in 0..RTT_SAMPLES.min(self.timeline.active()) {
             let picked = self.timeline.pick().and_then(|key| self.connections.get_mut(key));
             if let Some(info) = picked.and_then(|client| tcp_info::of(client.socket.as_fd())) {
-                self.accounting.round_trip(info.rtt);
+                self.accounting.smoothed_rtt(info.rtt);
             }
         }
     }
@@ -227,7 +239,11 @@ impl Worker<'_> {
         for key in keys {
             self.conclude(key);
         }
-        self.count_unissued();
+        while let Some(unissued) = self.timeline.next_unissued(self.now) {
+            if self.timeline.measures(unissued.at) {
+                self.accounting.unissued(&unissued, self.now);
+            }
+        }
         self.end_interval();
         self.accounting.overflows(self.ring.counts().overflows);
         self.accounting.stalls(self.stalls.stalls());
@@ -235,21 +251,14 @@ impl Worker<'_> {
         self.accounting.take_stats()
     }
 
-    /// Messages that were due and never issued: one by one, and in groups if there are very many.
-    fn count_unissued(&mut self) {
-        let mut walked = 0;
-        while let Some(planned) = self.timeline.next_unissued(self.now) {
-            let counted = self.timeline.was_counted(planned);
-            if self.timeline.measures(planned) {
-                self.accounting.unissued(planned, !counted, self.now);
+    /// Errors: a connection whose ends are the same socket, because the server has gone and the kernel chose its port.
+    pub(super) fn refuse_itself(&mut self, key: Key) -> Result<(), Errno> {
+        let plan = &self.shared.plan;
+        match self.connections.get_mut(key) {
+            Some(Client { socket, connection }) => {
+                socket::refuse_itself(socket.as_fd(), plan.target_of(connection.number()))
             }
-            walked += 1;
-            if walked >= WALKED && !counted {
-                break;
-            }
-        }
-        for (planned, count) in self.timeline.skip_unissued(self.now) {
-            self.accounting.many_unissued(planned, count, self.now);
+            None => Ok(()),
         }
     }
 
@@ -261,10 +270,10 @@ impl Worker<'_> {
         socket::shutdown_both(socket.as_fd());
         self.accounting
             .conclude(connection, self.now, |since| self.timeline.phase_of(since));
-        if connection.is_established() {
-            let info = tcp_info::of(socket.as_fd());
-            self.accounting
-                .retransmits(info.map_or(0, |info| info.retransmits_total.into()));
+        if connection.is_established()
+            && let Some(info) = tcp_info::of(socket.as_fd())
+        {
+            self.accounting.segments(info);
         }
     }
 

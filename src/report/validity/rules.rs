@@ -8,12 +8,14 @@ mod generator;
 use super::{Grade, Inputs, Reason};
 use crate::clock::Nanos;
 use crate::report::sections::ratio;
-use crate::units::{show_count, show_duration, show_rate};
+use crate::stats::order_statistics::needs;
+use crate::units::{plural, show_count, show_duration, show_rate};
 
 /// All rules, in the order in which reasons are listed: the run, its outcome, the generator, the machine.
 pub(super) const ALL: &[fn(&Inputs) -> Option<Reason>] = &[
     samples,
     partial,
+    wrong_data,
     debug_build,
     incomplete,
     unopened,
@@ -25,6 +27,7 @@ pub(super) const ALL: &[fn(&Inputs) -> Option<Reason>] = &[
     generator::stalled,
     generator::waited,
     generator::throttled,
+    server_throttled,
     generator::passes,
     overflows,
     shares_cpu,
@@ -38,7 +41,7 @@ pub(super) const ALL: &[fn(&Inputs) -> Option<Reason>] = &[
 ];
 
 fn samples(inputs: &Inputs) -> Option<Reason> {
-    let (found, needed) = (inputs.samples, inputs.needed_for_p99);
+    let (found, needed) = (inputs.samples, needs(0.99));
     // Without a sample no figure can be right.
     let grade = if found == 0 { Grade::Invalid } else { Grade::Suspect };
     (found < needed).then(|| Reason {
@@ -55,6 +58,15 @@ fn partial(inputs: &Inputs) -> Option<Reason> {
         code: "partial",
         what: "interrupted before the planned end".into(),
         advice: "Run it to the end before comparing it with other runs.",
+    })
+}
+
+fn wrong_data(inputs: &Inputs) -> Option<Reason> {
+    inputs.wrong_data.as_ref().map(|what| Reason {
+        grade: Grade::Invalid,
+        code: "wrong-data",
+        what: what.clone(),
+        advice: "The target is no echo server, or has a fault: no figure of it counts before that is mended.",
     })
 }
 
@@ -320,6 +332,23 @@ fn unfair_service(inputs: &Inputs) -> Option<Reason> {
             "some connections were served far less than others: Jain's index {jain:.2} (suspect below {SUSPECT})"
         ),
         advice: "The percentiles describe the favoured connections: see the slowest ones in the JSON report.",
+    })
+}
+
+fn server_throttled(inputs: &Inputs) -> Option<Reason> {
+    // The quota may be how the server is deployed: then its gaps belong to the figures. Whoever reads them must know that the
+    // tail is that of the quota.
+    let throttling = inputs.server_throttling.filter(|throttling| throttling.periods > 0)?;
+    let share = ratio(throttling.throttled.as_secs(), inputs.measured.as_secs());
+    Some(Reason {
+        grade: Grade::Suspect,
+        code: "server-cpu-quota",
+        what: format!(
+            "the CPU quota of the server's control group was used up in {}, for {} of the time",
+            plural(throttling.periods, "period"),
+            percent(share)
+        ),
+        advice: "The tail is the length of the gaps and not the server's: raise the quota (cpu.max, docker run --cpus).",
     })
 }
 

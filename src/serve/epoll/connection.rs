@@ -65,6 +65,8 @@ pub(super) struct Connection {
     busy: bool,
     /// True once our FIN is out: what still arrives is read and dropped, so that close(2) sends no RST.
     fin_sent: bool,
+    /// Bytes to receive before FIN is sent, whatever arrives after them; none if FIN waits until the connection is idle.
+    last_bytes: Option<usize>,
 }
 
 impl IoScratch {
@@ -112,6 +114,7 @@ impl Connection {
             unfinished: false,
             busy: true,
             fin_sent: false,
+            last_bytes: None,
         }
     }
 
@@ -182,7 +185,11 @@ impl Connection {
             }
         };
         scratch.counters.bytes_out += sent as u64;
+        if let Some(last_bytes) = &mut self.last_bytes {
+            *last_bytes = last_bytes.saturating_sub(read);
+        }
         if sent == read {
+            self.finish();
             return None;
         }
         // A short write means that the socket is full; an event follows when it has room again.
@@ -212,6 +219,7 @@ impl Connection {
         }
         self.tail_sent = 0;
         scratch.recycle(std::mem::take(&mut self.tail));
+        self.finish();
         None
     }
 
@@ -221,10 +229,31 @@ impl Connection {
 
     /// The server drains, and this connection has been idle: sends FIN unless bytes have arrived.
     pub(super) fn close_idle(&mut self) {
-        let stream = self.stream.as_fd();
-        if self.is_echoed() && !self.fin_sent && socket::readable_bytes(stream) == 0 {
+        if self.is_echoed() && socket::readable_bytes(self.stream.as_fd()) == 0 {
+            self.send_fin();
+        }
+    }
+
+    /// The server drains, and waits no longer for this connection to be idle: sends FIN after the echo of all that has
+    /// arrived so far.
+    pub(super) fn close_busy(&mut self) {
+        if self.last_bytes.is_none() {
+            self.last_bytes = Some(socket::readable_bytes(self.stream.as_fd()));
+            self.finish();
+        }
+    }
+
+    /// Sends FIN if the connection is to end and its last bytes are echoed.
+    fn finish(&mut self) {
+        if self.last_bytes == Some(0) && self.is_echoed() {
+            self.send_fin();
+        }
+    }
+
+    fn send_fin(&mut self) {
+        if !self.fin_sent {
             // If the peer is gone already, an event reports it.
-            let _ = socket::shutdown_write(stream);
+            let _ = socket::shutdown_write(self.stream.as_fd());
             self.fin_sent = true;
         }
     }

@@ -20,7 +20,7 @@ use crate::clock::{self, Nanos};
 use crate::error::{Errno, Error, Result};
 use crate::serve::accept::Accepting;
 use crate::serve::counters::{Counters, Operation};
-use crate::serve::drain::Drain;
+use crate::serve::drain::{Activity, Drain};
 use crate::serve::handoff::{self, Channel, Inbox};
 use crate::serve::startup::{Ready, Shared, WorkerSide};
 use crate::slab::{Key, Slab};
@@ -116,12 +116,17 @@ impl<'a> Worker<'a> {
             }
             self.continue_unfinished();
             self.accept();
-            for key in self
+            if self.drain.is_over(clock::now) {
+                self.end_accepting();
+            }
+            for (key, activity) in self
                 .drain
                 .sweep(clock::now, &mut self.connections, Connection::take_had_io)
             {
-                if let Some(connection) = self.connections.get_mut(key) {
-                    connection.close_idle();
+                match (activity, self.connections.get_mut(key)) {
+                    (Activity::Idle, Some(connection)) => connection.close_idle(),
+                    (Activity::Busy, Some(connection)) => connection.close_busy(),
+                    (_, None) => {}
                 }
             }
         }
@@ -217,12 +222,19 @@ impl<'a> Worker<'a> {
 /// Opening and closing.
 impl Worker<'_> {
     fn can_accept(&self) -> bool {
-        self.listener_ready && self.accepting == Accepting::On
+        self.listener_ready && self.accepting.is_on()
     }
 
-    /// Accepts a batch of connections.
+    /// Accepts a batch of connections. In a drain, ends accepting when no more wait.
     fn accept(&mut self) {
         self.accepting.pause_is_over(clock::now);
+        self.accept_batch();
+        if self.accepting.is_off() {
+            self.end_accepting();
+        }
+    }
+
+    fn accept_batch(&mut self) {
         for _ in 0..ACCEPTS {
             let Some(listener) = self.listener.as_ref().filter(|_| self.can_accept()) else {
                 return;
@@ -230,9 +242,15 @@ impl Worker<'_> {
             match listener.accept() {
                 Ok((stream, _)) => {
                     self.scratch.counters.accepted += 1;
+                    self.accepting.accepted();
                     self.hand_over(stream);
                 }
-                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => self.listener_ready = false,
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
+                    self.listener_ready = false;
+                    if self.drain.has_begun() {
+                        self.accepting.end();
+                    }
+                }
                 Err(cause) => {
                     self.scratch.counters.error(Operation::Accept, cause.into());
                     self.scratch.counters.accept_pauses += 1;
@@ -297,9 +315,17 @@ impl Worker<'_> {
         let begun = self
             .drain
             .begin(clock::now(), &mut self.connections, Connection::take_had_io);
-        if begun && self.listener.take().is_some() {
+        if begun {
+            self.accepting.begin_drain(self.shared.plan.backlog);
+            self.listener_ready = true;
+        }
+    }
+
+    /// Refuses new connections, and lets the other workers end. Only the first worker has a listener.
+    fn end_accepting(&mut self) {
+        if self.listener.take().is_some() {
+            self.accepting.end();
             socket::shutdown_both(self.shared.listener.as_fd());
-            self.accepting = Accepting::Off;
             self.shared.accept_ended.fire();
         }
     }

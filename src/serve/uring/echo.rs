@@ -21,10 +21,21 @@ pub struct Next {
     pub receive: Receive,
     /// Set when the connection begins (`Large`) or ceases (`Small`) to stream.
     pub switched: Option<SizeClass>,
-    /// Send FIN, unless unread bytes wait in the socket; then call [`Echo::fin_sent`].
-    pub fin: bool,
+    /// Send FIN, under this condition; then call [`Echo::fin_sent`]. Unread bytes are those that wait in the socket.
+    pub fin: Option<SendFin>,
     /// Close the connection: nothing of it is in the kernel, and its echo is complete or undeliverable.
     pub close: bool,
+}
+
+/// When to send FIN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendFin {
+    /// If there are no unread bytes.
+    IfNothingArrived,
+    /// If there are no unread bytes. Otherwise call [`Echo::fin_after`] with their number.
+    AfterUnread,
+    /// Even if there are unread bytes: they are dropped.
+    Now,
 }
 
 /// What to do about receiving.
@@ -98,6 +109,11 @@ enum Fin {
     Unsent,
     /// To be sent as soon as no receive is armed, unless bytes arrive before.
     Due,
+    /// To be sent after the echo of all that has arrived, even if more arrives meanwhile.
+    Last {
+        /// How much of it has not been received. Known once no receive is armed: until then, some of it may be in completions.
+        unread: Option<usize>,
+    },
     /// Sent. What still arrives is dropped, so that close(2) sends no RST.
     Sent,
 }
@@ -146,10 +162,11 @@ impl Echo {
     }
 
     fn data(&mut self, chunk: Chunk, unwanted: &mut ChunkQueue, table: &mut ChunkTable) {
-        if self.fin == Fin::Sent {
-            return unwanted.push(chunk, table);
+        match &mut self.fin {
+            Fin::Sent => return unwanted.push(chunk, table),
+            Fin::Last { unread } => *unread = unread.map(|unread| unread.saturating_sub(chunk.len())),
+            fin => *fin = Fin::Unsent,
         }
-        self.fin = Fin::Unsent;
         self.queued.push(chunk, table);
     }
 
@@ -206,10 +223,24 @@ impl Echo {
     /// The server drains, and this connection has been idle: send FIN unless bytes arrive first. If they do, call this
     /// again when the connection is idle again.
     pub fn close_idle(&mut self, allowance: BufferAllowance) -> Next {
-        if self.fin != Fin::Sent {
+        if matches!(self.fin, Fin::Unsent | Fin::Due) {
             self.fin = if self.is_echoed() { Fin::Due } else { Fin::Unsent };
         }
         self.next(allowance)
+    }
+
+    /// The server drains, and waits no longer for this connection to be idle: send FIN after the echo of all that has
+    /// arrived so far.
+    pub fn close_busy(&mut self, allowance: BufferAllowance) -> Next {
+        if matches!(self.fin, Fin::Unsent | Fin::Due) {
+            self.fin = Fin::Last { unread: None };
+        }
+        self.next(allowance)
+    }
+
+    /// This many bytes were unread when [`SendFin::AfterUnread`] was demanded: FIN follows their echo.
+    pub fn fin_after(&mut self, unread: usize) {
+        self.fin = Fin::Last { unread: Some(unread) };
     }
 
     /// FIN has been sent, as [`Next::fin`] demanded.
@@ -230,16 +261,26 @@ impl Echo {
             next.send = std::mem::take(&mut self.queued);
             self.sending = next.send.count();
         }
-        let fin_due = self.fin == Fin::Due && self.peer == Peer::Open;
-        next.receive = self.next_receive(allowance.cap, fin_due);
+        let fin = self.fin_due();
+        next.receive = self.next_receive(allowance.cap, fin.is_some());
         // Only between two receives is everything that arrived either echoed or still in the socket.
-        next.fin = fin_due && matches!(next.receive, Receive::Arm(_));
+        next.fin = fin.filter(|_| matches!(next.receive, Receive::Arm(_)));
         next.close = self.peer != Peer::Open && self.is_echoed() && self.is_out_of_kernel();
         if next.close {
             self.detector.reset();
         }
         next.switched = self.switched();
         next
+    }
+
+    fn fin_due(&self) -> Option<SendFin> {
+        match self.fin {
+            _ if self.peer != Peer::Open => None,
+            Fin::Due => Some(SendFin::IfNothingArrived),
+            Fin::Last { unread: None } => Some(SendFin::AfterUnread),
+            Fin::Last { unread: Some(0) } => Some(SendFin::Now),
+            Fin::Unsent | Fin::Last { .. } | Fin::Sent => None,
+        }
     }
 
     fn next_receive(&mut self, cap: usize, fin_due: bool) -> Receive {
@@ -249,6 +290,8 @@ impl Echo {
             Receiving::Armed(armed) if self.peer == Peer::Gone || held >= cap || fin_due || armed != class => {
                 self.cancel()
             }
+            // FIN comes first, and the echo before it.
+            Receiving::Idle if fin_due && held > 0 => Receive::Keep,
             Receiving::Idle if self.peer == Peer::Open && held <= cap / 2 && !self.cancelling => {
                 self.receiving = Receiving::Armed(class);
                 Receive::Arm(class)

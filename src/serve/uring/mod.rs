@@ -1,9 +1,10 @@
 //! A whole server worker on io_uring: one thread, one ring, its share of the connections.
 //!
-//! `echo` decides what a connection does, with `stream_detector`; `buffers` which connections get buffers; `spinning` when to
-//! busy-poll. This file waits on the ring, passes completions to the connections and applies what they say. `fault` slows a
+//! `accepting` is how connections come in. `echo` decides what a connection does, with `stream_detector`; `buffers` which
+//! connections get buffers; `spinning` when to busy-poll. This file waits on the ring, passes completions to the connections and applies what they say. `fault` slows a
 //! worker down for tests of `urecho check`.
 
+mod accepting;
 mod buffers;
 pub mod echo;
 pub mod fault;
@@ -18,13 +19,13 @@ use crate::error::{Errno, Error, Result};
 use crate::ring::{Buffers, ChunkQueue, Completion, Event, Large, Queues, Received, Ring, SizeClass};
 use crate::serve::accept::Accepting;
 use crate::serve::counters::{Counters, Operation};
-use crate::serve::drain::Drain;
-use crate::serve::handoff::{self, Channel};
+use crate::serve::drain::{Activity, Drain};
+use crate::serve::handoff::Channel;
 use crate::serve::startup::{Ready, Shared, WorkerSide};
 use crate::slab::{Key, Slab};
 use crate::sys::socket;
 use buffers::{BufferLevels, BufferShares, LargeShare};
-use echo::{BufferAllowance, Echo, Next, Receive};
+use echo::{BufferAllowance, Echo, Next, Receive, SendFin};
 use fault::{Fault, FaultInjector};
 use spinning::Spinning;
 
@@ -75,7 +76,7 @@ impl Default for UringPlan {
 /// Serves on the calling thread until stopped and drained. Errors: [`Error::Machine`] when a ring cannot be created,
 /// [`Error::Bug`] when it breaks.
 pub(super) fn run(index: usize, shared: &Shared, plan: UringPlan, startup: WorkerSide) -> Result<Counters> {
-    let ring = Ring::new(plan.queues, plan.buffers)?;
+    let ring = Ring::new(plan.queues, plan.buffers, shared.plan.workers)?;
     let mailbox = ring.mailbox().map_err(|cause| {
         Error::Machine(format!(
             "cannot share a ring between workers: {cause}. Raise the limit with `ulimit -n`"
@@ -102,6 +103,8 @@ struct Worker<'a> {
     streams: usize,
     spinning: Spinning,
     accepting: Accepting,
+    /// True while a multishot accept is in the kernel.
+    accept_armed: bool,
     /// True once no worker can hand over connections any more.
     accept_ended: bool,
     drain: Drain,
@@ -127,12 +130,13 @@ impl<'a> Worker<'a> {
         Worker {
             index,
             shared,
-            ring,
             connections: Slab::with_capacity(0),
-            buffers: BufferShares::new(plan.buffers.total.into(), plan.buffers.size as usize),
+            buffers: BufferShares::new(ring.total(), plan.buffers.size as usize),
+            ring,
             streams: 0,
             spinning: Spinning::of_this_thread(plan.spin),
             accepting: Accepting::at_start(index),
+            accept_armed: false,
             accept_ended: false,
             drain: Drain::new(shared.plan.drain_timeout),
             counters: Counters::default(),
@@ -143,7 +147,7 @@ impl<'a> Worker<'a> {
     fn run(mut self) -> Result<Counters> {
         self.ring.watch(STOP, self.shared.stop.as_fd());
         self.ring.watch(ACCEPT_ENDED, self.shared.accept_ended.as_fd());
-        if self.accepting == Accepting::On {
+        if self.accepting.is_on() {
             self.arm_accept();
         }
         let mut completions = Vec::new();
@@ -158,13 +162,19 @@ impl<'a> Worker<'a> {
             }
             self.share_buffers();
             if self.accepting.pause_is_over(clock::now) {
-                self.arm_accept();
+                self.resume_accepting();
             }
-            for key in self
+            if self.drain.is_over(clock::now) && !self.accepting.is_off() {
+                self.end_accepting();
+            }
+            for (key, activity) in self
                 .drain
                 .sweep(clock::now, &mut self.connections, Connection::take_had_io)
             {
-                self.update(key, Echo::close_idle);
+                match activity {
+                    Activity::Idle => self.update(key, Echo::close_idle),
+                    Activity::Busy => self.update(key, Echo::close_busy),
+                }
             }
         }
         Ok(self.end())
@@ -297,10 +307,16 @@ impl Worker<'_> {
             Some(SizeClass::Small) => self.streams -= 1,
             None => {}
         }
-        if next.fin && socket::readable_bytes(peer) == 0 {
-            // If the peer is gone already, the receive reports it.
-            let _ = socket::shutdown_write(peer);
-            connection.echo.fin_sent();
+        if let Some(when) = next.fin {
+            match (when, socket::readable_bytes(peer)) {
+                (SendFin::Now, _) | (_, 0) => {
+                    // If the peer is gone already, the receive reports it.
+                    let _ = socket::shutdown_write(peer);
+                    connection.echo.fin_sent();
+                }
+                (SendFin::AfterUnread, unread) => connection.echo.fin_after(unread),
+                (SendFin::IfNothingArrived, _) => {}
+            }
         }
         if next.close {
             self.close(key);
@@ -361,42 +377,6 @@ impl Worker<'_> {
 
 /// Opening and closing.
 impl Worker<'_> {
-    fn arm_accept(&mut self) {
-        self.ring.accept(LISTENER, self.shared.listener.as_fd());
-    }
-
-    fn accepted(&mut self, result: std::result::Result<OwnedFd, Errno>, more: bool) {
-        match result {
-            Ok(socket) => {
-                self.counters.accepted += 1;
-                self.hand_over(socket);
-                if !more {
-                    self.arm_accept();
-                }
-            }
-            // We shut the listener down.
-            Err(_) if self.drain.has_begun() => self.end_accepting(),
-            Err(errno) => {
-                self.counters.error(Operation::Accept, errno);
-                if !more {
-                    self.counters.accept_pauses += 1;
-                    self.accepting.pause(clock::now());
-                }
-            }
-        }
-    }
-
-    /// Gives a new connection to the worker that has the fewest.
-    fn hand_over(&mut self, socket: OwnedFd) {
-        let handoffs = self.shared.handoffs();
-        let index = handoff::choose(handoffs);
-        if index == self.index {
-            self.open(socket);
-        } else {
-            self.ring.post(handoffs[index].mailbox(), socket);
-        }
-    }
-
     fn open(&mut self, socket: OwnedFd) {
         self.counters.connections += 1;
         let (echo, next) = Echo::new(self.allowance());
@@ -414,7 +394,7 @@ impl Worker<'_> {
         self.counters.closed += 1;
         self.shared.handoffs()[self.index].connection_removed();
         if self.accepting.connection_closed() {
-            self.arm_accept();
+            self.resume_accepting();
         }
     }
 
@@ -422,20 +402,9 @@ impl Worker<'_> {
         let begun = self
             .drain
             .begin(clock::now(), &mut self.connections, Connection::take_had_io);
-        if !begun || self.index != 0 {
-            return;
+        if begun && self.index == 0 {
+            self.accepting.begin_drain(self.shared.plan.backlog);
+            self.accept_waiting();
         }
-        // Refuses new connections, and completes an armed accept.
-        socket::shutdown_both(self.shared.listener.as_fd());
-        if self.accepting != Accepting::On {
-            self.end_accepting();
-        }
-    }
-
-    fn end_accepting(&mut self) {
-        self.accepting = Accepting::Off;
-        // What was handed over must be in the other rings before their workers may end.
-        self.ring.submit();
-        self.shared.accept_ended.fire();
     }
 }

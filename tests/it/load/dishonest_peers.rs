@@ -1,8 +1,11 @@
 //! `urecho load` against peers that do not echo, or stop echoing: each fault has its exit code and message.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::sync::Mutex;
 
+use serde_json::json;
+use tempfile::TempDir;
 use urecho::load::payload::PayloadStream;
 use urecho::random::Random;
 
@@ -59,6 +62,27 @@ fn a_flipped_bit_far_into_a_large_message_has_its_exact_place() {
         "-c 1 -s 1MiB -d 60s",
         &["connection 0, message 2, offset 1000000: "],
     );
+}
+
+#[test]
+fn what_was_measured_before_a_wrong_byte_is_reported() {
+    const HONEST: usize = 2_000;
+    let peer = honest_except(HONEST, |connection, bytes| match connection {
+        1 => Reply::Bytes(flipped(bytes, 0)),
+        _ => Reply::Bytes(bytes),
+    });
+    let folder = TempDir::new().unwrap();
+    let csv = folder.path().join("seconds.csv");
+    let measured = load(
+        peer.address,
+        &format!("-c 2 -d 60s --warmup 0s --csv {}", csv.display()),
+    );
+    let report = measured.report(6);
+    assert!(number(report, "/messages/completed") >= HONEST as u64 - 1, "{report:#}");
+    assert_eq!(number(report, "/messages/failed"), 1, "the message with the wrong byte");
+    assert_eq!(report["connections"]["lost"], json!({ "wrong_data": 1 }));
+    assert_says(&measured.stdout, &["PARTIAL: ended by wrong data", "wrong-data"]);
+    assert_says(&fs::read_to_string(csv).unwrap(), &[",true\n"]);
 }
 
 #[test]
@@ -355,9 +379,13 @@ fn assert_not_an_echo_server(peer: &Peer, phrases: &[&str]) {
 /// Ends with exit 6 and these phrases.
 fn assert_wrong_data(peer: &Peer, flags: &str, phrases: &[&str]) {
     let measured = load(peer.address, &format!("{flags} --seed 1"));
-    let refusal = measured.refusal(6);
-    assert_says(refusal, &[&format!("wrong data from {}: ", peer.address)]);
-    assert_says(refusal, phrases);
+    let report = measured.report(6);
+    for text in [&measured.stderr, report["wrong_data"].as_str().unwrap()] {
+        assert_says(text, &[&format!("wrong data from {}: ", peer.address)]);
+        assert_says(text, phrases);
+    }
+    let found = (&report["partial"], &report["verdict"]["grade"]);
+    assert!(found == (&json!(true), &json!("INVALID")), "{report:#}");
 }
 
 fn flipped(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {

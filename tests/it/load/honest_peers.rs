@@ -1,6 +1,8 @@
 //! `urecho load` against honest peers, and against limits, signals and slow accepts.
 
+use std::io::{Read, Write};
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -32,6 +34,36 @@ fn messages_larger_than_the_socket_buffers_come_back() {
     let peer = Peer::honest();
     assert_all_echoed(3, &load(peer.address, "-c 3 -s 1MiB -d 500ms"));
     assert_all_echoed(2, &load(peer.address, "-c 2 -s 3MiB -d 500ms"));
+}
+
+#[test]
+fn large_messages_are_waited_for_as_long_as_their_bytes_move() {
+    // A message takes 1.3 s there and back: longer than measuring and drain together.
+    let peer = Peer::start(|_, mut stream| {
+        let mut piece = vec![0; 65_536];
+        while let Ok(len @ 1..) = stream.read(&mut piece) {
+            thread::sleep(Duration::from_micros(20 * len as u64 / 32));
+            if stream.write_all(&piece[..len]).is_err() {
+                return;
+            }
+        }
+    });
+    let measured = load(peer.address, "-c 2 -s 2MiB -d 200ms --warmup 0s --drain 600ms");
+    let report = measured.report(0);
+    assert!(number(report, "/messages/completed") >= 2, "{report:#}");
+    assert_eq!(number(report, "/messages/missing"), 0);
+}
+
+#[test]
+fn a_large_message_that_stands_still_is_missing() {
+    const SIZE: usize = 1 << 20;
+    let half = |number: usize, bytes: Vec<u8>| match number {
+        0 => bytes,
+        _ => bytes[..SIZE / 2].to_vec(),
+    };
+    let peer = Peer::replying(SIZE, move |_, number, bytes| Reply::Bytes(half(number, bytes)));
+    let measured = load(peer.address, "-c 2 -s 1MiB -d 100ms --warmup 0s --drain 100ms");
+    assert_eq!(number(measured.report(6), "/messages/missing"), 2);
 }
 
 #[test]

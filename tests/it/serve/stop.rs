@@ -20,6 +20,10 @@ on_every_engine! {
     a_draining_server_refuses_connections,
     a_stop_echoes_what_has_arrived_and_then_sends_fin,
     a_stop_while_connections_arrive_loses_none_of_them_between_workers,
+    a_stop_serves_what_waits_in_the_accept_queue,
+    a_stop_serves_what_waits_for_descriptors,
+    a_stop_ends_connections_in_a_closed_loop_with_fin,
+    a_stop_ends_a_stream_with_fin,
 }
 
 fn sigterm_drains_a_server(engine: Engine) {
@@ -105,6 +109,100 @@ fn a_stop_while_connections_arrive_loses_none_of_them_between_workers(engine: En
         });
         assert!(counters.accepted >= 20 * round as u64, "{counters}");
     }
+}
+
+/// The server sleeps while its peers connect and send; then it is stopped.
+fn a_stop_serves_what_waits_in_the_accept_queue(engine: Engine) {
+    for workers in ["1", "3"] {
+        assert_stop_serves_waiting(ServeProcess::on(engine, &["--workers", workers]), 300);
+    }
+}
+
+/// With fewer descriptors than peers, each gets its echo when another has closed.
+fn a_stop_serves_what_waits_for_descriptors(engine: Engine) {
+    let server = ServeProcess::with_descriptors(60, engine, &["--workers", "1"]);
+    assert_stop_serves_waiting(server, 100);
+}
+
+fn assert_stop_serves_waiting(server: ServeProcess, peers: usize) {
+    server.signal(Signal::SIGSTOP);
+    let streams: Vec<TcpStream> = (0..peers)
+        .map(|peer| {
+            let mut stream = server.connect();
+            std::io::Write::write_all(&mut stream, &bytes(3000, peer as u64)).unwrap();
+            stream
+        })
+        .collect();
+    server.signal(Signal::SIGTERM);
+    server.signal(Signal::SIGCONT);
+    for (peer, mut stream) in streams.into_iter().enumerate() {
+        assert_ends_with(&mut stream, &bytes(3000, peer as u64));
+    }
+    let ended = server.wait();
+    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+    assert_says(&ended.stderr, &[&format!("accepted={peers} closed={peers}")]);
+}
+
+/// Peers that send the next message as soon as they have the last are never idle.
+fn a_stop_ends_connections_in_a_closed_loop_with_fin(engine: Engine) {
+    let server = ServeProcess::on(engine, &["--workers", "2", "--drain-timeout", "1s"]);
+    let streams = connect_many(server.address, 20);
+    std::thread::scope(|scope| {
+        let peers: Vec<_> = streams
+            .into_iter()
+            .map(|stream| scope.spawn(|| echo_until_end(stream)))
+            .collect();
+        server.signal(Signal::SIGTERM);
+        for peer in peers {
+            assert!(peer.join().unwrap() > 0, "a peer had no echo");
+        }
+    });
+    let ended = server.wait();
+    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+    assert_says(&ended.stderr, &["accepted=20 closed=20 refused=0", "errors=0"]);
+}
+
+/// Returns the number of echoes before the end of file.
+fn echo_until_end(mut stream: TcpStream) -> usize {
+    for echoes in 0.. {
+        std::io::Write::write_all(&mut stream, &bytes(100, 1)).unwrap();
+        let mut echo = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::Read::take(&mut stream, 100), &mut echo).unwrap();
+        if echo.is_empty() {
+            return echoes;
+        }
+        assert!(echo == bytes(100, 1), "a part of an echo, or another one");
+    }
+    unreachable!("the server never stopped")
+}
+
+/// A peer that writes all the time, and reads all the time.
+fn a_stop_ends_a_stream_with_fin(engine: Engine) {
+    let server = ServeProcess::on(engine, &["--drain-timeout", "1s"]);
+    let mut stream = server.connect();
+    let part = bytes(100_000, 1);
+    let mut writer = stream.try_clone().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| while std::io::Write::write_all(&mut writer, &part).is_ok() {});
+        let mut echo = vec![0; part.len()];
+        std::io::Read::read_exact(&mut stream, &mut echo).unwrap();
+        assert!(echo == part);
+        server.signal(Signal::SIGTERM);
+        loop {
+            echo.clear();
+            let mut next = std::io::Read::take(&mut stream, part.len() as u64);
+            std::io::Read::read_to_end(&mut next, &mut echo).unwrap();
+            assert!(part.starts_with(&echo), "another echo");
+            if echo.len() < part.len() {
+                break;
+            }
+        }
+        stream.shutdown(Shutdown::Both).unwrap();
+    });
+    drop((stream, writer));
+    let ended = server.wait();
+    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+    assert_says(&ended.stderr, &["accepted=1 closed=1 refused=0"]);
 }
 
 /// Checks that a signal drains one peer in the middle of 4 MiB, and three idle ones.

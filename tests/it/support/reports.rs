@@ -83,7 +83,7 @@ const DISTRIBUTIONS: [&str; 8] = [
     "/first_byte",
     "/close",
     "/send_lag",
-    "/kernel_rtt",
+    "/smoothed_rtt",
     "/latency/service",
     "/latency/response",
 ];

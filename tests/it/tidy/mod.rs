@@ -17,6 +17,9 @@ mod paths;
 // Lengths of files and functions.
 mod sizes;
 
+// Who may write to stdout and stderr.
+mod streams;
+
 // Words and constructions that are not used here.
 mod vocabulary;
 

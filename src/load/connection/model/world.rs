@@ -260,7 +260,7 @@ impl World {
         let next = self
             .connection
             .received(&self.traffic, &bytes, more, self.now, |message| completed.push(message))
-            .unwrap_or_else(|wrong| panic!("seed {}: {wrong}", self.seed));
+            .unwrap_or_else(|wrong| panic!("seed {}: {wrong:?}", self.seed));
         assert!(
             !was_over || completed.is_empty(),
             "seed {}: a message completed after the end",

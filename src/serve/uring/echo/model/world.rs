@@ -102,7 +102,9 @@ struct Connection {
     starved: bool,
     streams: bool,
     draining: bool,
-    /// Bytes that the peer had written when our FIN went out.
+    /// Bytes that the peer had written when the worker decided to end the connection while it is in use.
+    arrived: Option<usize>,
+    /// Bytes that had been received when our FIN went out.
     fin_sent_at: Option<usize>,
     /// The worker knows that the peer is gone.
     gone: bool,

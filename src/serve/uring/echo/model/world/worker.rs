@@ -1,6 +1,7 @@
 //! The worker of a model world: hands completions to the connections, and applies what they say.
 
 use super::*;
+use crate::serve::uring::echo::SendFin;
 
 impl World {
     pub(super) fn worker_handles(&mut self) {
@@ -74,7 +75,14 @@ impl World {
         let drains = matches!(self.ending, Ending::Drain | Ending::DrainAndReset);
         if drains && connection.fin_sent_at.is_none() && !connection.closed {
             connection.draining = true;
-            let next = connection.echo.close_idle(allowance);
+            let busy = self.random.below(4) == 0;
+            let connection = &mut self.connections[index];
+            let next = if busy {
+                connection.arrived = connection.arrived.or(Some(connection.written));
+                connection.echo.close_busy(allowance)
+            } else {
+                connection.echo.close_idle(allowance)
+            };
             self.apply(index, next);
         }
     }
@@ -160,14 +168,19 @@ impl World {
         }
     }
 
-    fn apply_end(&mut self, index: usize, fin: bool, close: bool) {
+    fn apply_end(&mut self, index: usize, fin: Option<SendFin>, close: bool) {
         let connection = &mut self.connections[index];
-        if fin && connection.unread() == 0 {
+        if fin == Some(SendFin::AfterUnread) && connection.unread() > 0 {
+            connection.echo.fin_after(connection.unread());
+        }
+        if fin == Some(SendFin::Now) || fin.is_some() && connection.unread() == 0 {
             assert!(connection.draining && connection.fin_sent_at.is_none());
             if !connection.reset {
                 assert_eq!(connection.echoed, connection.taken, "FIN before the echo");
+                let arrived = connection.arrived.unwrap_or(connection.written);
+                assert!(connection.taken >= arrived, "FIN before the echo of what had arrived");
             }
-            connection.fin_sent_at = Some(connection.written);
+            connection.fin_sent_at = Some(connection.taken);
             connection.echo.fin_sent();
         }
         if close {
@@ -224,6 +237,7 @@ impl Connection {
             starved: false,
             streams: false,
             draining: false,
+            arrived: None,
             fin_sent_at: None,
             gone: false,
             closed: false,

@@ -1,0 +1,51 @@
+//! io_uring_enter(2) fails: for a moment, which is outlasted, or for ever, which is refused with its reason.
+
+use super::{assert_measured, assert_refused, can, sh};
+
+fn has_strace() -> bool {
+    can("strace -o /dev/null true", "strace, and the right to use it")
+}
+
+/// `bench` under strace, which makes calls of io_uring_enter fail as `how` says: in the server and in the load.
+fn bench_with(how: &str) -> crate::support::Output {
+    let script = "exec strace -f -qq -o /dev/null -e trace=io_uring_enter -e inject=io_uring_enter:\"$1\" \
+        \"$U\" bench --workers 1 -c 4 -d 500ms --warmup 0s --drain 20s";
+    sh(script, &[how])
+}
+
+#[test]
+fn errors_of_a_moment_are_outlasted() {
+    if !has_strace() {
+        return;
+    }
+    for errno in ["EAGAIN", "EBUSY", "ENOMEM", "EBADR", "EINTR"] {
+        assert_measured(&bench_with(&format!("error={errno}:when=60..62")));
+        assert_measured(&bench_with(&format!("error={errno}:when=40+50")));
+    }
+}
+
+#[test]
+fn a_ring_that_may_be_made_but_not_used_is_explained() {
+    if !has_strace() {
+        return;
+    }
+    for (errno, words) in [
+        ("EPERM", ["io_uring", "Operation not permitted"]),
+        ("ENOSYS", ["io_uring", "seccomp"]),
+    ] {
+        assert_refused(&bench_with(&format!("error={errno}")), &words);
+        // Blocked while it runs.
+        assert_refused(&bench_with(&format!("error={errno}:when=50+")), &words);
+    }
+}
+
+#[test]
+fn an_error_that_lasts_is_the_machines_and_no_bug() {
+    if !has_strace() {
+        return;
+    }
+    assert_refused(
+        &bench_with("error=ENOMEM:when=50+"),
+        &["io_uring", "Cannot allocate memory"],
+    );
+}

@@ -1,0 +1,206 @@
+//! The progress line on terminals of several kinds.
+
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use unicode_width::UnicodeWidthStr;
+
+use super::{CHECK, compare, server, urecho};
+use crate::support::{Server, until};
+
+/// A pseudoterminal, and everything that is written to it.
+struct Terminal {
+    master: OwnedFd,
+    slave: File,
+    text: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
+}
+
+impl Terminal {
+    fn new(columns: u16) -> Terminal {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let mut options = OpenOptions::new();
+        options.custom_flags(libc::O_NOCTTY);
+        let slave = options.read(true).write(true).open(name.to_str().unwrap()).unwrap();
+        let mut reader = File::from(master.try_clone().unwrap());
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let sink = text.clone();
+        let reader = thread::spawn(move || {
+            let mut part = [0; 4096];
+            // EIO: the other end is closed.
+            while let Ok(len @ 1..) = reader.read(&mut part) {
+                sink.lock().unwrap().extend_from_slice(&part[..len]);
+            }
+        });
+        let terminal = Terminal {
+            master,
+            slave,
+            text,
+            reader,
+        };
+        terminal.resize(columns);
+        terminal
+    }
+
+    fn resize(&self, columns: u16) {
+        let size = Winsize {
+            ws_row: 24,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&self.master, size).unwrap();
+    }
+
+    /// Starts a command with its stderr on the terminal.
+    fn spawn(&self, command: &mut Command) -> std::process::Child {
+        let stderr = self.slave.try_clone().unwrap();
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .unwrap()
+    }
+
+    /// What was written, once nothing holds the other end any more.
+    fn text(self, command: Command) -> String {
+        drop((self.slave, command));
+        self.reader.join().unwrap();
+        String::from_utf8(self.text.lock().unwrap().clone()).unwrap()
+    }
+}
+
+/// What a command draws on a terminal of this kind.
+fn drawn(mut command: Command, columns: u16, environment: &[(&str, &str)]) -> String {
+    let terminal = Terminal::new(columns);
+    command.env("TERM", "xterm").envs(environment.iter().copied());
+    terminal.spawn(&mut command).wait().unwrap();
+    terminal.text(command)
+}
+
+/// The texts drawn after each carriage return, without escape codes for colours.
+fn redraws(text: &str) -> Vec<String> {
+    let plain = text.replace("\x1b[2m", "").replace("\x1b[0m", "");
+    plain
+        .split('\r')
+        .filter(|part| !part.starts_with('\n'))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn load(server: &Server) -> Command {
+    urecho(&format!("load {} -c 2 -d 1s --warmup 300ms", server.address))
+}
+
+#[test]
+fn the_progress_line_fits_every_width_and_leaves_nothing_behind() {
+    let server = Server::start();
+    for columns in [10, 30, 80, 200] {
+        let text = drawn(load(&server), columns, &[]);
+        let redraws = redraws(&text);
+        assert!(redraws.len() > 2 && text.contains(" left"), "{text:?}");
+        for redraw in &redraws {
+            assert!(redraw.width() < columns.into(), "{columns} columns: {redraw:?}");
+        }
+        assert!(
+            redraws[redraws.len() - 2].chars().all(|c| c == ' '),
+            "it is erased: {text:?}"
+        );
+    }
+    // A terminal that does not say how wide it is.
+    assert!(
+        redraws(&drawn(load(&server), 0, &[]))
+            .iter()
+            .all(|redraw| redraw.width() < 80)
+    );
+}
+
+#[test]
+fn the_progress_line_follows_a_resize() {
+    let server = Server::start();
+    let terminal = Terminal::new(120);
+    let mut command = urecho(&format!("load {} -c 2 -d 3s --warmup 0s", server.address));
+    let mut child = terminal.spawn(command.env("TERM", "xterm"));
+    let so_far = || terminal.text.lock().unwrap().len();
+    until("progress is shown", || so_far() > 100);
+    terminal.resize(20);
+    let resized = so_far();
+    child.wait().unwrap();
+    let text = terminal.text(command);
+    assert!(
+        redraws(&text[..resized]).iter().any(|redraw| redraw.width() > 20),
+        "{text:?}"
+    );
+    // The first may have begun before it.
+    let narrow = redraws(&text[resized..]);
+    assert!(narrow.len() > 3, "{text:?}");
+    assert!(narrow.iter().skip(2).all(|redraw| redraw.width() < 20), "{narrow:?}");
+}
+
+#[test]
+fn a_dumb_terminal_gets_no_escape_code_and_no_color_no_colour() {
+    let server = Server::start();
+    for environment in [&[("TERM", "dumb")][..], &[("TERM", "")], &[("NO_COLOR", "1")]] {
+        let text = drawn(load(&server), 80, environment);
+        assert!(
+            text.contains(" left") && !text.contains('\x1b'),
+            "{environment:?}: {text:?}"
+        );
+    }
+    assert!(drawn(load(&server), 80, &[]).contains("\x1b[2m"));
+}
+
+#[test]
+fn every_command_that_takes_long_shows_what_is_left() {
+    let server_thread = Server::start();
+    let address = server_thread.address;
+    let flags = "-c 2 -d 600ms --warmup 0s --drain 20s";
+    let mut check = urecho(&format!("check {CHECK}"));
+    check.args(["--base", &server(), "--head", &server()]);
+    let folder = tempfile::TempDir::new().unwrap();
+    let mut save = urecho(&format!(
+        "check baseline save b.json {}",
+        CHECK.replace("--gate throughput", "")
+    ));
+    save.args(["--head", &server()]).current_dir(folder.path());
+    for command in [
+        urecho(&format!("load {address} {flags}")),
+        urecho(&format!("load {address} {flags} --repeat 2")),
+        urecho(&format!("bench {flags}")),
+        urecho(&format!("find-max p50<1ns {address} {flags}")),
+        compare(""),
+        check,
+        save,
+    ] {
+        let shown = format!("{command:?}");
+        let text = drawn(command, 120, &[]);
+        assert!(text.contains(" left"), "{shown}: {text:?}");
+    }
+}
+
+#[test]
+fn help_has_styles_on_a_terminal_that_shows_them() {
+    let help = |environment: &[(&str, &str)]| {
+        let terminal = Terminal::new(80);
+        let mut command = urecho("--help");
+        command.env("TERM", "xterm").envs(environment.iter().copied());
+        let stdout = terminal.slave.try_clone().unwrap();
+        command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::null());
+        assert!(command.status().unwrap().success());
+        terminal.text(command)
+    };
+    assert!(help(&[]).contains('\x1b'));
+    assert!(!help(&[("TERM", "dumb")]).contains('\x1b'));
+    assert!(!help(&[("NO_COLOR", "1")]).contains('\x1b'));
+}
