@@ -15,6 +15,8 @@ pub enum Error {
     Usage(String),
     /// This machine does not allow it: a limit, a blocked io_uring, an address in use.
     Machine(String),
+    /// What was measured cannot be compared: a server's program changed meanwhile.
+    Invalid(String),
     /// The target cannot be reached, or is not an echo server.
     Target(String),
     /// The target returned wrong data.
@@ -28,6 +30,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) => USAGE,
+            Error::Invalid(_) => CHANGED,
             Error::Machine(_) => MACHINE,
             Error::Target(_) => TARGET,
             Error::Data(_) => DATA,
@@ -39,6 +42,8 @@ impl Error {
 const FALSE: u8 = 1;
 const USAGE: u8 = 2;
 const UNDECIDED: u8 = 3;
+/// The exit code of [`Error::Invalid`]: what was measured decides nothing.
+pub const CHANGED: u8 = UNDECIDED;
 const MACHINE: u8 = 4;
 const TARGET: u8 = 5;
 const DATA: u8 = 6;
@@ -65,10 +70,11 @@ impl Outcome {
     /// Its place, and its exit code: what has a smaller place outweighs what has a larger one.
     ///
     /// A bug makes everything else doubtful, and an interruption is what the user wants. What this machine does not allow comes before
-    /// what the target did, and wrong data before a target that cannot be used. An invalid run says nothing about messages
+    /// what the target did, a program that changed before what it did, and wrong data before a target that cannot be used. An
+    /// invalid run says nothing about messages
     /// that are still on their way, nor about assertions; a false one outweighs an undecided one.
     fn place(self) -> (usize, u8) {
-        const FAILURES: [u8; 5] = [BUG, MACHINE, DATA, TARGET, USAGE];
+        const FAILURES: [u8; 6] = [BUG, MACHINE, CHANGED, DATA, TARGET, USAGE];
         match self {
             Outcome::Failed(BUG) => (0, BUG),
             Outcome::Interrupted(signal) => (1, 128 + signal as u8), // The convention of shells.
@@ -93,9 +99,12 @@ pub fn exit_code(outcomes: impl IntoIterator<Item = Outcome>) -> u8 {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Usage(text) | Error::Machine(text) | Error::Target(text) | Error::Data(text) | Error::Bug(text) => {
-                f.write_str(text)
-            }
+            Error::Usage(text)
+            | Error::Invalid(text)
+            | Error::Machine(text)
+            | Error::Target(text)
+            | Error::Data(text)
+            | Error::Bug(text) => f.write_str(text),
         }
     }
 }
@@ -126,7 +135,7 @@ mod tests {
 
     #[test]
     fn the_exit_code_is_that_of_what_outweighs_the_rest() {
-        let table: [(&[Outcome], u8); 16] = [
+        let table: [(&[Outcome], u8); 19] = [
             (&[], 0),
             (&[False], 1),
             (&[Undecided], 3),
@@ -138,6 +147,9 @@ mod tests {
             (&[Invalid, Failed(DATA)], 6),
             (&[Failed(TARGET), Failed(DATA)], 6),
             (&[Failed(DATA), Failed(MACHINE), Failed(TARGET)], 4),
+            (&[Failed(MACHINE), Failed(CHANGED)], 4),
+            (&[Failed(CHANGED), Failed(DATA), Failed(TARGET)], 3),
+            (&[Interrupted(1), Failed(CHANGED)], 129),
             (&[Failed(USAGE), Failed(TARGET)], 5),
             (&[Failed(MACHINE), Interrupted(2)], 130),
             (&[Interrupted(15), False], 143),

@@ -55,7 +55,7 @@ pub struct Failure {
     pub restart: usize,
     /// The cause.
     pub what: String,
-    /// The exit code of this cause: 4 this machine, 5 the server, 6 wrong bytes, 70 a bug in urecho.
+    /// The exit code of this cause: 3 its program changed, 4 this machine, 5 the server, 6 wrong bytes, 70 a bug in urecho.
     pub exit_code: u8,
 }
 

@@ -33,12 +33,13 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     let workers = flags
         .workers
         .map_or(cpus.server.len().max(1), |workers| workers as usize);
-    let workload = flags.load.workload(cpus.generator);
+    let mut workload = flags.load.workload(cpus.generator);
     flags.outputs.check(&workload)?;
+    generator.connect_locally_from(&mut workload, &stop)?;
     let observer = flags.outputs.open(&workload)?;
     check_machine()?;
     let mut server = Server::start(workers, &cpus.server)?;
-    let targets = generator.reachable(vec![server.address().into()])?;
+    let targets = vec![server.address().into()];
     let plan = Plan { targets, workload };
     let result = load::execute(plan, observer, flags.outputs.assertions(), environment, &stop);
     // A server that crashed is the cause of every other failure.

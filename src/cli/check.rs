@@ -112,10 +112,11 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
 fn run_pair(pair: &PairFlags, flags: &Flags, environment: Environment) -> Result<ExitCode> {
     let base = flags::with_ready_text(pair.base.clone(), &pair.base_ready);
     let head = flags::with_ready_text(pair.head.clone(), &pair.head_ready);
-    let experiment = flags.measurement.experiment(flags.rate.offered(), &flags.judgement)?;
+    let mut experiment = flags.measurement.experiment(flags.rate.offered(), &flags.judgement)?;
     let outputs = flags.outputs.open(&flags.json, None)?;
     load::check_machine()?;
     let stop = Stop::on_signals()?;
+    flags.measurement.connect_locally(&mut experiment, &stop)?;
     let mut progress = Progress::new(&experiment);
     let record = experiment.run(
         &base,

@@ -80,15 +80,18 @@ pub(super) struct Flags {
 pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     let cpus = CpuSplit::of(&flags.generator, flags.server_cpus.cpus());
     let candidates = flags.candidates(&cpus)?;
-    let workloads = flags.workloads(&cpus);
+    let mut workloads = flags.workloads(&cpus);
     let [json, markdown] = place::open_all([&flags.json, &flags.markdown])?;
     load::check_machine()?;
     let stop = Stop::on_signals()?;
+    for workload in &mut workloads {
+        flags.generator.connect_locally_from(workload, &stop)?;
+    }
     let mut progress = Progress::new(flags, &workloads, candidates.len());
     let mut outcomes = Vec::new();
     let mut scenarios = Vec::new();
     for (number, workload) in workloads.iter().enumerate() {
-        if stop.signal().is_some() {
+        if stop.signal().is_some() || outcomes.contains(&CHANGED) {
             break;
         }
         let protocol = flags.protocol(workload, &cpus, candidates.len());
@@ -120,6 +123,9 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     outcomes.extend(stop.signal().map(Outcome::Interrupted));
     Ok(ExitCode::from(written.exit_code(error::exit_code(outcomes))))
 }
+
+/// A program changed: what follows would compare something else.
+const CHANGED: Outcome = Outcome::Failed(error::CHANGED);
 
 /// How far a comparison is, on the progress line.
 struct Progress {

@@ -59,13 +59,13 @@ pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> 
         .chain(&flags.others)
         .cloned()
         .collect();
-    let workload = flags.run.apply(flags.workload.workload(generator.pin()), DURATION);
+    let mut workload = flags.run.apply(flags.workload.workload(generator.pin()), DURATION);
     for condition in &conditions {
         judge::check(condition, workload.traffic.depth).map_err(Error::Usage)?;
     }
     let [json] = place::open_all([&flags.json])?;
-    let targets = flags.targets.resolve(generator)?;
     let stop = Stop::on_signals()?;
+    let targets = flags.targets.resolve(generator, &mut workload, &stop)?;
     let mut search = Search::from(FIRST_RATE);
     let (mut points, mut interrupted, mut error) = (Vec::new(), None, None);
     while let (Some(rate), None, None) = (search.rate(), interrupted, &error) {

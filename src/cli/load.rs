@@ -14,7 +14,7 @@ use crate::output::publish::publish;
 use crate::report::assertion::{Assertion, Count, Metric};
 use crate::report::validity::Grade;
 use crate::report::{Environment, Report};
-use crate::sys::signal::{self, Stop};
+use crate::sys::signal::Stop;
 
 #[derive(Debug, Args)]
 pub(super) struct Flags {
@@ -34,13 +34,13 @@ pub(super) struct Flags {
 
 pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     let generator = &flags.load.workload.generator;
-    let workload = flags.load.workload(generator.pin());
+    let mut workload = flags.load.workload(generator.pin());
     flags.outputs.check(&workload)?;
     match flags.repeat {
         Some(times) => {
             let json = flags.outputs.open_for_repeat()?;
-            let targets = flags.targets.resolve(generator)?;
             let stop = Stop::on_signals()?;
+            let targets = flags.targets.resolve(generator, &mut workload, &stop)?;
             let plan = Plan { targets, workload };
             let exit_code = |run: &RunResult, report: &Report| exit_code(run, report, flags.outputs.assertions());
             let (interrupted, repeats) =
@@ -53,8 +53,8 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
         }
         None => {
             let observer = flags.outputs.open(&workload)?;
-            let targets = flags.targets.resolve(generator)?;
             let stop = Stop::on_signals()?;
+            let targets = flags.targets.resolve(generator, &mut workload, &stop)?;
             let plan = Plan { targets, workload };
             execute(plan, observer, flags.outputs.assertions(), environment, &stop)
         }
@@ -71,7 +71,7 @@ pub(super) fn execute(
 ) -> Result<ExitCode> {
     let run = load::run(plan, stop, &mut observer);
     let run = match (run, stop.signal()) {
-        (Err(Error::Target(_)), Some(signal)) => return Ok(ExitCode::from(signal::exit_code(signal))), // Nothing was measured.
+        (Err(error @ Error::Target(_)), Some(_)) => return Err(error), // The exit code is the signal's.
         (run, _) => run?,
     };
     let report = Report::of(&run, environment, assertions);
@@ -84,7 +84,7 @@ pub(super) fn execute(
 fn exit_code(run: &RunResult, report: &Report, assertions: &[Assertion]) -> Result<u8> {
     let wrong_data = run.stats.wrong_data.clone().map(Error::Data);
     let is_wrong = wrong_data.is_some();
-    let defect = wrong_data.or_else(|| defect(report, assertions));
+    let defect = wrong_data.or_else(|| defect(run, report, assertions));
     let is_target_at_fault = run.stats.overdue > 0 || report.figures.connections.lost_total() > 0;
     let outcome = defect.as_ref().map(|error| match error {
         Error::Data(_) if !is_wrong && report.figures.messages.failed == 0 && !is_target_at_fault => {
@@ -102,7 +102,7 @@ fn exit_code(run: &RunResult, report: &Report, assertions: &[Assertion]) -> Resu
 }
 
 /// Connections and messages that were lost, unless an assertion says how many may be.
-fn defect(report: &Report, assertions: &[Assertion]) -> Option<Error> {
+fn defect(run: &RunResult, report: &Report, assertions: &[Assertion]) -> Option<Error> {
     let figures = &report.figures;
     let (connections, messages) = (&figures.connections, &figures.messages);
     if connections.lost_total() + connections.closed >= connections.opened && messages.completed == 0
@@ -114,6 +114,9 @@ fn defect(report: &Report, assertions: &[Assertion]) -> Option<Error> {
         )));
     }
     if connections.unopened() > 0 && !asserted(assertions, &[Count::Errors]) {
+        if run.stats.unopened.keys().any(|loss| loss.is_lack_of_ports()) {
+            return Some(load::no_source_port(run.plan.targets[0].address()));
+        }
         let unopened = connections.unopened();
         return Some(Error::Target(format!(
             "{unopened} connections did not open, {} did",

@@ -11,6 +11,7 @@ use crate::load::schedule::{Arrivals, Pace, Rate};
 use crate::load::sizes::Sizes;
 use crate::load::{Churn, Close, Target, Traffic, Workload};
 use crate::random::Random;
+use crate::sys::signal::Stop;
 use crate::sys::socket::Options;
 use crate::units;
 
@@ -22,16 +23,26 @@ const DURATION: Nanos = Nanos(30_000_000_000);
 pub(super) struct TargetFlags {
     /// Echo servers, as ADDRESS:PORT or NAME:PORT; connections take them in turn
     ///
-    /// The addresses of a name are tried in order, and the first that echoes is used.
+    /// The addresses of a name are tried in order, and the first that echoes is used. An IPv6 address may have an interface, as in
+    /// `[fe80::1%eth0]:7007`.
     #[arg(value_name = "TARGET", default_value = "127.0.0.1:7007", value_parser = values::target)]
     targets: Vec<String>,
 }
 
 impl TargetFlags {
-    /// All targets with their addresses. Errors: [`Error::Target`] for a name that does not resolve.
-    pub(super) fn resolve(&self, generator: &GeneratorFlags) -> Result<Vec<Target>> {
-        let targets = self.targets.iter().map(|name| Target::resolve(name));
-        generator.reachable(targets.collect::<Result<_>>()?)
+    /// All targets with their addresses, and the addresses to connect from in `workload`. Errors: [`Error::Target`] for a name
+    /// that does not resolve.
+    pub(super) fn resolve(
+        &self,
+        generator: &GeneratorFlags,
+        workload: &mut Workload,
+        stop: &Stop,
+    ) -> Result<Vec<Target>> {
+        let retry_time = generator.preflight_timeout;
+        let targets = self.targets.iter().map(|name| Target::resolve(name, retry_time, stop));
+        let mut targets = targets.collect::<Result<Vec<_>>>()?;
+        generator.connect_from(&mut targets, workload, stop)?;
+        Ok(targets)
     }
 }
 
@@ -80,7 +91,7 @@ pub(super) struct GeneratorFlags {
     pin: Vec<Cpus>,
     /// Source addresses, taken in turn, as in 127.0.1.0/24 [default: chosen by the kernel]
     ///
-    /// One source address allows 28,232 connections to one target.
+    /// One source address allows 28,232 connections to one target. A name stands for its addresses.
     #[arg(long, value_name = "CIDR", value_parser = values::sources)]
     source: Option<Sources>,
     /// How long a target may take to connect, and to echo a first message
@@ -209,7 +220,6 @@ impl GeneratorFlags {
     pub(super) fn workload(&self, connections: u32, cpus: Vec<usize>, seed: u64) -> Workload {
         Workload {
             connections,
-            sources: self.source.clone().map_or(Vec::new(), |sources| sources.0),
             threads: self.threads.min(connections), // More threads than connections would be idle.
             cpus,
             seed,
@@ -222,21 +232,36 @@ impl GeneratorFlags {
         }
     }
 
-    /// Targets with those of their addresses that have the address family of the sources. Errors: [`Error::Usage`] if one has
-    /// none.
-    pub(super) fn reachable(&self, mut targets: Vec<Target>) -> Result<Vec<Target>> {
-        let source = self.source.as_ref().and_then(|sources| sources.0.first()); // All are of one network.
-        for target in &mut targets {
-            let matches = |address: &SocketAddr| source.is_none_or(|source| source.is_ipv4() == address.is_ipv4());
-            target.addresses.retain(matches);
-            if target.addresses.is_empty() {
-                let name = &target.name;
-                return Err(Error::Usage(format!(
-                    "--source and target {name} have different address families: use IPv4 for both, or IPv6 for both"
-                )));
-            }
+    /// Sets the addresses that `workload` connects from, and leaves in both only addresses of one family, if there are sources.
+    /// Errors: [`Error::Usage`] if a target has none of that family, [`Error::Machine`] if the name of a source does not resolve.
+    pub(super) fn connect_from(&self, targets: &mut [Target], workload: &mut Workload, stop: &Stop) -> Result<()> {
+        let Some(source) = &self.source else {
+            return Ok(());
+        };
+        let mut sources = source.addresses(stop)?;
+        let is_of = |is_v6: bool| move |address: &SocketAddr| address.is_ipv6() == is_v6;
+        let reaches_all = |is_v6: bool| {
+            sources.iter().any(is_of(is_v6)) && targets.iter().all(|target| target.addresses.iter().any(is_of(is_v6)))
+        };
+        let Some(is_v6) = [false, true].into_iter().find(|&is_v6| reaches_all(is_v6)) else {
+            let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+            return Err(Error::Usage(format!(
+                "--source and target {} have different address families: use IPv4 for both, or IPv6 for both",
+                names.join(", ")
+            )));
+        };
+        sources.retain(is_of(is_v6));
+        for target in targets {
+            target.addresses.retain(is_of(is_v6));
         }
-        Ok(targets)
+        workload.sources = sources;
+        Ok(())
+    }
+
+    /// The same for servers that this command starts, which listen on 127.0.0.1.
+    pub(super) fn connect_locally_from(&self, workload: &mut Workload, stop: &Stop) -> Result<()> {
+        let mut servers = [Target::from(SocketAddr::from(([127, 0, 0, 1], 0)))];
+        self.connect_from(&mut servers, workload, stop)
     }
 
     /// The CPUs to pin to; empty if none were given.

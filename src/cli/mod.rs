@@ -25,7 +25,7 @@ use clap::{Parser, Subcommand};
 use crate::error::{Error, Result};
 use crate::output::console;
 use crate::report::Environment;
-use crate::sys::{machine, prctl};
+use crate::sys::{guard, machine, prctl, signal};
 
 /// The command line. Its summary in the help is the description in Cargo.toml.
 #[derive(Debug, Parser)]
@@ -49,6 +49,9 @@ enum Command {
     Check(Box<check::Flags>),
     /// Find the highest rate at which a condition holds
     FindMax(find_max::Flags),
+    /// Ends servers when the process that started them is killed. See `sys::guard`
+    #[command(name = guard::COMMAND, hide = true)]
+    Guard { mark: String },
 }
 
 const EXIT_CODES: &str = "\
@@ -56,30 +59,47 @@ Exit codes:
   0    success
   1    an assertion is false, a server regressed, changes of a history add up, or find-max found no rate
   2    usage error; nothing was opened
-  3    the verdict is INVALID or INCONCLUSIVE, or an assertion is undecided
+  3    the verdict is INVALID or INCONCLUSIVE, an assertion is undecided, or a program changed
   4    this machine cannot run it: a limit, io_uring is blocked, the address is in use
   5    the target is unreachable, or not an echo server
   6    data came back wrong or went missing
   70   a bug in urecho
   130  interrupted by SIGINT; partial results are reported and marked partial
-  143  interrupted by SIGTERM, likewise";
+  143  interrupted by SIGTERM, likewise
+  129  interrupted by SIGHUP, likewise; not under nohup";
 
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
     prctl::disable_huge_pages();
+    prctl::restore_name();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return answer(&error),
     };
+    if let Command::Guard { mark } = &cli.command {
+        guard::run(mark);
+        return ExitCode::SUCCESS;
+    }
+    guard::enable();
     let environment = Environment::of(machine::describe()); // Before any thread is pinned.
     // A panic has printed its message; a child that it leaves behind dies with this process.
     let ended = panic::catch_unwind(AssertUnwindSafe(|| run(cli.command, environment)));
+    guard::finish();
     let bug = |_| Err(Error::Bug("it panicked. Please report it".into()));
-    match ended.unwrap_or_else(bug) {
-        Ok(code) => code,
-        Err(error) => {
+    let result = ended.unwrap_or_else(bug);
+    result.unwrap_or_else(|error| ExitCode::from(report_error(&error)))
+}
+
+/// Says what went wrong, and returns the exit code. A step that failed because the user interrupted it is no failure.
+fn report_error(error: &Error) -> u8 {
+    match (error, signal::received()) {
+        (Error::Target(_), Some(signal)) => {
+            console::note("urecho: interrupted before anything was measured");
+            signal::exit_code(signal)
+        }
+        _ => {
             console::note(format_args!("urecho: {error}"));
-            ExitCode::from(error.exit_code())
+            error.exit_code()
         }
     }
 }
@@ -92,6 +112,7 @@ fn run(command: Command, environment: Environment) -> Result<ExitCode> {
         Command::Compare(flags) => compare::run(&flags, environment),
         Command::Check(flags) => check::run(&flags, environment),
         Command::FindMax(flags) => find_max::run(&flags, &environment),
+        Command::Guard { .. } => unreachable!("it has run"),
     }
 }
 

@@ -1,11 +1,10 @@
 //! `urecho serve`.
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::values;
+use crate::cli::values::{self, Listen};
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::output::console;
@@ -22,9 +21,12 @@ use crate::units;
 
 #[derive(Debug, Args)]
 pub(super) struct Flags {
-    /// Address to listen on; port 0 takes a free one. Loopback by default: open echo services get abused
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7007")]
-    listen: SocketAddr,
+    /// Address to listen on: ADDRESS:PORT, NAME:PORT, or :PORT for all addresses; port 0 takes a free one
+    ///
+    /// Of the addresses of a name the first that this machine has is used, IPv4 before IPv6; the line `listening on` says which.
+    /// Loopback by default: open echo services get abused.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7007", value_parser = values::listen)]
+    listen: Listen,
     /// I/O engine: uring, tokio-uring or epoll. No fallback: it fails if unavailable
     #[arg(long, value_name = "NAME", default_value = "uring")]
     engine: Engine,
@@ -146,11 +148,11 @@ impl Flags {
         Ok(plan)
     }
 
-    fn plan(&self) -> Result<Plan> {
+    fn plan(&self, stop: &Stop) -> Result<Plan> {
         let cpus = affinity::allowed();
         Ok(Plan {
             engine: self.engine()?,
-            listen: self.listen,
+            listen: self.listen.addresses(stop)?,
             workers: self.workers.map_or(cpus.len(), |workers| workers as usize),
             backlog: self.backlog,
             options: socket::Options {
@@ -164,9 +166,10 @@ impl Flags {
 }
 
 pub(super) fn run(flags: Flags) -> Result<ExitCode> {
-    let plan = flags.plan()?;
-    limits::raise_descriptors();
+    flags.engine()?;
     let stop = Stop::on_signals()?;
+    let plan = flags.plan(&stop)?;
+    limits::raise_descriptors();
     let mut written = Written::All;
     let workers = serve::run(plan, &stop, |listening| written = announce(listening, &stop))?;
     console::note(Counters::total(&workers)?);

@@ -1,5 +1,8 @@
 //! A server to compare: a name, and the command that starts it on a port of our choice.
 
+use std::sync::{Arc, OnceLock};
+
+use crate::compare::program::Program;
 use crate::error::{Error, Result};
 use crate::serve::engine::Engine;
 
@@ -13,8 +16,12 @@ pub struct Candidate {
     pub name: String,
     /// The program and its arguments, with `{port}` wherever the port belongs.
     argv: Vec<String>,
-    /// Text in the line on its stdout that announces readiness; none: its port is probed.
+    /// Text in the line on its stdout that announces readiness; none: its port is watched.
     ready_text: Option<String>,
+    /// True if it is this executable, which may be replaced while it runs.
+    is_this_executable: bool,
+    /// Its files when it was first started. Shared by all copies.
+    program: Arc<OnceLock<Program>>,
 }
 
 impl Candidate {
@@ -47,6 +54,8 @@ impl Candidate {
             name: name.to_owned(),
             argv: words,
             ready_text: None,
+            is_this_executable: false,
+            program: Arc::default(),
         })
     }
 
@@ -75,6 +84,8 @@ impl Candidate {
             name: engine.name().to_owned(),
             argv: words.map(str::to_owned).collect(),
             ready_text: None,
+            is_this_executable: true,
+            program: Arc::default(),
         })
     }
 
@@ -101,7 +112,29 @@ impl Candidate {
     /// Started by another program, such as `env NAME=VALUE`.
     pub fn with_wrapper(mut self, words: &[&str]) -> Candidate {
         self.argv.splice(..0, words.iter().map(|&word| word.to_owned()));
+        self.is_this_executable = false;
         self
+    }
+
+    /// The file to execute, if it is not the one that the command names: this executable, whatever its path is now.
+    pub(super) fn executable(&self) -> Option<&str> {
+        self.is_this_executable.then_some("/proc/self/exe")
+    }
+
+    /// Errors: [`Error::Invalid`] if a file of the command is not what it was when it was first started: then there are two
+    /// servers under one name.
+    pub(super) fn check_program(&self) -> Result<()> {
+        if self.is_this_executable {
+            return Ok(());
+        }
+        match self.program.get_or_init(|| Program::of(&self.argv)).changed() {
+            None => Ok(()),
+            Some(changed) => Err(Error::Invalid(format!(
+                "{changed} while `{}` was being compared: its figures would be of two different servers. Compare copies of the \
+                 files, or build first and compare then",
+                self.command()
+            ))),
+        }
     }
 
     /// Text in the line on stdout that announces readiness.

@@ -27,7 +27,7 @@ pub struct Failure {
 }
 
 /// Restarts the candidates for as long as `more` returns true, or until `stop` fires. A candidate that fails takes no
-/// further part. `more` is called before each restart with its number, from 1, and the results so far.
+/// further part; one whose program has changed on disk ([`Error::Invalid`]) ends all. `more` is called before each restart with its number, from 1, and the results so far.
 ///
 /// Call from the main thread: servers are killed when the thread that started them ends (PR_SET_PDEATHSIG).
 pub fn run(
@@ -51,6 +51,17 @@ pub fn run(
         if remaining.is_empty() {
             break;
         }
+        // No server is started for a comparison of what is not there any more.
+        let mut is_invalid = false;
+        for result in &mut remaining {
+            if let Err(error) = result.candidate.check_program() {
+                result.failure = Some(Failure { restart: number, error });
+                is_invalid = true;
+            }
+        }
+        if is_invalid {
+            break;
+        }
         let mut random = Random::new(protocol.loads[0].workload.seed, number as u64);
         let candidates: Vec<&Candidate> = remaining.iter().map(|result| &result.candidate).collect();
         let figures = restart(&candidates, protocol, &mut random, stop);
@@ -58,8 +69,14 @@ pub fn run(
             match loads {
                 Ok(loads) if loads.iter().any(|load| load.blocks.is_empty()) => {} // Stopped before a block of each load.
                 Ok(loads) => result.restarts.push(loads),
-                Err(error) => result.failure = Some(Failure { restart: number, error }),
+                Err(error) => {
+                    is_invalid |= matches!(error, Error::Invalid(_));
+                    result.failure = Some(Failure { restart: number, error });
+                }
             }
+        }
+        if is_invalid {
+            break;
         }
     }
     results

@@ -2,14 +2,15 @@
 //!
 //! `candidate` is a name and a command, `server` its running process. A `restart` is one launch of all candidates, an
 //! `experiment` as many restarts as are needed, a `block` the figures of one candidate in the smallest balanced unit,
-//! `pooled` those of all slices of a restart together. `comparison` turns blocks into ratios with confidence intervals,
-//! `table` draws them.
+//! `program` notices that the files of a command have changed, `pooled` are the figures of all slices of a restart
+//! together. `comparison` turns blocks into ratios with confidence intervals, `table` draws them.
 
 mod block;
 mod candidate;
 pub mod comparison;
 mod experiment;
 mod pooled;
+mod program;
 mod restart;
 mod server;
 mod table;

@@ -88,26 +88,29 @@ pub(super) fn restart(
     let mut participants: Vec<Participant<'_>> = candidates.iter().copied().enumerate().map(participant).collect();
     random.shuffle(&mut participants);
     for participant in &mut participants {
-        participant.attempt(|participant| participant.start(protocol));
+        participant.attempt(stop, |participant| participant.start(protocol, stop));
     }
     for participant in &mut participants {
-        participant.attempt(|participant| participant.settle(protocol, random.bits(), stop));
+        let seed = random.bits();
+        participant.attempt(stop, |participant| participant.settle(protocol, seed, stop));
     }
     let passes = protocol.loads.iter().map(|load| load.blocks).max().unwrap_or(0);
     for pass in 0..passes {
         for (load, ProtocolLoad { blocks, .. }) in protocol.loads.iter().enumerate() {
             let is_due = (pass + 1) * blocks / passes > pass * blocks / passes;
-            if is_due && stop.signal().is_none() {
-                block(&mut participants, protocol, load, random);
+            if is_due && !stop.has_fired() {
+                block(&mut participants, protocol, load, random, stop);
             }
         }
     }
     participants.sort_by_key(|participant| participant.number);
+    let servers = participants.iter_mut().filter_map(Participant::disconnect).collect();
+    Server::terminate(servers, stop);
     participants.into_iter().map(Participant::finish).collect()
 }
 
-/// Gives each participant its two slices of one load.
-fn block(participants: &mut [Participant<'_>], protocol: &Protocol, load: usize, random: &mut Random) {
+/// Gives each participant its two slices of one load. A block that is interrupted does not count.
+fn block(participants: &mut [Participant<'_>], protocol: &Protocol, load: usize, random: &mut Random, stop: &Stop) {
     random.shuffle(participants);
     let mut accumulators: Vec<BlockAccumulator> = participants.iter().map(|_| BlockAccumulator::new()).collect();
     let snapshot = Snapshot::read();
@@ -120,8 +123,13 @@ fn block(participants: &mut [Participant<'_>], protocol: &Protocol, load: usize,
         let seed = random.bits(); // The same arrivals for all, and others next time.
         for index in indices {
             let accumulator = &mut accumulators[index];
-            participants[index].attempt(|participant| participant.run_slice(protocol, load, seed, accumulator));
+            participants[index].attempt(stop, |participant| {
+                participant.run_slice(protocol, load, seed, accumulator, stop)
+            });
         }
+    }
+    if stop.has_fired() {
+        return;
     }
     let disturbance = Snapshot::read().since(&snapshot);
     for ((participant, accumulator), before) in participants.iter_mut().zip(&accumulators).zip(cpu_before) {
@@ -176,14 +184,18 @@ impl<'a> Participant<'a> {
         }
     }
 
-    /// Runs `step` unless this candidate has failed. A server that crashed is the cause of every other failure.
-    fn attempt(&mut self, step: impl FnOnce(&mut Self) -> Result<()>) {
-        if self.failure.is_some() {
+    /// Runs `step` unless this candidate has failed, or `stop` has fired: then an error is no failure. A server that crashed is
+    /// the cause of every other failure.
+    fn attempt(&mut self, stop: &Stop, step: impl FnOnce(&mut Self) -> Result<()>) {
+        if self.failure.is_some() || stop.has_fired() {
             return;
         }
         let Err(error) = step(self) else {
             return;
         };
+        if stop.has_fired() {
+            return;
+        }
         let crash = self.server.as_mut().map(Server::check_for_crash);
         self.failure = Some(match crash {
             Some(Err(crash)) => crash,
@@ -193,32 +205,35 @@ impl<'a> Participant<'a> {
         self.server = None; // Killed, so that it cannot disturb the others.
     }
 
-    fn start(&mut self, protocol: &Protocol) -> Result<()> {
-        let server = self
-            .server
-            .insert(Server::launch(self.candidate, &protocol.server_cpus)?);
+    fn start(&mut self, protocol: &Protocol, stop: &Stop) -> Result<()> {
+        let server = Server::launch(self.candidate, &protocol.server_cpus, stop)?;
+        let server = self.server.insert(server);
+        self.candidate.check_program()?; // It may have changed just before.
         self.resident_before = resident(&server.processes());
         if protocol.connected_at_once {
             for (load, ProtocolLoad { workload, .. }) in protocol.loads.iter().enumerate() {
-                self.sessions[load] = Some(self.connect(workload)?);
+                self.sessions[load] = Some(self.connect(workload, stop)?);
             }
         }
         Ok(())
     }
 
-    fn connect(&self, workload: &Workload) -> Result<Session> {
+    fn connect(&self, workload: &Workload, stop: &Stop) -> Result<Session> {
         let server = self.server.as_ref().expect("it has been started");
-        Session::open(&Plan {
+        let plan = Plan {
             targets: vec![server.address().into()],
             workload: workload.clone(),
-        })
+        };
+        let session = Session::open_until(&plan, stop)?;
+        server.check_owner()?; // Another may have joined it by SO_REUSEPORT.
+        Ok(session)
     }
 
     /// Runs slices of the first load for the settling time.
     fn settle(&mut self, protocol: &Protocol, seed: u64, stop: &Stop) -> Result<()> {
         let until = clock::now() + protocol.settle;
-        while clock::now() < until && stop.signal().is_none() {
-            self.run_slice(protocol, 0, seed, &mut BlockAccumulator::new())?;
+        while clock::now() < until && !stop.has_fired() {
+            self.run_slice(protocol, 0, seed, &mut BlockAccumulator::new(), stop)?;
         }
         Ok(())
     }
@@ -229,10 +244,11 @@ impl<'a> Participant<'a> {
         load: usize,
         seed: u64,
         accumulator: &mut BlockAccumulator,
+        stop: &Stop,
     ) -> Result<()> {
         let mut session = match self.sessions[load].take() {
             Some(session) => session,
-            None => self.connect(&protocol.loads[load].workload)?,
+            None => self.connect(&protocol.loads[load].workload, stop)?,
         };
         if let Some(server) = &self.server {
             session.set_processes(server.processes()); // Some servers start a process per connection.
@@ -255,13 +271,15 @@ impl<'a> Participant<'a> {
         times.reduce(|sum, time| sum + time)
     }
 
-    fn finish(mut self) -> Result<Vec<LoadFigures>> {
+    /// Closes its connections. Returns its server, which still runs.
+    fn disconnect(&mut self) -> Option<Server> {
         for session in self.sessions.drain(..).flatten() {
             let _ = session.close(); // All slices are complete; a failure now changes no figure.
         }
-        if let Some(server) = self.server.take() {
-            server.terminate();
-        }
+        self.server.take()
+    }
+
+    fn finish(self) -> Result<Vec<LoadFigures>> {
         match self.failure {
             Some(failure) => Err(failure),
             None => {

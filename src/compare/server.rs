@@ -1,9 +1,13 @@
-//! Servers as child processes: started, awaited until they listen, and ended, however we end.
+//! Servers as child processes: started, awaited until they listen, and ended with all that they have started, however we end.
+//!
+//! A server is ours only if its processes, and no others, hold the socket that accepts on its port: anything else would
+//! measure a neighbour.
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -11,11 +15,14 @@ use std::time::Duration;
 use crate::clock::{self, Nanos};
 use crate::compare::Candidate;
 use crate::error::{Error, Result};
-use crate::random::Random;
-use crate::sys::{affinity, child, limits, shortage, threads, usage};
+use crate::sys::child::TiedChild;
+use crate::sys::listener::{self, Owner};
+use crate::sys::ports::ReservedPort;
+use crate::sys::signal::Stop;
+use crate::sys::{affinity, child, offspring, shortage, threads};
 
-/// The lowest port for a server; registered services are mostly below.
-const PORT_MIN: u16 = 15_000;
+/// A server is started on another port if something else has taken the first meanwhile, this often at most.
+const LAUNCHES: usize = 5;
 
 /// How long a server may take until it listens.
 const START_TIMEOUT: Nanos = Nanos(10_000_000_000);
@@ -25,6 +32,9 @@ const STOP_TIMEOUT: Nanos = Nanos(8_000_000_000);
 
 /// How long any other server may take to exit after SIGTERM, which it may ignore.
 const TERMINATE_TIMEOUT: Nanos = Nanos(1_000_000_000);
+
+/// The same when the user has interrupted us: everything ends within a second.
+const INTERRUPTED_TIMEOUT: Nanos = Nanos(250_000_000);
 
 /// How long a process may take from closing its sockets until it has exited.
 const EXIT_DELAY: Nanos = Nanos(200_000_000);
@@ -38,11 +48,15 @@ const MACHINE: i32 = 4;
 /// Bytes kept from the end of a server's stderr.
 const STDERR_TAIL: usize = 4096;
 
-/// A server in its own process group. Dropping it kills the group.
+/// A server in its own process group. Dropping it kills the group, and what it has started elsewhere.
 #[derive(Debug)]
 pub struct Server {
-    child: Child,
+    child: TiedChild,
     address: SocketAddr,
+    /// Keeps other runs from its port.
+    port: Option<ReservedPort>,
+    /// Processes that it had started outside of its group when it began to listen.
+    elsewhere: Vec<i32>,
     /// The end of its stderr, once that is closed.
     stderr_tail: mpsc::Receiver<String>,
     /// True once the child has been waited for: its id and its group's may then be reused.
@@ -57,27 +71,22 @@ impl Server {
     /// Call from the main thread: the server is killed when the thread that started it ends. Errors: it could not start,
     /// with the tail of its stderr.
     pub fn start(workers: usize, cpus: &[usize]) -> Result<Server> {
-        let program = std::env::current_exe()
-            .map_err(|cause| Error::Machine(format!("cannot locate this executable: {cause}")))?;
-        Server::start_program(program, workers, cpus)
+        Server::start_program("/proc/self/exe", workers, cpus) // Also if the file has been replaced since.
     }
 
     /// Starts `program`, which must be `urecho`: for benches and tests, which are other executables.
     pub fn start_program(program: impl AsRef<OsStr>, workers: usize, cpus: &[usize]) -> Result<Server> {
         let mut command = Command::new(program);
+        command.arg0("urecho");
         let workers = workers.to_string();
         command.args(["serve", "--listen", "127.0.0.1:0", "--workers", &workers]);
         if !cpus.is_empty() {
             command.arg("--pin");
         }
         command.stdout(Stdio::piped());
-        let mut server = Server::spawn(command, cpus, any_port())?;
-        let lines = server
-            .child
-            .stdout
-            .take()
-            .map(|stdout| first_line(stdout, |_| true))
-            .transpose()?;
+        let mut server = Server::spawn(command, cpus, SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        let stdout = server.child.process.stdout.take();
+        let lines = stdout.map(|stdout| first_line(stdout, |_| true)).transpose()?;
         let line = lines
             .and_then(|lines| lines.recv_timeout(START_TIMEOUT.into()).ok())
             .unwrap_or_default();
@@ -90,46 +99,107 @@ impl Server {
 
     /// Starts a candidate on a free port, pinned to these CPUs, and waits until it is ready.
     ///
-    /// Call from the main thread, as [`start`](Server::start). Errors: with the tail of its stderr.
-    pub fn launch(candidate: &Candidate, cpus: &[usize]) -> Result<Server> {
-        let address = free_address()?;
-        let mut argv = candidate.argv(address.port());
-        let mut command = Command::new(argv.next().unwrap_or_default());
-        command.args(argv);
-        let Some(ready_text) = candidate.ready_text() else {
-            command.stdout(Stdio::null());
-            let mut server = Server::spawn(command, cpus, address)?;
-            let listens = || TcpStream::connect(address).is_ok();
-            server.wait_until(listens, &format!("does not listen on {address}"))?;
-            return Ok(server);
-        };
-        command.stdout(Stdio::piped());
+    /// Call from the main thread, as [`start`](Server::start). Errors: with the tail of its stderr; when `stop` fires, one that
+    /// says nothing.
+    pub fn launch(candidate: &Candidate, cpus: &[usize], stop: &Stop) -> Result<Server> {
+        let mut failure = None;
+        for _ in 0..LAUNCHES {
+            let port = match ReservedPort::any() {
+                Ok(port) => port,
+                Err(cause) => {
+                    let cause = Error::Machine(format!("cannot find a free port on 127.0.0.1: {cause}"));
+                    return Err(failure.unwrap_or(cause));
+                }
+            };
+            let mut server = Server::spawn_candidate(candidate, port, cpus)?;
+            let Err(error) = server.wait_until_ready(candidate, stop) else {
+                return Ok(server);
+            };
+            let port = server.port.take();
+            Server::terminate(vec![server], stop); // It may hold the port itself.
+            let is_taken = port.is_some_and(|port| !port.is_free());
+            if !is_taken || stop.has_fired() {
+                return Err(error);
+            }
+            failure = Some(error);
+        }
+        Err(failure.expect("every attempt has failed"))
+    }
+
+    fn spawn_candidate(candidate: &Candidate, port: ReservedPort, cpus: &[usize]) -> Result<Server> {
+        let address = SocketAddr::from(([127, 0, 0, 1], port.number()));
+        let mut argv = candidate.argv(port.number());
+        let program = argv.next().unwrap_or_default();
+        let mut command = Command::new(candidate.executable().unwrap_or(&program));
+        command.arg0(&program).args(argv);
+        command.stdout(match candidate.ready_text() {
+            Some(_) => Stdio::piped(),
+            None => Stdio::null(),
+        });
         let mut server = Server::spawn(command, cpus, address)?;
-        let text = ready_text.to_owned();
-        let stdout = server.child.stdout.take();
-        let line = stdout
-            .map(|stdout| first_line(stdout, move |line| line.contains(&text)))
-            .transpose()?;
-        let printed = || line.as_ref().is_some_and(|line| line.try_recv().is_ok());
-        let missing = format!(
-            "printed no line on stdout that contains `{ready_text}`. A program that writes to a pipe may buffer its \
-             lines: flush stdout, or probe the port instead (without the readiness text)"
-        );
-        server.wait_until(printed, &missing)?;
+        server.port = Some(port);
         Ok(server)
     }
 
-    /// Polls `condition` until it holds. Errors: it exited, or the time-out passed.
-    fn wait_until(&mut self, condition: impl Fn() -> bool, otherwise: &str) -> Result<()> {
+    fn wait_until_ready(&mut self, candidate: &Candidate, stop: &Stop) -> Result<()> {
+        if let Some(ready_text) = candidate.ready_text() {
+            let text = ready_text.to_owned();
+            let stdout = self.child.process.stdout.take();
+            let line = stdout
+                .map(|stdout| first_line(stdout, move |line| line.contains(&text)))
+                .transpose()?;
+            let missing = format!(
+                "printed no line on stdout that contains `{ready_text}`. A program that writes to a pipe may buffer its \
+                 lines: flush stdout, or watch the port instead (without the readiness text)"
+            );
+            let printed = |_: &Server| Ok(line.as_ref().is_some_and(|line| line.try_recv().is_ok()));
+            self.wait_until(printed, &missing, stop)?;
+        }
+        let address = self.address;
+        self.wait_until(Server::listens, &format!("does not listen on {address}"), stop)?;
+        let family = self.child.family();
+        let group = self.processes();
+        self.elsewhere = family.into_iter().filter(|pid| !group.contains(pid)).collect();
+        Ok(())
+    }
+
+    /// Polls `condition` until it holds. Errors: it exited, the time-out passed, or `stop` has fired.
+    fn wait_until(&mut self, condition: impl Fn(&Server) -> Result<bool>, otherwise: &str, stop: &Stop) -> Result<()> {
         let deadline = clock::now() + START_TIMEOUT;
-        while !condition() {
+        while !condition(self)? {
             self.check()?;
-            if clock::now() > deadline {
+            if clock::now() > deadline || stop.has_fired() {
                 return Err(Error::Target(self.failure(otherwise)));
             }
             thread::sleep(POLL_INTERVAL);
         }
         Ok(())
+    }
+
+    /// True once it accepts connections. Errors: another process does.
+    fn listens(&self) -> Result<bool> {
+        match listener::owner_of(self.address, &[]) {
+            Owner::Nothing => Ok(false),
+            // Without socket tables a connection has to do, unless it has met itself.
+            Owner::Unknown => Ok(TcpStream::connect(self.address).is_ok_and(|probe| !is_own_peer(&probe))),
+            Owner::These | Owner::Others(_) => self.check_owner().map(|()| true),
+        }
+    }
+
+    /// Errors: others accept connections on its port.
+    pub fn check_owner(&self) -> Result<()> {
+        let Owner::Others(_) = listener::owner_of(self.address, &self.processes()) else {
+            return Ok(());
+        };
+        // Those that left its group are found by their environment, which takes longer to read.
+        match listener::owner_of(self.address, &self.child.family()) {
+            Owner::Others(other) => Err(Error::Target(format!(
+                "{} is not the server's: {other} listens there, which the command did not start (for a container: --network \
+                 host)",
+                self.address
+            ))),
+            _ => Ok(()),
+        }
     }
 
     fn spawn(mut command: Command, cpus: &[usize], address: SocketAddr) -> Result<Server> {
@@ -147,10 +217,12 @@ impl Server {
             }
         })?;
         let (send, stderr_tail) = mpsc::channel();
-        let stderr = child.stderr.take();
+        let stderr = child.process.stderr.take();
         let server = Server {
             child,
             address,
+            port: None,
+            elsewhere: Vec::new(),
             stderr_tail,
             waited: false,
             is_ours,
@@ -166,9 +238,9 @@ impl Server {
         self.address
     }
 
-    /// Its process and its descendants in its process group.
+    /// Its processes: those of its group, those that had left it when it began to listen, and their descendants.
     pub fn processes(&self) -> Vec<i32> {
-        usage::group(self.child.id().cast_signed())
+        offspring::of_groups(&[self.child.id().cast_signed()], &self.elsewhere)
     }
 
     /// Errors: it has exited.
@@ -205,9 +277,24 @@ impl Server {
         }
     }
 
-    /// Sends SIGTERM, then SIGKILL, and ignores the exit status: any server may be compared, and few handle SIGTERM.
-    pub fn terminate(self) {
-        self.signal_and_wait(TERMINATE_TIMEOUT);
+    /// Sends all of them SIGTERM, then SIGKILL, and ignores the exit status: any server may be compared, and few handle SIGTERM.
+    pub fn terminate(servers: Vec<Server>, stop: &Stop) {
+        let begin = clock::now();
+        for server in &servers {
+            child::terminate(server.child.id());
+        }
+        let runs = |server: &Server| !child::has_ended(server.child.id());
+        while servers.iter().any(runs) {
+            let limit = if stop.has_fired() {
+                INTERRUPTED_TIMEOUT
+            } else {
+                TERMINATE_TIMEOUT
+            };
+            if clock::now() - begin >= limit {
+                break;
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
     }
 
     /// Sends SIGTERM, and waits until it has exited or the time-out passes.
@@ -219,23 +306,27 @@ impl Server {
         }
     }
 
-    /// A failure in one line, with exit status and the tail of stderr.
+    /// A failure in one line, with the tail of stderr, and the exit status of a server that has ended by itself.
     fn failure(&mut self, what: &str) -> String {
-        let ended = self.reap();
-        let ended = ended.map_or_else(|cause| cause.to_string(), |status| status.to_string());
-        // A process that left the group may hold stderr open for ever.
+        let by_itself = self.waited || child::has_ended(self.child.id());
+        let ended = match self.reap() {
+            Ok(status) if by_itself => format!(" ({status})"),
+            Ok(_) => String::new(), // The status would be that of our SIGKILL.
+            Err(cause) => format!(" ({cause})"),
+        };
+        // A process that nothing finds may hold stderr open for ever.
         let stderr = self.stderr_tail.recv_timeout(EXIT_DELAY.into()).unwrap_or_default();
-        let text = format!("the server {what} ({ended}): {}", stderr.trim());
+        let text = format!("the server {what}{ended}: {}", stderr.trim());
         text.trim_end_matches([':', ' ']).to_owned()
     }
 
-    /// Kills what is left of its group, and returns the exit status of the process itself.
+    /// Kills what is left of it and of what it has started, and returns the exit status of the process itself.
     fn reap(&mut self) -> io::Result<ExitStatus> {
         if !self.waited {
-            child::kill_group(self.child.id());
+            self.child.kill_all();
             self.waited = true;
         }
-        self.child.wait()
+        self.child.process.wait()
     }
 }
 
@@ -257,24 +348,9 @@ fn collect_tail(mut from: impl Read + Send + 'static, to: mpsc::Sender<String>) 
     })
 }
 
-/// A free port of the loopback interface, below the ephemeral range: thousands of connections may be opened between this
-/// check and the moment when the server binds it.
-fn free_address() -> Result<SocketAddr> {
-    let clients = *limits::ephemeral_ports().start();
-    let range = u64::from(clients.saturating_sub(PORT_MIN)).max(1);
-    let start = Random::seed_from_os();
-    let below = (0..256).map(|step| PORT_MIN + ((start.wrapping_add(step)) % range) as u16);
-    let addresses = below.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-    let bound = addresses
-        .chain([any_port()])
-        .find_map(|address| TcpListener::bind(address).ok());
-    bound
-        .and_then(|listener| listener.local_addr().ok())
-        .ok_or_else(|| Error::Machine("cannot find a free port on 127.0.0.1".into()))
-}
-
-fn any_port() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 0))
+/// True if both ends of a connection are the same socket: nothing listened, and the kernel chose that port for our side.
+fn is_own_peer(stream: &TcpStream) -> bool {
+    stream.local_addr().ok() == stream.peer_addr().ok()
 }
 
 /// The first line of a stream that `matches`; everything else is read and discarded, so that the writer never blocks.

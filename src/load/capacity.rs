@@ -36,7 +36,7 @@ impl Capacity {
         Capacity {
             descriptors,
             open: limits::open_descriptors() as u64,
-            ports: limits::ephemeral_ports().len() as u64,
+            ports: limits::source_ports() as u64,
             memory: limits::memory(),
         }
     }
@@ -67,8 +67,8 @@ impl Capacity {
         let most = self.ports.saturating_mul(pairs);
         if connections > most {
             return Err(Error::Machine(format!(
-                "{} connections need as many source ports, and {} to {} leave {} (net.ipv4.ip_local_port_range has \
-                 {}): connect from more addresses with --source (on loopback, --source 127.0.1.0/24), give more \
+                "{} connections need as many source ports, and {} to {} leave {} (net.ipv4.ip_local_port_range without \
+                 ip_local_reserved_ports has {}): connect from more addresses with --source (on loopback, --source 127.0.1.0/24), give more \
                  targets, widen the range, or use at most -c {most}",
                 show_count(connections),
                 plural(sources as u64, "source address"),
@@ -253,7 +253,9 @@ mod tests {
         };
         let mut plan = plan(60_000);
         assert!(capacity.check(&plan).is_err());
-        plan.workload.sources = vec![[127, 0, 1, 1].into(), [127, 0, 1, 2].into(), [127, 0, 1, 3].into()];
+        plan.workload.sources = (1..=3)
+            .map(|host| std::net::SocketAddr::from(([127, 0, 1, host], 0)))
+            .collect();
         assert!(capacity.check(&plan).is_ok());
     }
 }

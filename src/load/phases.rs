@@ -3,6 +3,9 @@
 use crate::clock::Nanos;
 use crate::load::workload::Workload;
 
+/// How long the replies of a run that was interrupted are waited for: it ends within a second.
+const INTERRUPTED_DRAIN: Nanos = Nanos(500_000_000);
+
 /// The times of one run or slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Phases {
@@ -70,6 +73,13 @@ impl Phases {
         self.drained.max((moved + drain).min(self.limit))
     }
 
+    /// Ends the run now, and its drain soon.
+    pub(super) fn interrupt(&mut self, now: Nanos) {
+        self.cut_short(now);
+        self.drained = self.drained.min(now + INTERRUPTED_DRAIN);
+        self.limit = self.drained;
+    }
+
     /// True if a message that is due at `now` counts.
     pub(super) fn measures(&self, now: Nanos) -> bool {
         self.measure <= now && now < self.end
@@ -132,6 +142,22 @@ mod tests {
         assert_eq!((phases.end, phases.drained), (Nanos(120), Nanos(140)));
         phases.cut_short(Nanos(130));
         assert_eq!(phases.end, Nanos(120), "only the first time counts");
+    }
+
+    #[test]
+    fn a_run_that_is_interrupted_ends_soon_in_every_phase() {
+        let long = Nanos(60_000_000_000);
+        let soon = |at: u64| Nanos(at) + INTERRUPTED_DRAIN;
+        let mut measuring = Phases::from(Nanos(100), long, long, long);
+        measuring.interrupt(Nanos(200));
+        assert_eq!((measuring.end, measuring.drained), (Nanos(200), soon(200)));
+        let mut draining = Phases::from(Nanos(100), Nanos(0), Nanos(10), long);
+        draining.interrupt(Nanos(300));
+        draining.interrupt(Nanos(400));
+        assert_eq!((draining.end, draining.drained), (Nanos(110), soon(300)), "once");
+        let mut short = RUN();
+        short.interrupt(Nanos(120));
+        assert_eq!(short.drained, Nanos(140), "not longer than planned");
     }
 
     #[test]

@@ -7,7 +7,8 @@ mod echo;
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::load::payload::PayloadStream;
 use crate::load::target::Target;
 use crate::load::workload::Plan;
+use crate::sys::ports::SourcePorts;
 use crate::sys::signal::Stop;
 use crate::sys::{socket, threads};
 use crate::units::{show_count, show_duration};
@@ -93,10 +95,11 @@ fn check_sources(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-fn cannot_open(plan: &Plan, source: Option<IpAddr>, cause: &io::Error) -> Error {
+fn cannot_open(plan: &Plan, source: Option<SocketAddr>, cause: &io::Error) -> Error {
     match (source, &plan.workload.options.congestion) {
         (Some(source), _) if cause.kind() == ErrorKind::AddrNotAvailable => Error::Machine(format!(
-            "cannot connect from {source}: {cause}. --source needs addresses of this machine: see `ip address`"
+            "cannot connect from {}: {cause}. --source needs addresses of this machine: see `ip address`",
+            source.ip()
         )),
         (_, Some(_)) if cause.kind() == ErrorKind::NotFound => {
             socket::congestion_refused(&plan.workload.options, cause)
@@ -167,9 +170,9 @@ fn attempt(plan: &Plan, number: u64, address: SocketAddr, stop: &Stop) -> std::r
     let socket = socket::client(address, source, &workload.options)
         .map_err(|cause| Fault::Machine(cannot_open(plan, source, &cause)))?;
     let begin = clock::now();
-    let stream = socket::connect(socket, address, timeout.into()).map_err(|cause| match cause.kind() {
-        // All source ports are taken.
-        ErrorKind::AddrNotAvailable => Fault::Machine(cannot_open(plan, None, &cause)),
+    let connected = socket::connect(socket, address, timeout.into(), stop.as_fd());
+    let stream = connected.map_err(|cause| match cause.kind() {
+        ErrorKind::AddrNotAvailable => Fault::Machine(no_source_port(address)),
         ErrorKind::NetworkUnreachable if address.ip().is_loopback() => Fault::Machine(socket::loopback_is_down(&cause)),
         kind => Fault::Target(
             format!("cannot connect to {address}: {cause}.{}", advice(kind, timeout)),
@@ -185,6 +188,15 @@ fn attempt(plan: &Plan, number: u64, address: SocketAddr, stop: &Stop) -> std::r
     reset_timeouts(&stream)
         .map_err(|cause| Fault::Target(format!("lost the first connection to {address}: {cause}"), None))?;
     Ok(FirstConnection { stream, connect })
+}
+
+/// The kernel has found no source port for a connection to `target`: that is not the target's fault.
+pub(super) fn no_source_port(target: SocketAddr) -> Error {
+    Error::Machine(format!(
+        "cannot connect to {target}: no source port is free: {}. Wait for a minute, connect from more addresses with --source, \
+         or widen the range",
+        SourcePorts::towards(target)
+    ))
 }
 
 fn reset_timeouts(stream: &TcpStream) -> io::Result<()> {

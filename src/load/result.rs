@@ -34,6 +34,16 @@ pub enum Loss {
     Other(Errno),
 }
 
+impl Loss {
+    /// True if the kernel found no source port: the fault of this machine, not of the target.
+    pub fn is_lack_of_ports(self) -> bool {
+        let Loss::Other(Errno(number)) = self else {
+            return false;
+        };
+        std::io::Error::from_raw_os_error(number).kind() == std::io::ErrorKind::AddrNotAvailable
+    }
+}
+
 impl From<Errno> for Loss {
     fn from(errno: Errno) -> Loss {
         use std::io::{Error, ErrorKind};

@@ -4,6 +4,7 @@
 //! message has been answered; a session in which that does not happen is over, because a late reply would disturb the
 //! slice of another server.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
@@ -11,7 +12,8 @@ use std::time::Duration;
 use crate::clock::{self, Nanos};
 use crate::error::{Error, Result};
 use crate::load::interval::Interval;
-use crate::load::result::{Latencies, Messages, WorkerStats};
+use crate::load::preflight;
+use crate::load::result::{Latencies, Loss, Messages, WorkerStats};
 use crate::load::shared::SliceControl;
 use crate::load::workers::Workers;
 use crate::load::workload::Plan;
@@ -55,12 +57,17 @@ impl Session {
     ///
     /// Errors: as for [`run`](crate::load::run); and [`Error::Target`] if a connection does not open.
     pub fn open(plan: &Plan) -> Result<Session> {
+        Session::open_until(plan, &Stop::new()?)
+    }
+
+    /// The same; once `stop` fires, this and every slice end within a second, with an error.
+    pub fn open_until(plan: &Plan, stop: &Stop) -> Result<Session> {
         let (sender, results) = mpsc::channel();
         let control = SliceControl {
             waker: Waker::new()?,
             results: sender,
         };
-        let workers = Workers::start(plan.clone(), &Stop::new()?, Some(control))?;
+        let workers = Workers::start(plan.clone(), &stop.child()?, Some(control))?;
         let mut session = Session {
             processes: workers.servers.pids().to_vec(),
             workers,
@@ -77,8 +84,7 @@ impl Session {
             u64::from(plan.workload.connections),
         );
         if opened < all {
-            let unopened = all - opened;
-            return Err(session.end(|_| Error::Target(format!("{unopened} of {all} connections did not open"))));
+            return Err(session.unopened(all - opened));
         }
         Ok(session)
     }
@@ -164,6 +170,18 @@ impl Session {
         self.workers.join()
     }
 
+    /// Why some connections did not open.
+    fn unopened(&mut self, count: u64) -> Error {
+        let plan = self.workers.shared.plan.clone();
+        self.end(|stats| {
+            if stats.unopened.keys().any(|loss| loss.is_lack_of_ports()) {
+                return preflight::no_source_port(plan.targets[0].address());
+            }
+            let (all, reasons) = (plan.workload.connections, reasons(&stats.unopened));
+            Error::Target(format!("{count} of {all} connections did not open: {reasons}"))
+        })
+    }
+
     /// Why a worker has returned though the session is not over.
     fn failure(&mut self) -> Error {
         self.end(|stats| {
@@ -199,10 +217,10 @@ fn used(before: &[Option<Nanos>], after: &[Option<Nanos>]) -> Option<Nanos> {
 }
 
 fn connections_closed(stats: &WorkerStats) -> Error {
-    let reasons: Vec<_> = stats
-        .lost
-        .iter()
-        .map(|(why, count)| format!("{count} x {why}"))
-        .collect();
-    Error::Target(format!("it closed connections: {}", reasons.join(", ")))
+    Error::Target(format!("it closed connections: {}", reasons(&stats.lost)))
+}
+
+fn reasons(losses: &BTreeMap<Loss, u64>) -> String {
+    let reasons: Vec<_> = losses.iter().map(|(why, count)| format!("{count} x {why}")).collect();
+    reasons.join(", ")
 }

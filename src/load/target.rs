@@ -1,9 +1,12 @@
 //! A server under load: what the user calls it, and its addresses.
 
 use std::fmt::Display;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 
+use crate::clock::Nanos;
 use crate::error::{Error, Result};
+use crate::sys::resolve;
+use crate::sys::signal::Stop;
 
 /// A server under load.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,20 +18,17 @@ pub struct Target {
 }
 
 impl Target {
-    /// All addresses of `NAME:PORT` or `ADDRESS:PORT`, in the order of the resolver. Errors: [`Error::Target`] if the name has
-    /// none.
-    pub fn resolve(name: &str) -> Result<Target> {
+    /// All addresses of `NAME:PORT` or `ADDRESS:PORT`, in the order of the resolver; an IPv6 address in brackets may have a
+    /// scope, `[fe80::1%eth0]:7007`. A failure that may pass is tried again for `retry_time`, until `stop` fires.
+    /// Errors: [`Error::Target`] if the name has no address.
+    pub fn resolve(name: &str, retry_time: Nanos, stop: &Stop) -> Result<Target> {
         let failed = |cause: &dyn Display| {
             Error::Target(format!(
                 "cannot resolve {name}: {cause}. Check the name, or give an address, as in 127.0.0.1:7007"
             ))
         };
-        let mut addresses = Vec::new();
-        for address in name.to_socket_addrs().map_err(|cause| failed(&cause))? {
-            if !addresses.contains(&address) {
-                addresses.push(address);
-            }
-        }
+        let (host, port) = split(name).ok_or_else(|| failed(&"it is not NAME:PORT"))?;
+        let addresses = resolve::addresses(host, port, retry_time, stop).map_err(|failure| failed(&failure.cause))?;
         if addresses.is_empty() {
             return Err(failed(&"it has no address"));
         }
@@ -44,6 +44,13 @@ impl Target {
     }
 }
 
+/// Host and port; the host without brackets.
+fn split(name: &str) -> Option<(&str, u16)> {
+    let (host, port) = name.rsplit_once(':')?;
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    Some((address.unwrap_or(host), port.parse().ok()?))
+}
+
 impl From<SocketAddr> for Target {
     fn from(address: SocketAddr) -> Target {
         Target {
@@ -57,17 +64,21 @@ impl From<SocketAddr> for Target {
 mod tests {
     use super::*;
 
+    fn resolve(name: &str) -> Result<Target> {
+        Target::resolve(name, Nanos(0), &Stop::new().unwrap())
+    }
+
     #[test]
     fn an_address_is_its_own_name() {
         for text in ["127.0.0.1:7007", "[::1]:7007"] {
-            let target = Target::resolve(text).unwrap();
+            let target = resolve(text).unwrap();
             assert_eq!(target, Target::from(text.parse::<SocketAddr>().unwrap()));
         }
     }
 
     #[test]
     fn a_name_has_all_of_its_addresses_and_keeps_its_name() {
-        let target = Target::resolve("localhost:7007").unwrap();
+        let target = resolve("localhost:7007").unwrap();
         assert!(
             target.addresses.iter().all(|address| address.ip().is_loopback()),
             "{target:?}"
@@ -76,9 +87,16 @@ mod tests {
     }
 
     #[test]
+    fn an_address_may_have_the_name_of_an_interface() {
+        let target = resolve("[fe80::1%lo]:7007").unwrap();
+        assert_eq!(target.name, "[fe80::1%lo]:7007");
+        assert_eq!(target.addresses, ["[fe80::1%1]:7007".parse().unwrap()]);
+    }
+
+    #[test]
     fn a_name_that_does_not_resolve_is_the_fault_of_the_target() {
         // Reserved for that, RFC 6761.
-        let error = Target::resolve("name.invalid:7").unwrap_err();
+        let error = resolve("name.invalid:7").unwrap_err();
         assert_eq!(error.exit_code(), 5);
         assert!(error.to_string().contains("cannot resolve name.invalid:7: "), "{error}");
     }

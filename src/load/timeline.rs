@@ -179,6 +179,14 @@ impl Timeline {
         }
     }
 
+    /// The same on a signal; the drain ends soon as well.
+    pub(super) fn interrupt(&mut self, now: Nanos) {
+        self.cut_short(now);
+        if let Some(run) = &mut self.run {
+            run.phases.interrupt(now);
+        }
+    }
+
     /// Every issued message that was due before the end has come back. Ends the plan of a slice if the end has been
     /// reached and no such message is still to be issued.
     pub(super) fn catch_up(&mut self, now: Nanos) {

@@ -157,6 +157,7 @@ impl<'a> Worker<'a> {
             Event::Received(Received::Cancelled) => self.update(key, Connection::receive_cancelled),
             Event::Connected(result) => {
                 let probe = !self.timeline.is_running(); // Churn: the target has proven itself.
+                let result = result.and_then(|()| self.refuse_itself(key));
                 self.update(key, |connection| {
                     connection.connected(result.map_err(Loss::from), probe, now)
                 });

@@ -1,6 +1,6 @@
 //! What a load consists of: connections, messages, pace, duration. Plain data, the same for every target.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -50,8 +50,8 @@ pub struct Workload {
     pub cpus: Vec<usize>,
     /// True to busy-poll for completions before sleeping, as long as a CPU is spare.
     pub spin: bool,
-    /// Addresses to connect from; connections take them in turn. Empty: the kernel chooses.
-    pub sources: Vec<IpAddr>,
+    /// Addresses to connect from, with port 0; connections take them in turn. Empty: the kernel chooses.
+    pub sources: Vec<SocketAddr>,
     /// Socket options of every connection.
     pub options: Options,
 }
@@ -169,7 +169,7 @@ impl Plan {
     }
 
     /// The address from which connection `number` connects: every source serves one round of targets.
-    pub(super) fn source_of(&self, number: u64) -> Option<IpAddr> {
+    pub(super) fn source_of(&self, number: u64) -> Option<SocketAddr> {
         let sources = &self.workload.sources;
         let round = number / self.targets.len() as u64;
         (!sources.is_empty()).then(|| sources[(round % sources.len() as u64) as usize])
@@ -202,7 +202,7 @@ mod tests {
         let targets = [1, 2]
             .map(|port| SocketAddr::from(([127, 0, 0, 1], port)).into())
             .to_vec();
-        let sources: Vec<IpAddr> = vec![[127, 0, 1, 1].into(), [127, 0, 1, 2].into()];
+        let sources = [1, 2].map(|host| SocketAddr::from(([127, 0, 1, host], 0))).to_vec();
         let workload = Workload {
             sources: sources.clone(),
             ..Workload::default()

@@ -33,8 +33,8 @@ use uring::UringPlan;
 pub struct Plan {
     /// The engine and its settings.
     pub engine: EnginePlan,
-    /// Address to listen on; port 0 takes a free one.
-    pub listen: SocketAddr,
+    /// Addresses of which the first that this machine has is listened on, at least one; port 0 takes a free one.
+    pub listen: Vec<SocketAddr>,
     /// Number of worker threads.
     pub workers: usize,
     /// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
@@ -81,7 +81,7 @@ impl Plan {
     pub fn loopback(engine: Engine) -> Plan {
         Plan {
             engine: EnginePlan::of(engine),
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             workers: 1,
             backlog: 4096,
             options: socket::Options {
@@ -111,7 +111,7 @@ pub struct Listening {
 /// Errors: [`Error::Machine`] when the address, an engine or a CPU is not available; [`Error::Bug`] when a worker fails
 /// later. Every worker has ended when it returns.
 pub fn run(plan: Plan, stop: &Stop, on_listening: impl FnOnce(&Listening)) -> Result<Vec<Counters>> {
-    let listener = socket::listen(plan.listen, plan.backlog, &plan.options)?;
+    let listener = socket::listen(&plan.listen, plan.backlog, &plan.options)?;
     let address = socket::local_address(listener.as_fd())
         .map_err(|cause| Error::Machine(format!("cannot read the address of the listener: {cause}")))?;
     let workers = plan.workers;

@@ -383,7 +383,7 @@ mod tests {
     #[test]
     fn a_task_that_panics_ends_the_worker_with_an_error() {
         let plan = Plan::loopback(Engine::TokioUring);
-        let listener = socket::listen(plan.listen, 1, &plan.options).unwrap();
+        let listener = socket::listen(&plan.listen, 1, &plan.options).unwrap();
         let shared = Arc::new(Shared::new(plan, listener, Stop::new().unwrap()).unwrap());
         shared.set_handoffs(vec![Ready {
             channel: Channel::Inbox(Inbox::new().unwrap()),

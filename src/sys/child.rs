@@ -1,8 +1,9 @@
-//! Child processes that cannot outlive this one.
+//! Servers as child processes that cannot outlive this one, and nothing that they have started can.
 
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use nix::sys::prctl;
@@ -10,15 +11,52 @@ use nix::sys::signal::{self, SigSet, Signal};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getppid};
 
+use super::{guard, offspring};
+
 /// Process groups of tied children that have not been killed yet, for an exit without destructors.
 static GROUPS: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
-/// Spawns a child that is [tied](tie) to this process, in a process group of its own. End it with [`kill_group`].
-pub fn spawn(command: &mut Command) -> io::Result<Child> {
+/// A child, and the mark of all processes that it starts.
+#[derive(Debug)]
+pub struct TiedChild {
+    /// The process itself; its process group has the same id.
+    pub process: Child,
+    mark: String,
+}
+
+/// Spawns a child that is [tied](tie) to this process, in a process group of its own. End it with [`TiedChild::kill_all`].
+pub fn spawn(command: &mut Command) -> io::Result<TiedChild> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let mark = format!("{}-{number}.", guard::mark());
+    let _ = guard::start(); // Without it only a SIGKILL of this process leaves anything behind.
     let mut groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
-    let child = tie(command).spawn()?;
-    groups.push(child.id());
-    Ok(child)
+    let process = tie(command).env(offspring::MARK, &mark).spawn()?;
+    guard::watch(process.id());
+    groups.push(process.id());
+    Ok(TiedChild { process, mark })
+}
+
+impl TiedChild {
+    /// Its process id. Valid until it has been waited for.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// All processes that it has started and that run, itself included: also those that left its process group.
+    /// Milliseconds: reads the environment of all processes.
+    pub fn family(&self) -> Vec<i32> {
+        offspring::of_groups(&[self.id().cast_signed()], &offspring::marked(&self.mark))
+    }
+
+    /// Kills it and everything it has started (SIGKILL). It must not have been waited for yet, or its id may belong to another
+    /// process.
+    pub fn kill_all(&self) {
+        offspring::kill_all(&[self.id().cast_signed()], &self.mark);
+        guard::release(self.id());
+        let mut groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
+        groups.retain(|&group| group != self.id());
+    }
 }
 
 /// Makes the command's process die with the thread that spawns it, however that ends (PR_SET_PDEATHSIG, prctl(2)), and
@@ -51,14 +89,7 @@ pub fn terminate(child: u32) {
     let _ = signal::kill(Pid::from_raw(child as i32), Signal::SIGTERM);
 }
 
-/// Kills a tied child and everything it has started (SIGKILL to its process group). It must not have been waited for yet.
-pub fn kill_group(child: u32) {
-    kill(child);
-    let mut groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
-    groups.retain(|&group| group != child);
-}
-
-/// Kills all groups that are left, before this process exits.
+/// Kills all groups that are left, before this process exits; the guard kills what left the groups.
 pub(super) fn kill_groups() {
     let groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
     groups.iter().copied().for_each(kill);

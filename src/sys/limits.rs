@@ -94,6 +94,19 @@ pub fn ephemeral_ports() -> RangeInclusive<u16> {
     text.and_then(|text| port_range(&text)).unwrap_or(32_768..=60_999)
 }
 
+/// Ports that the kernel never chooses (net.ipv4.ip_local_reserved_ports, for IPv6 as well). Empty if /proc/sys is hidden.
+pub fn reserved_ports() -> Vec<RangeInclusive<u16>> {
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default();
+    port_list(&text)
+}
+
+/// How many source ports there are for connections to one address and port: the range without the reserved ones.
+pub fn source_ports() -> usize {
+    let reserved = reserved_ports();
+    let is_free = |port: &u16| !reserved.iter().any(|range| range.contains(port));
+    ephemeral_ports().filter(is_free).count()
+}
+
 /// The longest accept queue that listen(2) grants, in connections (net.core.somaxconn).
 pub fn somaxconn() -> u32 {
     // The default since Linux 5.4, if /proc/sys is hidden.
@@ -107,9 +120,24 @@ fn port_range(text: &str) -> Option<RangeInclusive<u16>> {
     Some(ports.next()?.ok()?..=ports.next()?.ok()?)
 }
 
+/// Parses ports and ranges separated by commas: `8080,9000-9010`.
+fn port_list(text: &str) -> Vec<RangeInclusive<u16>> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    };
+    text.trim().split(',').filter_map(range).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reserved_ports_are_ports_and_ranges() {
+        assert_eq!(port_list("8080,9000-9010\n"), [8080..=8080, 9000..=9010]);
+        assert_eq!(port_list("\n"), []);
+    }
 
     #[test]
     fn descriptors_are_raised_to_the_hard_limit() {

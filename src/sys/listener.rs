@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::unix::fs::MetadataExt;
 
 use super::usage::processes;
 
@@ -15,9 +17,7 @@ use super::usage::processes;
 /// listener as an io_uring direct descriptor has no link in /proc and is not found. Reads the links of all processes:
 /// milliseconds per 10,000 descriptors.
 pub fn processes_at(addresses: &[SocketAddr]) -> Result<Vec<i32>, String> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
-    let lines = tables.iter().flat_map(|table| table.lines());
-    let listeners: Vec<Listener> = lines.filter_map(listening).collect();
+    let listeners = listeners().unwrap_or_default();
     let mut wanted = BTreeMap::new();
     for &address in addresses {
         let sockets = sockets_at(destination(address), &listeners)?;
@@ -37,6 +37,56 @@ pub fn processes_at(addresses: &[SocketAddr]) -> Result<Vec<i32>, String> {
             "the process that listens at {address} (user {user}) is not visible"
         )),
     }
+}
+
+/// Who accepts connections to an address of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// Nothing listens there.
+    Nothing,
+    /// These processes, and no other.
+    These,
+    /// Others, or others as well: described.
+    Others(String),
+    /// The kernel does not show it.
+    Unknown,
+}
+
+/// Is it these processes, and only they, that accept connections to `address`?
+pub fn owner_of(address: SocketAddr, pids: &[i32]) -> Owner {
+    let Some(listeners) = listeners() else {
+        return Owner::Unknown;
+    };
+    let Ok(mut sockets) = sockets_at(destination(address), &listeners) else {
+        return Owner::Nothing;
+    };
+    for &pid in pids {
+        let held: BTreeSet<u64> = sockets_of(pid).collect();
+        sockets.retain(|socket| !held.contains(&socket.inode));
+    }
+    let Some(&foreign) = sockets.first() else {
+        return Owner::These;
+    };
+    if let Some(pid) = processes().find(|&pid| sockets_of(pid).any(|inode| inode == foreign.inode)) {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        return Owner::Others(format!("{} (process {pid})", name.trim()));
+    }
+    // No descriptor is visible: of a process whose descriptors are hidden from us, or of a ring (a direct descriptor).
+    let has_user = |pid: &&i32| fs::metadata(format!("/proc/{pid}")).is_ok_and(|process| process.uid() == foreign.user);
+    match pids.iter().find(has_user) {
+        Some(_) => Owner::These,
+        None => Owner::Others(format!("a process of user {}", foreign.user)),
+    }
+}
+
+/// All listening sockets; `None` if the tables are hidden.
+fn listeners() -> Option<Vec<Listener>> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).ok());
+    let [None, None] = &tables else {
+        let lines = tables.iter().flatten().flat_map(|table| table.lines());
+        return Some(lines.filter_map(listening).collect());
+    };
+    None
 }
 
 /// A socket that listens.
@@ -75,10 +125,11 @@ fn destination(mut addr: SocketAddr) -> SocketAddr {
     addr
 }
 
-/// True if the address belongs to this machine: only then it can be bound (unless net.ipv4.ip_nonlocal_bind is set).
+/// True if the address belongs to this machine: only then it can be bound (unless net.ipv4.ip_nonlocal_bind is set). All of
+/// its ports may be taken or reserved.
 fn is_local(mut addr: SocketAddr) -> bool {
     addr.set_port(0);
-    UdpSocket::bind(addr).is_ok()
+    UdpSocket::bind(addr).map_or_else(|cause| cause.kind() == ErrorKind::AddrInUse, |_| true)
 }
 
 /// How far a listening address is from the wanted one, 0 if equal; none if it does not accept its connections.
@@ -110,7 +161,7 @@ fn listening(line: &str) -> Option<Listener> {
 }
 
 /// Parses an address as the kernel prints it: 32-bit words in network order, each printed as a native number.
-fn ip_of(hex: &str) -> Option<IpAddr> {
+pub(super) fn ip_of(hex: &str) -> Option<IpAddr> {
     let word = |from: usize| Some(u32::from_str_radix(hex.get(from..from + 8)?, 16).ok()?.to_ne_bytes());
     match hex.len() {
         8 => Some(IpAddr::from(word(0)?)),
@@ -214,6 +265,20 @@ mod tests {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         assert!(processes_at(&[socket.local_addr().unwrap().as_socket().unwrap()]).is_err());
+    }
+
+    #[test]
+    fn a_listener_belongs_to_the_process_that_holds_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_eq!(owner_of(address, &[me()]), Owner::These);
+        assert_eq!(owner_of(address, &[me(), 1]), Owner::These);
+        let Owner::Others(shown) = owner_of(address, &[]) else {
+            panic!("it is another's");
+        };
+        assert!(shown.ends_with(&format!("(process {})", me())), "{shown}");
+        drop(listener);
+        assert_eq!(owner_of(address, &[me()]), Owner::Nothing);
     }
 
     #[test]

@@ -2,6 +2,13 @@
 
 use nix::sys::prctl;
 
+/// Names this process `urecho` if it was started as /proc/self/exe: that path is its name otherwise, also in reports.
+pub fn restore_name() {
+    if prctl::get_name().is_ok_and(|name| name.as_c_str() == c"exe") {
+        let _ = prctl::set_name(c"urecho"); // Fails for names that are too long only.
+    }
+}
+
 /// Disables transparent huge pages for this process (PR_SET_THP_DISABLE). The allocator asks for them, and a server with
 /// 10,000 connections then has 2 MiB resident for every few kilobytes in use: 30 MB instead of 11 (measured).
 ///

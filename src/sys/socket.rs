@@ -3,13 +3,21 @@
 //! Options: tcp(7), socket(7). All sockets are blocking: on a non-blocking one io_uring completes with EAGAIN.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
+
+/// A peer that has been silent for this long is asked whether it is still there, and cut after six more times without a reply
+/// ([`PROBE_PERIOD`] apart): one that vanished without FIN (a crash, a lost network) would hold its descriptor for ever.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+
+/// Between two of these questions.
+const PROBE_PERIOD: Duration = Duration::from_secs(10);
 
 /// Options of TCP sockets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,8 +28,23 @@ pub struct Options {
     pub congestion: Option<String>,
 }
 
-/// Opens a listener. Errors: [`Error::Machine`] that names the address, the cause and what to try.
-pub fn listen(address: SocketAddr, backlog: u32, options: &Options) -> Result<OwnedFd> {
+/// Opens a listener on the first of these addresses that this machine has. Errors: [`Error::Machine`] that names the address,
+/// the cause and what to try.
+pub fn listen(addresses: &[SocketAddr], backlog: u32, options: &Options) -> Result<OwnedFd> {
+    let (last, others) = addresses.split_last().expect("at least one address");
+    let address = others.iter().copied().find(|&address| is_of_this_machine(address));
+    listen_on(address.unwrap_or(*last), backlog, options)
+}
+
+/// True if any port of the address can be bound.
+fn is_of_this_machine(mut address: SocketAddr) -> bool {
+    address.set_port(0);
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP));
+    let bound = socket.and_then(|socket| socket.bind(&address.into()));
+    bound.map_or_else(|cause| cause.kind() == ErrorKind::AddrInUse, |()| true)
+}
+
+fn listen_on(address: SocketAddr, backlog: u32, options: &Options) -> Result<OwnedFd> {
     let failed = |doing: &str, cause: io::Error| {
         Error::Machine(format!(
             "cannot {doing} {address}: {cause}.{}",
@@ -34,6 +57,18 @@ pub fn listen(address: SocketAddr, backlog: u32, options: &Options) -> Result<Ow
     socket
         .set_reuse_address(true)
         .map_err(|cause| failed("prepare", cause))?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(PROBE_AFTER)
+        .with_interval(PROBE_PERIOD)
+        .with_retries(6);
+    socket
+        .set_tcp_keepalive(&keepalive)
+        .map_err(|cause| failed("prepare", cause))?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        socket
+            .set_only_v6(false) // All addresses are those of IPv4 as well, whatever net.ipv6.bindv6only says.
+            .map_err(|cause| failed("prepare", cause))?;
+    }
     apply(&socket, options).map_err(|cause| congestion_refused(options, &cause))?;
     socket
         .bind(&address.into())
@@ -45,13 +80,13 @@ pub fn listen(address: SocketAddr, backlog: u32, options: &Options) -> Result<Ow
 }
 
 /// A socket to connect to `target` with, bound to `source` if there is one.
-pub fn client(target: SocketAddr, source: Option<IpAddr>, options: &Options) -> io::Result<OwnedFd> {
+pub fn client(target: SocketAddr, source: Option<SocketAddr>, options: &Options) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
     apply(&socket, options)?;
     if let Some(source) = source {
         // The port is chosen at connect(2), when the kernel knows both addresses: that allows more connections.
         choose_port_late(&socket)?;
-        socket.bind(&SocketAddr::new(source, 0).into())?;
+        socket.bind(&source.into())?;
     }
     Ok(socket.into())
 }
@@ -63,16 +98,66 @@ pub fn accept_waiting(listener: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
     listener.set_nonblocking(true)?;
     match listener.accept() {
         Ok((socket, _)) => Ok(Some(socket.into())),
-        Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(cause) if cause.kind() == ErrorKind::WouldBlock => Ok(None),
         Err(cause) => Err(cause),
     }
 }
 
-/// Connects a [`client`], and waits for that at most `timeout`.
-pub fn connect(socket: OwnedFd, target: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+/// Connects a [`client`], and waits for that at most `timeout`. Errors: `Interrupted` once `stop` is readable;
+/// `ConnectionRefused` as well if the kernel has chosen the target's port as ours, and the socket met itself.
+pub fn connect(socket: OwnedFd, target: SocketAddr, timeout: Duration, stop: BorrowedFd<'_>) -> io::Result<TcpStream> {
     let socket = Socket::from(socket);
-    socket.connect_timeout(&target.into(), timeout)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&target.into()) {
+        Err(cause) if cause.raw_os_error() == Some(libc::EINPROGRESS) => await_connect(&socket, timeout, stop)?,
+        result => result?,
+    }
+    socket.set_nonblocking(false)?;
+    refuse_itself(socket.as_fd(), target).map_err(|errno| io::Error::from_raw_os_error(errno.0))?;
     Ok(socket.into())
+}
+
+fn await_connect(socket: &Socket, timeout: Duration, stop: BorrowedFd<'_>) -> io::Result<()> {
+    let deadline = std::time::Instant::now().checked_add(timeout);
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(std::time::Instant::now()));
+        // Rounded up: a wait of less than a millisecond is one, not a busy loop.
+        let left = left.map_or(u128::MAX, |left| left.as_micros().div_ceil(1000));
+        let wait = PollTimeout::from(left.min(60_000) as u16);
+        let mut watched = [
+            PollFd::new(socket.as_fd(), PollFlags::POLLOUT),
+            PollFd::new(stop, PollFlags::POLLIN),
+        ];
+        match poll(&mut watched, wait) {
+            Err(nix::errno::Errno::EINTR) => continue,
+            Err(errno) => return Err(errno.into()),
+            Ok(_) => {}
+        }
+        let [connected, stopped] = watched.map(|fd| fd.any().unwrap_or(true));
+        if connected {
+            return socket.take_error()?.map_or(Ok(()), Err);
+        }
+        if stopped {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        if left == 0 {
+            return Err(ErrorKind::TimedOut.into());
+        }
+    }
+}
+
+/// Errors: ECONNREFUSED if both ends of a connection are this socket. TCP allows that (simultaneous open), and the kernel may
+/// choose the port of a target of this machine where nothing listens; it would be a perfect echo.
+pub fn refuse_itself(socket: BorrowedFd<'_>, target: SocketAddr) -> std::result::Result<(), Errno> {
+    let address = SockRef::from(&socket)
+        .local_addr()
+        .ok()
+        .and_then(|address| address.as_socket());
+    if address.is_some_and(|ours| ours.port() == target.port() && ours.ip() == target.ip()) {
+        reset_on_close(socket);
+        return Err(Errno(libc::ECONNREFUSED));
+    }
+    Ok(())
 }
 
 /// Checks that the loopback interface is up: in a new network namespace it is not. Errors: [`Error::Machine`].
@@ -188,12 +273,50 @@ pub fn congestion_refused(options: &Options, cause: &io::Error) -> Error {
 
 fn listen_advice(cause: &io::Error, address: SocketAddr) -> String {
     match cause.kind() {
-        io::ErrorKind::AddrInUse => format!(
+        ErrorKind::AddrInUse => format!(
             " Another process listens there (`ss -ltnp 'sport = :{}'`): choose another port, or 0 for a free one",
             address.port()
         ),
-        io::ErrorKind::AddrNotAvailable => " No interface of this machine has that address (`ip address`)".into(),
-        io::ErrorKind::PermissionDenied => " Ports below 1024 need CAP_NET_BIND_SERVICE: choose a higher one".into(),
+        ErrorKind::AddrNotAvailable => " No interface of this machine has that address (`ip address`)".into(),
+        ErrorKind::PermissionDenied => " Ports below 1024 need CAP_NET_BIND_SERVICE: choose a higher one".into(),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_meets_itself_is_refused() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let stop = crate::sys::signal::Stop::new().unwrap();
+        let connect = |source| {
+            let socket = client(free, source, &Options::default()).unwrap();
+            connect(socket, free, Duration::from_secs(20), stop.as_fd()).map(drop)
+        };
+        let refused = |result: io::Result<()>| result.unwrap_err().kind() == ErrorKind::ConnectionRefused;
+        assert!(
+            refused(connect(Some(free))),
+            "its own port as the source: the kernel connects it"
+        );
+        assert!(refused(connect(None)));
+    }
+
+    #[test]
+    fn a_stop_ends_a_connect_that_gets_no_reply() {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(0).unwrap(); // One connection fits; the SYN of the next is dropped.
+        let target = listener.local_addr().unwrap().as_socket().unwrap();
+        let _first = TcpStream::connect(target).unwrap();
+        let stop = crate::sys::signal::Stop::new().unwrap();
+        stop.fire();
+        let socket = client(target, None, &Options::default()).unwrap();
+        let cause = connect(socket, target, Duration::from_secs(600), stop.as_fd()).unwrap_err();
+        assert_eq!(cause.kind(), ErrorKind::Interrupted);
     }
 }

@@ -82,23 +82,10 @@ pub fn context_switches(pid: i32) -> Option<Switches> {
     sum
 }
 
-/// The processes of a process group: a [spawned](crate::sys::child::spawn) child and everything it has started that stayed in
-/// the group. proc_pid_stat(5).
-pub fn group(leader: i32) -> Vec<i32> {
-    processes().filter(|&id| group_of(id) == Some(leader)).collect()
-}
-
 /// All processes in /proc.
 pub(super) fn processes() -> impl Iterator<Item = i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
-/// The fifth field; the second is in parentheses and may contain anything.
-fn group_of(pid: i32) -> Option<i32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(2)?.parse().ok()
 }
 
 fn read_clock(clock: ClockId) -> Option<Nanos> {

@@ -233,7 +233,7 @@ const INVALID_FOR_LOAD: &[(&str, &[&str])] = &[
     ),
     ("--close rst", &["required", "--churn <N>"]),
     ("--close soon --churn 1", &["possible values: fin, rst"]),
-    ("--source localhost", &["not an IP address", "127.0.1.0/24"]),
+    ("--source 127.0.0", &["not an IP address", "127.0.1.0/24"]),
     ("--source 127.0.0.0/33", &["prefix length", "127.0.1.0/24"]),
     ("--source ::1", &["different address families"]),
     ("--assert fast", &["no comparison", "`p99<2ms`"]),

@@ -22,6 +22,21 @@ mod bench;
 // `urecho compare`: healthy and broken servers of several kinds.
 mod compare;
 
+// Signals, in every phase of every command.
+mod signals;
+
+// Servers that a wrapper started end with the tool, however it ends.
+mod wrappers;
+
+// Names, all addresses, and interfaces, as targets, sources and listeners.
+mod addresses;
+
+// Ports of servers and clients, and other processes on this machine.
+mod neighbours;
+
+// Programs that change on disk while they are compared.
+mod programs;
+
 // `urecho check`: a gate that runs, and that finds a planted slowdown.
 mod check;
 

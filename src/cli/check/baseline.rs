@@ -88,11 +88,16 @@ fn save(flags: &SaveFlags, environment: Environment) -> Result<ExitCode> {
     let first = flags
         .measurement
         .experiment(flags.rate.offered(), &JudgementFlags::default())?;
-    let experiment = match &stored {
+    let mut experiment = match &stored {
         None => first,
         Some(stored) => repeat(first, stored),
     };
-    let run = match measure(&experiment, &flags.head.candidate(), environment)? {
+    let run = match measure(
+        &flags.measurement,
+        &mut experiment,
+        &flags.head.candidate(),
+        environment,
+    )? {
         Measured::Run(run) => *run,
         Measured::Interrupted(signal) => return Ok(ExitCode::from(signal::exit_code(signal))),
     };
@@ -125,7 +130,7 @@ fn compare(flags: &CompareFlags, environment: Environment) -> Result<ExitCode> {
     let outputs = flags.outputs.open(&JsonFlag::default(), Some(&flags.file))?;
     let baseline = parse_file(&flags.file, Baseline::parse)?;
     let offered = Offered::Utilization(DEFAULT_UTILIZATION); // For a baseline without an open loop.
-    let experiment = repeat(flags.measurement.experiment(offered, &flags.judgement)?, &baseline);
+    let mut experiment = repeat(flags.measurement.experiment(offered, &flags.judgement)?, &baseline);
     let head = flags.head.candidate();
     let identity = MachineIdentity::read(&baseline.salt);
     // Nothing is measured that will not be compared.
@@ -133,7 +138,7 @@ fn compare(flags: &CompareFlags, environment: Environment) -> Result<ExitCode> {
         Some(refusal) => {
             baseline.refusal_summary(refusal, head.command(), &environment, &identity, &experiment.settings)
         }
-        None => match measure(&experiment, &head, environment)? {
+        None => match measure(&flags.measurement, &mut experiment, &head, environment)? {
             Measured::Run(run) => baseline.summary(&run, &identity),
             Measured::Interrupted(signal) => return Ok(ExitCode::from(signal::exit_code(signal))),
         },
@@ -142,9 +147,15 @@ fn compare(flags: &CompareFlags, environment: Environment) -> Result<ExitCode> {
     Ok(ExitCode::from(written.exit_code(summary.judgement.exit_code)))
 }
 
-fn measure(experiment: &Experiment, head: &Candidate, environment: Environment) -> Result<Measured> {
+fn measure(
+    flags: &MeasurementFlags,
+    experiment: &mut Experiment,
+    head: &Candidate,
+    environment: Environment,
+) -> Result<Measured> {
     load::check_machine()?;
     let stop = Stop::on_signals()?;
+    flags.connect_locally(experiment, &stop)?;
     let mut progress = Progress::new(experiment);
     let run = experiment.run_alone(
         head,

@@ -13,6 +13,7 @@ use crate::clock::Nanos;
 use crate::compare::{self, Candidate};
 use crate::error::{Error, Result};
 use crate::load::Workload;
+use crate::sys::signal::Stop;
 use crate::units;
 
 /// The server of a check that measures one alone.
@@ -168,6 +169,12 @@ impl MeasurementFlags {
             profiles,
             gate_what_is_measured: judgement.gate.is_empty(),
         })
+    }
+
+    /// Sets where the experiment connects from. Errors: as `connect_from` of the generator's flags.
+    pub(super) fn connect_locally(&self, experiment: &mut Experiment, stop: &Stop) -> Result<()> {
+        let generator = &self.workload.generator;
+        generator.connect_locally_from(&mut experiment.workload, stop)
     }
 
     fn workload(&self, cpus: &CpuSplit) -> Workload {

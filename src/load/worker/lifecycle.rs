@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use super::{Client, Worker};
 use crate::clock::{self, Nanos};
+use crate::error::Errno;
 use crate::load::accounting::ThreadUsage;
 use crate::load::result::WorkerStats;
 use crate::load::stalls::HEARTBEAT;
@@ -53,7 +54,7 @@ impl Worker<'_> {
 
     fn pass_marks(&mut self) {
         if self.stopped {
-            self.timeline.cut_short(self.now);
+            self.timeline.interrupt(self.now);
         }
         if self.timeline.drain_has_ended(self.now) {
             self.hold_connections();
@@ -248,6 +249,17 @@ impl Worker<'_> {
         self.accounting.stalls(self.stalls.stalls());
         self.publish();
         self.accounting.take_stats()
+    }
+
+    /// Errors: a connection whose ends are the same socket, because the server has gone and the kernel chose its port.
+    pub(super) fn refuse_itself(&mut self, key: Key) -> Result<(), Errno> {
+        let plan = &self.shared.plan;
+        match self.connections.get_mut(key) {
+            Some(Client { socket, connection }) => {
+                socket::refuse_itself(socket.as_fd(), plan.target_of(connection.number()))
+            }
+            None => Ok(()),
+        }
     }
 
     fn conclude(&mut self, key: Key) {

@@ -5,11 +5,12 @@ use std::process::Command;
 
 use urecho::serve::engine::Engine;
 
-use crate::support::{Output, ServeProcess, assert_echo, assert_says, on_every_engine, run};
+use crate::support::{Output, ServeProcess, assert_echo, assert_says, on_every_engine, run, until};
 
 on_every_engine! {
     the_first_line_has_the_port_that_was_taken_and_the_engine,
     it_serves_over_ipv6,
+    peers_that_vanish_are_noticed,
 }
 
 fn the_first_line_has_the_port_that_was_taken_and_the_engine(engine: Engine) {
@@ -36,6 +37,20 @@ fn it_serves_over_ipv6(engine: Engine) {
     let server = ServeProcess::spawn(command);
     assert!(server.address.is_ipv6());
     assert_echo(&mut server.connect(), b"hello over IPv6");
+}
+
+fn peers_that_vanish_are_noticed(engine: Engine) {
+    let server = ServeProcess::on(engine, &["--workers", "1"]);
+    let mut stream = server.connect();
+    assert_echo(&mut stream, b"hello");
+    let ports =
+        [server.address, stream.local_addr().unwrap()].map(|address| format!("0100007F:{:04X}", address.port()));
+    until("the kernel's timer for keepalive runs", || {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        // proc(5): the addresses, the state, the queues, and the kind of timer with its time.
+        lines.any(|fields| fields.len() > 5 && fields[1..3] == ports && fields[5].starts_with("02:"))
+    });
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::support::{
 on_every_engine! {
     sigterm_drains_a_server,
     sigint_drains_a_server,
+    sighup_drains_a_server,
     a_second_sigterm_ends_a_stuck_server_at_once,
     a_second_sigint_ends_a_stuck_server_at_once,
     the_drain_timeout_cuts_a_stuck_peer_and_counts_it,
@@ -31,6 +32,10 @@ fn sigterm_drains_a_server(engine: Engine) {
 
 fn sigint_drains_a_server(engine: Engine) {
     assert_signal_drains(engine, Signal::SIGINT);
+}
+
+fn sighup_drains_a_server(engine: Engine) {
+    assert_signal_drains(engine, Signal::SIGHUP);
 }
 
 fn a_second_sigterm_ends_a_stuck_server_at_once(engine: Engine) {
