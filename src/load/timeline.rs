@@ -14,6 +14,9 @@ use crate::slab::Key;
 
 #[cfg(test)]
 mod model;
+mod unissued;
+
+pub(super) use unissued::Unissued;
 
 /// Messages that a worker may have issued and not seen completed, beyond which an open loop leaves what is due in its plan:
 /// 24 MB. A plan above capacity would fill any memory otherwise. At a million messages a second they are a second of them.
@@ -89,17 +92,6 @@ pub(super) struct Planned {
     pub(super) at: Nanos,
     /// The connection that sends it.
     pub(super) key: Key,
-}
-
-/// Messages of an open loop that were due, and were never issued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unissued {
-    /// When the first of them was due.
-    pub(super) at: Nanos,
-    /// How many.
-    pub(super) count: u64,
-    /// How many of them were counted before.
-    pub(super) counted: u64,
 }
 
 impl Timeline {
@@ -383,51 +375,6 @@ impl Timeline {
         Some(Planned { at, key })
     }
 
-    /// Open loop without a connection: how many messages that count have become due before `until` and were not counted
-    /// before. They stay due.
-    pub(super) fn count_waiting(&mut self, until: Nanos) -> u64 {
-        let Some(run) = self.run.as_mut().filter(|_| self.active.keys().is_empty()) else {
-            return 0;
-        };
-        let Some(schedule) = &run.schedule else { return 0 };
-        let waiting = run.waiting.get_or_insert_with(|| schedule.clone());
-        if waiting.due() < schedule.due() {
-            waiting.clone_from(schedule); // There was a connection meanwhile.
-        }
-        let mut count = 0;
-        while let Some((due, messages)) = waiting.take(until) {
-            count += if run.phases.measures(due) { messages } else { 0 };
-        }
-        run.counted += count;
-        count
-    }
-
-    /// True if a message that counts, and is issued now, was [counted](Timeline::count_waiting) before.
-    pub(super) fn take_counted(&mut self) -> bool {
-        self.run.as_mut().is_some_and(|run| run.take_counted(1) == 1)
-    }
-
-    /// The next messages that were due and were not issued, at the end of a run.
-    pub(super) fn next_unissued(&mut self, now: Nanos) -> Option<Unissued> {
-        let run = self.run.as_mut()?;
-        let end = run.plan_ends.min(now);
-        if let Some((at, count)) = run.schedule.as_mut()?.take(end) {
-            let counted = if at < run.phases.measure {
-                0
-            } else {
-                run.take_counted(count)
-            };
-            return Some(Unissued { at, count, counted });
-        }
-        // Groups are as large as expected, so they may add up to a few messages less than were counted.
-        let (at, count) = (end - Nanos(1), std::mem::take(&mut run.counted));
-        (count > 0).then_some(Unissued {
-            at,
-            count,
-            counted: count,
-        })
-    }
-
     /// When to call it again though nothing has completed. `NEVER` before the start.
     pub(super) fn wake_up(&self, now: Nanos) -> Nanos {
         let Some(run) = &self.run else {
@@ -463,12 +410,5 @@ impl Run {
 
     fn waiting_ends(&self) -> Nanos {
         self.phases.waiting_ends(self.moved)
-    }
-
-    /// How many of these messages were counted before.
-    fn take_counted(&mut self, messages: u64) -> u64 {
-        let counted = self.counted.min(messages);
-        self.counted -= counted;
-        counted
     }
 }

@@ -26,8 +26,8 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    /// About half of the memory: of the spare buffers, and when there are none left of those that circulate, too. None if
-    /// they are as few as they may be.
+    /// About half of the memory: first the spare buffers are halved, then those that circulate. None if there are as few as
+    /// there may be.
     pub(super) fn halved(self) -> Option<Buffers> {
         // At least one more than circulate, if there was: a load sends from those.
         let least = |circulating: u16| circulating + u16::from(self.total > self.circulating);

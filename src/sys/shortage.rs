@@ -3,7 +3,7 @@
 //!
 //! Nothing here needs /proc, which may be hidden: what cannot be read is taken as not limiting, except for the locked memory.
 
-use std::fs;
+use std::{fs, io};
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
@@ -51,6 +51,16 @@ pub fn of_threads() -> String {
         (Some(processes), Some(group)) => format!("{processes}. {group}"),
         (Some(only), None) | (None, Some(only)) => only,
         (None, None) => "The machine has reached kernel.threads-max or kernel.pid_max".into(),
+    }
+}
+
+/// What prevented a process from being started; none if it is the program's own fault.
+pub fn of_processes(cause: &io::Error) -> Option<String> {
+    match cause.raw_os_error()? {
+        libc::EAGAIN => Some(of_threads()),
+        libc::ENOMEM => Some(of_memory(STACK)),
+        libc::EMFILE | libc::ENFILE => Some("Raise the limit with `ulimit -n`".into()),
+        _ => None,
     }
 }
 

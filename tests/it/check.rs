@@ -312,20 +312,10 @@ fn checks_are_appended_to_a_history_and_shown() {
     let mut kept = String::new();
     let row = path_in(&folder, "row.jsonl", &mut kept);
     let server = serve("");
-    let pair = [
-        "--base",
-        &server,
-        "--head",
-        &server,
-        "--restarts",
-        "1",
-        "--append",
-        row,
-        "--label",
-        "abc",
-    ];
-    run_tiny(&pair, 3);
-    run_tiny(&pair, 3);
+    let pair = ["--base", &server, "--head", &server, "--restarts", "1", "--append", row];
+    for label in ["abc", "def"] {
+        run_tiny(&[&pair[..], &["--label", label]].concat(), 3);
+    }
     let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
     let ended = support::run(command.args(["check", "history", row]));
     assert_eq!(ended.code(), Some(0), "{}", ended.stderr);

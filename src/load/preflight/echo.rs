@@ -23,7 +23,7 @@ const SHOWN: usize = 48;
 /// Bytes that are sent or read at once.
 const PIECE: usize = 64 * 1024;
 
-/// What a socket takes though nobody reads it: less than half of any send buffer.
+/// What a socket takes though its peer does not read: less than half of any send buffer.
 const BUFFERED: u64 = 1024;
 
 /// How often a call that blocks returns to check the time, and the stop.
@@ -61,7 +61,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Sends the message and compares its echo: what came instead, if that is none. Errors: no thread can be started.
+    /// Sends the message and compares its echo. The inner error is what came instead. Errors: no thread can be started.
     pub(super) fn run(&self) -> error::Result<Result<(), Failure>> {
         if self.size <= BUFFERED {
             self.write();

@@ -336,8 +336,8 @@ fn unfair_service(inputs: &Inputs) -> Option<Reason> {
 }
 
 fn server_throttled(inputs: &Inputs) -> Option<Reason> {
-    // The quota may be how the server is deployed: then its gaps belong to the figures. Whoever reads them must know that the
-    // tail is that of the quota.
+    // The quota may be how the server is deployed: then its gaps belong to the figures. The reader must know that the tail is
+    // that of the quota.
     let throttling = inputs.server_throttling.filter(|throttling| throttling.periods > 0)?;
     let share = ratio(throttling.throttled.as_secs(), inputs.measured.as_secs());
     Some(Reason {
