@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use crate::compare::program::Program;
 use crate::error::{Error, Result};
 use crate::serve::engine::Engine;
+use crate::sys::guard::THIS_EXECUTABLE;
 
 /// Placeholder of the port in a command.
 const PORT: &str = "{port}";
@@ -118,7 +119,7 @@ impl Candidate {
 
     /// The file to execute, if it is not the one that the command names: this executable, whatever its path is now.
     pub(super) fn executable(&self) -> Option<&str> {
-        self.is_this_executable.then_some("/proc/self/exe")
+        self.is_this_executable.then_some(THIS_EXECUTABLE)
     }
 
     /// Errors: [`Error::Invalid`] if a file of the command is not what it was when it was first started: then there are two

@@ -16,6 +16,7 @@ use crate::clock::{self, Nanos};
 use crate::compare::Candidate;
 use crate::error::{Error, Result};
 use crate::sys::child::TiedChild;
+use crate::sys::guard::THIS_EXECUTABLE;
 use crate::sys::listener::{self, Owner};
 use crate::sys::ports::ReservedPort;
 use crate::sys::signal::Stop;
@@ -71,7 +72,7 @@ impl Server {
     /// Call from the main thread: the server is killed when the thread that started it ends. Errors: it could not start,
     /// with the tail of its stderr.
     pub fn start(workers: usize, cpus: &[usize]) -> Result<Server> {
-        Server::start_program("/proc/self/exe", workers, cpus) // Also if the file has been replaced since.
+        Server::start_program(THIS_EXECUTABLE, workers, cpus)
     }
 
     /// Starts `program`, which must be `urecho`: for benches and tests, which are other executables.
@@ -204,7 +205,7 @@ impl Server {
 
     fn spawn(mut command: Command, cpus: &[usize], address: SocketAddr) -> Result<Server> {
         command.stdin(Stdio::null()).stderr(Stdio::piped());
-        let is_ours = std::env::current_exe().is_ok_and(|program| program == command.get_program());
+        let is_ours = is_this_executable(command.get_program());
         let ours = affinity::allowed();
         affinity::set_affinity(if cpus.is_empty() { &ours } else { cpus })?; // Children inherit it.
         let spawned = child::spawn(&mut command);
@@ -213,6 +214,9 @@ impl Server {
             let what = format!("cannot start {}: {cause}", command.get_program().display());
             match shortage::of_processes(&cause) {
                 Some(why) => Error::Machine(format!("{what}. {why}")),
+                None if command.get_program() == THIS_EXECUTABLE => {
+                    Error::Machine(format!("{what}. Servers are started through /proc: mount it"))
+                }
                 None => Error::Target(what),
             }
         })?;
@@ -346,6 +350,11 @@ fn collect_tail(mut from: impl Read + Send + 'static, to: mpsc::Sender<String>) 
         }
         let _ = to.send(String::from_utf8_lossy(&kept).into_owned()); // The receiver may be gone.
     })
+}
+
+/// True if a program is this one, by the path that we use or by that of its file.
+fn is_this_executable(program: &OsStr) -> bool {
+    program == THIS_EXECUTABLE || std::env::current_exe().is_ok_and(|ours| ours == program)
 }
 
 /// True if both ends of a connection are the same socket: nothing listened, and the kernel chose that port for our side.

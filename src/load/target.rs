@@ -20,7 +20,7 @@ pub struct Target {
 impl Target {
     /// All addresses of `NAME:PORT` or `ADDRESS:PORT`, in the order of the resolver; an IPv6 address in brackets may have a
     /// scope, `[fe80::1%eth0]:7007`. A failure that may pass is tried again for `retry_time`, until `stop` fires.
-    /// Errors: [`Error::Target`] if the name has no address.
+    /// Errors: [`Error::Target`] if the name has no address, [`Error::Machine`] if this machine cannot ask.
     pub fn resolve(name: &str, retry_time: Nanos, stop: &Stop) -> Result<Target> {
         let failed = |cause: &dyn Display| {
             Error::Target(format!(
@@ -28,7 +28,10 @@ impl Target {
             ))
         };
         let (host, port) = split(name).ok_or_else(|| failed(&"it is not NAME:PORT"))?;
-        let addresses = resolve::addresses(host, port, retry_time, stop).map_err(|failure| failed(&failure.cause))?;
+        let addresses = resolve::addresses(host, port, retry_time, stop).map_err(|failure| match failure.is_local {
+            true => Error::Machine(format!("cannot resolve {name}: {}", failure.cause)),
+            false => failed(&failure.cause),
+        })?;
         if addresses.is_empty() {
             return Err(failed(&"it has no address"));
         }

@@ -17,6 +17,9 @@ use crate::random::Random;
 /// The hidden command that runs [`run`]; its argument is the mark of the servers.
 pub const COMMAND: &str = "guard";
 
+/// How this executable is started again: also if its file has been replaced since.
+pub const THIS_EXECUTABLE: &str = "/proc/self/exe";
+
 static ENABLED: AtomicBool = AtomicBool::new(false);
 
 /// None until the first server is started.
@@ -39,7 +42,7 @@ pub(super) fn start() -> io::Result<()> {
     if guard.is_some() || !ENABLED.load(Ordering::Relaxed) {
         return Ok(());
     }
-    let mut command = Command::new("/proc/self/exe"); // Also if the file has been replaced since.
+    let mut command = Command::new(THIS_EXECUTABLE);
     command
         .arg0("urecho")
         .args([COMMAND, mark()])

@@ -26,6 +26,8 @@ pub struct Failure {
     pub cause: String,
     /// True if another try may succeed.
     pub temporary: bool,
+    /// True if this machine could not ask.
+    pub is_local: bool,
 }
 
 /// All addresses of a host, in the order of the resolver, each once. `host` is a name or an address, which may have a scope:
@@ -57,6 +59,7 @@ fn interface(scope: &str) -> Result<u32, Failure> {
     let unknown = || Failure {
         cause: format!("this machine has no interface `{scope}`: see `ip link`"),
         temporary: false,
+        is_local: false,
     };
     if let Ok(number) = scope.parse() {
         return Ok(number);
@@ -71,10 +74,6 @@ fn interface(scope: &str) -> Result<u32, Failure> {
 
 /// The resolver may wait for many seconds and cannot be cancelled: a thread that waits for it is left behind on a stop.
 fn query_on_thread(host: &str, port: u16, stop: &Stop) -> Result<Vec<SocketAddr>, Failure> {
-    let failed = |cause: String| Failure {
-        cause,
-        temporary: false,
-    };
     let (sender, result) = mpsc::channel();
     let name = host.to_owned();
     let ask = move || {
@@ -83,19 +82,28 @@ fn query_on_thread(host: &str, port: u16, stop: &Stop) -> Result<Vec<SocketAddr>
     thread::Builder::new()
         .name("resolver".into())
         .spawn(ask)
-        .map_err(|cause| failed(format!("cannot start a thread: {cause}. {}", shortage::of_threads())))?;
+        .map_err(|cause| Failure {
+            cause: format!("cannot start a thread: {cause}. {}", shortage::of_threads()),
+            temporary: false,
+            is_local: true,
+        })?;
     while !stop.has_fired() {
         if let Ok(result) = result.recv_timeout(POLL_INTERVAL) {
             return result;
         }
     }
-    Err(failed("interrupted".into()))
+    Err(Failure {
+        cause: "interrupted".into(),
+        temporary: false,
+        is_local: false,
+    })
 }
 
 fn query(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
     let name = CString::new(host).map_err(|_| Failure {
         cause: "it contains a zero byte".into(),
         temporary: false,
+        is_local: false,
     })?;
     let mut list = ptr::null_mut();
     // SAFETY: all fields are integers or pointers, for which zero is a valid value and means "no preference".
@@ -163,6 +171,7 @@ fn failure(code: i32) -> Failure {
     Failure {
         cause,
         temporary: code == libc::EAI_AGAIN,
+        is_local: code == libc::EAI_MEMORY,
     }
 }
 
