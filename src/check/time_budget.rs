@@ -9,7 +9,7 @@ use crate::check::judge::Profile;
 use crate::clock::Nanos;
 
 /// Shorter slices would spend much of the time on switching; there are fewer restarts instead.
-const SLICE_MIN: Nanos = Nanos(20_000_000);
+const SLICE_MIN: Nanos = Nanos(40_000_000);
 
 /// Longer slices gain messages, but lose more to a machine that changes in between.
 const SLICE_MAX: Nanos = Nanos(1_000_000_000);
@@ -22,7 +22,7 @@ const MESSAGES_PER_CONNECTION: f64 = 4.0;
 
 /// With the shortest slices, a restart of this many blocks takes six seconds: a stall that comes every five seconds comes in
 /// every restart, and one that comes every second is met several times.
-const BLOCKS_MAX: usize = 30;
+const BLOCKS_MAX: usize = 18;
 
 /// Fewer blocks have no useful median.
 const BLOCKS_MIN: usize = 3;
@@ -159,8 +159,8 @@ mod tests {
 
     #[test]
     fn slices_are_short_and_blocks_many() {
-        assert_eq!(layout(DEMAND, 150), (30, 20));
-        assert_eq!(layout(DEMAND, 50), (10, 20));
+        assert_eq!(layout(DEMAND, 150), (18, 40));
+        assert_eq!(layout(DEMAND, 50), (6, 40));
     }
 
     #[test]
