@@ -82,14 +82,9 @@ pub(super) fn execute(
 
 /// The exit code of a completed run. Errors: what decides it, where a sentence says more than the report.
 fn exit_code(run: &RunResult, report: &Report, assertions: &[Assertion]) -> Result<u8> {
-    let wrong_data = run.stats.wrong_data.clone().map(Error::Data);
-    let is_wrong = wrong_data.is_some();
-    let defect = wrong_data.or_else(|| defect(run, report, assertions));
-    let is_target_at_fault = run.stats.overdue > 0 || report.figures.connections.lost_total() > 0;
+    let defect = defect(run, report, assertions);
     let outcome = defect.as_ref().map(|error| match error {
-        Error::Data(_) if !is_wrong && report.figures.messages.failed == 0 && !is_target_at_fault => {
-            Outcome::Unanswered
-        }
+        Error::Data(_) if !is_target_at_fault(run, report) => Outcome::Unanswered,
         error => Outcome::Failed(error.exit_code()),
     });
     let interrupted = run.interrupted.map(Outcome::Interrupted);
@@ -101,8 +96,18 @@ fn exit_code(run: &RunResult, report: &Report, assertions: &[Assertion]) -> Resu
     }
 }
 
-/// Connections and messages that were lost, unless an assertion says how many may be.
+/// True if messages without a reply are the target's fault: it changed them, closed their connections, or had them for long.
+fn is_target_at_fault(run: &RunResult, report: &Report) -> bool {
+    let figures = &report.figures;
+    let lost = figures.messages.failed > 0 || figures.connections.lost_total() > 0;
+    lost || run.stats.wrong_data.is_some() || run.stats.overdue > 0
+}
+
+/// Wrong data; and connections and messages that were lost, unless an assertion says how many may be.
 fn defect(run: &RunResult, report: &Report, assertions: &[Assertion]) -> Option<Error> {
+    if let Some(what) = &run.stats.wrong_data {
+        return Some(Error::Data(what.clone()));
+    }
     let figures = &report.figures;
     let (connections, messages) = (&figures.connections, &figures.messages);
     if connections.lost_total() + connections.closed >= connections.opened && messages.completed == 0
