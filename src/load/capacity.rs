@@ -5,7 +5,7 @@ use crate::load::connection::Connection;
 use crate::load::pipeline::Message;
 use crate::load::timeline::QUEUE_MAX;
 use crate::load::workload::{Plan, Workload};
-use crate::ring::{Buffers, Queues, Ring};
+use crate::ring;
 use crate::sys::{affinity, limits, socket, usage};
 use crate::units::{plural, show_count, show_size};
 
@@ -124,18 +124,8 @@ fn memory_of(workload: &Workload) -> u64 {
 /// Checks that a load can be generated here at all, before servers are started for it: io_uring, and the loopback interface.
 /// Errors: [`Error::Machine`].
 pub fn check_machine() -> Result<()> {
-    let queues = Queues {
-        submissions: 8,
-        completions: 8,
-    };
-    let buffers = Buffers {
-        circulating: 1,
-        total: 1,
-        size: 64,
-        large: None,
-    };
     socket::check_loopback()?;
-    Ring::new(queues, buffers, 1).map(drop)
+    ring::probe(1)
 }
 
 /// True if this process can hold `sessions` sessions with this workload at once.

@@ -98,6 +98,22 @@ pub struct Counts {
 #[derive(Debug, Clone)]
 pub struct Mailbox(Arc<OwnedFd>);
 
+/// Checks that this process can have a ring at all, the smallest there is, as one of `rings`. Errors:
+/// [`Error::Machine`](crate::error::Error::Machine) with advice.
+pub fn probe(rings: usize) -> Result<()> {
+    let queues = Queues {
+        submissions: 8,
+        completions: 8,
+    };
+    let buffers = Buffers {
+        circulating: 1,
+        total: 1,
+        size: 64,
+        large: None,
+    };
+    Ring::new(queues, buffers, rings).map(drop)
+}
+
 impl Ring {
     /// Creates a ring on the thread that will use it, one of `rings` that this process has at once. Queues and buffers are made
     /// smaller where a limit of this process requires it. Errors: [`Error::Machine`](crate::error::Error::Machine) with advice.

@@ -36,7 +36,7 @@ use tokio::time::sleep;
 
 use crate::clock;
 use crate::error::{Errno, Error, Result};
-use crate::ring::{Buffers, Queues, Ring};
+use crate::ring;
 use crate::serve::accept::Accepting;
 use crate::serve::counters::{Counters, Operation};
 use crate::serve::drain::{Activity, Drain};
@@ -69,18 +69,7 @@ pub(super) fn run(index: usize, shared: &Arc<Shared>, buffer_size: u32, startup:
 const COMPLETIONS_MIN: u64 = 4096;
 
 fn runtime(workers: usize) -> Result<Runtime> {
-    // The crate returns a bare error number. Creating a ring of our own first reports the cause and a remedy.
-    let queues = Queues {
-        submissions: 8,
-        completions: 8,
-    };
-    let buffers = Buffers {
-        circulating: 1,
-        total: 1,
-        size: 64,
-        large: None,
-    };
-    drop(Ring::new(queues, buffers, workers)?);
+    ring::probe(workers)?; // With the cause and a remedy, where the crate returns a bare error number.
     let mut completions = limits::descriptors().soft.clamp(COMPLETIONS_MIN, 65_536) as u32;
     loop {
         let mut ring = ::tokio_uring::uring_builder();
