@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{RUN, compare, folder_with_record, record, replay, server, urecho};
-use crate::support::{Process, Server, assert_says, run, until};
+use crate::support::{self, Process, Server, assert_says, run, until};
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap().flatten();
@@ -224,19 +224,28 @@ fn lines_are_out_each_second_and_survive_a_kill() {
     );
 }
 
-#[test]
-fn a_mounted_file_is_written_in_place() {
-    let folder = folder_with_record();
-    let script = ": > out.json && mount --bind out.json out.json && \"$0\" check replay record.json --json out.json; \
-                  echo \"code $?\"; ls -A | wc -l";
+/// Runs a script that prints `code` and an exit code, where it may mount. None if that is not possible here, which is said.
+fn in_mount_namespace(folder: &TempDir, script: &str) -> Option<support::Output> {
     let mut command = Command::new("unshare");
     command
         .args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_urecho")])
         .current_dir(folder.path());
     let output = run(&mut command);
-    if !output.stdout.contains("code ") || output.stderr.contains("mount:") {
-        return println!("SKIPPED: needs a mount namespace: {output}");
+    let mounted = output.stdout.contains("code ") && !output.stderr.contains("mount:");
+    if !mounted {
+        println!("SKIPPED: needs a mount namespace: {output}");
     }
+    mounted.then_some(output)
+}
+
+#[test]
+fn a_mounted_file_is_written_in_place() {
+    let folder = folder_with_record();
+    let script = ": > out.json && mount --bind out.json out.json && \"$0\" check replay record.json --json out.json; \
+                  echo \"code $?\"; ls -A | wc -l";
+    let Some(output) = in_mount_namespace(&folder, script) else {
+        return;
+    };
     assert_says(&output.stdout, &["code 3\n2\n"]);
 }
 
@@ -250,14 +259,9 @@ fn a_file_in_a_folder_that_takes_no_other_is_written_in_place() {
                   mount --bind out.json sealed/out.json && \"$0\" check replay record.json --json sealed/out.json; \
                   echo \"code $?\"; cat sealed/out.json";
     fs::write(folder.path().join("out.json"), "old").unwrap();
-    let mut command = Command::new("unshare");
-    command
-        .args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_urecho")])
-        .current_dir(folder.path());
-    let output = run(&mut command);
-    if !output.stdout.contains("code ") || output.stderr.contains("mount:") {
-        return println!("SKIPPED: needs a mount namespace: {output}");
-    }
+    let Some(output) = in_mount_namespace(&folder, script) else {
+        return;
+    };
     let (_, document) = output
         .stdout
         .split_once("code 3\n")
