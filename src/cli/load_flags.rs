@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use clap::{Args, ValueEnum};
 
-use super::values::{self, Cpus, Sources};
+use super::addresses::{self, Sources};
+use super::values::{self, Cpus};
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::load::schedule::{Arrivals, Pace, Rate};
@@ -25,7 +26,7 @@ pub(super) struct TargetFlags {
     ///
     /// The addresses of a name are tried in order, and the first that echoes is used. An IPv6 address may have an interface, as in
     /// `[fe80::1%eth0]:7007`.
-    #[arg(value_name = "TARGET", default_value = "127.0.0.1:7007", value_parser = values::target)]
+    #[arg(value_name = "TARGET", default_value = "127.0.0.1:7007", value_parser = addresses::target)]
     targets: Vec<String>,
 }
 
@@ -92,7 +93,7 @@ pub(super) struct GeneratorFlags {
     /// Source addresses, taken in turn, as in 127.0.1.0/24 [default: chosen by the kernel]
     ///
     /// One source address allows 28,232 connections to one target. A name stands for its addresses.
-    #[arg(long, value_name = "CIDR", value_parser = values::sources)]
+    #[arg(long, value_name = "CIDR", value_parser = addresses::sources)]
     source: Option<Sources>,
     /// How long a target may take to connect, and to echo a first message
     ///

@@ -3,6 +3,7 @@
 //! The only user of clap. One file per command; `load_flags` has the flags of a load, `values` the parsers of their values,
 //! `outputs` the flags of a run's files, and `cpu_split` decides which CPUs serve and which generate.
 
+mod addresses;
 mod bench;
 mod check;
 mod compare;

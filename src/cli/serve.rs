@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::values::{self, Listen};
+use crate::cli::addresses::{self, Listen};
+use crate::cli::values;
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::output::console;
@@ -25,7 +26,7 @@ pub(super) struct Flags {
     ///
     /// Of the addresses of a name the first that this machine has is used, IPv4 before IPv6; the line `listening on` says which.
     /// Loopback by default: open echo services get abused.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7007", value_parser = values::listen)]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7007", value_parser = addresses::listen)]
     listen: Listen,
     /// I/O engine: uring, tokio-uring or epoll. No fallback: it fails if unavailable
     #[arg(long, value_name = "NAME", default_value = "uring")]
