@@ -1,7 +1,8 @@
 //! Errors by what the user must do about them: one variant per exit code.
 //!
-//! [`exit_code`] decides the exit code of every command from what happened in it. Every message says what failed, on what, the cause, and what to try. Exit codes are the same for all commands, so that
-//! scripts can distinguish a machine that needs a change from a broken server.
+//! [`exit_code`] decides the exit code of every command from what happened in it. Every message says what failed, on
+//! what, the cause, and what to try. Exit codes are the same for all commands, so that scripts can distinguish a
+//! machine that needs a change from a broken server.
 
 use std::fmt;
 
@@ -69,10 +70,10 @@ pub enum Outcome {
 impl Outcome {
     /// Its place, and its exit code: what has a smaller place outweighs what has a larger one.
     ///
-    /// A bug makes everything else doubtful, and an interruption is what the user wants. What this machine does not allow comes before
-    /// what the target did, a program that changed before what it did, and wrong data before a target that cannot be used. An
-    /// invalid run says nothing about messages
-    /// that are still on their way, nor about assertions; a false one outweighs an undecided one.
+    /// A bug makes everything else doubtful, and an interruption is what the user wants. What this machine does not
+    /// allow comes before what the target did, a program that changed before what it did, and wrong data before a
+    /// target that cannot be used. An invalid run says nothing about messages that are still on their way, nor about
+    /// assertions; a false one outweighs an undecided one.
     fn place(self) -> (usize, u8) {
         const FAILURES: [u8; 6] = [BUG, MACHINE, CHANGED, DATA, TARGET, USAGE];
         match self {

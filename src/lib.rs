@@ -68,11 +68,12 @@
 //!
 //! In `BlockSeries`, a block is instead 1, 2, 4, … seconds of one run (a batch, in the method of batch means).
 //!
-//! `unsafe` lives in `ring` and `sys` only. `tests/it/tidy` checks that the map names every room on its floor, and no other; that
-//! imports obey the floors; and the vocabulary. It does not check the names of files in the map.
+//! `unsafe` lives in `ring` and `sys` only. `tests/it/tidy` checks that the map names every room on its floor, and no
+//! other; that imports obey the floors; and the vocabulary. It does not check the names of files in the map.
 //!
-//! Start reading at [`serve::engine`] (what a server promises) and [`serve::uring::echo`] (what a connection does), then [`ring`]
-//! (how bytes move), then `serve::uring` (one worker). For the load: [`load::connection`], then `load::worker`.
+//! Start reading at [`serve::engine`] (what a server promises) and [`serve::uring::echo`] (what a connection does),
+//! then [`ring`] (how bytes move), then `serve::uring` (one worker). For the load: [`load::connection`], then
+//! `load::worker`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))] // in a test a panic is the answer
 

@@ -14,8 +14,8 @@ use crate::log::{Begin, End, Entry};
 /// Confidence of the bounds.
 const CONFIDENCE: f64 = 0.95;
 
-/// Targets: false alarms rarer than this; injected faults detected in this many checks, and all of them; and, beside a second load,
-/// no more inconclusive checks of an unchanged server than this.
+/// Targets: false alarms rarer than this; injected faults detected in this many checks, and all of them; and, beside a
+/// second load, no more inconclusive checks of an unchanged server than this.
 const FALSE_ALARMS_MAX: f64 = 0.01;
 const DETECTIONS_IN_A_ROW: usize = 15;
 const INCONCLUSIVE_MAX: f64 = 0.2;
@@ -134,17 +134,22 @@ struct Group<'a> {
 
 /// Each treatment with and without a second load, and both together, in order of first appearance; last all together.
 fn groups<'a>(answers: &[Answer<'a>]) -> Vec<Group<'a>> {
+    let groups = treatments(answers).into_iter().flat_map(|treatment| {
+        let of_treatment = answers.iter().filter(|answer| answer.begin.treatment == treatment);
+        by_load(treatment, of_treatment.copied().collect())
+    });
+    groups.filter(|group| !group.answers.is_empty()).collect()
+}
+
+/// In order of first appearance.
+fn treatments<'a>(answers: &[Answer<'a>]) -> Vec<&'a str> {
     let mut treatments: Vec<&str> = Vec::new();
     for answer in answers {
         if !treatments.contains(&answer.begin.treatment.as_str()) {
             treatments.push(&answer.begin.treatment);
         }
     }
-    let groups = treatments.into_iter().flat_map(|treatment| {
-        let of_treatment = answers.iter().filter(|answer| answer.begin.treatment == treatment);
-        by_load(treatment, of_treatment.copied().collect())
-    });
-    groups.filter(|group| !group.answers.is_empty()).collect()
+    treatments
 }
 
 fn by_load<'a>(treatment: &'a str, all: Vec<Answer<'a>>) -> [Group<'a>; 3] {
@@ -329,13 +334,7 @@ fn metric_table(answers: &[Answer<'_>]) -> String {
             .any(|answer| answer.end.metric(metric).is_some_and(|verdict| verdict.gates))
     };
     let metrics: Vec<Metric> = Metric::ALL.into_iter().filter(gates).collect();
-    let mut treatments: Vec<&str> = Vec::new();
-    for answer in answers {
-        if !treatments.contains(&answer.begin.treatment.as_str()) {
-            treatments.push(&answer.begin.treatment);
-        }
-    }
-    let rows = treatments.into_iter().map(|treatment| {
+    let rows = treatments(answers).into_iter().map(|treatment| {
         let of_treatment: Vec<&End> = answers
             .iter()
             .filter(|answer| answer.begin.treatment == treatment)

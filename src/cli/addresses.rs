@@ -39,7 +39,7 @@ const RETRY_TIME: Nanos = Nanos(5_000_000_000);
 /// An address, a network (`127.0.1.0/24`), a name, or an address with a scope (`fe80::1%eth0`).
 pub(super) fn sources(text: &str) -> Parsed<Sources> {
     let hint = "write ADDRESS, NAME or ADDRESS/PREFIX, as in 127.0.1.0/24";
-    let text = without_brackets(text);
+    let text = resolve::without_brackets(text);
     let (address, prefix) = match text.split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),
         None if is_scoped(text) || is_name(text) => return Ok(Sources::Host(text.to_owned())),
@@ -145,7 +145,7 @@ fn resolve_local(host: &str, port: u16, stop: &Stop, describe: impl Fn(&str) -> 
 /// Splits a host, which is returned without brackets, from a port.
 fn host_and_port<'a>(text: &'a str, hint: &str) -> Parsed<(&'a str, u16)> {
     let (host, port) = text.rsplit_once(':').ok_or_else(|| format!("it has no port; {hint}"))?;
-    let address = without_brackets(host);
+    let address = resolve::without_brackets(host);
     let is_valid = if address == host {
         is_name(host) || host.parse::<Ipv4Addr>().is_ok()
     } else {
@@ -156,11 +156,6 @@ fn host_and_port<'a>(text: &'a str, hint: &str) -> Parsed<(&'a str, u16)> {
     }
     let port = port.parse().map_err(|_| format!("`{port}` is not a port; {hint}"))?;
     Ok((address, port))
-}
-
-fn without_brackets(host: &str) -> &str {
-    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    inner.unwrap_or(host)
 }
 
 /// True for an IPv6 address with the name or number of an interface: `fe80::1%eth0`.
@@ -255,7 +250,10 @@ mod tests {
         );
         assert_eq!(of("::/0").len(), 1024);
         for name in ["localhost", "fe80::1%lo", "[fe80::1%lo]"] {
-            assert_eq!(sources(name), Ok(Sources::Host(without_brackets(name).to_owned())));
+            assert_eq!(
+                sources(name),
+                Ok(Sources::Host(resolve::without_brackets(name).to_owned()))
+            );
         }
         for wrong in [
             "local host",

@@ -24,8 +24,8 @@ const DURATION: Nanos = Nanos(30_000_000_000);
 pub(super) struct TargetFlags {
     /// Echo servers, as ADDRESS:PORT or NAME:PORT; connections take them in turn
     ///
-    /// The addresses of a name are tried in order, and the first that echoes is used. An IPv6 address may have an interface, as in
-    /// `[fe80::1%eth0]:7007`.
+    /// The addresses of a name are tried in order, and the first that echoes is used. An IPv6 address may have an
+    /// interface, as in `[fe80::1%eth0]:7007`.
     #[arg(value_name = "TARGET", default_value = "127.0.0.1:7007", value_parser = addresses::target)]
     targets: Vec<String>,
 }
@@ -234,7 +234,8 @@ impl GeneratorFlags {
     }
 
     /// Sets the addresses that `workload` connects from, and leaves in both only addresses of one family, if there are sources.
-    /// Errors: [`Error::Usage`] if a target has none of that family, [`Error::Machine`] if the name of a source does not resolve.
+    /// Errors: [`Error::Usage`] if a target has none of that family, [`Error::Machine`] if the name of a source does
+    /// not resolve.
     pub(super) fn connect_from(&self, targets: &mut [Target], workload: &mut Workload, stop: &Stop) -> Result<()> {
         let Some(source) = &self.source else {
             return Ok(());

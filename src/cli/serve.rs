@@ -24,8 +24,8 @@ use crate::units;
 pub(super) struct Flags {
     /// Address to listen on: ADDRESS:PORT, NAME:PORT, or :PORT for all addresses; port 0 takes a free one
     ///
-    /// Of the addresses of a name the first that this machine has is used, IPv4 before IPv6; the line `listening on` says which.
-    /// Loopback by default: open echo services get abused.
+    /// Of the addresses of a name the first that this machine has is used, IPv4 before IPv6; the line `listening on`
+    /// says which. Loopback by default: open echo services get abused.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7007", value_parser = addresses::listen)]
     listen: Listen,
     /// I/O engine: uring, tokio-uring or epoll. No fallback: it fails if unavailable

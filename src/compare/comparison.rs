@@ -1,8 +1,8 @@
 //! Servers side by side: figures of each, and ratios to the first with 95 % confidence intervals.
 //!
-//! The unit of analysis is the restart, not the message. A restart's figure is the median of its blocks; its ratio to the first server
-//! is the median of the ratios within blocks. Over restarts, log ratios are estimated by Hodges and Lehmann with the exact
-//! confidence interval of the signed-rank distribution, which needs 6 restarts.
+//! The unit of analysis is the restart, not the message. A restart's figure is the median of its blocks; its ratio to
+//! the first server is the median of the ratios within blocks. Over restarts, log ratios are estimated by Hodges and
+//! Lehmann with the exact confidence interval of the signed-rank distribution, which needs 6 restarts.
 
 #[cfg(test)]
 use schemars::JsonSchema;

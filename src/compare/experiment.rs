@@ -27,7 +27,8 @@ pub struct Failure {
 }
 
 /// Restarts the candidates for as long as `more` returns true, or until `stop` fires. A candidate that fails takes no
-/// further part; one whose program has changed on disk ([`Error::Invalid`]) ends all. `more` is called before each restart with its number, from 1, and the results so far.
+/// further part; one whose program has changed on disk ([`Error::Invalid`]) ends all. `more` is called before each
+/// restart with its number, from 1, and the results so far.
 ///
 /// Call from the main thread: servers are killed when the thread that started them ends (PR_SET_PDEATHSIG).
 pub fn run(

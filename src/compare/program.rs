@@ -1,8 +1,8 @@
 //! The files that a command runs, to notice that one has changed: an edit, or a build that is still going on.
 //!
 //! They are the executable, the interpreter that its first line names, and all words of the command that are programs: the
-//! script of an interpreter, the server behind `taskset` or `env`, the words of `sh -c '...'`. A word that is another file (a log, a
-//! configuration) is not one. What a program loads by itself (libraries, modules) is not seen.
+//! script of an interpreter, the server behind `taskset` or `env`, the words of `sh -c '...'`. A word that is another
+//! file (a log, a configuration) is not one. What a program loads by itself (libraries, modules) is not seen.
 
 use std::env;
 use std::fs::{self, File};
@@ -63,7 +63,8 @@ impl Program {
         Program(paths.into_iter().map(file).collect())
     }
 
-    /// What has happened to one of the files: `/srv/echo has changed`. A file with another identity and the same content has not.
+    /// What has happened to one of the files: `/srv/echo has changed`. A file with another identity and the same
+    /// content has not.
     pub(super) fn changed(&self) -> Option<String> {
         self.0.iter().find_map(|file| {
             let path = file.path.display();

@@ -281,7 +281,8 @@ impl Server {
         }
     }
 
-    /// Sends all of them SIGTERM, then SIGKILL, and ignores the exit status: any server may be compared, and few handle SIGTERM.
+    /// Sends all of them SIGTERM, then SIGKILL, and ignores the exit status: any server may be compared, and few handle
+    /// SIGTERM.
     pub fn terminate(servers: Vec<Server>, stop: &Stop) {
         let begin = clock::now();
         for server in &servers {

@@ -45,8 +45,8 @@ impl BlockSeries {
         self.seconds.push(Packed::of(&second.histogram, second.sum as f64));
     }
 
-    /// The confidence interval of the q-quantile of `total`, which holds everything pushed here and perhaps more. None with fewer
-    /// samples than [`order_statistics::needs`]. Panics unless `0 < q < 1`.
+    /// The confidence interval of the q-quantile of `total`, which holds everything pushed here and perhaps more. None
+    /// with fewer samples than [`order_statistics::needs`]. Panics unless `0 < q < 1`.
     ///
     /// *Test.* Of the n_b samples of block b, k_b lie at or below a latency that a share p of all do not exceed. If samples
     /// are independent, k_b is binomial(n_b, p), and X² = Σ (k_b - n_b p)² / (n_b p (1 - p)) is chi-square with one degree

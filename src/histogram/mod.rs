@@ -1,11 +1,10 @@
 //! Latency histograms of constant size, and how far to trust what is read from them.
 //!
 //! A [`Recorder`] belongs to one worker and is merged after the worker has ended: no lock, no sharing. A percentile has a
-//! value only if there are enough samples for its confidence interval ([`order_statistics::needs`]). A message that never completed
-//! is right-censored: it counts with the age it had reached. A figure that would be another if it had taken for ever is a
-//! lower bound.
-//! The histogram is Gil Tene's HdrHistogram with 3 significant digits. `report` shows the values; `hlog` and `hgrm` are the
-//! file formats of the field.
+//! value only if there are enough samples for its confidence interval ([`order_statistics::needs`]). A message that
+//! never completed is right-censored: it counts with the age it had reached. A figure that would be another if it had
+//! taken for ever is a lower bound. The histogram is Gil Tene's HdrHistogram with 3 significant digits. `report` shows
+//! the values; `hlog` and `hgrm` are the file formats of the field.
 
 mod block_series;
 mod hgrm;
@@ -195,12 +194,13 @@ impl Recorder {
         enough.then(|| self.value_at(order_statistics::rank_of(self.count(), q)))
     }
 
-    /// The confidence interval of the q-quantile by order statistics. Its ends are bucket edges, so it is not narrower than from exact
-    /// samples. None with fewer samples than [`order_statistics::needs`]. The upper end is what it would be if all censored
-    /// samples had taken for ever; `NEVER` if that is not bounded, or beyond the ceiling.
+    /// The confidence interval of the q-quantile by order statistics. Its ends are bucket edges, so it is not narrower
+    /// than from exact samples. None with fewer samples than [`order_statistics::needs`]. The upper end is what it
+    /// would be if all censored samples had taken for ever; `NEVER` if that is not bounded, or beyond the ceiling.
     ///
     /// Holds for *independent* samples. Latencies of one run are not, because queues make neighbours similar: within a run
-    /// this interval is too narrow ([`BlockSeries::interval`] widens it), and comparing runs needs restarts as the unit of analysis.
+    /// this interval is too narrow ([`BlockSeries::interval`] widens it), and comparing runs needs restarts as the unit
+    /// of analysis.
     pub fn interval(&self, q: f64) -> Option<ConfidenceInterval> {
         let (low, high) = order_statistics::interval(self.count(), q)?;
         Some(ConfidenceInterval {

@@ -65,8 +65,8 @@ impl Interval {
         }
     }
 
-    /// Records `count` messages like this one that are given up at `now`: censored at the age it has reached. A message of a closed loop that
-    /// waits for a buffer counts from when it was due; it has no other latency.
+    /// Records `count` messages like this one that are given up at `now`: censored at the age it has reached. A message
+    /// of a closed loop that waits for a buffer counts from when it was due; it has no other latency.
     pub(super) fn censored(&mut self, message: Message, count: u64, now: Nanos, open_loop: bool) {
         let Latencies { service, response } = &mut self.latencies;
         if message.submitted <= now {

@@ -36,17 +36,12 @@ use crate::error::Result;
 use crate::sys::signal::Stop;
 pub use capacity::{check_machine, fits_at_once};
 pub use observer::{Observer, Progress};
+pub use preflight::no_source_port;
 pub use result::RunResult;
 pub use session::{Session, Slice};
 pub use target::Target;
 use workers::Workers;
 pub use workload::{Churn, Close, Plan, Traffic, Workload};
-
-/// Why connections to this target did not open though it was not asked: [`Error::Machine`](crate::error::Error::Machine) with
-/// the numbers of source ports that are reserved, wait, or are used.
-pub fn no_source_port(target: std::net::SocketAddr) -> crate::error::Error {
-    preflight::no_source_port(target)
-}
 
 /// Runs a plan until its time is over or `stop` fires. The first wrong byte fires it, and is in the
 /// [`wrong_data`](result::WorkerStats::wrong_data) of the result.

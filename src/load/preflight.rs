@@ -191,7 +191,7 @@ fn attempt(plan: &Plan, number: u64, address: SocketAddr, stop: &Stop) -> std::r
 }
 
 /// The kernel has found no source port for a connection to `target`: that is not the target's fault.
-pub(super) fn no_source_port(target: SocketAddr) -> Error {
+pub fn no_source_port(target: SocketAddr) -> Error {
     Error::Machine(format!(
         "cannot connect to {target}: no source port is free: {}. Wait for a minute, connect from more addresses with --source, \
          or widen the range",

@@ -144,8 +144,9 @@ impl Schedule {
         };
     }
 
-    /// The next messages that are due before `until`: when, and how many. One by one, or in groups where that would take minutes; a group is so short that the age of its messages at `until` differs by less than a thousandth of
-    /// a percent.
+    /// The next messages that are due before `until`: when, and how many. One by one, or in groups where that would
+    /// take minutes; a group is so short that the age of its messages at `until` differs by less than a thousandth of a
+    /// percent.
     pub fn take(&mut self, until: Nanos) -> Option<(Nanos, u64)> {
         const GROUPS: f64 = (1 << 18) as f64;
         let at = self.due;

@@ -50,8 +50,7 @@ impl Target {
 /// Host and port; the host without brackets.
 fn split(name: &str) -> Option<(&str, u16)> {
     let (host, port) = name.rsplit_once(':')?;
-    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    Some((address.unwrap_or(host), port.parse().ok()?))
+    Some((resolve::without_brackets(host), port.parse().ok()?))
 }
 
 impl From<SocketAddr> for Target {

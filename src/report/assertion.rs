@@ -1,7 +1,8 @@
 //! `--assert 'p99<2ms'`: conditions on a run, and whether they hold.
 //!
-//! An assertion is judged on the 95 % confidence interval of its metric: it is true or false only if the whole interval lies on one
-//! side, and undecided otherwise. Without a valid interval it is undecided. Pure: the caller provides the figures.
+//! An assertion is judged on the 95 % confidence interval of its metric: it is true or false only if the whole interval
+//! lies on one side, and undecided otherwise. Without a valid interval it is undecided. Pure: the caller provides the
+//! figures.
 
 use std::fmt::{self, Display, Formatter};
 

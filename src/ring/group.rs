@@ -1,9 +1,9 @@
 //! Buffers of one size: which ones the kernel may fill, which ones are in use, and how many circulate.
 //!
-//! Every buffer is *offered* (the kernel may fill it), *in use* (a chunk exists) or *spare*: `offered + in_use + spare == total`.
-//! The kernel takes offered buffers first-in first-out, so the buffers in circulation *are* the cache footprint.
-//! `GroupLayout::circulating` of them circulate; those that slow peers hold for longer than a pass are replaced from the spare ones.
-//! Layout of the shared ring: io_uring_register_buf_ring(3).
+//! Every buffer is *offered* (the kernel may fill it), *in use* (a chunk exists) or *spare*: `offered + in_use + spare
+//! == total`. The kernel takes offered buffers first-in first-out, so the buffers in circulation *are* the cache
+//! footprint. `GroupLayout::circulating` of them circulate; those that slow peers hold for longer than a pass are
+//! replaced from the spare ones. Layout of the shared ring: io_uring_register_buf_ring(3).
 
 use std::io;
 use std::sync::atomic::{AtomicU16, Ordering};

@@ -1,8 +1,8 @@
 //! io_uring for echo: this room owns every byte that the kernel may read or write.
 //!
-//! No pointer from outside enters a submission. Received bytes leave as [`Chunk`]s and are queued as [`ChunkQueue`]s; a send takes
-//! a queue, and its completion returns the rest. So `serve/` and `load/` are safe Rust. They decide what to do with bytes;
-//! this room decides when to submit and when to sleep, and copes with full queues.
+//! No pointer from outside enters a submission. Received bytes leave as [`Chunk`]s and are queued as [`ChunkQueue`]s; a
+//! send takes a queue, and its completion returns the rest. So `serve/` and `load/` are safe Rust. They decide what to
+//! do with bytes; this room decides when to submit and when to sleep, and copes with full queues.
 
 #![allow(unsafe_code)] // `unsafe` is allowed in this room and in sys/ only; tests/it/tidy checks
 
@@ -12,17 +12,17 @@ mod deadline;
 mod group;
 mod memory;
 mod pool;
+mod probe;
 mod scratch;
 mod setup;
 mod spin;
 mod token;
 mod wait;
 
-use std::io::{self, Write};
+use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -37,10 +37,11 @@ pub use chunk::{Chunk, ChunkQueue, ChunkTable};
 pub use completion::{Completion, Event, Received};
 pub use group::SizeClass;
 pub use pool::{Buffers, Large};
+pub use probe::probe;
 pub use setup::{Mode, Queues};
 pub use spin::{Spin, SpinLimits, SpinPolicy};
 
-use crate::clock::{self, Nanos};
+use crate::clock::Nanos;
 use crate::error::{Errno, Result};
 use crate::slab::Key;
 use completion::Raw;
@@ -98,22 +99,6 @@ pub struct Counts {
 #[derive(Debug, Clone)]
 pub struct Mailbox(Arc<OwnedFd>);
 
-/// Checks that this process can have a ring at all, the smallest there is, as one of `rings`. Errors:
-/// [`Error::Machine`](crate::error::Error::Machine) with advice.
-pub fn probe(rings: usize) -> Result<()> {
-    let queues = Queues {
-        submissions: 8,
-        completions: 8,
-    };
-    let buffers = Buffers {
-        circulating: 1,
-        total: 1,
-        size: 64,
-        large: None,
-    };
-    Ring::new(queues, buffers, rings).map(drop)
-}
-
 impl Ring {
     /// Creates a ring on the thread that will use it, one of `rings` that this process has at once. Queues and buffers are made
     /// smaller where a limit of this process requires it. Errors: [`Error::Machine`](crate::error::Error::Machine) with advice.
@@ -156,7 +141,7 @@ impl Ring {
             submitted: None,
             not_send: PhantomData,
         };
-        ring.probe().map_err(Refusal::of("receive through io_uring"))?;
+        ring.prove().map_err(Refusal::of("receive through io_uring"))?;
         Ok(ring)
     }
 
@@ -403,37 +388,6 @@ impl Ring {
         }
         debug_assert_eq!(left, 0, "the kernel sent more than the chunks hold");
         Event::Sent { sent, rest }
-    }
-
-    /// Receives one byte from a socket pair, which proves what no version number does.
-    fn probe(&mut self) -> io::Result<()> {
-        let (ours, mut theirs) = UnixStream::pair()?;
-        theirs.write_all(b"?")?;
-        drop(theirs);
-        self.receive(Key { slot: 0, generation: 0 }, ours.as_fd(), SizeClass::Small);
-        let deadline = clock::now() + TIMEOUT;
-        let (mut bytes, mut completions) = (0, Vec::new());
-        while clock::now() < deadline {
-            let waited = self.submit_and_wait(deadline, &mut completions);
-            waited.map_err(|_| io::Error::from_raw_os_error(self.broken.map_or(0, |errno| errno.0)))?;
-            for completion in completions.drain(..) {
-                match completion.event {
-                    Event::Received(Received::Data(chunk)) => {
-                        bytes += chunk.len();
-                        self.give_back(chunk);
-                    }
-                    Event::Received(Received::End) if bytes == 1 => return Ok(()),
-                    Event::Received(Received::Starved) => {
-                        self.receive(completion.key, ours.as_fd(), SizeClass::Small);
-                    }
-                    Event::Received(Received::Failed(errno)) => {
-                        return Err(io::Error::from_raw_os_error(errno.0));
-                    }
-                    other => return Err(io::Error::other(format!("unexpected completion: {other:?}"))),
-                }
-            }
-        }
-        Err(io::Error::from_raw_os_error(libc::ETIMEDOUT))
     }
 }
 

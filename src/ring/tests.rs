@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 use super::*;
+use crate::clock;
 
 fn small_ring() -> Ring {
     let queues = Queues {

@@ -1,11 +1,12 @@
 //! Permanent shifts in a growing series of values, searched for again after each value: a nonparametric change-point chart.
 //!
 //! Every split of the values since the last change is compared by the rank sum of its two sides (Mann-Whitney), in standard
-//! deviations of that sum. The series has changed where the largest exceeds a limit. With this limit, a series without a change has one found in
-//! its first [`HORIZON`] values with probability [`ALPHA`], all analyses together. That holds for every
-//! distribution, since only ranks count. A change that was found stays found: later values cannot retract it. Source:
-//! Hawkins & Deng, A nonparametric change-point control chart, Journal of Quality Technology 42 (2010); Ross, Tasoulis &
-//! Adams, Nonparametric monitoring of data streams for changes in location and scale, Technometrics 53 (2011).
+//! deviations of that sum. The series has changed where the largest exceeds a limit. With this limit, a series without
+//! a change has one found in its first [`HORIZON`] values with probability [`ALPHA`], all analyses together. That holds
+//! for every distribution, since only ranks count. A change that was found stays found: later values cannot retract it.
+//! Source: Hawkins & Deng, A nonparametric change-point control chart, Journal of Quality Technology 42 (2010); Ross,
+//! Tasoulis & Adams, Nonparametric monitoring of data streams for changes in location and scale, Technometrics 53
+//! (2011).
 //!
 //! *Assumptions.* Without a change the order of the values is random: values that depend on their neighbours are a change to
 //! this test. It finds changes of level, not of spread. A clear step takes 9 values after a long history, 17 after 17.

@@ -30,6 +30,12 @@ pub struct Failure {
     pub is_local: bool,
 }
 
+/// A host as it stands in `HOST:PORT`, without the brackets of an IPv6 address.
+pub fn without_brackets(host: &str) -> &str {
+    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    inner.unwrap_or(host)
+}
+
 /// All addresses of a host, in the order of the resolver, each once. `host` is a name or an address, which may have a scope:
 /// `fe80::1%lo`. Tries again while the failure is temporary and `retry_time` is not over; returns early when `stop` fires.
 pub fn addresses(host: &str, port: u16, retry_time: Nanos, stop: &Stop) -> Result<Vec<SocketAddr>, Failure> {

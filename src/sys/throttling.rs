@@ -1,7 +1,8 @@
 //! How often the CPU quota of a control group stopped a process.
 //!
 //! `cpu.stat` of the process's group and of every group above it that is visible: a quota at any level stops all below.
-//! cgroup v2 counts microseconds, v1 nanoseconds. Documentation/admin-guide/cgroup-v2.rst, Documentation/scheduler/sched-bwc.rst.
+//! cgroup v2 counts microseconds, v1 nanoseconds. Documentation/admin-guide/cgroup-v2.rst,
+//! Documentation/scheduler/sched-bwc.rst.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -19,8 +19,8 @@ fn refused(listen: &str) -> Output {
     run(Command::new(env!("CARGO_BIN_EXE_urecho")).args(["serve", "--listen", listen]))
 }
 
-/// Runs a script as root of a network namespace of its own, with `$U` as the tool and `$D` as a folder. None, with a message, where that is not
-/// allowed.
+/// Runs a script as root of a network namespace of its own, with `$U` as the tool and `$D` as a folder. None, with a
+/// message, where that is not allowed.
 pub(crate) fn in_namespace(script: &str) -> Option<Output> {
     let allowed = Command::new("unshare")
         .args(["-n", "ip", "link", "set", "lo", "up"])

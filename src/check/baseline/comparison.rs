@@ -5,9 +5,9 @@
 //! The values are log ratios, so a factor counts the same in both directions.
 //!
 //! *Error.* Values vary from day to day with tails heavier than normal. In simulations of servers that did not change,
-//! with values of eight independent gating metrics that are normal, Laplace, contaminated normal or of Student's t with 3 degrees of
-//! freedom, fewer than 1 % of runs end as REGRESSED, for 5 to 12 stored runs and every amount of variation (tests). That is
-//! what [`ALPHA`] is so small for.
+//! with values of eight independent gating metrics that are normal, Laplace, contaminated normal or of Student's t with
+//! 3 degrees of freedom, fewer than 1 % of runs end as REGRESSED, for 5 to 12 stored runs and every amount of variation
+//! (tests). That is what [`ALPHA`] is so small for.
 
 use super::counted::{Counted, RUNS_MIN};
 use super::{Baseline, Run, SingleRestart};

@@ -88,7 +88,7 @@ fn value(
         Ok(kept) => Ok(kept.into_iter().map(|index| &load.blocks[index])),
         Err(noise) => Err(NoValue::TooNoisy(noise.mostly)),
     };
-    let pair = |base: Option<f64>, head: Option<f64>| Some((metric.plausible(base?)?, metric.plausible(head?)?));
+    let pair = |base: Option<f64>, head: Option<f64>| plausible(metric, base, head);
     let pairs: Option<Vec<(f64, f64)>> = match metric.source() {
         Source::Blocks(figure) => undisturbed()?
             .map(|Block { base, head }| pair(figure(base), figure(head)))
@@ -117,6 +117,11 @@ fn value(
         head: middle(&|pair| pair.1)?,
         score: middle(&|&(base, head)| metric.score(base, head))?,
     })
+}
+
+/// The values of both sides, if they can be compared.
+pub(super) fn plausible(metric: Metric, base: Option<f64>, head: Option<f64>) -> Option<(f64, f64)> {
+    Some((metric.plausible(base?)?, metric.plausible(head?)?))
 }
 
 /// The share that is true; none if one is unknown.

@@ -5,7 +5,7 @@
 //! the verdict ([`signed_rank`]). It changes no verdict: it says to use `--settle`.
 
 use super::metric::{Metric, Source};
-use super::sample::Sample;
+use super::sample::{Sample, plausible};
 use crate::check::record::{Block, Restart};
 use crate::stats::median;
 use crate::stats::signed_rank::{self, Interval};
@@ -57,8 +57,8 @@ fn halves(restart: &Restart, metric: Metric) -> Option<(f64, f64)> {
         return None;
     };
     let score = |block: &Block| {
-        let [base, head] = [figure(&block.base)?, figure(&block.head)?].map(|figure| metric.plausible(figure));
-        Some(metric.score(base?, head?))
+        let (base, head) = plausible(metric, figure(&block.base), figure(&block.head))?;
+        Some(metric.score(base, head))
     };
     let scores: Vec<f64> = restart
         .loads(metric)

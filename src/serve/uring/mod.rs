@@ -1,8 +1,8 @@
 //! A whole server worker on io_uring: one thread, one ring, its share of the connections.
 //!
 //! `accepting` is how connections come in. `echo` decides what a connection does, with `stream_detector`; `buffers` which
-//! connections get buffers; `spinning` when to busy-poll. This file waits on the ring, passes completions to the connections and applies what they say. `fault` slows a
-//! worker down for tests of `urecho check`.
+//! connections get buffers; `spinning` when to busy-poll. This file waits on the ring, passes completions to the
+//! connections and applies what they say. `fault` slows a worker down for tests of `urecho check`.
 
 mod accepting;
 mod buffers;

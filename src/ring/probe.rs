@@ -1,0 +1,59 @@
+//! Whether io_uring works for this process: a new ring receives one byte, which no version number proves.
+
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use super::{Buffers, Event, Queues, Received, Ring, SizeClass, TIMEOUT};
+use crate::clock;
+use crate::error::Result;
+use crate::slab::Key;
+
+/// Checks that this process can have a ring at all, the smallest there is, as one of `rings`. Errors:
+/// [`Error::Machine`](crate::error::Error::Machine) with advice.
+pub fn probe(rings: usize) -> Result<()> {
+    let queues = Queues {
+        submissions: 8,
+        completions: 8,
+    };
+    let buffers = Buffers {
+        circulating: 1,
+        total: 1,
+        size: 64,
+        large: None,
+    };
+    Ring::new(queues, buffers, rings).map(drop)
+}
+
+impl Ring {
+    /// Receives one byte from a socket pair through this ring.
+    pub(super) fn prove(&mut self) -> io::Result<()> {
+        let (ours, mut theirs) = UnixStream::pair()?;
+        theirs.write_all(b"?")?;
+        drop(theirs);
+        self.receive(Key { slot: 0, generation: 0 }, ours.as_fd(), SizeClass::Small);
+        let deadline = clock::now() + TIMEOUT;
+        let (mut bytes, mut completions) = (0, Vec::new());
+        while clock::now() < deadline {
+            let waited = self.submit_and_wait(deadline, &mut completions);
+            waited.map_err(|_| io::Error::from_raw_os_error(self.broken.map_or(0, |errno| errno.0)))?;
+            for completion in completions.drain(..) {
+                match completion.event {
+                    Event::Received(Received::Data(chunk)) => {
+                        bytes += chunk.len();
+                        self.give_back(chunk);
+                    }
+                    Event::Received(Received::End) if bytes == 1 => return Ok(()),
+                    Event::Received(Received::Starved) => {
+                        self.receive(completion.key, ours.as_fd(), SizeClass::Small);
+                    }
+                    Event::Received(Received::Failed(errno)) => {
+                        return Err(io::Error::from_raw_os_error(errno.0));
+                    }
+                    other => return Err(io::Error::other(format!("unexpected completion: {other:?}"))),
+                }
+            }
+        }
+        Err(io::Error::from_raw_os_error(libc::ETIMEDOUT))
+    }
+}
