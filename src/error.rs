@@ -38,6 +38,19 @@ impl Error {
             Error::Bug(_) => BUG,
         }
     }
+
+    /// The same error, with more to say about it.
+    #[must_use]
+    pub fn with(mut self, more: &str) -> Error {
+        let (Error::Usage(text)
+        | Error::Invalid(text)
+        | Error::Machine(text)
+        | Error::Target(text)
+        | Error::Data(text)
+        | Error::Bug(text)) = &mut self;
+        text.push_str(more);
+        self
+    }
 }
 
 const FALSE: u8 = 1;

@@ -228,6 +228,7 @@ impl GeneratorFlags {
             options: Options {
                 nodelay: true,
                 congestion: self.congestion.clone(),
+                ..Options::default()
             },
             ..Workload::default()
         }

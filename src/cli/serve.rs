@@ -1,8 +1,9 @@
 //! `urecho serve`.
 
 use std::process::ExitCode;
+use std::thread;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::cli::addresses::{self, Listen};
 use crate::cli::values;
@@ -11,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::output::console;
 use crate::output::written::Written;
 use crate::ring::Large;
+use crate::serve::admission::{AtLimit, Limits};
 use crate::serve::counters::Counters;
 use crate::serve::engine::Engine;
 use crate::serve::uring::UringPlan;
@@ -18,20 +20,22 @@ use crate::serve::uring::fault::Fault;
 use crate::serve::{self, EnginePlan, Listening, Plan};
 use crate::sys::signal::Stop;
 use crate::sys::{affinity, limits, socket};
-use crate::units;
+use crate::units::{self, show_count};
 
 #[derive(Debug, Args)]
 pub(super) struct Flags {
-    /// Address to listen on: ADDRESS:PORT, NAME:PORT, or :PORT for all addresses; port 0 takes a free one
+    /// Address to listen on: ADDRESS:PORT, NAME:PORT, or :PORT for all addresses; port 0 takes a free one; repeatable
     ///
     /// Of the addresses of a name the first that this machine has is used, IPv4 before IPv6; the line `listening on`
     /// says which. Loopback by default: open echo services get abused.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7007", value_parser = addresses::listen)]
-    listen: Listen,
+    listen: Vec<Listen>,
     /// I/O engine: uring, tokio-uring or epoll. No fallback: it fails if unavailable
     #[arg(long, value_name = "NAME", default_value = "uring")]
     engine: Engine,
-    /// Threads, each with its own ring or epoll instance [default: one for each CPU that this process may use]
+    /// Threads, each with its own ring or epoll instance [default: as many as this process may use CPUs]
+    ///
+    /// A CPU quota of its control group counts.
     #[arg(long, value_name = "N", value_parser = values::threads)]
     workers: Option<u32>,
     /// Connections that may wait to be accepted (capped by net.core.somaxconn)
@@ -49,12 +53,46 @@ pub(super) struct Flags {
     /// Graceful-shutdown timeout; connections still open after it are aborted
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
     drain_timeout: Nanos,
+    /// Connections open at once, at most [default: what `ulimit -n` allows, minus a reserve]
+    #[arg(long, value_name = "N", value_parser = values::at_least_one)]
+    max_connections: Option<u32>,
+    /// What happens to connections beyond --max-connections
+    #[arg(long, value_name = "WHAT", default_value = "wait")]
+    at_limit: AtLimitFlag,
+    /// Connections from one IP address open at once, at most; those beyond it are accepted and closed [default: no limit]
+    #[arg(long, value_name = "N", value_parser = values::at_least_one)]
+    max_per_ip: Option<u32>,
+    /// Close connections that had no traffic for this long; 0s for never
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = units::duration)]
+    idle_timeout: Nanos,
+    /// Ask peers that were silent for this long whether they are still there (TCP keep-alive); 0s for never
+    ///
+    /// They are asked six times, a sixth of this time apart. A connection whose peer does not reply is closed.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = units::duration, hide_short_help = true)]
+    keepalive: Nanos,
+    /// Close connections whose peer has not acknowledged or not read what was sent for this long; 0s for never
+    ///
+    /// See TCP_USER_TIMEOUT in tcp(7). It ends a peer that vanished while an echo was under way, and one that stopped reading.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = units::duration, hide_short_help = true)]
+    user_timeout: Nanos,
+    /// Bytes of each socket's send and receive buffer, which the kernel doubles [default: grow as needed]
+    #[arg(long, value_name = "SIZE", value_parser = socket_buffer, hide_short_help = true)]
+    socket_buffer: Option<u32>,
     /// Bytes in each receive buffer: one per connection with tokio-uring, one per worker with epoll [default: 4KiB; epoll:
     /// 64KiB]
     #[arg(long, value_name = "SIZE", value_parser = buffer_size, hide_short_help = true)]
     buffer_size: Option<u32>,
     #[command(flatten)]
     uring: UringFlags,
+}
+
+/// See [`AtLimit`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum AtLimitFlag {
+    /// They wait in the queue of the listener until another one closes
+    Wait,
+    /// They are accepted and closed
+    Refuse,
 }
 
 /// Flags that only apply to `--engine uring`.
@@ -90,6 +128,18 @@ fn large_buffers(text: &str) -> std::result::Result<u16, String> {
         count @ 0..=32_768 => Ok(count as u16),
         count => Err(format!("{count} is more than 32,768")),
     }
+}
+
+fn socket_buffer(text: &str) -> std::result::Result<u32, String> {
+    match units::size(text)? {
+        size @ 1024..=1_073_741_824 => Ok(size as u32),
+        size => Err(format!("{} is not between 1 KiB and 1 GiB", units::show_size(size))),
+    }
+}
+
+/// None for zero.
+fn some_time(time: Nanos) -> Option<Nanos> {
+    (time != Nanos(0)).then_some(time)
 }
 
 fn buffer_size(text: &str) -> std::result::Result<u32, String> {
@@ -153,17 +203,39 @@ impl Flags {
         let cpus = affinity::allowed();
         Ok(Plan {
             engine: self.engine()?,
-            listen: self.listen.addresses(stop)?,
-            workers: self.workers.map_or(cpus.len(), |workers| workers as usize),
+            listen: self
+                .listen
+                .iter()
+                .map(|listen| listen.addresses(stop))
+                .collect::<Result<_>>()?,
+            workers: self.workers.map_or_else(default_workers, |workers| workers as usize),
             backlog: self.backlog,
             options: socket::Options {
                 nodelay: !self.no_nodelay,
                 congestion: self.congestion.clone(),
+                keepalive: some_time(self.keepalive),
+                user_timeout: some_time(self.user_timeout),
+                buffer: self.socket_buffer,
             },
+            limits: Limits {
+                connections: self.max_connections,
+                at_limit: match self.at_limit {
+                    AtLimitFlag::Wait => AtLimit::Wait,
+                    AtLimitFlag::Refuse => AtLimit::Refuse,
+                },
+                per_address: self.max_per_ip,
+            },
+            idle_timeout: some_time(self.idle_timeout),
             cpus: if self.pin { cpus } else { Vec::new() },
             drain_timeout: self.drain_timeout,
         })
     }
+}
+
+/// CPUs that this process may use: by its affinity, and by the quota of its control group.
+fn default_workers() -> usize {
+    let allowed = affinity::allowed().len();
+    thread::available_parallelism().map_or(allowed, |cpus| cpus.get().min(allowed))
 }
 
 pub(super) fn run(flags: Flags) -> Result<ExitCode> {
@@ -172,20 +244,50 @@ pub(super) fn run(flags: Flags) -> Result<ExitCode> {
     let plan = flags.plan(&stop)?;
     limits::raise_descriptors();
     let mut written = Written::All;
-    let workers = serve::run(plan, &stop, |listening| written = announce(listening, &stop))?;
-    console::note(Counters::total(&workers)?);
-    Ok(ExitCode::from(written.exit_code(0)))
+    let served = serve::run(plan, &stop, |listening| {
+        flags.warn(listening);
+        written = announce(listening, &stop);
+    })?;
+    match served.failure {
+        Some(failure) => {
+            let others = Counters::sum(&served.workers);
+            Err(failure.with(&format!("; counted by the other workers: {others}")))
+        }
+        None => {
+            console::note(Counters::total(&served.workers)?);
+            Ok(ExitCode::from(written.exit_code(0)))
+        }
+    }
 }
 
-/// Prints the line that scripts wait for. Clients are served meanwhile, and a stop does not wait for the line to be read.
+impl Flags {
+    fn warn(&self, listening: &Listening) {
+        if let Some(max) = self.max_connections
+            && listening.connections_max < max as usize
+        {
+            console::note(format_args!(
+                "warning: descriptors allow {} connections, fewer than --max-connections {}: raise `ulimit -n`",
+                show_count(listening.connections_max as u64),
+                show_count(max.into())
+            ));
+        }
+        for address in &listening.addresses {
+            if !address.ip().to_canonical().is_loopback() {
+                console::note(format_args!(
+                    "warning: {address} can be reached from other hosts. Anyone who can connect can use bandwidth and memory \
+                     (SECURITY.md)"
+                ));
+            }
+        }
+    }
+}
+
+/// Prints the lines that scripts wait for. Clients are served meanwhile, and a stop does not wait for the lines to be read.
 fn announce(listening: &Listening, stop: &Stop) -> Written {
-    let Listening {
-        address,
-        engine,
-        workers,
-    } = listening;
-    console::announce(
-        format_args!("listening on {address} engine={engine} workers={workers}"),
-        stop,
-    )
+    let Listening { engine, workers, .. } = listening;
+    let lines = listening.addresses.iter().map(|address| {
+        let line = format!("listening on {address} engine={engine} workers={workers}");
+        console::announce(line, stop)
+    });
+    lines.fold(Written::All, Written::and)
 }

@@ -164,7 +164,7 @@ impl<'a> Worker<'a> {
             }
             Event::Cancelled => self.update(key, Connection::cancelled),
             Event::Woken => self.stopped |= key == STOP, // The waker only wakes.
-            Event::Accepted(_) | Event::Delivered(_) | Event::Undelivered(..) => {
+            Event::Accepted(_) | Event::Delivered(_) | Event::Undelivered { .. } => {
                 unreachable!("a load generator accepts no connections")
             }
         }

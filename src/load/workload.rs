@@ -112,7 +112,7 @@ impl Default for Workload {
             sources: Vec::new(),
             options: Options {
                 nodelay: true,
-                congestion: None,
+                ..Options::default()
             },
         }
     }

@@ -28,7 +28,12 @@ pub enum Event {
     /// Another ring has posted a connection to this one.
     Delivered(OwnedFd),
     /// A posted connection could not be delivered: the other ring is gone.
-    Undelivered(OwnedFd, Errno),
+    Undelivered {
+        /// The connection.
+        connection: OwnedFd,
+        /// As it was passed to [`Ring::post`](super::Ring::post).
+        recipient: u32,
+    },
     /// A receive has completed.
     Received(Received),
     /// A send has completed.

@@ -178,6 +178,12 @@ impl Ring {
         self.push(entry.build(), Op::Accept, key);
     }
 
+    /// Accepts one connection ([`Event::Accepted`]).
+    pub fn accept_once(&mut self, key: Key, listener: BorrowedFd<'_>) {
+        let entry = opcode::Accept::new(fd(listener), std::ptr::null_mut(), std::ptr::null_mut());
+        self.push(entry.flags(libc::SOCK_CLOEXEC).build(), Op::Accept, key);
+    }
+
     /// Receives into pool buffers until FIN, an error or a cancel ([`Event::Received`]).
     pub fn receive(&mut self, key: Key, socket: BorrowedFd<'_>, class: SizeClass) {
         let entry = opcode::RecvMulti::new(fd(socket), class.group());
@@ -225,6 +231,11 @@ impl Ring {
         self.push(entry.build(), Op::Watch, key);
     }
 
+    /// Cancels the accept of this key, which completes on its own ([`Event::Cancelled`] for the cancel).
+    pub fn cancel_accept(&mut self, key: Key) {
+        self.cancel(Op::Accept, key);
+    }
+
     /// Cancels the receive of this key, which completes on its own ([`Event::Cancelled`] for the cancel).
     pub fn cancel_receive(&mut self, key: Key) {
         self.cancel(Op::Receive, key);
@@ -235,12 +246,13 @@ impl Ring {
         self.cancel(Op::Connect, key);
     }
 
-    /// Posts a connection to another ring ([`Event::Delivered`] there, or [`Event::Undelivered`] here).
-    pub fn post(&mut self, to: &Mailbox, connection: OwnedFd) {
+    /// Posts a connection to another ring ([`Event::Delivered`] there, or [`Event::Undelivered`] with `recipient` here, which
+    /// is less than 2^24).
+    pub fn post(&mut self, to: &Mailbox, recipient: u32, connection: OwnedFd) {
         let number = connection.into_raw_fd();
         let key = Key {
             slot: number as u32,
-            generation: 0,
+            generation: recipient,
         };
         let delivered = Token {
             op: Op::Deliver,
@@ -345,15 +357,18 @@ impl Ring {
         let event = match op {
             Op::Accept => Event::Accepted(raw.result.map(owned)),
             Op::Deliver => Event::Delivered(owned(raw.result.expect("a posted descriptor is not negative"))),
-            Op::Post => {
-                let errno = raw.result.err().unwrap_or(Errno(0));
-                Event::Undelivered(owned(key.slot), errno)
-            }
+            Op::Post => Event::Undelivered {
+                connection: owned(key.slot),
+                recipient: key.generation,
+            },
             Op::Receive => Event::Received(self.received(&raw)),
             Op::Send => self.sent(key, raw.result),
             Op::Connect => Event::Connected(raw.result.map(|_| ())),
             Op::Cancel => Event::Cancelled,
-            Op::Watch => Event::Woken,
+            Op::Watch => {
+                self.broken = self.broken.or(raw.result.err()); // The next pass returns it.
+                Event::Woken
+            }
         };
         Completion {
             key,
@@ -363,6 +378,11 @@ impl Ring {
     }
 
     fn received(&mut self, raw: &Raw) -> Received {
+        if let (Err(_), Some(buffer)) = (raw.result, raw.buffer) {
+            // A worker thread of the kernel takes a buffer before it receives.
+            let chunk = self.pool.filled(buffer, 0);
+            self.give_back(chunk);
+        }
         match (raw.result, raw.buffer) {
             (Ok(len), Some(buffer)) => {
                 let chunk = self.pool.filled(buffer, len);

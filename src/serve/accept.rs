@@ -1,7 +1,8 @@
 //! Whether a worker accepts connections, in the same way for every engine.
 //!
 //! When descriptors or memory run out, accepting again at once would fail again and spin. So accepting pauses until a
-//! connection of this worker closes, and for 100 ms at most: another process may have freed what was missing.
+//! connection of this server closes, and for 100 ms at most: another process may have freed what was missing. Where there is
+//! no room for another connection (`admission`), it pauses until one closes.
 //!
 //! A listener that is shut down resets every connection in its queue, whose peers may have sent bytes already. So a drain
 //! first accepts what waits there.
@@ -25,7 +26,7 @@ enum State {
     Off,
     /// New connections are accepted.
     On,
-    /// The last accept failed.
+    /// The last accept failed, or there is no room for another connection.
     Paused {
         /// When to try again, unless a connection closes before.
         until: Nanos,
@@ -56,7 +57,12 @@ impl Accepting {
         self.state = State::Paused { until: now + PAUSE };
     }
 
-    /// A connection of this worker closed, which freed its descriptor. True if accepting resumes with that.
+    /// There is no room for another connection.
+    pub(super) fn wait_for_room(&mut self) {
+        self.state = State::Paused { until: Nanos::NEVER };
+    }
+
+    /// A connection of this server closed. True if accepting resumes with that.
     pub(super) fn connection_closed(&mut self) -> bool {
         self.resume_if(|_| true)
     }
@@ -128,6 +134,14 @@ mod tests {
         assert!(!accepting.pause_is_over(|| end - Nanos(1)));
         assert!(accepting.pause_is_over(|| end));
         assert_eq!((accepting.is_on(), accepting.deadline()), (true, Nanos::NEVER));
+    }
+
+    #[test]
+    fn without_room_only_a_close_ends_a_pause() {
+        let mut accepting = Accepting::at_start(0);
+        accepting.wait_for_room();
+        assert!(accepting.deadline() == Nanos::NEVER && !accepting.pause_is_over(|| Nanos(u64::MAX - 1)));
+        assert!(accepting.connection_closed() && accepting.is_on());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::error::{Errno, Error, Result};
+use crate::serve::admission::Refusal;
 
 /// Counts of one worker, or the sum over all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,8 +15,12 @@ pub struct Counters {
     pub connections: u64,
     /// Connections that ended by themselves: finished, or broken.
     pub closed: u64,
-    /// Accepted connections that no worker could serve.
+    /// Accepted connections that no worker could serve, those beyond a limit included.
     pub refused: u64,
+    /// Connections refused because all of them together had reached their limit.
+    pub refused_at_limit: u64,
+    /// Connections refused because those from their address had reached theirs.
+    pub refused_per_address: u64,
     /// Connections still open when the drain timed out.
     pub cut: u64,
     /// Bytes received.
@@ -28,6 +33,12 @@ pub struct Counters {
     pub starved: u64,
     /// Pauses in accepting because descriptors or memory had run out.
     pub accept_pauses: u64,
+    /// Pauses in accepting because connections had reached their limit.
+    pub limit_pauses: u64,
+    /// Connections closed because they had no traffic for the idle timeout.
+    pub timed_out: u64,
+    /// Connections reset because they did not read, held buffers, and others had waited for one for a second.
+    pub evicted: u64,
     /// Completions for connections that had been closed. More than zero is a bug.
     pub stale: u64,
     /// Overflows of a completion queue: the kernel keeps the entries, but slowly.
@@ -50,12 +61,18 @@ pub enum Operation {
 }
 
 impl Counters {
+    /// The sum over workers.
+    pub fn sum(workers: &[Counters]) -> Counters {
+        let mut total = Counters::default();
+        workers.iter().for_each(|worker| total.add(worker));
+        total
+    }
+
     /// The sum over all workers of a server.
     ///
     /// Errors: [`Error::Bug`] unless every accepted connection was closed, refused or cut.
     pub fn total(workers: &[Counters]) -> Result<Counters> {
-        let mut total = Counters::default();
-        workers.iter().for_each(|worker| total.add(worker));
+        let total = Counters::sum(workers);
         if total.accepted == total.closed + total.refused + total.cut {
             Ok(total)
         } else {
@@ -70,17 +87,31 @@ impl Counters {
         *self.errors.entry((operation, errno)).or_default() += 1;
     }
 
+    /// Counts a connection that was accepted and refused.
+    pub(super) fn refuse(&mut self, refusal: Refusal) {
+        self.refused += 1;
+        match refusal {
+            Refusal::Total => self.refused_at_limit += 1,
+            Refusal::Address => self.refused_per_address += 1,
+        }
+    }
+
     fn add(&mut self, other: &Counters) {
         self.accepted += other.accepted;
         self.connections += other.connections;
         self.closed += other.closed;
         self.refused += other.refused;
+        self.refused_at_limit += other.refused_at_limit;
+        self.refused_per_address += other.refused_per_address;
         self.cut += other.cut;
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
         self.discarded += other.discarded;
         self.starved += other.starved;
         self.accept_pauses += other.accept_pauses;
+        self.limit_pauses += other.limit_pauses;
+        self.timed_out += other.timed_out;
+        self.evicted += other.evicted;
         self.stale += other.stale;
         self.overflows += other.overflows;
         self.in_use += other.in_use;
@@ -99,9 +130,14 @@ impl fmt::Display for Counters {
             self.accepted, self.closed, self.refused, self.bytes_in, self.bytes_out, self.starved
         )?;
         let normally_zero = [
+            ("refused_at_limit", self.refused_at_limit),
+            ("refused_per_address", self.refused_per_address),
             ("cut", self.cut),
+            ("timed_out", self.timed_out),
+            ("evicted", self.evicted),
             ("discarded", self.discarded),
             ("accept_pauses", self.accept_pauses),
+            ("limit_pauses", self.limit_pauses),
             ("overflows", self.overflows),
             ("stale", self.stale),
             ("in_use", self.in_use),

@@ -14,7 +14,6 @@ const SWEEP: Nanos = Nanos(100_000_000);
 /// State of the drain of one worker.
 #[derive(Debug)]
 pub(super) struct Drain {
-    timeout: Nanos,
     state: State,
 }
 
@@ -25,6 +24,8 @@ enum State {
         /// When the remaining connections are cut.
         end: Nanos,
         next_sweep: Nanos,
+        /// Time between sweeps. Short drains get a few as well.
+        interval: Nanos,
         /// From when on connections in use are ended, too.
         end_busy_from: Nanos,
     },
@@ -40,29 +41,29 @@ pub(super) enum Activity {
 }
 
 impl Drain {
-    /// Not begun; it ends `timeout` after it begins.
-    pub(super) fn new(timeout: Nanos) -> Drain {
-        Drain {
-            timeout,
-            state: State::Serving,
-        }
+    /// Not begun.
+    pub(super) fn new() -> Drain {
+        Drain { state: State::Serving }
     }
 
-    /// Begins the drain; false if it had begun before. `take_had_io` resets a connection's busy mark and returns what it
+    /// Begins the drain, which ends after `timeout`; false if it had begun before. `take_had_io` resets a connection's busy mark and returns what it
     /// was: idle time counts from here on.
     pub(super) fn begin<C>(
         &mut self,
         now: Nanos,
+        timeout: Nanos,
         connections: &mut Slab<C>,
         take_had_io: impl Fn(&mut C) -> bool,
     ) -> bool {
         if self.has_begun() {
             return false;
         }
+        let interval = SWEEP.min(Nanos(timeout.0 / 4));
         self.state = State::Draining {
-            end: now + self.timeout,
-            next_sweep: now + self.interval(),
-            end_busy_from: now + Nanos(self.timeout.0 / 2),
+            end: now + timeout,
+            next_sweep: now + interval,
+            interval,
+            end_busy_from: now + Nanos(timeout.0 / 2),
         };
         connections.values_mut().for_each(|connection| {
             take_had_io(connection);
@@ -77,9 +78,9 @@ impl Drain {
         connections: &mut Slab<C>,
         take_had_io: impl Fn(&mut C) -> bool,
     ) -> Vec<(Key, Activity)> {
-        let interval = self.interval();
         let State::Draining {
             next_sweep,
+            interval,
             end_busy_from,
             ..
         } = &mut self.state
@@ -90,7 +91,7 @@ impl Drain {
         if now < *next_sweep {
             return Vec::new();
         }
-        *next_sweep = now + interval;
+        *next_sweep = now + *interval;
         let ends_busy = now >= *end_busy_from;
         connections
             .iter_mut()
@@ -117,11 +118,6 @@ impl Drain {
             State::Draining { end, next_sweep, .. } => end.min(next_sweep),
         }
     }
-
-    /// Short drains get a few sweeps as well.
-    fn interval(&self) -> Nanos {
-        SWEEP.min(Nanos(self.timeout.0 / 4))
-    }
 }
 
 #[cfg(test)]
@@ -145,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_serving_worker_is_never_swept_and_never_over() {
-        let mut drain = Drain::new(SECOND);
+        let mut drain = Drain::new();
         assert!(
             drain
                 .sweep(|| Nanos::NEVER, &mut connections(), std::mem::take)
@@ -157,8 +153,8 @@ mod tests {
 
     #[test]
     fn a_sweep_finds_the_connections_that_were_idle_since_the_last_one() {
-        let (mut drain, mut connections) = (Drain::new(SECOND), connections());
-        assert!(drain.begin(SECOND, &mut connections, std::mem::take));
+        let (mut drain, mut connections) = (Drain::new(), connections());
+        assert!(drain.begin(SECOND, SECOND, &mut connections, std::mem::take));
         *connections.values_mut().next().unwrap() = true;
         let mut sweep = |now| drain.sweep(|| now, &mut connections, std::mem::take);
         assert!(sweep(SECOND + SWEEP - Nanos(1)).is_empty(), "not due yet");
@@ -172,8 +168,8 @@ mod tests {
 
     #[test]
     fn connections_in_use_are_ended_after_half_of_the_timeout() {
-        let (mut drain, mut connections) = (Drain::new(SECOND), connections());
-        drain.begin(Nanos(0), &mut connections, std::mem::take);
+        let (mut drain, mut connections) = (Drain::new(), connections());
+        drain.begin(Nanos(0), SECOND, &mut connections, std::mem::take);
         let mut busy_at = |now: u64| {
             connections.values_mut().for_each(|busy| *busy = true);
             let swept = drain.sweep(|| Nanos(now), &mut connections, std::mem::take);
@@ -184,17 +180,17 @@ mod tests {
 
     #[test]
     fn a_drain_begins_once_and_is_over_after_its_timeout() {
-        let mut drain = Drain::new(SECOND);
-        assert!(drain.begin(Nanos(7), &mut connections(), std::mem::take));
-        assert!(!drain.begin(Nanos(9), &mut connections(), std::mem::take));
+        let mut drain = Drain::new();
+        assert!(drain.begin(Nanos(7), SECOND, &mut connections(), std::mem::take));
+        assert!(!drain.begin(Nanos(9), SECOND, &mut connections(), std::mem::take));
         assert!(!drain.is_over(|| SECOND));
         assert!(drain.is_over(|| SECOND + Nanos(7)));
     }
 
     #[test]
     fn a_short_drain_is_swept_before_it_is_over() {
-        let mut drain = Drain::new(Nanos(8));
-        drain.begin(Nanos(0), &mut connections(), std::mem::take);
+        let mut drain = Drain::new();
+        drain.begin(Nanos(0), Nanos(8), &mut connections(), std::mem::take);
         assert_eq!(drain.deadline(), Nanos(2));
     }
 }

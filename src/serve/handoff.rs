@@ -59,7 +59,8 @@ impl Handoff {
 
     /// The worker has one connection less.
     pub(super) fn connection_removed(&self) {
-        self.connections.fetch_sub(1, Ordering::Relaxed);
+        // In one order with the acceptor, which looks for room after it has asked to be woken.
+        self.connections.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -69,6 +70,14 @@ pub(super) fn choose(handoffs: &[Handoff]) -> usize {
     let index = fewest.expect("a server has at least one worker");
     handoffs[index].connection_added();
     index
+}
+
+/// Number of open connections of all workers.
+pub(super) fn open(handoffs: &[Handoff]) -> usize {
+    let numbers = handoffs
+        .iter()
+        .map(|handoff| handoff.connections.load(Ordering::SeqCst));
+    numbers.sum()
 }
 
 /// Connections handed to a worker that it has not taken yet.
@@ -88,16 +97,16 @@ impl Inbox {
         })
     }
 
-    /// Adds a connection and wakes the worker. False, and the connection is closed, if the worker has ended.
-    pub(super) fn push(&self, connection: OwnedFd) -> bool {
+    /// Adds a connection and wakes the worker. Errors: the connection, if the worker has ended.
+    pub(super) fn push(&self, connection: OwnedFd) -> std::result::Result<(), OwnedFd> {
         let mut waiting = self.lock();
         let Some(list) = waiting.as_mut() else {
-            return false;
+            return Err(connection);
         };
         list.push(connection);
         drop(waiting);
         self.waker.wake();
-        true
+        Ok(())
     }
 
     /// Takes all connections out.
@@ -138,6 +147,7 @@ mod tests {
         let chosen: Vec<usize> = (0..6).map(|_| choose(&handoffs)).collect();
         assert_eq!(chosen, [0, 1, 2, 0, 1, 2]);
         handoffs[1].connection_removed();
+        assert_eq!(open(&handoffs), 5);
         assert_eq!(choose(&handoffs), 1);
     }
 
@@ -145,11 +155,11 @@ mod tests {
     fn the_inbox_of_a_worker_that_has_ended_refuses_connections() {
         let inbox = Inbox::new().unwrap();
         let socket = || OwnedFd::from(UnixStream::pair().unwrap().0);
-        assert!(inbox.push(socket()) && inbox.push(socket()));
+        assert!(inbox.push(socket()).is_ok() && inbox.push(socket()).is_ok());
         assert_eq!(inbox.take().len(), 2);
-        assert!(inbox.push(socket()));
+        assert!(inbox.push(socket()).is_ok());
         assert_eq!(inbox.close(), 1, "it was not taken in time");
-        assert!(!inbox.push(socket()));
+        assert!(inbox.push(socket()).is_err());
         assert!(inbox.take().is_empty());
     }
 }

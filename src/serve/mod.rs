@@ -5,11 +5,13 @@
 //! workers; `startup` is how they agree on the moment to begin.
 
 mod accept;
+pub mod admission;
 pub mod counters;
 mod drain;
 pub mod engine;
 mod epoll;
 mod handoff;
+mod idle;
 mod startup;
 mod tokio_uring;
 pub mod uring;
@@ -23,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::sys::signal::Stop;
 use crate::sys::socket;
 use crate::sys::threads::ThreadGroup;
+use admission::Limits;
 use counters::Counters;
 use engine::Engine;
 use startup::Shared;
@@ -33,14 +36,19 @@ use uring::UringPlan;
 pub struct Plan {
     /// The engine and its settings.
     pub engine: EnginePlan,
-    /// Addresses of which the first that this machine has is listened on, at least one; port 0 takes a free one.
-    pub listen: Vec<SocketAddr>,
+    /// Where to listen, at least in one place. Each is a list of addresses of which the first that this machine has is taken;
+    /// port 0 takes a free one.
+    pub listen: Vec<Vec<SocketAddr>>,
     /// Number of worker threads.
     pub workers: usize,
     /// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
     pub backlog: u32,
     /// Socket options of the listener, inherited by every connection.
     pub options: socket::Options,
+    /// How many connections are let in.
+    pub limits: Limits,
+    /// After how long without traffic a connection is closed; none for never.
+    pub idle_timeout: Option<Nanos>,
     /// CPUs that the workers are pinned to, in turn; empty for no pinning.
     pub cpus: Vec<usize>,
     /// How long a stop may take before the remaining connections are cut.
@@ -81,13 +89,12 @@ impl Plan {
     pub fn loopback(engine: Engine) -> Plan {
         Plan {
             engine: EnginePlan::of(engine),
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            listen: vec![vec![SocketAddr::from(([127, 0, 0, 1], 0))]],
             workers: 1,
             backlog: 4096,
-            options: socket::Options {
-                nodelay: true,
-                congestion: None,
-            },
+            options: socket::Options::server(),
+            limits: Limits::default(),
+            idle_timeout: None,
             cpus: Vec::new(),
             drain_timeout: Nanos(5_000_000_000),
         }
@@ -97,54 +104,92 @@ impl Plan {
 /// A server that accepts connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listening {
-    /// The address, with the port that was taken.
-    pub address: SocketAddr,
+    /// The addresses, with the ports that were taken, in the order of the plan.
+    pub addresses: Vec<SocketAddr>,
     /// The engine, and the ring mode that the kernel supports.
     pub engine: String,
     /// Number of worker threads.
     pub workers: usize,
+    /// Connections that are let in at once.
+    pub connections_max: usize,
+}
+
+/// What a server has counted, and why it ended if something failed.
+#[derive(Debug)]
+pub struct Served {
+    /// Counters of the workers that did not fail.
+    pub workers: Vec<Counters>,
+    /// [`Error::Machine`] when the address, an engine or a CPU is not available; [`Error::Bug`] when a worker failed later.
+    pub failure: Option<Error>,
 }
 
 /// Serves until `stop` fires and the connections are drained. Calls `on_listening` once, when connections are accepted.
-/// Returns the counters of each worker.
 ///
-/// Errors: [`Error::Machine`] when the address, an engine or a CPU is not available; [`Error::Bug`] when a worker fails
-/// later. Every worker has ended when it returns.
-pub fn run(plan: Plan, stop: &Stop, on_listening: impl FnOnce(&Listening)) -> Result<Vec<Counters>> {
-    let listener = socket::listen(&plan.listen, plan.backlog, &plan.options)?;
-    let address = socket::local_address(listener.as_fd())
-        .map_err(|cause| Error::Machine(format!("cannot read the address of the listener: {cause}")))?;
+/// Errors: the server could not start. A worker that fails later ends it, and is in [`Served::failure`]. Every worker has
+/// ended when it returns.
+pub fn run(plan: Plan, stop: &Stop, on_listening: impl FnOnce(&Listening)) -> Result<Served> {
+    let listeners = plan
+        .listen
+        .iter()
+        .map(|addresses| socket::listen(addresses, plan.backlog, &plan.options))
+        .collect::<Result<Vec<_>>>()?;
+    let addresses = listeners
+        .iter()
+        .map(|listener| socket::local_address(listener.as_fd()))
+        .collect::<std::io::Result<Vec<_>>>()
+        .map_err(|cause| Error::Machine(format!("cannot read the address of a listener: {cause}")))?;
     let workers = plan.workers;
     let mut threads = ThreadGroup::new("worker", &plan.cpus, stop);
-    let shared = Arc::new(Shared::new(plan, listener, stop.clone())?);
+    let shared = Arc::new(Shared::new(plan, listeners, stop.clone())?);
     let starters = (0..workers)
         .map(|index| spawn(&mut threads, index, &shared))
         .collect::<Result<Vec<_>>>()?;
-    if let Some(ready) = startup::all_ready(&starters) {
-        let engine = ready[0].engine.clone();
-        shared.set_handoffs(ready);
-        startup::begin(starters);
-        on_listening(&Listening {
-            address,
-            engine,
-            workers,
-        });
-    } else {
-        drop(starters); // A worker failed: the others end, and the join returns its error.
-    }
-    threads.join()
+    let Some(ready) = startup::all_ready(&starters) else {
+        drop(starters); // The others end, too.
+        threads.join()?;
+        return Err(Error::Bug("a worker ended before it was ready".into()));
+    };
+    let engine = ready[0].engine.clone();
+    let connections_max = shared.admission.fit_descriptors()?;
+    shared.set_handoffs(ready);
+    startup::begin(starters);
+    on_listening(&Listening {
+        addresses,
+        engine,
+        workers,
+        connections_max,
+    });
+    Ok(Served::of(threads.join_each()))
 }
 
 fn spawn(threads: &mut ThreadGroup<Counters>, index: usize, shared: &Arc<Shared>) -> Result<startup::StarterSide> {
     let (starter, startup) = startup::handshake();
     let shared = Arc::clone(shared);
     threads.spawn(move || {
-        let _end = shared.end_accepting_on_drop(index);
-        match shared.plan.engine {
+        let mut end = shared.on_end(index);
+        let result = match shared.plan.engine {
             EnginePlan::Uring(plan) => uring::run(index, &shared, plan, startup),
             EnginePlan::TokioUring { buffer_size } => tokio_uring::run(index, &shared, buffer_size, startup),
             EnginePlan::Epoll { buffer_size } => epoll::run(index, &shared, buffer_size, startup),
-        }
+        };
+        end.failed = result.is_err();
+        result
     })?;
     Ok(starter)
+}
+
+impl Served {
+    fn of(results: Vec<Result<Counters>>) -> Served {
+        let mut served = Served {
+            workers: Vec::new(),
+            failure: None,
+        };
+        for result in results {
+            match result {
+                Ok(counters) => served.workers.push(counters),
+                Err(error) => served.failure = served.failure.or(Some(error)),
+            }
+        }
+        served
+    }
 }

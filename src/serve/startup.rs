@@ -3,33 +3,46 @@
 //! Each worker sets itself up on its own thread, reports that it is ready and how connections reach it, and waits until
 //! all others have done so. If one fails, none begins.
 
-use std::net::TcpListener;
-use std::os::fd::OwnedFd;
+use std::net::{IpAddr, TcpListener};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{OnceLock, mpsc};
 
+use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::serve::Plan;
-use crate::serve::handoff::{Channel, Handoff};
+use crate::serve::admission::{Admission, Refusal, Room};
+use crate::serve::handoff::{self, Channel, Handoff};
 use crate::sys::signal::Stop;
+use crate::sys::socket;
+
+/// How long a drain may take after a worker has failed.
+const DRAIN_AFTER_FAILURE: Nanos = Nanos(500_000_000);
 
 /// What all workers of a server share.
 pub(super) struct Shared {
     pub(super) plan: Plan,
-    pub(super) listener: OwnedFd,
+    /// At least one.
+    pub(super) listeners: Vec<OwnedFd>,
     /// Fired when the server is to stop.
     pub(super) stop: Stop,
+    /// True once a worker has failed: the others end soon, because connections of that worker hang.
+    failed: AtomicBool,
     /// Fired when the acceptor has ended accepting and has handed over all connections. No worker ends before.
     pub(super) accept_ended: Stop,
+    pub(super) admission: Admission,
     handoffs: OnceLock<Vec<Handoff>>,
 }
 
 impl Shared {
     /// Errors: [`Error::Machine`] when descriptors have run out.
-    pub(super) fn new(plan: Plan, listener: OwnedFd, stop: Stop) -> Result<Shared> {
+    pub(super) fn new(plan: Plan, listeners: Vec<OwnedFd>, stop: Stop) -> Result<Shared> {
         Ok(Shared {
+            admission: Admission::new(plan.limits)?,
             plan,
-            listener,
+            listeners,
             stop,
+            failed: AtomicBool::new(false),
             accept_ended: Stop::new()?,
             handoffs: OnceLock::new(),
         })
@@ -50,31 +63,95 @@ impl Shared {
         );
     }
 
-    /// A copy of the listener for the first worker, which accepts; none for the others. Errors: [`Error::Machine`] when
-    /// descriptors have run out.
-    pub(super) fn listener_of(&self, index: usize) -> Result<Option<TcpListener>> {
-        let copy = (index == 0).then(|| self.listener.try_clone()).transpose();
-        let copy = copy.map_err(|cause| {
-            Error::Machine(format!(
-                "cannot duplicate the listener: {cause}. Raise the limit with `ulimit -n`"
-            ))
-        })?;
-        Ok(copy.map(TcpListener::from))
+    /// Room for another connection. If there is none, the acceptor is woken when one closes.
+    pub(super) fn room(&self) -> Room {
+        // More than the queue holds: it fills up again while it is emptied.
+        let waiting = 2 * (self.plan.backlog as usize + 1);
+        let room = || self.admission.room(handoff::open(self.handoffs()), waiting);
+        match room() {
+            Room::None => {
+                self.admission.wait_for_close();
+                room() // A connection that closed before that call has not woken it.
+            }
+            room => room,
+        }
     }
 
-    /// Ends accepting for the other workers when the acceptor ends in any way, by an error or a panic as well.
-    pub(super) fn end_accepting_on_drop(&self, index: usize) -> EndAccepting {
-        EndAccepting((index == 0).then(|| self.accept_ended.clone()))
+    /// Index of the worker that serves a new connection, or why none does. That worker has one connection more then. `peer` as
+    /// for [`Admission::admit`].
+    pub(super) fn place(
+        &self,
+        connection: &impl AsRawFd,
+        peer: impl FnOnce() -> Option<IpAddr>,
+    ) -> std::result::Result<usize, Refusal> {
+        let open = handoff::open(self.handoffs());
+        self.admission.admit(connection, peer, open)?;
+        Ok(handoff::choose(self.handoffs()))
+    }
+
+    /// Closes a connection that worker `index` served, or was to serve.
+    pub(super) fn close(&self, index: usize, connection: impl AsRawFd) {
+        self.admission.release(&connection);
+        drop(connection);
+        self.handoffs()[index].connection_removed();
+        self.admission.connection_closed();
+    }
+
+    /// Copies of the listeners for the first worker, which accepts; none for the others. Errors: [`Error::Machine`] when
+    /// descriptors have run out.
+    pub(super) fn listeners_of(&self, index: usize) -> Result<Vec<TcpListener>> {
+        let copy = |listener: &OwnedFd| {
+            let copy = listener.try_clone().map_err(|cause| {
+                Error::Machine(format!(
+                    "cannot duplicate a listener: {cause}. Raise the limit with `ulimit -n`"
+                ))
+            })?;
+            Ok(TcpListener::from(copy))
+        };
+        let own = if index == 0 { &self.listeners[..] } else { &[] };
+        own.iter().map(copy).collect()
+    }
+
+    /// How long the drain of a worker may take.
+    pub(super) fn drain_timeout(&self) -> Nanos {
+        match self.failed.load(Ordering::Acquire) {
+            true => self.plan.drain_timeout.min(DRAIN_AFTER_FAILURE),
+            false => self.plan.drain_timeout,
+        }
+    }
+
+    /// What the end of worker `index` means for the others, in whichever way it ends.
+    pub(super) fn on_end(&self, index: usize) -> OnEnd<'_> {
+        OnEnd {
+            shared: self,
+            index,
+            failed: true,
+        }
     }
 }
 
-/// See [`Shared::end_accepting_on_drop`].
-pub(super) struct EndAccepting(Option<Stop>);
+/// See [`Shared::on_end`].
+pub(super) struct OnEnd<'a> {
+    shared: &'a Shared,
+    index: usize,
+    /// True unless the worker has returned its counters.
+    pub(super) failed: bool,
+}
 
-impl Drop for EndAccepting {
+impl Drop for OnEnd<'_> {
     fn drop(&mut self) {
-        if let Some(accept_ended) = &self.0 {
-            accept_ended.fire();
+        let shared = self.shared;
+        if self.failed {
+            shared.failed.store(true, Ordering::Release);
+            // At once, and not by the acceptor: it may be this worker.
+            shared
+                .listeners
+                .iter()
+                .for_each(|listener| socket::shutdown_both(listener.as_fd()));
+            shared.stop.fire();
+        }
+        if self.index == 0 {
+            shared.accept_ended.fire();
         }
     }
 }

@@ -15,11 +15,12 @@
 //!   run out, it stays with the worker that accepted it.
 
 mod accepting;
+mod peer;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::net::{Shutdown, TcpListener as StdListener, TcpStream as StdStream};
+use std::net::{TcpListener as StdListener, TcpStream as StdStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::pin;
 use std::rc::Rc;
@@ -34,21 +35,23 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use crate::clock;
+use crate::clock::{self, Nanos};
 use crate::error::{Errno, Error, Result};
 use crate::ring;
 use crate::serve::accept::Accepting;
 use crate::serve::counters::{Counters, Operation};
 use crate::serve::drain::{Activity, Drain};
 use crate::serve::handoff::{Channel, Inbox};
+use crate::serve::idle::IdleTimeout;
 use crate::serve::startup::{Ready, Shared, WorkerSide};
 use crate::slab::{Key, Slab};
 use crate::sys::{limits, shortage};
+use peer::Peer;
 
 /// Serves on the calling thread until stopped and drained. Errors: [`Error::Machine`] when io_uring is not available,
 /// [`Error::Bug`] when a task panics.
 pub(super) fn run(index: usize, shared: &Arc<Shared>, buffer_size: u32, startup: WorkerSide) -> Result<Counters> {
-    let listener = shared.listener_of(index)?;
+    let listeners = shared.listeners_of(index)?;
     let runtime = runtime(shared.plan.workers)?;
     let ready = Ready {
         channel: Channel::Inbox(Inbox::new()?),
@@ -58,7 +61,7 @@ pub(super) fn run(index: usize, shared: &Arc<Shared>, buffer_size: u32, startup:
         return Ok(Counters::default());
     }
     let worker = Worker::new(index, shared, buffer_size as usize);
-    let result = runtime.block_on(Rc::clone(&worker).serve(listener));
+    let result = runtime.block_on(Rc::clone(&worker).serve(listeners));
     // Read before the runtime drops the tasks that are left.
     let counters = worker.counters.take();
     drop(runtime);
@@ -104,45 +107,15 @@ struct Worker {
     peers: RefCell<Slab<Rc<Peer>>>,
     counters: RefCell<Counters>,
     accepting: Cell<Accepting>,
+    /// Tasks that accept, one per listener.
+    acceptors: Cell<usize>,
     drain: RefCell<Drain>,
+    idle: RefCell<IdleTimeout>,
     panicked: Cell<bool>,
     /// Wakes [`Worker::serve`] when one of its conditions may have changed.
     changed: Notify,
     /// Ends a pause of [`Worker::accept`].
     resume: Notify,
-}
-
-/// A connection, as its own task and the drain see it.
-struct Peer {
-    stream: TcpStream,
-    /// True if something was received or sent since the last sweep of the drain.
-    busy: Cell<bool>,
-    /// True while an echo is being written.
-    writing: Cell<bool>,
-    /// True if FIN follows the next echo.
-    last_echo: Cell<bool>,
-    /// True once our FIN is out: what still arrives is read and dropped, so that close(2) sends no RST.
-    fin_sent: Cell<bool>,
-}
-
-impl Peer {
-    fn take_had_io(peer: &mut Rc<Peer>) -> bool {
-        peer.busy.take()
-    }
-
-    /// The server drains, and this connection has been idle.
-    fn close_idle(&self) {
-        if !self.writing.get() {
-            self.send_fin();
-        }
-    }
-
-    fn send_fin(&self) {
-        if !self.fin_sent.replace(true) {
-            // If the peer is gone already, the read reports it.
-            let _ = self.stream.shutdown(Shutdown::Write);
-        }
-    }
 }
 
 impl Worker {
@@ -154,7 +127,9 @@ impl Worker {
             peers: RefCell::new(Slab::with_capacity(0)),
             counters: RefCell::new(Counters::default()),
             accepting: Cell::new(Accepting::at_start(index)),
-            drain: RefCell::new(Drain::new(shared.plan.drain_timeout)),
+            acceptors: Cell::new(0),
+            drain: RefCell::new(Drain::new()),
+            idle: RefCell::new(IdleTimeout::new(shared.plan.idle_timeout)),
             panicked: Cell::new(false),
             changed: Notify::new(),
             resume: Notify::new(),
@@ -162,25 +137,32 @@ impl Worker {
     }
 
     /// The main task: starts the others and drains them.
-    async fn serve(self: Rc<Self>, listener: Option<StdListener>) -> Result<()> {
+    async fn serve(self: Rc<Self>, listeners: Vec<StdListener>) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         let stop = watch(shared.stop.as_fd())?;
+        let closed = watch(shared.admission.as_fd())?;
         let wakers = [watch(self.inbox().as_fd())?, watch(shared.accept_ended.as_fd())?];
-        if let Some(listener) = listener {
+        self.acceptors.set(listeners.len());
+        for listener in listeners {
             ::tokio_uring::spawn(Rc::clone(&self).accept(TcpListener::from_std(listener)));
         }
         let mut accept_ended = false;
         while !self.is_done(accept_ended) {
-            let stopped = self.wait(&stop, &wakers).await;
+            let woken = self.wait(&stop, &closed, &wakers).await;
             // Read before the inbox: once accepting has ended, nothing more is handed over.
             accept_ended = shared.accept_ended.has_fired();
             for connection in self.inbox().take() {
                 self.open(TcpStream::from_std(StdStream::from(connection)));
             }
-            if stopped {
+            if woken.stopped {
                 self.begin_drain();
             }
+            if woken.closed {
+                self.resume.notify_waiters(); // Only a pause waits for it.
+                self.accept_in_drain();
+            }
             self.sweep();
+            self.close_expired();
             if self.index == 0 && self.drain.borrow().is_over(clock::now) {
                 self.end_accepting();
             }
@@ -192,18 +174,21 @@ impl Worker {
         Ok(())
     }
 
-    /// Until something has happened or the drain needs attention. True if it was the stop.
-    async fn wait(&self, stop: &Watched<'_>, wakers: &[Watched<'_>]) -> bool {
-        let deadline = self.drain.borrow().deadline();
+    /// Until something has happened, or the drain or an idle connection needs attention.
+    async fn wait(&self, stop: &Watched<'_>, closed: &Watched<'_>, wakers: &[Watched<'_>]) -> Woken {
+        let deadline = self.drain.borrow().deadline().min(self.idle.borrow().deadline());
         let mut changed = pin!(self.changed.notified());
         let mut time = pin!(sleep((deadline - clock::now()).into()));
         poll_fn(|cx| {
-            let stopped = has_fired(stop, cx);
+            let reason = Woken {
+                stopped: has_fired(stop, cx),
+                closed: has_fired(closed, cx),
+            };
             // Every one is polled, so that every one wakes this task next time.
             let woken = wakers.iter().fold(false, |woken, waker| woken | has_fired(waker, cx));
             let other = changed.as_mut().poll(cx).is_ready() | time.as_mut().poll(cx).is_ready();
-            match stopped || woken || other {
-                true => Poll::Ready(stopped),
+            match reason.stopped || reason.closed || woken || other {
+                true => Poll::Ready(reason),
                 false => Poll::Pending,
             }
         })
@@ -218,14 +203,10 @@ impl Worker {
 
     fn open(self: &Rc<Self>, stream: TcpStream) {
         self.counters.borrow_mut().connections += 1;
-        let peer = Rc::new(Peer {
-            stream,
-            busy: Cell::new(true),
-            writing: Cell::new(false),
-            last_echo: Cell::new(false),
-            fin_sent: Cell::new(false),
-        });
+        let now = clock::now();
+        let peer = Rc::new(Peer::new(stream, now));
         let key = self.peers.borrow_mut().insert(Rc::clone(&peer));
+        self.watch_idle(key, now);
         ::tokio_uring::spawn(Rc::clone(self).echo(key, peer));
     }
 
@@ -241,7 +222,7 @@ impl Worker {
                 Ok(len) => len,
                 Err(cause) => break self.error(Operation::Receive, cause.into()),
             };
-            peer.busy.set(true);
+            self.had_io(&peer);
             self.counters.borrow_mut().bytes_in += len as u64;
             if peer.fin_sent.get() {
                 self.counters.borrow_mut().discarded += len as u64;
@@ -250,7 +231,7 @@ impl Worker {
             peer.writing.set(true);
             let (written, returned) = peer.stream.write_all(buffer.slice(..len)).await;
             peer.writing.set(false);
-            peer.busy.set(true);
+            self.had_io(&peer);
             buffer = returned.into_inner();
             if let Err(cause) = written {
                 break self.error(Operation::Send, cause.into());
@@ -267,13 +248,43 @@ impl Worker {
         self.counters.borrow_mut().error(operation, errno);
     }
 
+    fn had_io(&self, peer: &Peer) {
+        peer.busy.set(true);
+        if self.idle.borrow().is_on() {
+            peer.active_at.set(clock::now());
+        }
+    }
+
+    /// The main task may have to wake up earlier than it knows.
+    fn watch_idle(&self, key: Key, now: Nanos) {
+        let mut idle = self.idle.borrow_mut();
+        let before = idle.deadline();
+        idle.watch(key, now);
+        if idle.deadline() < before {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Closes connections that have been idle for too long: ends their pending reads and writes.
+    fn close_expired(&self) {
+        let mut peers = self.peers.borrow_mut();
+        let expired = self
+            .idle
+            .borrow_mut()
+            .expired(clock::now, &mut peers, |peer| peer.active_at.get());
+        for key in expired {
+            if let Some(peer) = peers.get_mut(key) {
+                peer.cut();
+                self.counters.borrow_mut().timed_out += 1;
+            }
+        }
+    }
+
     /// The echo is complete and nothing is pending, so dropping the stream sends FIN after the last byte.
     fn close(&self, key: Key, peer: Rc<Peer>) {
         self.peers.borrow_mut().remove(key);
-        drop(peer);
+        self.shared.close(self.index, peer);
         self.counters.borrow_mut().closed += 1;
-        self.shared.handoffs()[self.index].connection_removed();
-        self.resume.notify_waiters(); // Only a pause waits for it.
         if self.is_draining() {
             self.changed.notify_one();
         }
@@ -290,14 +301,25 @@ impl Worker {
     fn begin_drain(self: &Rc<Self>) {
         let begun = {
             let (mut drain, mut peers) = (self.drain.borrow_mut(), self.peers.borrow_mut());
-            drain.begin(clock::now(), &mut peers, Peer::take_had_io)
+            drain.begin(clock::now(), self.shared.drain_timeout(), &mut peers, Peer::take_had_io)
         };
-        if begun && self.index == 0 {
-            self.change_accepting(|accepting| accepting.begin_drain(self.shared.plan.backlog));
-            if self.accepting.get().is_on() {
-                // If it fails, so does the accept that is pending, and its task tries again.
-                let _ = self.accept_waiting();
-            }
+        if begun {
+            let queues = self
+                .shared
+                .plan
+                .backlog
+                .saturating_mul(self.shared.listeners.len() as u32);
+            self.change_accepting(|accepting| accepting.begin_drain(queues));
+            self.resume.notify_waiters();
+            self.accept_in_drain();
+        }
+    }
+
+    /// A pending accept cannot be cancelled: without this it would hold up the drain until another connection arrives.
+    fn accept_in_drain(self: &Rc<Self>) {
+        if self.is_draining() && self.index == 0 && self.accepting.get().is_on() {
+            // If it fails, so does the accept that is pending, and its task tries again.
+            let _ = self.accept_waiting();
         }
     }
 
@@ -317,11 +339,15 @@ impl Worker {
         let (mut counters, mut peers) = (self.counters.borrow_mut(), self.peers.borrow_mut());
         counters.refused += self.inbox().close();
         counters.cut = peers.len() as u64;
-        for peer in peers.values_mut() {
-            // Fails only if the connection is down already.
-            let _ = peer.stream.shutdown(Shutdown::Both);
-        }
+        peers.values_mut().for_each(|peer| peer.cut());
     }
+}
+
+/// Why the main task was woken, where that matters.
+struct Woken {
+    stopped: bool,
+    /// A connection has closed while the acceptor waited for that.
+    closed: bool,
 }
 
 /// Ends the worker when a task panics: the runtime would not report it. Every task holds one.
@@ -372,8 +398,8 @@ mod tests {
     #[test]
     fn a_task_that_panics_ends_the_worker_with_an_error() {
         let plan = Plan::loopback(Engine::TokioUring);
-        let listener = socket::listen(&plan.listen, 1, &plan.options).unwrap();
-        let shared = Arc::new(Shared::new(plan, listener, Stop::new().unwrap()).unwrap());
+        let listener = socket::listen(&plan.listen[0], 1, &plan.options).unwrap();
+        let shared = Arc::new(Shared::new(plan, vec![listener], Stop::new().unwrap()).unwrap());
         shared.set_handoffs(vec![Ready {
             channel: Channel::Inbox(Inbox::new().unwrap()),
             engine: String::new(),
@@ -385,7 +411,7 @@ mod tests {
                 let _report = ReportPanic(&broken);
                 panic!("on purpose");
             });
-            worker.serve(None).await
+            worker.serve(Vec::new()).await
         });
         assert_eq!(ended.unwrap_err().exit_code(), 70);
     }

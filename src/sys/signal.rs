@@ -9,7 +9,6 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
-use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 
@@ -18,12 +17,9 @@ use crate::error::{self, Error, Outcome, Result};
 use crate::sys::shortage;
 use crate::sys::waker::Waker;
 
-/// A second signal within this time of the first may be the same request: timeout(1) signals its child, and then the group of
+/// A second signal within this time of the first is the same request: timeout(1) signals its child, and then the group of
 /// both.
-const SAME_REQUEST: Nanos = Nanos(50_000_000);
-
-/// How long the end that the first signal asks for may then take.
-const GRACE: Duration = Duration::from_secs(3);
+const SAME_REQUEST: Nanos = Nanos(300_000_000);
 
 /// The number of the first signal, or zero.
 static RECEIVED: AtomicI32 = AtomicI32::new(0);
@@ -71,7 +67,8 @@ impl Stop {
         self.0.fire(0);
     }
 
-    /// Fires at the first SIGINT, SIGTERM or SIGHUP; the next SIGINT or SIGTERM ends the process at once with [`exit_code`]. A
+    /// Fires at the first SIGINT, SIGTERM or SIGHUP; the next SIGINT or SIGTERM, 300 ms later
+    /// or more, ends the process at once with [`exit_code`]. A
     /// SIGHUP that was ignored when the process started stays ignored, for nohup(1).
     ///
     /// Call it before other threads are started: they inherit the blocked signals. Errors: [`Error::Machine`].
@@ -162,7 +159,7 @@ fn wait_for_signals(stop: &Stop, signals: &SigSet) {
             continue;
         };
         if clock::now() - first < SAME_REQUEST {
-            thread::sleep(GRACE);
+            continue;
         }
         // The user has asked twice: no destructors. The kernel cleans up, except for what our children started.
         super::child::kill_groups();

@@ -3,21 +3,18 @@
 //! Options: tcp(7), socket(7). All sockets are blocking: on a non-blocking one io_uring completes with EAGAIN.
 
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
+use crate::clock::Nanos;
 use crate::error::{Errno, Error, Result};
 
-/// A peer that has been silent for this long is asked whether it is still there, and cut after six more times without a reply
-/// ([`PROBE_PERIOD`] apart): one that vanished without FIN (a crash, a lost network) would hold its descriptor for ever.
-const PROBE_AFTER: Duration = Duration::from_secs(60);
-
-/// Between two of these questions.
-const PROBE_PERIOD: Duration = Duration::from_secs(10);
+/// How often a silent peer is asked whether it is still there before the connection is ended.
+const KEEPALIVE_PROBES: u32 = 6;
 
 /// Options of TCP sockets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,6 +23,29 @@ pub struct Options {
     pub nodelay: bool,
     /// Congestion control by name (TCP_CONGESTION); none for the system's default.
     pub congestion: Option<String>,
+    /// How long a peer may be silent before it is asked whether it is still there (SO_KEEPALIVE, TCP_KEEPIDLE); none for never.
+    /// One that vanished without FIN, by a crash or a lost network, would hold its descriptor for ever. It is asked six times,
+    /// a sixth of this apart.
+    pub keepalive: Option<Nanos>,
+    /// How long what was sent may be unacknowledged, or wait because the peer does not read (TCP_USER_TIMEOUT); none for the
+    /// system's retransmission limit, and any time for a peer that does not read.
+    pub user_timeout: Option<Nanos>,
+    /// Bytes of the send and of the receive buffer, which the kernel doubles (SO_SNDBUF, SO_RCVBUF); none for buffers that
+    /// grow as they are needed.
+    pub buffer: Option<u32>,
+}
+
+impl Options {
+    /// Those of a server that runs unattended: it finds dead peers within a minute or two.
+    pub fn server() -> Options {
+        Options {
+            nodelay: true,
+            congestion: None,
+            keepalive: Some(Nanos(60_000_000_000)),
+            user_timeout: Some(Nanos(60_000_000_000)),
+            buffer: None,
+        }
+    }
 }
 
 /// Opens a listener on the first of these addresses that this machine has. Errors: [`Error::Machine`] that names the address,
@@ -57,19 +77,12 @@ fn listen_on(address: SocketAddr, backlog: u32, options: &Options) -> Result<Own
     socket
         .set_reuse_address(true)
         .map_err(|cause| failed("prepare", cause))?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(PROBE_AFTER)
-        .with_interval(PROBE_PERIOD)
-        .with_retries(6);
-    socket
-        .set_tcp_keepalive(&keepalive)
-        .map_err(|cause| failed("prepare", cause))?;
     if address.is_ipv6() && address.ip().is_unspecified() {
         socket
             .set_only_v6(false) // All addresses are those of IPv4 as well, whatever net.ipv6.bindv6only says.
             .map_err(|cause| failed("prepare", cause))?;
     }
-    apply(&socket, options).map_err(|cause| congestion_refused(options, &cause))?;
+    apply(&socket, options).map_err(|cause| refused_option(options, cause))?;
     socket
         .bind(&address.into())
         .map_err(|cause| failed("listen on", cause))?;
@@ -191,6 +204,26 @@ pub fn local_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     address.as_socket().ok_or_else(|| io::Error::other("not an IP socket"))
 }
 
+/// The IP address of the peer; none once it has reset the connection.
+pub fn peer_ip(socket: BorrowedFd<'_>) -> Option<IpAddr> {
+    let address = SockRef::from(&socket).peer_addr().ok()?;
+    address.as_socket().map(|address| address.ip())
+}
+
+/// Ends a connection without traffic, whose pending operations complete with that: with FIN, or with RST if the peer has not
+/// taken what was sent. False if bytes have just arrived.
+pub fn end_idle(socket: BorrowedFd<'_>) -> bool {
+    let unsent = unsent_bytes(socket);
+    if unsent == 0 && readable_bytes(socket) > 0 {
+        return false;
+    }
+    if unsent > 0 {
+        reset_on_close(socket);
+    }
+    shutdown_both(socket);
+    true
+}
+
 /// Shuts a connection down in both directions, or makes a listener refuse connections. Pending operations complete.
 pub fn shutdown_both(socket: BorrowedFd<'_>) {
     // Fails only if it is down already.
@@ -228,10 +261,19 @@ pub fn shutdown_write(socket: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Bytes that have arrived and have not been read (SIOCINQ, tcp(7)); zero if that is unknown.
 pub fn readable_bytes(socket: BorrowedFd<'_>) -> usize {
+    queued_bytes(socket, libc::FIONREAD)
+}
+
+/// Bytes that were sent and not acknowledged (SIOCOUTQ, tcp(7)); zero if that is unknown.
+fn unsent_bytes(socket: BorrowedFd<'_>) -> usize {
+    queued_bytes(socket, libc::TIOCOUTQ)
+}
+
+fn queued_bytes(socket: BorrowedFd<'_>, queue: libc::Ioctl) -> usize {
     let mut bytes: libc::c_int = 0;
     let number = socket.as_raw_fd();
-    // SAFETY: FIONREAD writes one int, and `bytes` is one.
-    let failed = unsafe { libc::ioctl(number, libc::FIONREAD, &raw mut bytes) };
+    // SAFETY: both requests write one int, and `bytes` is one.
+    let failed = unsafe { libc::ioctl(number, queue, &raw mut bytes) };
     if failed == 0 {
         usize::try_from(bytes).unwrap_or(0)
     } else {
@@ -255,9 +297,32 @@ fn choose_port_late(socket: &Socket) -> io::Result<()> {
 
 fn apply(socket: &Socket, options: &Options) -> io::Result<()> {
     socket.set_tcp_nodelay(options.nodelay)?;
+    if let Some(time) = options.keepalive {
+        let interval = Nanos(time.0 / u64::from(KEEPALIVE_PROBES)).max(Nanos::SECOND); // Whole seconds, at least one.
+        let keepalive = TcpKeepalive::new()
+            .with_time(time.max(Nanos::SECOND).into())
+            .with_interval(interval.into())
+            .with_retries(KEEPALIVE_PROBES);
+        socket.set_tcp_keepalive(&keepalive)?;
+    }
+    if options.user_timeout.is_some() {
+        socket.set_tcp_user_timeout(options.user_timeout.map(Duration::from))?;
+    }
+    if let Some(bytes) = options.buffer {
+        socket.set_send_buffer_size(bytes as usize)?;
+        socket.set_recv_buffer_size(bytes as usize)?;
+    }
     match &options.congestion {
         Some(name) => socket.set_tcp_congestion(name.as_bytes()),
         None => Ok(()),
+    }
+}
+
+/// The error of a socket that was refused an option: only the congestion control is the user's choice.
+fn refused_option(options: &Options, cause: io::Error) -> Error {
+    match options.congestion {
+        Some(_) => congestion_refused(options, &cause),
+        None => Error::Machine(format!("cannot set the options of a socket: {cause}")),
     }
 }
 

@@ -60,14 +60,15 @@ impl<T: Send + 'static> ThreadGroup<T> {
     /// Waits for all workers and returns their results in order. Errors: the first error in that order; [`Error::Bug`] for a
     /// panic.
     pub fn join(&mut self) -> Result<Vec<T>> {
+        self.join_each().into_iter().collect()
+    }
+
+    /// Waits for all workers and returns the result of each, in order: [`Error::Bug`] for a panic.
+    pub fn join_each(&mut self) -> Vec<Result<T>> {
         let role = self.role;
         let panicked = |_| Error::Bug(format!("a {role} thread panicked"));
-        let results: Vec<Result<T>> = self
-            .handles
-            .drain(..)
-            .map(|handle| handle.join().map_err(panicked)?)
-            .collect();
-        results.into_iter().collect()
+        let results = self.handles.drain(..).map(|handle| handle.join().map_err(panicked)?);
+        results.collect()
     }
 }
 

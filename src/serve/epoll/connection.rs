@@ -12,6 +12,7 @@ use std::os::fd::AsFd;
 use mio::event::Event;
 use mio::net::TcpStream;
 
+use crate::clock::Nanos;
 use crate::serve::counters::{Counters, Operation};
 use crate::sys::socket;
 
@@ -31,7 +32,7 @@ const SPARE_MAX: usize = 16;
 pub(super) struct IoScratch {
     /// Every read goes here.
     buffer: Vec<u8>,
-    /// Bytes in the tails of all connections.
+    /// Capacity of the tails of all connections, in bytes.
     kept: usize,
     /// Empty tails with capacity.
     spare: Vec<Vec<u8>>,
@@ -63,6 +64,8 @@ pub(super) struct Connection {
     pub(super) unfinished: bool,
     /// True if something was received or sent since the last sweep of the drain.
     busy: bool,
+    /// When an event came last, as far as the worker takes the time.
+    active_at: Nanos,
     /// True once our FIN is out: what still arrives is read and dropped, so that close(2) sends no RST.
     fin_sent: bool,
     /// Bytes to receive before FIN is sent, whatever arrives after them; none if FIN waits until the connection is idle.
@@ -88,14 +91,16 @@ impl IoScratch {
 
     /// Copies part of the buffer into a tail.
     fn keep(&mut self, from: usize, to: usize) -> Vec<u8> {
-        let mut tail = self.spare.pop().unwrap_or_default();
+        // A large one for a few bytes would hold memory that is not counted on.
+        let fits = |spare: &mut Vec<u8>| spare.capacity() <= 4 * (to - from);
+        let mut tail = self.spare.pop_if(fits).unwrap_or_default();
         tail.extend_from_slice(&self.buffer[from..to]);
-        self.kept += tail.len();
+        self.kept += tail.capacity();
         tail
     }
 
     fn recycle(&mut self, mut tail: Vec<u8>) {
-        self.kept -= tail.len();
+        self.kept -= tail.capacity();
         if self.spare.len() < SPARE_MAX {
             tail.clear();
             self.spare.push(tail);
@@ -104,7 +109,7 @@ impl IoScratch {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream) -> Connection {
+    pub(super) fn new(stream: TcpStream, now: Nanos) -> Connection {
         Connection {
             stream,
             tail: Vec::new(),
@@ -113,6 +118,7 @@ impl Connection {
             read_until_empty: false,
             unfinished: false,
             busy: true,
+            active_at: now,
             fin_sent: false,
             last_bytes: None,
         }
@@ -127,8 +133,14 @@ impl Connection {
         std::mem::take(&mut self.busy)
     }
 
+    /// When an event came last, as far as the worker takes the time.
+    pub(super) fn active_at(&self) -> Nanos {
+        self.active_at
+    }
+
     /// Notes what an event says about reading. Whether the socket is writable shows when it is written to.
-    pub(super) fn on_event(&mut self, event: &Event) {
+    pub(super) fn on_event(&mut self, event: &Event, now: Nanos) {
+        self.active_at = now;
         let unusual = event.is_read_closed() || event.is_priority() || event.is_error();
         self.readable |= event.is_readable() || unusual;
         self.read_until_empty |= unusual;
@@ -258,11 +270,12 @@ impl Connection {
         }
     }
 
-    /// Closes it.
-    pub(super) fn end(self, scratch: &mut IoScratch) {
+    /// Takes it apart; its stream is left to close.
+    pub(super) fn end(self, scratch: &mut IoScratch) -> TcpStream {
         if !self.is_echoed() {
             scratch.recycle(self.tail);
         }
+        self.stream
     }
 
     /// Shuts it down before its echo is complete.
@@ -301,10 +314,13 @@ mod tests {
     fn kept_bytes_are_counted_until_they_are_sent() {
         let mut scratch = IoScratch::new(100);
         let (one, two) = (scratch.keep(0, 100), scratch.keep(50, 100));
-        assert_eq!((one.len(), two.len(), scratch.kept), (100, 50, 150));
+        assert_eq!((one.len(), two.len()), (100, 50));
+        assert_eq!(scratch.kept, one.capacity() + two.capacity());
         scratch.recycle(one);
         scratch.recycle(two);
         assert_eq!((scratch.kept, scratch.spare.len()), (0, 2));
         assert!(scratch.spare.iter().all(Vec::is_empty));
+        let small = scratch.keep(0, 1);
+        assert!(small.capacity() < 50, "a large spare tail is not used for a byte");
     }
 }

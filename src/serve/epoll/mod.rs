@@ -8,6 +8,7 @@ mod connection;
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -19,9 +20,11 @@ use mio::{Events, Interest, Poll, Token};
 use crate::clock::{self, Nanos};
 use crate::error::{Errno, Error, Result};
 use crate::serve::accept::Accepting;
+use crate::serve::admission::Room;
 use crate::serve::counters::{Counters, Operation};
 use crate::serve::drain::{Activity, Drain};
-use crate::serve::handoff::{self, Channel, Inbox};
+use crate::serve::handoff::{Channel, Inbox};
+use crate::serve::idle::IdleTimeout;
 use crate::serve::startup::{Ready, Shared, WorkerSide};
 use crate::slab::{Key, Slab};
 use crate::sys::socket;
@@ -33,23 +36,31 @@ const EVENTS: usize = 256;
 /// Connections accepted in a row before the open ones get a turn.
 const ACCEPTS: usize = 64;
 
-/// Tokens of what is not a connection. Slots are counted from zero and never get as far.
-const LISTENER: Token = Token(usize::MAX);
-const STOP: Token = Token(usize::MAX - 1);
-const INBOX: Token = Token(usize::MAX - 2);
-const ACCEPT_ENDED: Token = Token(usize::MAX - 3);
+/// Tokens of what is not a connection. Slots are counted from zero and never get as far. Those of the listeners follow.
+const STOP: Token = Token(usize::MAX);
+const INBOX: Token = Token(usize::MAX - 1);
+const ACCEPT_ENDED: Token = Token(usize::MAX - 2);
+const CONNECTION_CLOSED: Token = Token(usize::MAX - 3);
+const FIRST_LISTENER: usize = usize::MAX - 4;
+
+/// A listener of the first worker.
+struct Listener {
+    socket: TcpListener,
+    /// True from an event until its queue was empty.
+    ready: bool,
+}
 
 /// Serves on the calling thread until stopped and drained. Errors: [`Error::Machine`] when epoll cannot be used.
 pub(super) fn run(index: usize, shared: &Shared, buffer_size: u32, startup: WorkerSide) -> Result<Counters> {
     let poll = Poll::new().map_err(|cause| failed("create an epoll instance", &cause))?;
-    let listener = shared.listener_of(index)?.map(TcpListener::from_std);
+    let listeners = shared.listeners_of(index)?.into_iter().map(Listener::new).collect();
     let ready = Ready {
         channel: Channel::Inbox(Inbox::new()?),
         engine: "epoll".into(),
     };
     if startup.ready(ready) {
         let scratch = IoScratch::new(buffer_size as usize);
-        Worker::new(index, shared, poll, listener, scratch).run()
+        Worker::new(index, shared, poll, listeners, scratch).run()
     } else {
         Ok(Counters::default())
     }
@@ -60,9 +71,7 @@ struct Worker<'a> {
     shared: &'a Shared,
     poll: Poll,
     /// Of the first worker, while it accepts.
-    listener: Option<TcpListener>,
-    /// True from an event of the listener until its queue was empty.
-    listener_ready: bool,
+    listeners: Vec<Listener>,
     accepting: Accepting,
     /// True once no worker can hand over connections any more.
     accept_ended: bool,
@@ -71,6 +80,18 @@ struct Worker<'a> {
     unfinished: VecDeque<Key>,
     scratch: IoScratch,
     drain: Drain,
+    idle: IdleTimeout,
+    /// Time of this pass, while it is needed.
+    now: Nanos,
+}
+
+impl Listener {
+    fn new(socket: std::net::TcpListener) -> Listener {
+        Listener {
+            socket: TcpListener::from_std(socket),
+            ready: true,
+        }
+    }
 }
 
 fn failed(doing: &str, cause: &io::Error) -> Error {
@@ -78,25 +99,20 @@ fn failed(doing: &str, cause: &io::Error) -> Error {
 }
 
 impl<'a> Worker<'a> {
-    fn new(
-        index: usize,
-        shared: &'a Shared,
-        poll: Poll,
-        listener: Option<TcpListener>,
-        scratch: IoScratch,
-    ) -> Worker<'a> {
+    fn new(index: usize, shared: &'a Shared, poll: Poll, listeners: Vec<Listener>, scratch: IoScratch) -> Worker<'a> {
         Worker {
             index,
             shared,
             poll,
-            listener,
-            listener_ready: true,
+            listeners,
             accepting: Accepting::at_start(index),
             accept_ended: false,
             connections: Slab::with_capacity(0),
             unfinished: VecDeque::new(),
             scratch,
-            drain: Drain::new(shared.plan.drain_timeout),
+            drain: Drain::new(),
+            idle: IdleTimeout::new(shared.plan.idle_timeout),
+            now: clock::now(),
         }
     }
 
@@ -104,18 +120,26 @@ impl<'a> Worker<'a> {
         self.watch(self.shared.stop.as_fd(), STOP)?;
         self.watch(self.shared.accept_ended.as_fd(), ACCEPT_ENDED)?;
         self.watch(self.inbox().as_fd(), INBOX)?;
-        if let Some(listener) = &self.listener {
-            socket::set_nonblocking(listener.as_fd()).map_err(|cause| failed("prepare the listener", &cause))?;
-            self.watch(listener.as_fd(), LISTENER)?;
+        for (index, listener) in self.listeners.iter().enumerate() {
+            let socket = listener.socket.as_fd();
+            socket::set_nonblocking(socket).map_err(|cause| failed("prepare a listener", &cause))?;
+            self.watch(socket, Token(FIRST_LISTENER - index))?;
+        }
+        if self.accepting.is_on() {
+            self.watch(self.shared.admission.as_fd(), CONNECTION_CLOSED)?;
         }
         let mut events = Events::with_capacity(EVENTS);
         while !self.is_done() {
             self.wait(&mut events)?;
+            if self.idle.is_on() {
+                self.now = clock::now();
+            }
             for event in &events {
                 self.handle(event);
             }
             self.continue_unfinished();
             self.accept();
+            self.close_expired();
             if self.drain.is_over(clock::now) {
                 self.end_accepting();
             }
@@ -152,7 +176,11 @@ impl<'a> Worker<'a> {
         if !self.unfinished.is_empty() || self.can_accept() {
             return Some(Duration::ZERO);
         }
-        let until = self.drain.deadline().min(self.accepting.deadline());
+        let until = self
+            .drain
+            .deadline()
+            .min(self.accepting.deadline())
+            .min(self.idle.deadline());
         (until != Nanos::NEVER).then(|| (until - clock::now()).into())
     }
 
@@ -164,12 +192,17 @@ impl<'a> Worker<'a> {
                 self.accept_ended = true;
             }
             INBOX => self.open_handed_over(),
-            LISTENER => self.listener_ready = true,
+            CONNECTION_CLOSED => {
+                self.accepting.connection_closed();
+            }
+            Token(token) if token > FIRST_LISTENER - self.listeners.len() => {
+                self.listeners[FIRST_LISTENER - token].ready = true;
+            }
             token => {
                 let key = unpack(token);
                 // It may have closed earlier in this batch of events.
                 if let Some(connection) = self.connections.get_mut(key) {
-                    connection.on_event(event);
+                    connection.on_event(event, self.now);
                     if !connection.unfinished {
                         self.echo_some(key);
                     }
@@ -222,52 +255,59 @@ impl<'a> Worker<'a> {
 /// Opening and closing.
 impl Worker<'_> {
     fn can_accept(&self) -> bool {
-        self.listener_ready && self.accepting.is_on()
+        self.accepting.is_on() && self.listeners.iter().any(|listener| listener.ready)
     }
 
-    /// Accepts a batch of connections. In a drain, ends accepting when no more wait.
+    /// Accepts a batch of connections on each listener. In a drain, ends accepting when no more wait.
     fn accept(&mut self) {
         self.accepting.pause_is_over(clock::now);
-        self.accept_batch();
-        if self.accepting.is_off() {
+        for index in 0..self.listeners.len() {
+            self.accept_batch(index);
+        }
+        let is_drained = || self.drain.has_begun() && self.listeners.iter().all(|listener| !listener.ready);
+        if self.accepting.is_off() || is_drained() {
             self.end_accepting();
         }
     }
 
-    fn accept_batch(&mut self) {
+    fn accept_batch(&mut self, index: usize) {
         for _ in 0..ACCEPTS {
-            let Some(listener) = self.listener.as_ref().filter(|_| self.can_accept()) else {
+            if !(self.accepting.is_on() && self.listeners[index].ready) {
                 return;
-            };
-            match listener.accept() {
-                Ok((stream, _)) => {
+            }
+            if self.shared.room() == Room::None {
+                self.scratch.counters.limit_pauses += 1;
+                return self.accepting.wait_for_room();
+            }
+            match self.listeners[index].socket.accept() {
+                Ok((stream, peer)) => {
                     self.scratch.counters.accepted += 1;
                     self.accepting.accepted();
-                    self.hand_over(stream);
+                    self.hand_over(stream, peer.ip());
                 }
-                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
-                    self.listener_ready = false;
-                    if self.drain.has_begun() {
-                        self.accepting.end();
-                    }
-                }
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => self.listeners[index].ready = false,
                 Err(cause) => {
                     self.scratch.counters.error(Operation::Accept, cause.into());
                     self.scratch.counters.accept_pauses += 1;
+                    self.shared.admission.wait_for_close();
                     self.accepting.pause(clock::now());
                 }
             }
         }
     }
 
-    /// Gives a new connection to the worker that has the fewest.
-    fn hand_over(&mut self, stream: TcpStream) {
-        let handoffs = self.shared.handoffs();
-        let index = handoff::choose(handoffs);
-        if index == self.index {
-            self.open(stream);
-        } else if !handoffs[index].inbox().push(OwnedFd::from(stream)) {
-            self.scratch.counters.refused += 1;
+    /// Gives a new connection to the worker that has the fewest, or refuses it.
+    fn hand_over(&mut self, stream: TcpStream, peer: IpAddr) {
+        match self.shared.place(&stream, || Some(peer)) {
+            Ok(index) if index == self.index => self.open(stream),
+            Ok(index) => {
+                let pushed = self.shared.handoffs()[index].inbox().push(OwnedFd::from(stream));
+                if let Err(connection) = pushed {
+                    self.scratch.counters.refused += 1;
+                    self.shared.close(index, connection);
+                }
+            }
+            Err(refusal) => self.scratch.counters.refuse(refusal),
         }
     }
 
@@ -278,33 +318,48 @@ impl Worker<'_> {
     }
 
     fn open(&mut self, stream: TcpStream) {
-        let key = self.connections.insert(Connection::new(stream));
+        let key = self.connections.insert(Connection::new(stream, self.now));
         let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         let connection = self.connections.get_mut(key).expect("inserted just now");
         let watched = self.poll.registry().register(connection.stream(), pack(key), interest);
-        let Err(cause) = watched else {
-            self.scratch.counters.connections += 1;
-            return;
-        };
-        // No memory, or too many watches (fs.epoll.max_user_watches).
-        self.scratch.counters.error(Operation::Accept, Errno::from(cause));
-        self.scratch.counters.refused += 1;
-        self.connections.remove(key);
-        self.connection_removed();
+        match watched {
+            Ok(()) => {
+                self.scratch.counters.connections += 1;
+                self.idle.watch(key, self.now);
+            }
+            Err(cause) => {
+                // No memory, or too many watches (fs.epoll.max_user_watches).
+                self.scratch.counters.error(Operation::Accept, Errno::from(cause));
+                self.scratch.counters.refused += 1;
+                self.remove(key);
+            }
+        }
     }
 
     /// The echo is complete, so close(2) sends FIN after the last byte. It also ends the watch.
     fn close(&mut self, key: Key) {
-        if let Some(connection) = self.connections.remove(key) {
-            connection.end(&mut self.scratch);
-        }
+        self.remove(key);
         self.scratch.counters.closed += 1;
-        self.connection_removed();
-        self.accepting.connection_closed();
     }
 
-    fn connection_removed(&self) {
-        self.shared.handoffs()[self.index].connection_removed();
+    fn remove(&mut self, key: Key) {
+        if let Some(connection) = self.connections.remove(key) {
+            self.shared.close(self.index, connection.end(&mut self.scratch));
+        }
+    }
+
+    /// Closes connections that have been idle for too long. An event follows.
+    fn close_expired(&mut self) {
+        for key in self
+            .idle
+            .expired(clock::now, &mut self.connections, Connection::active_at)
+        {
+            if let Some(connection) = self.connections.get_mut(key)
+                && socket::end_idle(connection.stream().as_fd())
+            {
+                self.scratch.counters.timed_out += 1;
+            }
+        }
     }
 
     fn inbox(&self) -> &Inbox {
@@ -312,22 +367,28 @@ impl Worker<'_> {
     }
 
     fn begin_drain(&mut self) {
+        let timeout = self.shared.drain_timeout();
         let begun = self
             .drain
-            .begin(clock::now(), &mut self.connections, Connection::take_had_io);
+            .begin(clock::now(), timeout, &mut self.connections, Connection::take_had_io);
         if begun {
-            self.accepting.begin_drain(self.shared.plan.backlog);
-            self.listener_ready = true;
+            let listeners = self.listeners.len() as u32;
+            self.accepting
+                .begin_drain(self.shared.plan.backlog.saturating_mul(listeners));
+            self.listeners.iter_mut().for_each(|listener| listener.ready = true);
         }
     }
 
-    /// Refuses new connections, and lets the other workers end. Only the first worker has a listener.
+    /// Refuses new connections, and lets the other workers end. Only the first worker has listeners.
     fn end_accepting(&mut self) {
-        if self.listener.take().is_some() {
-            self.accepting.end();
-            socket::shutdown_both(self.shared.listener.as_fd());
-            self.shared.accept_ended.fire();
+        if self.listeners.is_empty() {
+            return;
         }
+        self.accepting.end();
+        for listener in self.listeners.drain(..) {
+            socket::shutdown_both(listener.socket.as_fd());
+        }
+        self.shared.accept_ended.fire();
     }
 }
 
@@ -353,7 +414,7 @@ mod tests {
         for (slot, generation) in [(0, 0), (1 << 31, 1), (7, GENERATIONS - 1)] {
             let key = Key { slot, generation };
             assert_eq!(unpack(pack(key)), key);
-            assert!(![LISTENER, STOP, INBOX, ACCEPT_ENDED].contains(&pack(key)));
+            assert!(pack(key).0 < FIRST_LISTENER - (1 << 16));
         }
     }
 }

@@ -1,93 +1,199 @@
 //! How connections come into a worker: the first one accepts for all, and hands each to the worker that has the fewest.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::{LISTENER, Worker};
+use super::{Worker, listener_key};
 use crate::clock;
 use crate::error::Errno;
+use crate::serve::accept::Accepting;
+use crate::serve::admission::Room;
 use crate::serve::counters::Operation;
-use crate::serve::handoff;
 use crate::sys::socket;
 
-impl Worker<'_> {
-    pub(super) fn arm_accept(&mut self) {
-        self.accept_armed = true;
-        self.ring.accept(LISTENER, self.shared.listener.as_fd());
-    }
+/// How this worker accepts.
+#[derive(Debug)]
+pub(super) struct Acceptor {
+    pub(super) state: Accepting,
+    /// What is in the kernel for each listener.
+    armed: Vec<Armed>,
+    /// Accepted where there was no room any more: by a multishot accept, or on another listener.
+    held: VecDeque<OwnedFd>,
+}
 
-    pub(super) fn resume_accepting(&mut self) {
-        if self.drain.has_begun() {
-            self.accept_waiting();
-        } else {
-            self.arm_accept();
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Armed {
+    /// Nothing.
+    No,
+    /// An accept.
+    Accept,
+    /// An accept that has been cancelled.
+    Cancelled,
+}
+
+impl Acceptor {
+    /// For worker `index` of a server with this many listeners.
+    pub(super) fn new(index: usize, listeners: usize) -> Acceptor {
+        Acceptor {
+            state: Accepting::at_start(index),
+            armed: vec![Armed::No; listeners],
+            held: VecDeque::new(),
         }
     }
 
-    pub(super) fn accepted(&mut self, result: std::result::Result<OwnedFd, Errno>, more: bool) {
-        self.accept_armed = more;
+    /// Connections that were accepted and wait for room.
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
+    }
+}
+
+impl Worker<'_> {
+    /// Accepts on every listener: connections as they come, or one by one where each may be the last that there is room for.
+    pub(super) fn arm_accepts(&mut self) {
+        for index in 0..self.acceptor.armed.len() {
+            if self.acceptor.state.is_on() && self.acceptor.armed[index] == Armed::No {
+                self.arm_accept(index);
+            }
+        }
+    }
+
+    fn arm_accept(&mut self, index: usize) {
+        let listener = self.shared.listeners[index].as_fd();
+        match self.shared.room() {
+            Room::None => return self.wait_for_room(),
+            Room::Little => self.ring.accept_once(listener_key(index), listener),
+            Room::Ample => self.ring.accept(listener_key(index), listener),
+        }
+        self.acceptor.armed[index] = Armed::Accept;
+    }
+
+    /// A connection of this server has closed, a pause is over, or the drain begins. A drain serves what was accepted already,
+    /// because nothing may be closed before.
+    pub(super) fn resume_accepting(&mut self) {
+        while self.drain.has_begun() || self.shared.room() != Room::None {
+            let Some(socket) = self.acceptor.held.pop_front() else {
+                break;
+            };
+            self.place(socket);
+        }
+        if self.drain.has_begun() {
+            self.accept_waiting();
+        } else {
+            self.arm_accepts();
+        }
+    }
+
+    pub(super) fn accepted(&mut self, index: usize, result: std::result::Result<OwnedFd, Errno>, more: bool) {
+        let armed = self.acceptor.armed[index];
+        if !more {
+            self.acceptor.armed[index] = Armed::No;
+        }
         match result {
             Ok(socket) => {
                 self.counters.accepted += 1;
-                self.hand_over(socket);
-                if !more && !self.drain.has_begun() {
-                    self.arm_accept();
-                }
+                self.take_in(socket);
             }
-            Err(_) if self.accepting.is_off() => {} // We shut the listener down.
+            Err(_) if self.acceptor.state.is_off() || armed == Armed::Cancelled => {} // We have ended it.
             Err(errno) => {
                 self.counters.error(Operation::Accept, errno);
                 if !more {
-                    self.counters.accept_pauses += 1;
-                    self.accepting.pause(clock::now());
+                    self.pause();
                 }
+            }
+        }
+        if self.acceptor.state.is_on() && !self.drain.has_begun() {
+            match self.acceptor.armed[index] {
+                Armed::No => self.arm_accept(index),
+                Armed::Accept if more && self.shared.room() != Room::Ample => {
+                    self.acceptor.armed[index] = Armed::Cancelled;
+                    self.ring.cancel_accept(listener_key(index));
+                }
+                Armed::Accept | Armed::Cancelled => {}
             }
         }
         self.announce_end_of_accepting();
     }
 
-    /// Gives a new connection to the worker that has the fewest.
-    fn hand_over(&mut self, socket: OwnedFd) {
-        let handoffs = self.shared.handoffs();
-        let index = handoff::choose(handoffs);
-        if index == self.index {
-            self.open(socket);
+    fn take_in(&mut self, socket: OwnedFd) {
+        if self.shared.room() == Room::None && !self.drain.has_begun() {
+            self.acceptor.held.push_back(socket);
+            self.wait_for_room();
         } else {
-            self.ring.post(handoffs[index].mailbox(), socket);
+            self.place(socket);
         }
     }
 
-    /// Accepts what waits in the queue of the listener, then refuses new connections.
+    /// Gives a new connection to the worker that has the fewest, or refuses it.
+    fn place(&mut self, socket: OwnedFd) {
+        match self.shared.place(&socket, || socket::peer_ip(socket.as_fd())) {
+            Ok(index) if index == self.index => self.open(socket),
+            Ok(index) => {
+                let mailbox = self.shared.handoffs()[index].mailbox();
+                self.ring.post(mailbox, index as u32, socket);
+            }
+            Err(refusal) => self.counters.refuse(refusal),
+        }
+    }
+
+    fn wait_for_room(&mut self) {
+        if self.acceptor.state.is_on() {
+            self.counters.limit_pauses += 1;
+            self.acceptor.state.wait_for_room();
+        }
+    }
+
+    fn pause(&mut self) {
+        self.counters.accept_pauses += 1;
+        self.shared.admission.wait_for_close();
+        self.acceptor.state.pause(clock::now());
+    }
+
+    /// Accepts what waits in the queues of the listeners, then refuses new connections.
     pub(super) fn accept_waiting(&mut self) {
-        while self.accepting.is_on() {
-            match socket::accept_waiting(self.shared.listener.as_fd()) {
+        for index in 0..self.shared.listeners.len() {
+            if !self.empty_queue(index) {
+                return;
+            }
+        }
+        self.end_accepting();
+    }
+
+    /// True once the queue is empty, or as many were accepted as can have waited.
+    fn empty_queue(&mut self, index: usize) -> bool {
+        while self.acceptor.state.is_on() {
+            if self.shared.room() == Room::None {
+                self.wait_for_room();
+                break;
+            }
+            match socket::accept_waiting(self.shared.listeners[index].as_fd()) {
                 Ok(Some(socket)) => {
                     self.counters.accepted += 1;
-                    self.accepting.accepted();
-                    self.hand_over(socket);
+                    self.acceptor.state.accepted();
+                    self.place(socket);
                 }
-                Ok(None) => self.accepting.end(),
+                Ok(None) => return true,
                 Err(cause) => {
                     self.counters.error(Operation::Accept, cause.into());
-                    self.counters.accept_pauses += 1;
-                    self.accepting.pause(clock::now());
+                    self.pause();
                 }
             }
         }
-        if self.accepting.is_off() {
-            self.end_accepting();
-        }
+        self.acceptor.state.is_off()
     }
 
     pub(super) fn end_accepting(&mut self) {
-        self.accepting.end();
-        // Refuses new connections, and completes an armed accept.
-        socket::shutdown_both(self.shared.listener.as_fd());
+        self.acceptor.state.end();
+        for listener in &self.shared.listeners {
+            // Refuses new connections, and completes an armed accept.
+            socket::shutdown_both(listener.as_fd());
+        }
         self.announce_end_of_accepting();
     }
 
     /// Lets the other workers end, once nothing more can be handed over to them.
     fn announce_end_of_accepting(&mut self) {
-        if self.accepting.is_off() && !self.accept_armed {
+        let is_idle = self.acceptor.armed.iter().all(|&armed| armed == Armed::No);
+        if self.acceptor.state.is_off() && is_idle {
             // What was handed over must be in the other rings before their workers may end.
             self.ring.submit();
             self.shared.accept_ended.fire();

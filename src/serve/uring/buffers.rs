@@ -22,6 +22,9 @@ const LARGE_TIMEOUT: Nanos = Nanos(50_000_000);
 /// How long starved connections wait for buffers that may be on their way back.
 const SMALL_RETRY: Nanos = Nanos(1_000_000);
 
+/// How long connections may wait for a small buffer while peers that do not read hold them all.
+const EXHAUSTED_MAX: Nanos = Nanos::SECOND;
+
 /// Buffers of a ring at one moment.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BufferLevels {
@@ -47,6 +50,8 @@ pub(super) struct BufferShares {
     large_deadline: Nanos,
     /// True while peers that do not read hold most of the small buffers: see [`BufferShares::becomes_low`].
     low: bool,
+    /// When the wait of starved connections for a small buffer has been too long; never while there are some.
+    overdue_at: Nanos,
 }
 
 impl BufferShares {
@@ -59,6 +64,7 @@ impl BufferShares {
             starved_large: VecDeque::new(),
             large_deadline: Nanos::NEVER,
             low: false,
+            overdue_at: Nanos::NEVER,
         }
     }
 
@@ -131,6 +137,21 @@ impl BufferShares {
         }
     }
 
+    /// Number of connections that have waited for a small buffer for too long, while there was none. Each time is the beginning
+    /// of another wait.
+    pub(super) fn overdue(&mut self, levels: BufferLevels, now: impl FnOnce() -> Nanos) -> usize {
+        if self.starved_small.is_empty() || levels.small > 0 || levels.has_spare {
+            self.overdue_at = Nanos::NEVER;
+            return 0;
+        }
+        let now = now();
+        let is_overdue = self.overdue_at <= now;
+        if is_overdue || self.overdue_at == Nanos::NEVER {
+            self.overdue_at = now + EXHAUSTED_MAX;
+        }
+        if is_overdue { self.starved_small.len() } else { 0 }
+    }
+
     /// When a worker must serve the starved although nothing completes.
     pub(super) fn deadline(&self, levels: BufferLevels, now: impl FnOnce() -> Nanos) -> Nanos {
         let (small, large) = (!self.starved_small.is_empty(), !self.starved_large.is_empty());
@@ -143,7 +164,7 @@ impl BufferShares {
             // all, only another pass finds that out and offers spare ones.
             return self.large_deadline.min(now() + SMALL_RETRY);
         }
-        self.large_deadline
+        self.large_deadline.min(self.overdue_at)
     }
 }
 
@@ -219,6 +240,28 @@ mod tests {
         assert_eq!(shares.next_large(), Some(Key::reserved(0)));
         assert_eq!(shares.large_share(0, || Nanos(9)), LargeShare::Buffers(0));
         assert_eq!(shares.deadline(EMPTY, || Nanos(9)), Nanos::NEVER);
+    }
+
+    #[test]
+    fn a_wait_for_buffers_that_do_not_come_is_overdue_after_a_second() {
+        let mut shares = shares();
+        assert_eq!(shares.overdue(EMPTY, || Nanos(1)), 0, "none waits");
+        shares.starve(Key::reserved(0), SizeClass::Small);
+        assert_eq!(shares.overdue(EMPTY, || Nanos(1)), 0);
+        assert_eq!(shares.deadline(EMPTY, || Nanos(1)), EXHAUSTED_MAX + Nanos(1));
+        assert_eq!(shares.overdue(EMPTY, || EXHAUSTED_MAX + Nanos(1)), 1);
+        assert_eq!(
+            shares.overdue(EMPTY, || EXHAUSTED_MAX + Nanos(2)),
+            0,
+            "the next wait has begun"
+        );
+        let free = BufferLevels { small: 1, ..EMPTY };
+        assert_eq!(shares.overdue(free, || EXHAUSTED_MAX + EXHAUSTED_MAX + Nanos(2)), 0);
+        assert_eq!(
+            shares.overdue(EMPTY, || EXHAUSTED_MAX + EXHAUSTED_MAX + Nanos(3)),
+            0,
+            "the next wait begins later"
+        );
     }
 
     #[test]

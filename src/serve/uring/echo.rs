@@ -253,6 +253,11 @@ impl Echo {
         self.fin == Fin::Sent
     }
 
+    /// Number of buffers that it holds: queued, or being sent.
+    pub fn held(&self) -> usize {
+        self.sending + self.queued.count()
+    }
+
     fn next(&mut self, allowance: BufferAllowance) -> Next {
         let mut next = Next::default();
         if self.peer == Peer::Gone {
@@ -285,7 +290,7 @@ impl Echo {
 
     fn next_receive(&mut self, cap: usize, fin_due: bool) -> Receive {
         let (class, cap) = (self.detector.class(), self.detector.cap(cap));
-        let held = self.sending + self.queued.count();
+        let held = self.held();
         match self.receiving {
             Receiving::Armed(armed) if self.peer == Peer::Gone || held >= cap || fin_due || armed != class => {
                 self.cancel()

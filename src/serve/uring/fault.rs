@@ -35,17 +35,25 @@ pub enum Fault {
     Busy,
     /// Extra resident memory, in bytes.
     Memory(u64),
+    /// A panic at the first message, of the worker with this index or of all.
+    Panic(Option<usize>),
 }
 
 impl Fault {
-    /// Parses `spin=2us`, `delay=50us`, `stall=5ms/1s`, `lag=1ms/100`, `memory=1MiB` or `busy`. Errors: one line that says
-    /// what to write, for clap.
+    /// Parses `spin=2us`, `delay=50us`, `stall=5ms/1s`, `lag=1ms/100`, `memory=1MiB`, `busy`, `panic=0` or `panic=all`.
+    /// Errors: one line that says what to write, for clap.
     pub fn parse(text: &str) -> Result<Fault, String> {
-        const FORMS: &str = "write `spin=2us`, `delay=50us`, `stall=5ms/1s`, `lag=1ms/100`, `memory=1MiB` or `busy`";
+        const FORMS: &str = "write `spin=2us`, `delay=50us`, `stall=5ms/1s`, `lag=1ms/100`, `memory=1MiB`, `busy`, \
+             `panic=WORKER` or `panic=all`";
         let (kind, value) = text.split_once('=').unwrap_or((text, ""));
         let two = || value.split_once('/').ok_or(FORMS);
         match kind {
             "busy" if value.is_empty() => Ok(Fault::Busy),
+            "panic" if value == "all" => Ok(Fault::Panic(None)),
+            "panic" => value
+                .parse()
+                .map(|worker| Fault::Panic(Some(worker)))
+                .map_err(|_| FORMS.into()),
             "spin" => units::duration(value).map(Fault::Spin),
             "delay" => units::duration(value).map(Fault::Delay),
             "memory" => units::size(value).map(Fault::Memory),
@@ -66,6 +74,8 @@ impl Fault {
 #[derive(Debug)]
 pub(super) struct FaultInjector {
     fault: Fault,
+    /// Index of the worker.
+    worker: usize,
     next_stall: Nanos,
     /// Receives that returned data so far.
     received: u64,
@@ -75,7 +85,8 @@ pub(super) struct FaultInjector {
 }
 
 impl FaultInjector {
-    pub(super) fn new(fault: Fault) -> FaultInjector {
+    /// For the worker with this index.
+    pub(super) fn new(fault: Fault, worker: usize) -> FaultInjector {
         let next_stall = match fault {
             Fault::Stall { every, .. } => clock::now() + every,
             _ => Nanos::NEVER,
@@ -86,6 +97,7 @@ impl FaultInjector {
         };
         FaultInjector {
             fault,
+            worker,
             next_stall,
             received: 0,
             kept: VecDeque::new(),
@@ -110,7 +122,10 @@ impl FaultInjector {
                 self.next_stall = now + every;
             }
             Fault::Lag { duration, one_in } => self.keep_some(completions, now, duration, one_in),
-            Fault::Delay(_) | Fault::Stall { .. } | Fault::Busy | Fault::Memory(_) => {}
+            Fault::Panic(victim) if received > 0 && victim.is_none_or(|victim| victim == self.worker) => {
+                panic!("injected by --fault panic")
+            }
+            Fault::Delay(_) | Fault::Stall { .. } | Fault::Busy | Fault::Memory(_) | Fault::Panic(_) => {}
         }
     }
 
@@ -198,7 +213,7 @@ mod tests {
 
     #[test]
     fn spinning_takes_at_least_its_time_for_each_receive() {
-        let mut injector = FaultInjector::new(Fault::Spin(Nanos(100_000)));
+        let mut injector = FaultInjector::new(Fault::Spin(Nanos(100_000)), 0);
         let mut completions = vec![data(1), data(2), data(1)];
         let before = clock::now();
         injector.inject(&mut completions);
@@ -208,7 +223,7 @@ mod tests {
 
     #[test]
     fn lag_keeps_one_receive_in_three_and_what_its_connection_receives_after_it() {
-        let mut injector = FaultInjector::new(Fault::parse("lag=1ms/3").unwrap());
+        let mut injector = FaultInjector::new(Fault::parse("lag=1ms/3").unwrap(), 0);
         let mut pass = |now: u64, keys: &[u32]| {
             let mut completions: Vec<Completion> = keys.iter().map(|&key| data(key)).collect();
             injector.keep_some(&mut completions, Nanos(now), Nanos(1_000), NonZeroU64::new(3).unwrap());
@@ -225,7 +240,7 @@ mod tests {
     fn memory_becomes_resident() {
         let pid = std::process::id().cast_signed();
         let before = usage::resident(pid).unwrap();
-        let _injector = FaultInjector::new(Fault::Memory(64 << 20));
+        let _injector = FaultInjector::new(Fault::Memory(64 << 20), 0);
         assert!(usage::resident(pid).unwrap() >= before + (48 << 20));
     }
 }

@@ -1,11 +1,12 @@
 //! A whole server worker on io_uring: one thread, one ring, its share of the connections.
 //!
-//! `accepting` is how connections come in. `echo` decides what a connection does, with `stream_detector`; `buffers` which
+//! `accepting` is how connections come in, `closing` how they end. `echo` decides what a connection does, with `stream_detector`; `buffers` which
 //! connections get buffers; `spinning` when to busy-poll. This file waits on the ring, passes completions to the
 //! connections and applies what they say. `fault` slows a worker down for tests of `urecho check`.
 
 mod accepting;
 mod buffers;
+mod closing;
 pub mod echo;
 pub mod fault;
 mod spinning;
@@ -17,22 +18,33 @@ use std::os::fd::{AsFd, OwnedFd};
 use crate::clock::{self, Nanos};
 use crate::error::{Errno, Error, Result};
 use crate::ring::{Buffers, ChunkQueue, Completion, Event, Large, Queues, Received, Ring, SizeClass};
-use crate::serve::accept::Accepting;
 use crate::serve::counters::{Counters, Operation};
-use crate::serve::drain::{Activity, Drain};
+use crate::serve::drain::Drain;
 use crate::serve::handoff::Channel;
+use crate::serve::idle::IdleTimeout;
 use crate::serve::startup::{Ready, Shared, WorkerSide};
 use crate::slab::{Key, Slab};
 use crate::sys::socket;
+use accepting::Acceptor;
 use buffers::{BufferLevels, BufferShares, LargeShare};
 use echo::{BufferAllowance, Echo, Next, Receive, SendFin};
 use fault::{Fault, FaultInjector};
 use spinning::Spinning;
 
-/// Keys of operations that belong to no connection.
-const LISTENER: Key = Key::reserved(0);
-const STOP: Key = Key::reserved(1);
-const ACCEPT_ENDED: Key = Key::reserved(2);
+/// Keys of operations that belong to no connection. Those of the listeners follow.
+const STOP: Key = Key::reserved(0);
+const ACCEPT_ENDED: Key = Key::reserved(1);
+const CONNECTION_CLOSED: Key = Key::reserved(2);
+const FIRST_LISTENER: u32 = 3;
+
+fn listener_key(index: usize) -> Key {
+    Key::reserved(FIRST_LISTENER + index as u32)
+}
+
+/// The index of the listener that an operation belongs to; more than any for one of something else.
+fn listener_index(key: Key) -> usize {
+    Key::reserved(FIRST_LISTENER).slot.wrapping_sub(key.slot) as usize
+}
 
 /// Settings of this engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,12 +114,13 @@ struct Worker<'a> {
     /// Number of connections that stream.
     streams: usize,
     spinning: Spinning,
-    accepting: Accepting,
-    /// True while a multishot accept is in the kernel.
-    accept_armed: bool,
+    acceptor: Acceptor,
     /// True once no worker can hand over connections any more.
     accept_ended: bool,
     drain: Drain,
+    idle: IdleTimeout,
+    /// Time of this pass, while it is needed.
+    now: Nanos,
     counters: Counters,
     fault: Option<FaultInjector>,
 }
@@ -117,9 +130,16 @@ struct Connection {
     echo: Echo,
     /// True if something was received or sent since the last sweep of the drain.
     busy: bool,
+    /// When something was received or sent last, as far as that is noted ([`Worker::note_time`]).
+    active_at: Nanos,
 }
 
 impl Connection {
+    fn had_io(&mut self, now: Nanos) {
+        self.busy = true;
+        self.active_at = now;
+    }
+
     fn take_had_io(&mut self) -> bool {
         mem::take(&mut self.busy)
     }
@@ -135,25 +155,28 @@ impl<'a> Worker<'a> {
             ring,
             streams: 0,
             spinning: Spinning::of_this_thread(plan.spin),
-            accepting: Accepting::at_start(index),
-            accept_armed: false,
+            acceptor: Acceptor::new(index, shared.listeners.len()),
             accept_ended: false,
-            drain: Drain::new(shared.plan.drain_timeout),
+            drain: Drain::new(),
+            idle: IdleTimeout::new(shared.plan.idle_timeout),
+            now: Nanos(0),
             counters: Counters::default(),
-            fault: plan.fault.map(FaultInjector::new),
+            fault: plan.fault.map(|fault| FaultInjector::new(fault, index)),
         }
     }
 
     fn run(mut self) -> Result<Counters> {
         self.ring.watch(STOP, self.shared.stop.as_fd());
         self.ring.watch(ACCEPT_ENDED, self.shared.accept_ended.as_fd());
-        if self.accepting.is_on() {
-            self.arm_accept();
+        if self.acceptor.state.is_on() {
+            self.ring.watch(CONNECTION_CLOSED, self.shared.admission.as_fd());
+            self.arm_accepts();
         }
         let mut completions = Vec::new();
         while !self.is_done() {
             self.ring.set_spin(self.spinning.next_wait(self.streams));
             self.ring.submit_and_wait(self.deadline(), &mut completions)?;
+            self.note_time();
             if let Some(fault) = &mut self.fault {
                 fault.inject(&mut completions);
             }
@@ -161,21 +184,12 @@ impl<'a> Worker<'a> {
                 self.handle(completion);
             }
             self.share_buffers();
-            if self.accepting.pause_is_over(clock::now) {
+            self.evict_stuck();
+            self.close_expired();
+            if self.acceptor.state.pause_is_over(clock::now) {
                 self.resume_accepting();
             }
-            if self.drain.is_over(clock::now) && !self.accepting.is_off() {
-                self.end_accepting();
-            }
-            for (key, activity) in self
-                .drain
-                .sweep(clock::now, &mut self.connections, Connection::take_had_io)
-            {
-                match activity {
-                    Activity::Idle => self.update(key, Echo::close_idle),
-                    Activity::Busy => self.update(key, Echo::close_busy),
-                }
-            }
+            self.continue_drain();
         }
         Ok(self.end())
     }
@@ -183,13 +197,22 @@ impl<'a> Worker<'a> {
     fn handle(&mut self, completion: Completion) {
         let Completion { key, more, event } = completion;
         match event {
-            Event::Accepted(result) => self.accepted(result, more),
+            Event::Accepted(result) => self.accepted(listener_index(key), result, more),
             Event::Delivered(socket) => self.open(socket),
-            Event::Undelivered(..) => self.counters.refused += 1,
+            Event::Undelivered { connection, recipient } => {
+                self.counters.refused += 1;
+                self.shared.close(recipient as usize, connection);
+            }
             Event::Received(what) => self.received(key, what, more),
             Event::Sent { sent, rest } => self.sent(key, sent, rest),
+            Event::Cancelled if listener_index(key) < self.shared.listeners.len() => {} // Its accept completes on its own.
             Event::Cancelled => self.update(key, Echo::cancelled),
             Event::Woken if key == STOP => self.begin_drain(),
+            Event::Woken if key == CONNECTION_CLOSED => {
+                if self.acceptor.state.connection_closed() {
+                    self.resume_accepting();
+                }
+            }
             Event::Woken => self.accept_ended = true,
             Event::Connected(_) => unreachable!("a server connects to nothing"),
         }
@@ -197,33 +220,18 @@ impl<'a> Worker<'a> {
 
     /// When to wake up although nothing completes.
     fn deadline(&self) -> Nanos {
-        let levels = BufferLevels {
-            small: self.ring.offered(SizeClass::Small),
-            large: self.ring.offered(SizeClass::Large),
-            has_spare: self.ring.has_spare(),
-        };
-        let buffers = self.buffers.deadline(levels, clock::now);
+        let buffers = self.buffers.deadline(self.buffer_levels(), clock::now);
         let fault = self.fault.as_ref().map_or(Nanos::NEVER, FaultInjector::deadline);
         buffers
             .min(self.drain.deadline())
-            .min(self.accepting.deadline())
+            .min(self.acceptor.state.deadline())
+            .min(self.idle.deadline())
             .min(fault)
     }
 
     fn is_done(&self) -> bool {
         let drained = || self.connections.is_empty() || self.drain.is_over(clock::now);
         self.drain.has_begun() && self.accept_ended && drained()
-    }
-
-    /// Cuts the connections that are left.
-    fn end(mut self) -> Counters {
-        self.counters.cut = self.connections.len() as u64;
-        for connection in self.connections.values_mut() {
-            socket::shutdown_both(connection.socket.as_fd());
-        }
-        self.counters.overflows = self.ring.counts().overflows;
-        self.counters.in_use = (self.ring.in_use(SizeClass::Small) + self.ring.in_use(SizeClass::Large)) as u64;
-        self.counters
     }
 }
 
@@ -248,7 +256,7 @@ impl Worker<'_> {
         {
             self.counters.discarded += chunk.len() as u64;
         }
-        connection.busy = true;
+        connection.had_io(self.now);
         let next = connection.echo.received(what, more, allowance, self.ring.chunk_table());
         self.apply(key, next);
     }
@@ -262,7 +270,7 @@ impl Worker<'_> {
         let Some(connection) = self.connections.get_mut(key) else {
             return self.stale(rest);
         };
-        connection.busy = true;
+        connection.had_io(self.now);
         let next = connection
             .echo
             .sent(sent.is_ok(), rest, allowance, self.ring.chunk_table());
@@ -384,27 +392,16 @@ impl Worker<'_> {
             socket,
             echo,
             busy: true,
+            active_at: self.now,
         });
+        self.idle.watch(key, self.now);
         self.apply(key, next);
     }
 
-    /// The echo is complete, so close(2) sends FIN after the last byte.
-    fn close(&mut self, key: Key) {
-        self.connections.remove(key);
-        self.counters.closed += 1;
-        self.shared.handoffs()[self.index].connection_removed();
-        if self.accepting.connection_closed() {
-            self.resume_accepting();
-        }
-    }
-
-    fn begin_drain(&mut self) {
-        let begun = self
-            .drain
-            .begin(clock::now(), &mut self.connections, Connection::take_had_io);
-        if begun && self.index == 0 {
-            self.accepting.begin_drain(self.shared.plan.backlog);
-            self.accept_waiting();
+    /// Takes the time once for all completions of a pass, and only where it is used.
+    fn note_time(&mut self) {
+        if self.idle.is_on() || self.buffers.is_low() {
+            self.now = clock::now();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Few buffers, queue entries or descriptors, and the CPU time of an idle server.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
 
 use urecho::ring::Queues;
@@ -8,11 +8,12 @@ use urecho::serve::engine::Engine;
 
 use crate::support::{
     ServeProcess, Server, assert_at_most, assert_comes, assert_echo, assert_ends_with, bytes, connect_many,
-    on_every_engine, reset, shrink, stuff,
+    on_every_engine, reset, shrink, stuff, until,
 };
 
 on_every_engine! {
     without_descriptors_it_waits_without_cpu_and_continues_when_some_are_free,
+    when_descriptors_run_out_it_waits_without_cpu_and_continues_when_some_are_free,
     idle_connections_cost_no_cpu,
     steady_traffic_needs_no_worker_thread_of_the_kernel,
 }
@@ -28,6 +29,30 @@ fn two_buffers_serve_two_hundred_connections() {
     drop(streams);
     let counters = server.stop_clean();
     assert!(counters.starved > 0, "buffers were scarce: {counters}");
+}
+
+#[test]
+fn peers_that_do_not_read_are_reset_when_others_wait_for_their_buffers() {
+    let server = Server::on_uring(|plan| {
+        plan.buffers.circulating = 2;
+        plan.buffers.total = 64;
+    });
+    let stuck = server.connect_many(100);
+    for stream in &stuck {
+        shrink(stream);
+        stream.set_nonblocking(true).unwrap();
+    }
+    until("one of them is reset", || {
+        let writes = stuck.iter().map(|mut stream| stream.write(&[b'x'; 65_536]));
+        writes
+            .filter_map(Result::err)
+            .any(|cause| cause.kind() != ErrorKind::WouldBlock)
+    });
+    let mut others = (0..10).map(|_| server.connect()).collect::<Vec<_>>();
+    assert_all_echo(&mut others, 20_000);
+    drop((stuck, others));
+    let counters = server.stop();
+    assert!(counters.evicted > 0, "{counters}");
 }
 
 #[test]
@@ -65,9 +90,21 @@ fn eight_queue_entries_serve_five_hundred_connections() {
 
 fn without_descriptors_it_waits_without_cpu_and_continues_when_some_are_free(engine: Engine) {
     let server = ServeProcess::with_descriptors(64, engine, &["--workers", "2"]);
-    let mut streams: Vec<TcpStream> = (0..200).map(|_| server.connect()).collect();
-    crate::support::until("the server is full", || server.descriptors() >= 64);
-    assert_at_most("CPU while full", server.busy(), 0.10);
+    // One is kept in reserve.
+    assert_waits_without_cpu_and_continues(&server, 200, || server.descriptors() >= 63);
+}
+
+fn when_descriptors_run_out_it_waits_without_cpu_and_continues_when_some_are_free(engine: Engine) {
+    let server = ServeProcess::with_descriptors(4096, engine, &["--workers", "2"]);
+    // Less than it has found at its start.
+    server.limit_descriptors(64);
+    assert_waits_without_cpu_and_continues(&server, 200, || server.descriptors() >= 63);
+}
+
+fn assert_waits_without_cpu_and_continues(server: &ServeProcess, peers: usize, is_full: impl Fn() -> bool) {
+    let mut streams: Vec<TcpStream> = (0..peers).map(|_| server.connect()).collect();
+    until("the server is full", is_full);
+    assert_at_most("CPU while full", server.busy(), 0.05);
     // In the order of arrival, each close makes room for another one.
     for (number, mut stream) in streams.drain(..).enumerate() {
         assert_echo(&mut stream, &bytes(64, number as u64));

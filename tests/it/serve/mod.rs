@@ -1,5 +1,8 @@
 //! `urecho serve`, in this process and as the real binary.
 
+// Limits on connections, idle peers, several listeners, a worker that fails.
+mod admission;
+
 // A host that forbids io_uring.
 mod blocked;
 

@@ -243,6 +243,10 @@ fn assert_second_signal_ends(engine: Engine, signal: Signal, code: i32) {
     until("the first signal is handled", || {
         TcpStream::connect(server.address).is_err()
     });
+    // At once, it is the same request: timeout(1) signals twice.
+    server.signal(signal);
+    std::thread::sleep(std::time::Duration::from_millis(310));
+    assert!(server.is_running(), "two signals at once are one");
     server.signal(signal);
     let ended = server.wait();
     assert_eq!(ended.code(), Some(code), "{}", ended.stderr);

@@ -71,9 +71,29 @@ impl ServeProcess {
         self.process.signal(signal);
     }
 
+    /// False once it has exited.
+    pub(crate) fn is_running(&self) -> bool {
+        // A zombie has no command line.
+        fs::read(self.proc("cmdline")).is_ok_and(|line| !line.is_empty())
+    }
+
     /// Waits until it has exited without being asked here.
     pub(crate) fn wait(self) -> Output {
         self.process.wait()
+    }
+
+    /// The next line on its stdout; empty at its end.
+    pub(crate) fn read_line(&mut self) -> String {
+        self.process.read_line()
+    }
+
+    /// Lowers the limit on its descriptors while it runs.
+    pub(crate) fn limit_descriptors(&self, limit: u64) {
+        let (pid, limit) = (self.process.pid(), format!("--nofile={limit}:{limit}"));
+        let limited = Command::new("prlimit")
+            .args(["--pid", &pid.to_string(), &limit])
+            .status();
+        assert!(limited.unwrap().success());
     }
 
     /// The number of open descriptors.

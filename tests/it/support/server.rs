@@ -8,7 +8,7 @@ use urecho::error::Result;
 use urecho::serve::counters::Counters;
 use urecho::serve::engine::Engine;
 use urecho::serve::uring::UringPlan;
-use urecho::serve::{self, EnginePlan, Plan};
+use urecho::serve::{self, EnginePlan, Plan, Served};
 use urecho::sys::limits;
 use urecho::sys::signal::Stop;
 
@@ -18,7 +18,7 @@ use super::{TIMEOUT, connect, connect_many};
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     stop: Stop,
-    thread: Option<JoinHandle<Result<Vec<Counters>>>>,
+    thread: Option<JoinHandle<Result<Served>>>,
 }
 
 impl Server {
@@ -47,7 +47,7 @@ impl Server {
         let stop = Stop::new().unwrap();
         let (ready, address) = mpsc::channel();
         let stopped = stop.clone();
-        let body = move || serve::run(plan, &stopped, |listening| ready.send(listening.address).unwrap());
+        let body = move || serve::run(plan, &stopped, |listening| ready.send(listening.addresses[0]).unwrap());
         let thread = Some(thread::spawn(body));
         let address = address.recv_timeout(TIMEOUT).expect("the server starts");
         Server { address, stop, thread }
@@ -90,7 +90,8 @@ impl Server {
 
     fn join(&mut self) -> Result<Vec<Counters>> {
         let thread = self.thread.take().expect("joined once");
-        thread.join().expect("the server does not panic")
+        let served = thread.join().expect("the server does not panic")?;
+        served.failure.map_or(Ok(served.workers), Err)
     }
 }
 

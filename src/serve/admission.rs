@@ -1,0 +1,269 @@
+//! How many connections a server lets in: in total, and from one address.
+//!
+//! At the limit of all, the acceptor stops accepting, and further connections wait in the queue of the listener until one
+//! closes on any worker; or it accepts and closes them ([`AtLimit`]). Beyond the limit of an address they are always closed:
+//! one that waits at the head of the queue would keep those of all other addresses waiting.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::error::{Error, Result};
+use crate::sys::limits;
+use crate::sys::waker::Waker;
+
+/// Descriptors that connections leave free, as a share of the limit and at most: for a log, a resolver, or a second listener.
+const RESERVE_SHARE: u64 = 64;
+const RESERVE_MAX: u64 = 64;
+
+/// Limits on the connections of a server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections of all workers together; none for as many as the descriptors allow.
+    pub connections: Option<u32>,
+    /// What happens to connections beyond that.
+    pub at_limit: AtLimit,
+    /// Open connections from one IP address; none for no limit.
+    pub per_address: Option<u32>,
+}
+
+/// What happens to a connection that there is no room for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AtLimit {
+    /// It waits in the queue of the listener until another one closes.
+    #[default]
+    Wait,
+    /// It is accepted and closed.
+    Refuse,
+}
+
+/// Room for further connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// For none.
+    None,
+    /// For fewer than may wait: they must be accepted one by one.
+    Little,
+    /// For more than may wait.
+    Ample,
+}
+
+/// Why a connection was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// All of them together have reached their limit.
+    Total,
+    /// Those from its address have.
+    Address,
+}
+
+/// Admits connections as long as the limits allow. All workers share it.
+#[derive(Debug)]
+pub(super) struct Admission {
+    /// Open connections of all workers together, at most.
+    max: AtomicUsize,
+    at_limit: AtLimit,
+    addresses: Option<Mutex<Addresses>>,
+    /// True while the acceptor waits for a connection to close.
+    acceptor_waits: AtomicBool,
+    closed: Waker,
+}
+
+/// Open connections by address.
+#[derive(Debug, Default)]
+struct Addresses {
+    max: u32,
+    open: HashMap<IpAddr, u32>,
+    /// A socket whose peer has reset it has no address any more, so each is kept with its descriptor.
+    by_descriptor: HashMap<RawFd, IpAddr>,
+}
+
+impl Admission {
+    /// Errors: [`Error::Machine`] when descriptors have run out.
+    pub(super) fn new(limits: Limits) -> Result<Admission> {
+        Ok(Admission {
+            max: AtomicUsize::new(limits.connections.map_or(usize::MAX, |max| max as usize)),
+            at_limit: limits.at_limit,
+            addresses: limits.per_address.map(|max| {
+                Mutex::new(Addresses {
+                    max,
+                    ..Addresses::default()
+                })
+            }),
+            acceptor_waits: AtomicBool::new(false),
+            closed: Waker::new()?,
+        })
+    }
+
+    /// Lowers the limit to what the descriptors allow, now that everything but connections has taken its own. Returns the
+    /// limit. Errors: [`Error::Machine`] if there is no descriptor for a connection.
+    pub(super) fn fit_descriptors(&self) -> Result<usize> {
+        let limit = limits::descriptors().soft;
+        let reserve = (limit / RESERVE_SHARE).min(RESERVE_MAX);
+        let free = limit.saturating_sub(limits::open_descriptors() as u64 + reserve);
+        if free == 0 {
+            return Err(Error::Machine(format!(
+                "the limit of {limit} descriptors leaves none for a connection: raise it with `ulimit -n`, or use fewer workers"
+            )));
+        }
+        let max = self
+            .max
+            .load(Ordering::Relaxed)
+            .min(usize::try_from(free).unwrap_or(usize::MAX));
+        self.max.store(max, Ordering::Relaxed);
+        Ok(max)
+    }
+
+    /// Room beside `open` connections, while up to `waiting` more may wait in the queue of the listener.
+    pub(super) fn room(&self, open: usize, waiting: usize) -> Room {
+        match self.max.load(Ordering::Relaxed).saturating_sub(open) {
+            _ if self.at_limit == AtLimit::Refuse => Room::Ample,
+            0 => Room::None,
+            free if free <= waiting => Room::Little,
+            _ => Room::Ample,
+        }
+    }
+
+    /// Lets a connection in beside `open` others, or says why not. `peer` is its address, if it still has one: a peer that has
+    /// reset its connection is not counted, and closes at once.
+    pub(super) fn admit(
+        &self,
+        connection: &impl AsRawFd,
+        peer: impl FnOnce() -> Option<IpAddr>,
+        open: usize,
+    ) -> std::result::Result<(), Refusal> {
+        if self.at_limit == AtLimit::Refuse && open >= self.max.load(Ordering::Relaxed) {
+            return Err(Refusal::Total);
+        }
+        match self.addresses.as_ref().and_then(|addresses| Some((addresses, peer()?))) {
+            Some((addresses, peer)) => lock(addresses).admit(connection.as_raw_fd(), peer.to_canonical()),
+            None => Ok(()),
+        }
+    }
+
+    /// A connection that was admitted is about to be closed.
+    pub(super) fn release(&self, connection: &impl AsRawFd) {
+        if let Some(addresses) = &self.addresses {
+            lock(addresses).release(connection.as_raw_fd());
+        }
+    }
+
+    /// A connection that was admitted goes on as `to`, another descriptor of it.
+    pub(super) fn moved(&self, from: &impl AsRawFd, to: &impl AsRawFd) {
+        if let Some(addresses) = &self.addresses {
+            let by_descriptor = &mut lock(addresses).by_descriptor;
+            if let Some(peer) = by_descriptor.remove(&from.as_raw_fd()) {
+                by_descriptor.insert(to.as_raw_fd(), peer);
+            }
+        }
+    }
+
+    /// The acceptor waits for a connection to close; the next one wakes it. It must look for room once more after this call.
+    pub(super) fn wait_for_close(&self) {
+        self.acceptor_waits.store(true, Ordering::SeqCst);
+    }
+
+    /// A connection has been closed: wakes the acceptor if it waits for that.
+    pub(super) fn connection_closed(&self) {
+        if self.acceptor_waits.load(Ordering::SeqCst) && self.acceptor_waits.swap(false, Ordering::SeqCst) {
+            self.closed.wake();
+        }
+    }
+}
+
+impl AsFd for Admission {
+    /// Signals an edge when a connection has closed for which the acceptor waits.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.closed.as_fd()
+    }
+}
+
+impl Addresses {
+    fn admit(&mut self, descriptor: RawFd, peer: IpAddr) -> std::result::Result<(), Refusal> {
+        let open = self.open.entry(peer).or_default();
+        if *open >= self.max {
+            return Err(Refusal::Address);
+        }
+        *open += 1;
+        self.by_descriptor.insert(descriptor, peer);
+        Ok(())
+    }
+
+    fn release(&mut self, descriptor: RawFd) {
+        let Some(peer) = self.by_descriptor.remove(&descriptor) else {
+            return;
+        };
+        if let Some(open) = self.open.get_mut(&peer) {
+            *open -= 1;
+            if *open == 0 {
+                self.open.remove(&peer);
+            }
+        }
+    }
+}
+
+fn lock(addresses: &Mutex<Addresses>) -> MutexGuard<'_, Addresses> {
+    // A panic elsewhere cannot leave the counts half-changed.
+    addresses.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission(connections: u32, at_limit: AtLimit) -> Admission {
+        Admission::new(Limits {
+            connections: Some(connections),
+            at_limit,
+            per_address: None,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn room_shrinks_until_connections_must_wait() {
+        let admission = admission(10, AtLimit::Wait);
+        assert_eq!(
+            [0, 5, 6, 9, 10, 11].map(|open| admission.room(open, 4)),
+            [
+                Room::Ample,
+                Room::Ample,
+                Room::Little,
+                Room::Little,
+                Room::None,
+                Room::None
+            ]
+        );
+    }
+
+    #[test]
+    fn a_server_that_refuses_always_accepts() {
+        let admission = admission(10, AtLimit::Refuse);
+        assert_eq!(admission.room(11, 4), Room::Ample);
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let admit = |open| admission.admit(&socket, || None, open);
+        assert_eq!([9, 10].map(admit), [Ok(()), Err(Refusal::Total)]);
+    }
+
+    #[test]
+    fn addresses_are_counted_until_their_connections_close() {
+        let mut addresses = Addresses {
+            max: 2,
+            ..Addresses::default()
+        };
+        let [one, other] = ["192.0.2.1", "2001:db8::1"].map(|address| address.parse::<IpAddr>().unwrap());
+        assert_eq!([3, 4].map(|fd| addresses.admit(fd, one)), [Ok(()); 2]);
+        assert_eq!(addresses.admit(5, one), Err(Refusal::Address));
+        assert_eq!(addresses.admit(5, other), Ok(()));
+        addresses.release(3);
+        addresses.release(3);
+        assert_eq!(
+            [6, 7].map(|fd| addresses.admit(fd, one)),
+            [Ok(()), Err(Refusal::Address)]
+        );
+        (4..=6).for_each(|fd| addresses.release(fd));
+        assert!(addresses.open.is_empty() && addresses.by_descriptor.is_empty());
+    }
+}

@@ -1,0 +1,111 @@
+//! How connections end: by themselves, without traffic for too long, to free buffers, and in a drain.
+
+use std::os::fd::AsFd;
+
+use super::echo::Echo;
+use super::{BufferLevels, Connection, Worker};
+use crate::clock::{self, Nanos};
+use crate::ring::SizeClass;
+use crate::serve::counters::Counters;
+use crate::serve::drain::Activity;
+use crate::slab::Key;
+use crate::sys::socket;
+
+/// A connection without progress for this long does not read, as far as its neighbours can wait to find out.
+const STUCK: Nanos = Nanos::SECOND;
+
+impl Worker<'_> {
+    /// The echo is complete, so close(2) sends FIN after the last byte.
+    pub(super) fn close(&mut self, key: Key) {
+        if let Some(connection) = self.connections.remove(key) {
+            self.shared.close(self.index, connection.socket);
+            self.counters.closed += 1;
+        }
+    }
+
+    /// Closes connections that have been idle for too long.
+    pub(super) fn close_expired(&mut self) {
+        let active_at = |connection: &Connection| connection.active_at;
+        for key in self.idle.expired(clock::now, &mut self.connections, active_at) {
+            if let Some(connection) = self.connections.get_mut(key)
+                && socket::end_idle(connection.socket.as_fd())
+            {
+                self.counters.timed_out += 1;
+            }
+        }
+    }
+
+    /// Resets connections that hold buffers and do not read, the longest stuck first, when others have waited for a buffer
+    /// for too long: as many as wait.
+    pub(super) fn evict_stuck(&mut self) {
+        let waiting = self.buffers.overdue(self.buffer_levels(), clock::now);
+        if waiting == 0 {
+            return;
+        }
+        let now = clock::now();
+        let is_stuck = |connection: &Connection| connection.echo.held() > 0 && connection.active_at + STUCK <= now;
+        let mut stuck: Vec<(Nanos, Key)> = self
+            .connections
+            .iter_mut()
+            .filter(|(_, connection)| is_stuck(connection))
+            .map(|(key, connection)| (connection.active_at, key))
+            .collect();
+        stuck.sort_unstable_by_key(|&(active_at, key)| (active_at, key.slot));
+        for (_, key) in stuck.into_iter().take(waiting) {
+            if let Some(connection) = self.connections.get_mut(key) {
+                // Ends the send in flight, which gives the buffers back.
+                socket::reset_on_close(connection.socket.as_fd());
+                socket::shutdown_both(connection.socket.as_fd());
+                self.counters.evicted += 1;
+            }
+        }
+    }
+
+    pub(super) fn begin_drain(&mut self) {
+        let timeout = self.shared.drain_timeout();
+        let begun = self
+            .drain
+            .begin(clock::now(), timeout, &mut self.connections, Connection::take_had_io);
+        if begun && self.index == 0 {
+            let listeners = self.shared.listeners.len() as u32;
+            self.acceptor
+                .state
+                .begin_drain(self.shared.plan.backlog.saturating_mul(listeners));
+            self.resume_accepting();
+        }
+    }
+
+    pub(super) fn continue_drain(&mut self) {
+        if self.drain.is_over(clock::now) && !self.acceptor.state.is_off() {
+            self.end_accepting();
+        }
+        for (key, activity) in self
+            .drain
+            .sweep(clock::now, &mut self.connections, Connection::take_had_io)
+        {
+            match activity {
+                Activity::Idle => self.update(key, Echo::close_idle),
+                Activity::Busy => self.update(key, Echo::close_busy),
+            }
+        }
+    }
+
+    /// Cuts the connections that are left.
+    pub(super) fn end(mut self) -> Counters {
+        self.counters.cut = (self.connections.len() + self.acceptor.held()) as u64;
+        for connection in self.connections.values_mut() {
+            socket::shutdown_both(connection.socket.as_fd());
+        }
+        self.counters.overflows = self.ring.counts().overflows;
+        self.counters.in_use = (self.ring.in_use(SizeClass::Small) + self.ring.in_use(SizeClass::Large)) as u64;
+        self.counters
+    }
+
+    pub(super) fn buffer_levels(&self) -> BufferLevels {
+        BufferLevels {
+            small: self.ring.offered(SizeClass::Small),
+            large: self.ring.offered(SizeClass::Large),
+            has_spare: self.ring.has_spare(),
+        }
+    }
+}
