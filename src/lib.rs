@@ -23,15 +23,15 @@
 //!    find_max   the highest rate at which conditions hold: search, judge, curve
 //! 3  report     one run: sections, targets, distribution (percentile), rate_interval, intervals, text with latency_table, files;
 //!               validity, assertion, inputs; several runs: repeat
-//! 2  serve      the server: engine (the contract), startup, accept, handoff, drain, counters; one folder per engine:
-//!               uring (accepting, echo, stream_detector, buffers, spinning, fault), epoll (connection),
-//!               tokio_uring (accepting)
+//! 2  serve      the server: engine (the contract), startup, admission, accept, handoff, idle, drain, counters; while it runs:
+//!               control, snapshots, metrics, service; one folder per engine: uring (accepting, echo, stream_detector,
+//!               buffers, spinning, closing, fault), epoll (connection), tokio_uring (accepting, peer)
 //!    load       the load generator. Pure: connection (pipeline, payload), dialer, timeline (phases, schedule, active),
 //!               accounting, by_target, stalls. Effects: worker (lifecycle), workers, shared, session, servers, monitor, outbox.
 //!               Before a run: workload, target, sizes, capacity, preflight (echo). During it: interval, observer. After it: result
-//! 1  ring       io_uring: setup, deadline, token, chunk (ChunkQueue), pool of groups, scratch, wait, spin, completion, memory
+//! 1  ring       io_uring: setup, probe, deadline, token, chunk (ChunkQueue), pool of groups, scratch, wait, spin, completion, memory
 //!    sys        the rest of the kernel: socket, resolve, stream, listener, ports, signal, waker, threads, child (offspring,
-//!               guard), limits, shortage, affinity, prctl, allocator, run_delay, throttling, usage, disturbance, machine,
+//!               guard), successor, limits, shortage, affinity, prctl, allocator, run_delay, throttling, usage, disturbance, machine,
 //!               identity, netstat, tcp_info
 //!    histogram  latency histograms, block_series (confidence intervals of dependent samples), hlog, hgrm
 //!    output     place (checked first), file (documents at once, lines in place), publish, written; console (stdout and stderr),

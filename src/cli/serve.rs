@@ -1,5 +1,7 @@
 //! `urecho serve`.
 
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::thread;
 
@@ -15,10 +17,12 @@ use crate::ring::Large;
 use crate::serve::admission::{AtLimit, Limits};
 use crate::serve::counters::Counters;
 use crate::serve::engine::Engine;
+use crate::serve::service::{self, Service};
 use crate::serve::uring::UringPlan;
 use crate::serve::uring::fault::Fault;
 use crate::serve::{self, EnginePlan, Listening, Plan};
 use crate::sys::signal::Stop;
+use crate::sys::successor::Inherited;
 use crate::sys::{affinity, limits, socket};
 use crate::units::{self, show_count};
 
@@ -78,6 +82,14 @@ pub(super) struct Flags {
     /// Bytes of each socket's send and receive buffer, which the kernel doubles [default: grow as needed]
     #[arg(long, value_name = "SIZE", value_parser = socket_buffer, hide_short_help = true)]
     socket_buffer: Option<u32>,
+    /// Address of an HTTP endpoint with metrics in the OpenMetrics format, at /metrics [default: none]
+    ///
+    /// On the loopback interface only, unless --metrics-public is given.
+    #[arg(long, value_name = "ADDR", value_parser = addresses::listen)]
+    metrics: Option<Listen>,
+    /// Let --metrics be an address that other hosts can reach
+    #[arg(long, requires = "metrics", hide_short_help = true)]
+    metrics_public: bool,
     /// Bytes in each receive buffer: one per connection with tokio-uring, one per worker with epoll [default: 4KiB; epoll:
     /// 64KiB]
     #[arg(long, value_name = "SIZE", value_parser = buffer_size, hide_short_help = true)]
@@ -232,6 +244,9 @@ impl Flags {
     }
 }
 
+/// Clients of the metrics that may wait for their turn.
+const METRICS_BACKLOG: u32 = 16;
+
 /// CPUs that this process may use: by its affinity, and by the quota of its control group.
 fn default_workers() -> usize {
     let allowed = affinity::allowed().len();
@@ -240,14 +255,27 @@ fn default_workers() -> usize {
 
 pub(super) fn run(flags: Flags) -> Result<ExitCode> {
     flags.engine()?;
+    let service = Service::prepare()?; // Before the thread that waits for signals is started.
     let stop = Stop::on_signals()?;
     let plan = flags.plan(&stop)?;
     limits::raise_descriptors();
+    let mut inherited = Inherited::take()?;
+    let metrics = flags.metrics(inherited.as_mut(), &stop)?;
+    let listeners = flags.listeners(inherited.as_mut(), &plan)?;
     let mut written = Written::All;
-    let served = serve::run(plan, &stop, |listening| {
+    let mut begun = None;
+    let served = serve::run(plan, listeners, &stop, |listening, control| {
         flags.warn(listening);
+        let result = service.begin(control.clone(), &stop, inherited, metrics);
+        if result.is_err() {
+            stop.fire();
+        }
+        begun = Some(result.map(|()| control));
         written = announce(listening, &stop);
     })?;
+    if let Some(control) = begun {
+        service::report_stopping(&control?);
+    }
     match served.failure {
         Some(failure) => {
             let others = Counters::sum(&served.workers);
@@ -261,6 +289,40 @@ pub(super) fn run(flags: Flags) -> Result<ExitCode> {
 }
 
 impl Flags {
+    /// The listeners of the plan, or those that another process has passed instead.
+    fn listeners(&self, inherited: Option<&mut Inherited>, plan: &Plan) -> Result<Vec<OwnedFd>> {
+        let Some(inherited) = inherited else {
+            return serve::listen(plan);
+        };
+        let listeners = std::mem::take(&mut inherited.descriptors);
+        for listener in &listeners {
+            socket::prepare_inherited(listener, &plan.options)?;
+        }
+        Ok(listeners)
+    }
+
+    /// The listener for metrics. The process that this one replaces has passed it after the others.
+    fn metrics(&self, inherited: Option<&mut Inherited>, stop: &Stop) -> Result<Option<TcpListener>> {
+        let Some(address) = &self.metrics else {
+            return Ok(None);
+        };
+        if let Some(inherited) = inherited.filter(|inherited| inherited.replaces()) {
+            return Ok(inherited.descriptors.pop().map(TcpListener::from));
+        }
+        let addresses = address.addresses(stop)?;
+        let public = addresses
+            .iter()
+            .find(|address| !address.ip().to_canonical().is_loopback());
+        if let Some(public) = public.filter(|_| !self.metrics_public) {
+            return Err(Error::Usage(format!(
+                "--metrics {public} can be reached from other hosts: choose an address of the loopback interface, or give \
+                 --metrics-public"
+            )));
+        }
+        let listener = socket::listen(&addresses, METRICS_BACKLOG, &socket::Options::server())?;
+        Ok(Some(TcpListener::from(listener)))
+    }
+
     fn warn(&self, listening: &Listening) {
         if let Some(max) = self.max_connections
             && listening.connections_max < max as usize

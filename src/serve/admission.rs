@@ -116,6 +116,11 @@ impl Admission {
         Ok(max)
     }
 
+    /// Connections that are let in at once.
+    pub(super) fn max(&self) -> usize {
+        self.max.load(Ordering::Relaxed)
+    }
+
     /// Room beside `open` connections, while up to `waiting` more may wait in the queue of the listener.
     pub(super) fn room(&self, open: usize, waiting: usize) -> Room {
         match self.max.load(Ordering::Relaxed).saturating_sub(open) {
@@ -147,16 +152,6 @@ impl Admission {
     pub(super) fn release(&self, connection: &impl AsRawFd) {
         if let Some(addresses) = &self.addresses {
             lock(addresses).release(connection.as_raw_fd());
-        }
-    }
-
-    /// A connection that was admitted goes on as `to`, another descriptor of it.
-    pub(super) fn moved(&self, from: &impl AsRawFd, to: &impl AsRawFd) {
-        if let Some(addresses) = &self.addresses {
-            let by_descriptor = &mut lock(addresses).by_descriptor;
-            if let Some(peer) = by_descriptor.remove(&from.as_raw_fd()) {
-                by_descriptor.insert(to.as_raw_fd(), peer);
-            }
         }
     }
 

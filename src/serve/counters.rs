@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::clock::Nanos;
 use crate::error::{Errno, Error, Result};
 use crate::serve::admission::Refusal;
 
@@ -43,8 +44,16 @@ pub struct Counters {
     pub stale: u64,
     /// Overflows of a completion queue: the kernel keeps the entries, but slowly.
     pub overflows: u64,
-    /// Buffers that had not been given back at the end. More than zero without a cut is a bug.
+    /// Buffers in use. More than zero at the end without a cut is a bug.
     pub in_use: u64,
+    /// Iterations of the event loop.
+    pub passes: u64,
+    /// Events that they handled.
+    pub events: u64,
+    /// System calls that waited or submitted: io_uring_enter(2), epoll_wait(2).
+    pub enters: u64,
+    /// Time spent busy-polling.
+    pub spun: Nanos,
     /// Errors by operation and cause.
     pub errors: BTreeMap<(Operation, Errno), u64>,
 }
@@ -58,6 +67,17 @@ pub enum Operation {
     Receive,
     /// send(2)
     Send,
+}
+
+impl Operation {
+    /// The system call.
+    pub fn name(self) -> &'static str {
+        match self {
+            Operation::Accept => "accept",
+            Operation::Receive => "recv",
+            Operation::Send => "send",
+        }
+    }
 }
 
 impl Counters {
@@ -115,6 +135,10 @@ impl Counters {
         self.stale += other.stale;
         self.overflows += other.overflows;
         self.in_use += other.in_use;
+        self.passes += other.passes;
+        self.events += other.events;
+        self.enters += other.enters;
+        self.spun = self.spun + other.spun;
         for (kind, count) in &other.errors {
             *self.errors.entry(*kind).or_default() += count;
         }

@@ -6,18 +6,22 @@
 
 mod accept;
 pub mod admission;
+pub mod control;
 pub mod counters;
 mod drain;
 pub mod engine;
 mod epoll;
 mod handoff;
 mod idle;
+pub mod metrics;
+pub mod service;
+mod snapshots;
 mod startup;
 mod tokio_uring;
 pub mod uring;
 
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::clock::Nanos;
@@ -26,6 +30,7 @@ use crate::sys::signal::Stop;
 use crate::sys::socket;
 use crate::sys::threads::ThreadGroup;
 use admission::Limits;
+use control::Control;
 use counters::Counters;
 use engine::Engine;
 use startup::Shared;
@@ -36,8 +41,8 @@ use uring::UringPlan;
 pub struct Plan {
     /// The engine and its settings.
     pub engine: EnginePlan,
-    /// Where to listen, at least in one place. Each is a list of addresses of which the first that this machine has is taken;
-    /// port 0 takes a free one.
+    /// Where [`listen`] opens listeners, at least in one place. Each is a list of addresses of which the first that this
+    /// machine has is taken; port 0 takes a free one.
     pub listen: Vec<Vec<SocketAddr>>,
     /// Number of worker threads.
     pub workers: usize,
@@ -123,16 +128,23 @@ pub struct Served {
     pub failure: Option<Error>,
 }
 
-/// Serves until `stop` fires and the connections are drained. Calls `on_listening` once, when connections are accepted.
+/// Opens the listeners of a plan. Errors: [`Error::Machine`] that names the address and what to try.
+pub fn listen(plan: &Plan) -> Result<Vec<OwnedFd>> {
+    let open = |addresses: &Vec<SocketAddr>| socket::listen(addresses, plan.backlog, &plan.options);
+    plan.listen.iter().map(open).collect()
+}
+
+/// Serves on these listeners until `stop` fires and the connections are drained. Calls `on_listening` once, when connections
+/// are accepted.
 ///
 /// Errors: the server could not start. A worker that fails later ends it, and is in [`Served::failure`]. Every worker has
 /// ended when it returns.
-pub fn run(plan: Plan, stop: &Stop, on_listening: impl FnOnce(&Listening)) -> Result<Served> {
-    let listeners = plan
-        .listen
-        .iter()
-        .map(|addresses| socket::listen(addresses, plan.backlog, &plan.options))
-        .collect::<Result<Vec<_>>>()?;
+pub fn run(
+    plan: Plan,
+    listeners: Vec<OwnedFd>,
+    stop: &Stop,
+    on_listening: impl FnOnce(&Listening, Control),
+) -> Result<Served> {
     let addresses = listeners
         .iter()
         .map(|listener| socket::local_address(listener.as_fd()))
@@ -153,12 +165,13 @@ pub fn run(plan: Plan, stop: &Stop, on_listening: impl FnOnce(&Listening)) -> Re
     let connections_max = shared.admission.fit_descriptors()?;
     shared.set_handoffs(ready);
     startup::begin(starters);
-    on_listening(&Listening {
+    let listening = Listening {
         addresses,
         engine,
         workers,
         connections_max,
-    });
+    };
+    on_listening(&listening, Control(Arc::clone(&shared)));
     Ok(Served::of(threads.join_each()))
 }
 
@@ -172,7 +185,10 @@ fn spawn(threads: &mut ThreadGroup<Counters>, index: usize, shared: &Arc<Shared>
             EnginePlan::TokioUring { buffer_size } => tokio_uring::run(index, &shared, buffer_size, startup),
             EnginePlan::Epoll { buffer_size } => epoll::run(index, &shared, buffer_size, startup),
         };
-        end.failed = result.is_err();
+        if let Ok(counters) = &result {
+            shared.snapshots.end(index, counters.clone());
+            end.failed = false;
+        }
         result
     })?;
     Ok(starter)

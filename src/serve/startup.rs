@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::serve::Plan;
 use crate::serve::admission::{Admission, Refusal, Room};
 use crate::serve::handoff::{self, Channel, Handoff};
+use crate::serve::snapshots::Snapshots;
 use crate::sys::signal::Stop;
 use crate::sys::socket;
 
@@ -31,6 +32,9 @@ pub(super) struct Shared {
     /// Fired when the acceptor has ended accepting and has handed over all connections. No worker ends before.
     pub(super) accept_ended: Stop,
     pub(super) admission: Admission,
+    pub(super) snapshots: Snapshots,
+    /// True once another process accepts on the listeners.
+    handed_over: AtomicBool,
     handoffs: OnceLock<Vec<Handoff>>,
 }
 
@@ -39,6 +43,8 @@ impl Shared {
     pub(super) fn new(plan: Plan, listeners: Vec<OwnedFd>, stop: Stop) -> Result<Shared> {
         Ok(Shared {
             admission: Admission::new(plan.limits)?,
+            snapshots: Snapshots::new(plan.workers)?,
+            handed_over: AtomicBool::new(false),
             plan,
             listeners,
             stop,
@@ -110,6 +116,26 @@ impl Shared {
         };
         let own = if index == 0 { &self.listeners[..] } else { &[] };
         own.iter().map(copy).collect()
+    }
+
+    /// Begins a drain that leaves the listeners to another process.
+    pub(super) fn hand_over(&self) {
+        self.handed_over.store(true, Ordering::Release);
+        self.stop.fire();
+    }
+
+    /// True if another process accepts on the listeners.
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Acquire)
+    }
+
+    /// Refuses new connections, unless another process accepts on the listeners.
+    pub(super) fn shut_listeners_down(&self) {
+        if !self.is_handed_over() {
+            self.listeners
+                .iter()
+                .for_each(|listener| socket::shutdown_both(listener.as_fd()));
+        }
     }
 
     /// How long the drain of a worker may take.

@@ -2,17 +2,14 @@
 //! what arrived. For comparison: io_uring as an async library offers it.
 //!
 //! The contract is kept within the limits of the crate (0.5):
-//! - An operation cannot be cancelled. A stop ends the pending accept by shutting the listener down, and a pending read only
-//!   by FIN from either side or by a cut. So bytes that arrive at the very moment of our FIN are read and dropped (counted
-//!   as discarded), where the other engines would check for them and echo them. A connection in use at the end of a drain
-//!   gets FIN after its next echo.
+//! - An operation cannot be cancelled. A stop ends a pending read only by FIN from either side or by a cut. So bytes that
+//!   arrive at the very moment of our FIN are read and dropped (counted as discarded), where the other engines would check
+//!   for them and echo them. A connection in use at the end of a drain gets FIN after its next echo.
 //! - Every connection owns its buffer for its whole life: memory grows with connections, not with traffic.
 //! - The runtime hangs if its completion queue overflows. The queue has room for one operation per descriptor, for up to
 //!   65,536 connections per worker.
 //! - The runtime hangs with IORING_SETUP_DEFER_TASKRUN, so it goes without, and it waits for its ring with epoll: two system
 //!   calls per pass.
-//! - A stream cannot be taken out of the runtime again. A connection for another worker is duplicated; if descriptors have
-//!   run out, it stays with the worker that accepted it.
 
 mod accepting;
 mod peer;
@@ -20,7 +17,7 @@ mod peer;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::net::{TcpListener as StdListener, TcpStream as StdStream};
+use std::net::TcpStream as StdStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::pin;
 use std::rc::Rc;
@@ -29,7 +26,7 @@ use std::task::{Context, Poll};
 
 use ::tokio_uring::Runtime;
 use ::tokio_uring::buf::BoundedBuf;
-use ::tokio_uring::net::{TcpListener, TcpStream};
+use ::tokio_uring::net::TcpStream;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
@@ -45,13 +42,17 @@ use crate::serve::handoff::{Channel, Inbox};
 use crate::serve::idle::IdleTimeout;
 use crate::serve::startup::{Ready, Shared, WorkerSide};
 use crate::slab::{Key, Slab};
-use crate::sys::{limits, shortage};
+use crate::sys::{limits, shortage, socket};
 use peer::Peer;
 
 /// Serves on the calling thread until stopped and drained. Errors: [`Error::Machine`] when io_uring is not available,
 /// [`Error::Bug`] when a task panics.
 pub(super) fn run(index: usize, shared: &Arc<Shared>, buffer_size: u32, startup: WorkerSide) -> Result<Counters> {
-    let listeners = shared.listeners_of(index)?;
+    let listeners = if index == 0 { shared.listeners.len() } else { 0 }; // The first worker accepts.
+    for listener in shared.listeners.iter().take(listeners) {
+        socket::set_nonblocking(listener.as_fd(), true)
+            .map_err(|cause| Error::Machine(format!("cannot prepare a listener: {cause}")))?;
+    }
     let runtime = runtime(shared.plan.workers)?;
     let ready = Ready {
         channel: Channel::Inbox(Inbox::new()?),
@@ -111,7 +112,8 @@ struct Worker {
     acceptors: Cell<usize>,
     drain: RefCell<Drain>,
     idle: RefCell<IdleTimeout>,
-    panicked: Cell<bool>,
+    /// Why this worker has to end; none as long as it works.
+    failure: RefCell<Option<Error>>,
     /// Wakes [`Worker::serve`] when one of its conditions may have changed.
     changed: Notify,
     /// Ends a pause of [`Worker::accept`].
@@ -130,25 +132,26 @@ impl Worker {
             acceptors: Cell::new(0),
             drain: RefCell::new(Drain::new()),
             idle: RefCell::new(IdleTimeout::new(shared.plan.idle_timeout)),
-            panicked: Cell::new(false),
+            failure: RefCell::new(None),
             changed: Notify::new(),
             resume: Notify::new(),
         })
     }
 
     /// The main task: starts the others and drains them.
-    async fn serve(self: Rc<Self>, listeners: Vec<StdListener>) -> Result<()> {
+    async fn serve(self: Rc<Self>, listeners: usize) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         let stop = watch(shared.stop.as_fd())?;
         let closed = watch(shared.admission.as_fd())?;
+        let asked = watch(shared.snapshots.as_fd())?;
         let wakers = [watch(self.inbox().as_fd())?, watch(shared.accept_ended.as_fd())?];
-        self.acceptors.set(listeners.len());
-        for listener in listeners {
-            ::tokio_uring::spawn(Rc::clone(&self).accept(TcpListener::from_std(listener)));
+        self.acceptors.set(listeners);
+        for listener in 0..listeners {
+            ::tokio_uring::spawn(Rc::clone(&self).accept(listener));
         }
         let mut accept_ended = false;
         while !self.is_done(accept_ended) {
-            let woken = self.wait(&stop, &closed, &wakers).await;
+            let woken = self.wait([&stop, &closed, &asked], &wakers).await;
             // Read before the inbox: once accepting has ended, nothing more is handed over.
             accept_ended = shared.accept_ended.has_fired();
             for connection in self.inbox().take() {
@@ -157,9 +160,12 @@ impl Worker {
             if woken.stopped {
                 self.begin_drain();
             }
+            if woken.asked {
+                let counters = self.counters.borrow().clone();
+                shared.snapshots.answer(self.index, counters);
+            }
             if woken.closed {
                 self.resume.notify_waiters(); // Only a pause waits for it.
-                self.accept_in_drain();
             }
             self.sweep();
             self.close_expired();
@@ -168,14 +174,11 @@ impl Worker {
             }
         }
         self.cut();
-        if self.panicked.get() {
-            return Err(Error::Bug("a task of a server worker panicked".into()));
-        }
-        Ok(())
+        self.failure.take().map_or(Ok(()), Err)
     }
 
     /// Until something has happened, or the drain or an idle connection needs attention.
-    async fn wait(&self, stop: &Watched<'_>, closed: &Watched<'_>, wakers: &[Watched<'_>]) -> Woken {
+    async fn wait(&self, [stop, closed, asked]: [&Watched<'_>; 3], wakers: &[Watched<'_>]) -> Woken {
         let deadline = self.drain.borrow().deadline().min(self.idle.borrow().deadline());
         let mut changed = pin!(self.changed.notified());
         let mut time = pin!(sleep((deadline - clock::now()).into()));
@@ -183,11 +186,12 @@ impl Worker {
             let reason = Woken {
                 stopped: has_fired(stop, cx),
                 closed: has_fired(closed, cx),
+                asked: has_fired(asked, cx),
             };
             // Every one is polled, so that every one wakes this task next time.
             let woken = wakers.iter().fold(false, |woken, waker| woken | has_fired(waker, cx));
             let other = changed.as_mut().poll(cx).is_ready() | time.as_mut().poll(cx).is_ready();
-            match reason.stopped || reason.closed || woken || other {
+            match reason.stopped || reason.closed || reason.asked || woken || other {
                 true => Poll::Ready(reason),
                 false => Poll::Pending,
             }
@@ -198,7 +202,7 @@ impl Worker {
     fn is_done(&self, accept_ended: bool) -> bool {
         let drain = self.drain.borrow();
         let drained = || self.peers.borrow().is_empty() || drain.is_over(clock::now);
-        self.panicked.get() || drain.has_begun() && accept_ended && drained()
+        self.failure.borrow().is_some() || drain.has_begun() && accept_ended && drained()
     }
 
     fn open(self: &Rc<Self>, stream: TcpStream) {
@@ -242,6 +246,12 @@ impl Worker {
             }
         }
         self.close(key, peer);
+    }
+
+    /// Ends the worker with this error.
+    fn fail(&self, error: Error) {
+        self.failure.borrow_mut().get_or_insert(error);
+        self.changed.notify_one();
     }
 
     fn error(&self, operation: Operation, errno: Errno) {
@@ -310,16 +320,10 @@ impl Worker {
                 .backlog
                 .saturating_mul(self.shared.listeners.len() as u32);
             self.change_accepting(|accepting| accepting.begin_drain(queues));
+            if self.shared.is_handed_over() {
+                self.change_accepting(Accepting::end);
+            }
             self.resume.notify_waiters();
-            self.accept_in_drain();
-        }
-    }
-
-    /// A pending accept cannot be cancelled: without this it would hold up the drain until another connection arrives.
-    fn accept_in_drain(self: &Rc<Self>) {
-        if self.is_draining() && self.index == 0 && self.accepting.get().is_on() {
-            // If it fails, so does the accept that is pending, and its task tries again.
-            let _ = self.accept_waiting();
         }
     }
 
@@ -348,6 +352,8 @@ struct Woken {
     stopped: bool,
     /// A connection has closed while the acceptor waited for that.
     closed: bool,
+    /// For its counters.
+    asked: bool,
 }
 
 /// Ends the worker when a task panics: the runtime would not report it. Every task holds one.
@@ -356,8 +362,7 @@ struct ReportPanic<'a>(&'a Worker);
 impl Drop for ReportPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.panicked.set(true);
-            self.0.changed.notify_one();
+            self.0.fail(Error::Bug("a task of a server worker panicked".into()));
         }
     }
 }
@@ -393,7 +398,6 @@ mod tests {
     use crate::serve::Plan;
     use crate::serve::engine::Engine;
     use crate::sys::signal::Stop;
-    use crate::sys::socket;
 
     #[test]
     fn a_task_that_panics_ends_the_worker_with_an_error() {
@@ -411,7 +415,7 @@ mod tests {
                 let _report = ReportPanic(&broken);
                 panic!("on purpose");
             });
-            worker.serve(Vec::new()).await
+            worker.serve(0).await
         });
         assert_eq!(ended.unwrap_err().exit_code(), 70);
     }

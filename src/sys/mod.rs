@@ -25,6 +25,7 @@ pub mod shortage;
 pub mod signal;
 pub mod socket;
 pub mod stream;
+pub mod successor;
 pub mod tcp_info;
 pub mod threads;
 pub mod throttling;

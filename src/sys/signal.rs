@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::SigSet;
+pub use nix::sys::signal::Signal;
 
 use crate::clock::{self, Nanos};
 use crate::error::{self, Error, Outcome, Result};
@@ -83,6 +85,12 @@ impl Stop {
         self.0.fired.load(Ordering::Acquire)
     }
 
+    /// Waits until it has fired.
+    pub fn wait(&self) {
+        let mut watched = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        while poll(&mut watched, PollTimeout::NONE).is_err() {} // Interrupted.
+    }
+
     /// The number of the signal that fired it, if one did.
     pub fn signal(&self) -> Option<i32> {
         Some(self.0.signal.load(Ordering::Acquire)).filter(|&signal| signal != 0)
@@ -140,6 +148,29 @@ impl Stop {
             ))
         })?;
         Ok(())
+    }
+}
+
+/// Signals that a thread waits for. They are blocked in every thread that is started after this.
+#[derive(Debug)]
+pub struct Signals(SigSet);
+
+impl Signals {
+    /// Blocks these signals. Errors: [`Error::Machine`].
+    pub fn block(signals: impl IntoIterator<Item = Signal>) -> Result<Signals> {
+        let set: SigSet = signals.into_iter().collect();
+        set.thread_block()
+            .map_err(|errno| Error::Machine(format!("cannot block signals: {errno}")))?;
+        Ok(Signals(set))
+    }
+
+    /// The next of them.
+    pub fn wait(&self) -> Signal {
+        loop {
+            if let Ok(signal) = self.0.wait() {
+                return signal;
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -82,7 +82,7 @@ fn listen_on(address: SocketAddr, backlog: u32, options: &Options) -> Result<Own
             .set_only_v6(false) // All addresses are those of IPv4 as well, whatever net.ipv6.bindv6only says.
             .map_err(|cause| failed("prepare", cause))?;
     }
-    apply(&socket, options).map_err(|cause| refused_option(options, cause))?;
+    apply(&SockRef::from(&socket), options).map_err(|cause| refused_option(options, cause))?;
     socket
         .bind(&address.into())
         .map_err(|cause| failed("listen on", cause))?;
@@ -92,10 +92,23 @@ fn listen_on(address: SocketAddr, backlog: u32, options: &Options) -> Result<Own
     Ok(socket.into())
 }
 
+/// Prepares a listener that another process has opened. Errors: [`Error::Machine`] if it is something else.
+pub fn prepare_inherited(listener: &OwnedFd, options: &Options) -> Result<()> {
+    let socket = SockRef::from(listener);
+    let is_listener = socket.is_listener().unwrap_or(false);
+    if !is_listener || local_address(listener.as_fd()).is_err() || socket.r#type().ok() != Some(Type::STREAM) {
+        let number = listener.as_raw_fd();
+        return Err(Error::Machine(format!(
+            "descriptor {number}, which another process has passed, is not a listening TCP socket"
+        )));
+    }
+    apply(&socket, options).map_err(|cause| refused_option(options, cause))
+}
+
 /// A socket to connect to `target` with, bound to `source` if there is one.
 pub fn client(target: SocketAddr, source: Option<SocketAddr>, options: &Options) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
-    apply(&socket, options)?;
+    apply(&SockRef::from(&socket), options)?;
     if let Some(source) = source {
         // The port is chosen at connect(2), when the kernel knows both addresses: that allows more connections.
         choose_port_late(&socket)?;
@@ -104,12 +117,10 @@ pub fn client(target: SocketAddr, source: Option<SocketAddr>, options: &Options)
     Ok(socket.into())
 }
 
-/// Accepts a connection that waits in the queue of a listener; none if the queue is empty. The listener becomes non-blocking.
-/// Errors: as of accept(2), such as EMFILE.
+/// Accepts a connection that waits in the queue of a non-blocking listener; none if the queue is empty. Errors: as of
+/// accept(2), such as EMFILE.
 pub fn accept_waiting(listener: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
-    let listener = SockRef::from(&listener);
-    listener.set_nonblocking(true)?;
-    match listener.accept() {
+    match SockRef::from(&listener).accept() {
         Ok((socket, _)) => Ok(Some(socket.into())),
         Err(cause) if cause.kind() == ErrorKind::WouldBlock => Ok(None),
         Err(cause) => Err(cause),
@@ -236,21 +247,9 @@ pub fn reset_on_close(socket: BorrowedFd<'_>) {
     let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
 }
 
-/// A second descriptor of the same socket. Errors: EMFILE, EBADF.
-pub fn duplicate(socket: &impl AsRawFd) -> io::Result<OwnedFd> {
-    let number = socket.as_raw_fd();
-    // SAFETY: only changes the table of descriptors; a number that is not open is refused.
-    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) };
-    if copy < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just created it, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
-}
-
-/// Makes a socket non-blocking, for engines without io_uring.
-pub fn set_nonblocking(socket: BorrowedFd<'_>) -> io::Result<()> {
-    SockRef::from(&socket).set_nonblocking(true)
+/// Makes a socket non-blocking, or blocking again.
+pub fn set_nonblocking(socket: BorrowedFd<'_>, nonblocking: bool) -> io::Result<()> {
+    SockRef::from(&socket).set_nonblocking(nonblocking)
 }
 
 /// Sends FIN after all queued bytes; receiving continues. shutdown(2), because io_uring's operation always runs on a worker
@@ -295,7 +294,7 @@ fn choose_port_late(socket: &Socket) -> io::Result<()> {
     }
 }
 
-fn apply(socket: &Socket, options: &Options) -> io::Result<()> {
+fn apply(socket: &SockRef<'_>, options: &Options) -> io::Result<()> {
     socket.set_tcp_nodelay(options.nodelay)?;
     if let Some(time) = options.keepalive {
         let interval = Nanos(time.0 / u64::from(KEEPALIVE_PROBES)).max(Nanos::SECOND); // Whole seconds, at least one.

@@ -41,7 +41,8 @@ const STOP: Token = Token(usize::MAX);
 const INBOX: Token = Token(usize::MAX - 1);
 const ACCEPT_ENDED: Token = Token(usize::MAX - 2);
 const CONNECTION_CLOSED: Token = Token(usize::MAX - 3);
-const FIRST_LISTENER: usize = usize::MAX - 4;
+const SNAPSHOT: Token = Token(usize::MAX - 4);
+const FIRST_LISTENER: usize = usize::MAX - 5;
 
 /// A listener of the first worker.
 struct Listener {
@@ -119,10 +120,11 @@ impl<'a> Worker<'a> {
     fn run(mut self) -> Result<Counters> {
         self.watch(self.shared.stop.as_fd(), STOP)?;
         self.watch(self.shared.accept_ended.as_fd(), ACCEPT_ENDED)?;
+        self.watch(self.shared.snapshots.as_fd(), SNAPSHOT)?;
         self.watch(self.inbox().as_fd(), INBOX)?;
         for (index, listener) in self.listeners.iter().enumerate() {
             let socket = listener.socket.as_fd();
-            socket::set_nonblocking(socket).map_err(|cause| failed("prepare a listener", &cause))?;
+            socket::set_nonblocking(socket, true).map_err(|cause| failed("prepare a listener", &cause))?;
             self.watch(socket, Token(FIRST_LISTENER - index))?;
         }
         if self.accepting.is_on() {
@@ -134,6 +136,9 @@ impl<'a> Worker<'a> {
             if self.idle.is_on() {
                 self.now = clock::now();
             }
+            self.scratch.counters.passes += 1;
+            self.scratch.counters.enters += 1;
+            self.scratch.counters.events += events.iter().count() as u64;
             for event in &events {
                 self.handle(event);
             }
@@ -192,6 +197,7 @@ impl<'a> Worker<'a> {
                 self.accept_ended = true;
             }
             INBOX => self.open_handed_over(),
+            SNAPSHOT => self.shared.snapshots.answer(self.index, self.scratch.counters.clone()),
             CONNECTION_CLOSED => {
                 self.accepting.connection_closed();
             }
@@ -376,6 +382,9 @@ impl Worker<'_> {
             self.accepting
                 .begin_drain(self.shared.plan.backlog.saturating_mul(listeners));
             self.listeners.iter_mut().for_each(|listener| listener.ready = true);
+            if self.shared.is_handed_over() {
+                self.accepting.end();
+            }
         }
     }
 
@@ -385,9 +394,8 @@ impl Worker<'_> {
             return;
         }
         self.accepting.end();
-        for listener in self.listeners.drain(..) {
-            socket::shutdown_both(listener.socket.as_fd());
-        }
+        self.listeners.clear();
+        self.shared.shut_listeners_down();
         self.shared.accept_ended.fire();
     }
 }

@@ -1,90 +1,94 @@
 //! How connections come into a worker: the first one accepts for all, and hands each to the worker that has the fewest.
+//!
+//! With accept4(2) when a listener is readable, and not through the crate: its accept cannot be cancelled, so a connection
+//! that arrives at the moment of a stop would be lost.
 
 use std::future::poll_fn;
-use std::io;
-use std::net::{IpAddr, TcpStream as StdStream};
-use std::os::fd::AsFd;
+use std::net::TcpStream as StdStream;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use ::tokio_uring::net::{TcpListener, TcpStream};
+use ::tokio_uring::net::TcpStream;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use super::{ReportPanic, Worker};
+use super::{ReportPanic, Watched, Worker, has_fired, watch};
 use crate::clock;
 use crate::serve::accept::Accepting;
 use crate::serve::admission::Room;
 use crate::serve::counters::Operation;
 use crate::sys::socket;
 
+/// Connections accepted in a row before the open ones get a turn.
+const ACCEPTS: u64 = 64;
+
 impl Worker {
-    /// The task that accepts on one listener, until it is shut down.
-    pub(super) async fn accept(self: Rc<Self>, listener: TcpListener) {
+    /// The task that accepts on one listener. In a drain, until its queue is empty.
+    pub(super) async fn accept(self: Rc<Self>, listener: usize) {
         let _report = ReportPanic(&self);
-        while !self.accepting.get().is_off() {
-            let accepted = match (self.is_draining(), self.shared.room()) {
-                (_, Room::None) => {
-                    self.counters.borrow_mut().limit_pauses += 1;
-                    self.pause(Accepting::wait_for_room).await;
-                    Ok(())
-                }
-                (true, _) => self.accept_waiting(),
-                (false, _) => self.accept_one(&listener).await,
-            };
-            if let Err(cause) = accepted
-                && !self.accepting.get().is_off()
-            {
-                self.error(Operation::Accept, cause.into());
-                self.counters.borrow_mut().accept_pauses += 1;
-                self.shared.admission.wait_for_close();
-                self.pause(|accepting| accepting.pause(clock::now())).await;
-            }
+        let shared = Rc::clone(&self);
+        let listener = shared.shared.listeners[listener].as_fd();
+        match watch(listener) {
+            Ok(watched) => self.accept_until_the_end(&watched).await,
+            Err(error) => self.fail(error),
         }
         self.acceptors.set(self.acceptors.get() - 1);
         if self.acceptors.get() == 0 {
+            self.end_accepting();
             self.shared.accept_ended.fire();
         }
     }
 
-    async fn accept_one(self: &Rc<Self>, listener: &TcpListener) -> io::Result<()> {
-        let (stream, peer) = listener.accept().await?;
-        self.counters.borrow_mut().accepted += 1;
-        self.change_accepting(Accepting::accepted);
-        // The task of another listener may have taken the last room meanwhile. A drain frees none for this one.
-        while self.shared.room() == Room::None && !self.is_draining() {
-            self.pause(Accepting::wait_for_room).await;
-        }
-        self.hand_over(stream, Some(peer.ip()));
-        Ok(())
-    }
-
-    /// Accepts what waits in the queues of the listeners, then refuses new connections. Returns early where there is no room.
-    pub(super) fn accept_waiting(self: &Rc<Self>) -> io::Result<()> {
-        for listener in &self.shared.listeners {
-            while !self.accepting.get().is_off() {
-                if self.shared.room() == Room::None {
-                    return Ok(());
+    async fn accept_until_the_end(self: &Rc<Self>, listener: &Watched<'_>) {
+        while !self.accepting.get().is_off() {
+            if self.shared.room() == Room::None {
+                self.counters.borrow_mut().limit_pauses += 1;
+                self.pause(Accepting::wait_for_room).await;
+                continue;
+            }
+            match socket::accept_waiting(listener.as_fd()) {
+                Ok(Some(socket)) => {
+                    self.accepted(socket);
+                    if self.counters.borrow().accepted.is_multiple_of(ACCEPTS) {
+                        yield_now().await;
+                    }
                 }
-                let Some(socket) = socket::accept_waiting(listener.as_fd())? else {
-                    break;
-                };
-                self.counters.borrow_mut().accepted += 1;
-                self.change_accepting(Accepting::accepted);
-                let peer = socket::peer_ip(socket.as_fd());
-                self.hand_over(TcpStream::from_std(StdStream::from(socket)), peer);
+                Ok(None) if self.is_draining() => return,
+                Ok(None) => self.until_readable(listener).await,
+                Err(cause) => {
+                    self.error(Operation::Accept, cause.into());
+                    self.counters.borrow_mut().accept_pauses += 1;
+                    self.shared.admission.wait_for_close();
+                    self.pause(|accepting| accepting.pause(clock::now())).await;
+                }
             }
         }
-        self.end_accepting();
-        Ok(())
     }
 
-    /// Refuses new connections, and ends pending accepts and pauses.
+    /// Until a listener is readable, or the drain begins.
+    async fn until_readable(&self, listener: &Watched<'_>) {
+        let mut resume = pin!(self.resume.notified());
+        poll_fn(
+            |cx| match has_fired(listener, cx) | resume.as_mut().poll(cx).is_ready() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            },
+        )
+        .await;
+    }
+
+    fn accepted(self: &Rc<Self>, socket: OwnedFd) {
+        self.counters.borrow_mut().accepted += 1;
+        self.change_accepting(Accepting::accepted);
+        self.hand_over(socket);
+    }
+
+    /// Refuses new connections, and ends the tasks that accept.
     pub(super) fn end_accepting(&self) {
         self.change_accepting(Accepting::end);
-        for listener in &self.shared.listeners {
-            socket::shutdown_both(listener.as_fd());
-        }
+        self.shared.shut_listeners_down();
         self.resume.notify_waiters();
     }
 
@@ -111,29 +115,16 @@ impl Worker {
     }
 
     /// Gives a new connection to the worker that has the fewest, or refuses it.
-    fn hand_over(self: &Rc<Self>, stream: TcpStream, peer: Option<IpAddr>) {
-        let handoffs = self.shared.handoffs();
-        let index = match self.shared.place(&stream, || peer) {
-            Ok(index) => index,
-            Err(refusal) => return self.counters.borrow_mut().refuse(refusal),
-        };
-        if index == self.index {
-            return self.open(stream);
-        }
-        match socket::duplicate(&stream) {
-            Ok(copy) => {
-                self.shared.admission.moved(&stream, &copy);
-                if let Err(connection) = handoffs[index].inbox().push(copy) {
+    fn hand_over(self: &Rc<Self>, socket: OwnedFd) {
+        match self.shared.place(&socket, || socket::peer_ip(socket.as_fd())) {
+            Ok(index) if index == self.index => self.open(TcpStream::from_std(StdStream::from(socket))),
+            Ok(index) => {
+                if let Err(connection) = self.shared.handoffs()[index].inbox().push(socket) {
                     self.counters.borrow_mut().refused += 1;
                     self.shared.close(index, connection);
                 }
             }
-            Err(_) => {
-                // Descriptors have run out: this worker serves it.
-                handoffs[index].connection_removed();
-                handoffs[self.index].connection_added();
-                self.open(stream);
-            }
+            Err(refusal) => self.counters.borrow_mut().refuse(refusal),
         }
     }
 }

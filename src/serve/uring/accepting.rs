@@ -160,6 +160,10 @@ impl Worker<'_> {
 
     /// True once the queue is empty, or as many were accepted as can have waited.
     fn empty_queue(&mut self, index: usize) -> bool {
+        if self.acceptor.state.is_on() {
+            // From here on only accept4(2) is used. An accept in the kernel is not affected by this.
+            let _ = socket::set_nonblocking(self.shared.listeners[index].as_fd(), true); // Cannot fail for a socket.
+        }
         while self.acceptor.state.is_on() {
             if self.shared.room() == Room::None {
                 self.wait_for_room();
@@ -183,11 +187,21 @@ impl Worker<'_> {
 
     pub(super) fn end_accepting(&mut self) {
         self.acceptor.state.end();
-        for listener in &self.shared.listeners {
-            // Refuses new connections, and completes an armed accept.
-            socket::shutdown_both(listener.as_fd());
+        // Refuses new connections, and completes the armed accepts.
+        self.shared.shut_listeners_down();
+        if self.shared.is_handed_over() {
+            self.cancel_accepts();
         }
         self.announce_end_of_accepting();
+    }
+
+    fn cancel_accepts(&mut self) {
+        for index in 0..self.acceptor.armed.len() {
+            if self.acceptor.armed[index] == Armed::Accept {
+                self.acceptor.armed[index] = Armed::Cancelled;
+                self.ring.cancel_accept(listener_key(index));
+            }
+        }
     }
 
     /// Lets the other workers end, once nothing more can be handed over to them.

@@ -71,6 +71,9 @@ impl Worker<'_> {
             self.acceptor
                 .state
                 .begin_drain(self.shared.plan.backlog.saturating_mul(listeners));
+            if self.shared.is_handed_over() {
+                self.acceptor.state.end();
+            }
             self.resume_accepting();
         }
     }
@@ -96,9 +99,19 @@ impl Worker<'_> {
         for connection in self.connections.values_mut() {
             socket::shutdown_both(connection.socket.as_fd());
         }
-        self.counters.overflows = self.ring.counts().overflows;
-        self.counters.in_use = (self.ring.in_use(SizeClass::Small) + self.ring.in_use(SizeClass::Large)) as u64;
-        self.counters
+        self.counters_now()
+    }
+
+    /// Its own counters with those of the ring.
+    pub(super) fn counters_now(&self) -> Counters {
+        let ring = self.ring.counts();
+        Counters {
+            overflows: ring.overflows,
+            enters: ring.enters,
+            spun: ring.spun,
+            in_use: (self.ring.in_use(SizeClass::Small) + self.ring.in_use(SizeClass::Large)) as u64,
+            ..self.counters.clone()
+        }
     }
 
     pub(super) fn buffer_levels(&self) -> BufferLevels {

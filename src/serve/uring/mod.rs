@@ -35,7 +35,8 @@ use spinning::Spinning;
 const STOP: Key = Key::reserved(0);
 const ACCEPT_ENDED: Key = Key::reserved(1);
 const CONNECTION_CLOSED: Key = Key::reserved(2);
-const FIRST_LISTENER: u32 = 3;
+const SNAPSHOT: Key = Key::reserved(3);
+const FIRST_LISTENER: u32 = 4;
 
 fn listener_key(index: usize) -> Key {
     Key::reserved(FIRST_LISTENER + index as u32)
@@ -88,6 +89,13 @@ impl Default for UringPlan {
 /// Serves on the calling thread until stopped and drained. Errors: [`Error::Machine`] when a ring cannot be created,
 /// [`Error::Bug`] when it breaks.
 pub(super) fn run(index: usize, shared: &Shared, plan: UringPlan, startup: WorkerSide) -> Result<Counters> {
+    if index == 0 {
+        for listener in &shared.listeners {
+            // On a non-blocking one io_uring completes with EAGAIN. One that was passed to this process may be.
+            socket::set_nonblocking(listener.as_fd(), false)
+                .map_err(|cause| Error::Machine(format!("cannot prepare a listener: {cause}")))?;
+        }
+    }
     let ring = Ring::new(plan.queues, plan.buffers, shared.plan.workers)?;
     let mailbox = ring.mailbox().map_err(|cause| {
         Error::Machine(format!(
@@ -168,6 +176,7 @@ impl<'a> Worker<'a> {
     fn run(mut self) -> Result<Counters> {
         self.ring.watch(STOP, self.shared.stop.as_fd());
         self.ring.watch(ACCEPT_ENDED, self.shared.accept_ended.as_fd());
+        self.ring.watch(SNAPSHOT, self.shared.snapshots.as_fd());
         if self.acceptor.state.is_on() {
             self.ring.watch(CONNECTION_CLOSED, self.shared.admission.as_fd());
             self.arm_accepts();
@@ -177,6 +186,8 @@ impl<'a> Worker<'a> {
             self.ring.set_spin(self.spinning.next_wait(self.streams));
             self.ring.submit_and_wait(self.deadline(), &mut completions)?;
             self.note_time();
+            self.counters.passes += 1;
+            self.counters.events += completions.len() as u64;
             if let Some(fault) = &mut self.fault {
                 fault.inject(&mut completions);
             }
@@ -213,6 +224,7 @@ impl<'a> Worker<'a> {
                     self.resume_accepting();
                 }
             }
+            Event::Woken if key == SNAPSHOT => self.shared.snapshots.answer(self.index, self.counters_now()),
             Event::Woken => self.accept_ended = true,
             Event::Connected(_) => unreachable!("a server connects to nothing"),
         }

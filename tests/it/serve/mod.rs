@@ -15,6 +15,9 @@ mod limits;
 // Many peers at once: stalled, reset, short-lived.
 mod many_peers;
 
+// Service managers, metrics, and restarts.
+mod service;
+
 // netcat, socat and a Python socket.
 mod standard_tools;
 

@@ -47,7 +47,12 @@ impl Server {
         let stop = Stop::new().unwrap();
         let (ready, address) = mpsc::channel();
         let stopped = stop.clone();
-        let body = move || serve::run(plan, &stopped, |listening| ready.send(listening.addresses[0]).unwrap());
+        let body = move || {
+            let listeners = serve::listen(&plan)?;
+            serve::run(plan, listeners, &stopped, |listening, _| {
+                ready.send(listening.addresses[0]).unwrap();
+            })
+        };
         let thread = Some(thread::spawn(body));
         let address = address.recv_timeout(TIMEOUT).expect("the server starts");
         Server { address, stop, thread }
