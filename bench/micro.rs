@@ -21,7 +21,7 @@ use urecho::load::connection::{Connection, Next, Outgoing, Receive};
 use urecho::load::payload::PayloadStream;
 use urecho::load::pipeline::Pipeline;
 use urecho::load::sizes::Sizes;
-use urecho::ring::{Buffers, Chunk, ChunkQueue, Queues, Ring, SizeClass};
+use urecho::ring::{Buffers, Chunk, ChunkQueue, Queues, Ring, Role, SizeClass};
 use urecho::slab::{Key, Slab};
 use urecho::units;
 
@@ -114,7 +114,7 @@ fn buffers(timer: &mut Timer) {
         size: 4096,
         large: None,
     };
-    let mut ring = match Ring::new(queues, buffers, 1) {
+    let mut ring = match Ring::new(Role::Server, queues, buffers, 1) {
         Ok(ring) => ring,
         Err(error) => return println!("SKIPPED: ring: {error}"),
     };

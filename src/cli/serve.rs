@@ -20,10 +20,10 @@ use crate::serve::engine::Engine;
 use crate::serve::service::{self, Service};
 use crate::serve::uring::UringPlan;
 use crate::serve::uring::fault::Fault;
-use crate::serve::{self, EnginePlan, Listening, Plan};
+use crate::serve::{self, EnginePlan, Listening, Plan, Sandbox};
 use crate::sys::signal::Stop;
 use crate::sys::successor::Inherited;
-use crate::sys::{affinity, limits, socket};
+use crate::sys::{affinity, limits, privileges, socket};
 use crate::units::{self, show_count};
 
 #[derive(Debug, Args)]
@@ -90,6 +90,18 @@ pub(super) struct Flags {
     /// Let --metrics be an address that other hosts can reach
     #[arg(long, requires = "metrics", hide_short_help = true)]
     metrics_public: bool,
+    /// Give up root for this user, once the addresses are bound; a name or a number
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Do not confine the workers: let them make all system calls and open files
+    ///
+    /// Once it accepts connections, a worker can only use the sockets and rings that it has: seccomp(2), landlock(7), and
+    /// restrictions of its ring.
+    #[arg(long, hide_short_help = true)]
+    no_sandbox: bool,
+    /// Let every worker try to escape from its confinement before it serves
+    #[arg(long, hide = true)]
+    test_sandbox: bool,
     /// Bytes in each receive buffer: one per connection with tokio-uring, one per worker with epoll [default: 4KiB; epoll:
     /// 64KiB]
     #[arg(long, value_name = "SIZE", value_parser = buffer_size, hide_short_help = true)]
@@ -238,6 +250,12 @@ impl Flags {
                 per_address: self.max_per_ip,
             },
             idle_timeout: some_time(self.idle_timeout),
+            sandbox: match (self.no_sandbox, self.test_sandbox) {
+                (false, false) => Sandbox::On,
+                (false, true) => Sandbox::Tested,
+                (true, false) => Sandbox::Off,
+                (true, true) => Sandbox::TestedOff,
+            },
             cpus: if self.pin { cpus } else { Vec::new() },
             drain_timeout: self.drain_timeout,
         })
@@ -262,16 +280,19 @@ pub(super) fn run(flags: Flags) -> Result<ExitCode> {
     let mut inherited = Inherited::take()?;
     let metrics = flags.metrics(inherited.as_mut(), &stop)?;
     let listeners = flags.listeners(inherited.as_mut(), &plan)?;
+    if let Some(user) = &flags.user {
+        privileges::become_user(user)?;
+    }
     let mut written = Written::All;
     let mut begun = None;
     let served = serve::run(plan, listeners, &stop, |listening, control| {
         flags.warn(listening);
         let result = service.begin(control.clone(), &stop, inherited, metrics);
-        if result.is_err() {
-            stop.fire();
+        match result {
+            Ok(()) => written = announce(listening, &stop),
+            Err(_) => stop.fire(),
         }
         begun = Some(result.map(|()| control));
-        written = announce(listening, &stop);
     })?;
     if let Some(control) = begun {
         service::report_stopping(&control?);

@@ -21,7 +21,9 @@ use crate::load::shared::Shared;
 use crate::load::stalls::StallDetector;
 use crate::load::timeline::Timeline;
 use crate::load::workload::Workload;
-use crate::ring::{Chunk, ChunkQueue, Completion, Event, Received, Ring, SizeClass, Spin, SpinLimits, SpinPolicy};
+use crate::ring::{
+    Chunk, ChunkQueue, Completion, Event, Received, Ring, Role, SizeClass, Spin, SpinLimits, SpinPolicy,
+};
 use crate::slab::{Key, Slab};
 use crate::sys::socket;
 
@@ -90,6 +92,7 @@ impl<'a> Worker<'a> {
             shared,
             workload,
             ring: Ring::new(
+                Role::Client,
                 workload.queues(),
                 workload.buffers(dialer.share()),
                 workload.threads as usize,

@@ -38,7 +38,7 @@ pub use completion::{Completion, Event, Received};
 pub use group::SizeClass;
 pub use pool::{Buffers, Large};
 pub use probe::probe;
-pub use setup::{Mode, Queues};
+pub use setup::{Mode, Queues, Role};
 pub use spin::{Spin, SpinLimits, SpinPolicy};
 
 use crate::clock::Nanos;
@@ -102,10 +102,10 @@ pub struct Mailbox(Arc<OwnedFd>);
 impl Ring {
     /// Creates a ring on the thread that will use it, one of `rings` that this process has at once. Queues and buffers are made
     /// smaller where a limit of this process requires it. Errors: [`Error::Machine`](crate::error::Error::Machine) with advice.
-    pub fn new(queues: Queues, buffers: Buffers, rings: usize) -> Result<Ring> {
+    pub fn new(role: Role, queues: Queues, buffers: Buffers, rings: usize) -> Result<Ring> {
         let (mut queues, mut buffers) = (queues.within_locked_memory(rings), buffers);
         loop {
-            let refused = match Ring::build(queues, buffers) {
+            let refused = match Ring::build(role, queues, buffers) {
                 Ok(ring) => return Ok(ring),
                 Err(refused) => refused,
             };
@@ -119,8 +119,8 @@ impl Ring {
         }
     }
 
-    fn build(queues: Queues, buffers: Buffers) -> std::result::Result<Ring, Refusal> {
-        let (mut uring, mode) = setup::build(queues).map_err(Refusal::of("create an io_uring"))?;
+    fn build(role: Role, queues: Queues, buffers: Buffers) -> std::result::Result<Ring, Refusal> {
+        let (mut uring, mode) = setup::build(queues, role).map_err(Refusal::of("create an io_uring"))?;
         let epoch = deadline::epoch(&mut uring).map_err(Refusal::of("wait for an io_uring"))?;
         let pool = Pool::register(&uring.submitter(), buffers)
             .map_err(Refusal::of("register the receive buffers with io_uring"))?;

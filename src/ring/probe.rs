@@ -4,7 +4,10 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use super::{Buffers, Event, Queues, Received, Ring, SizeClass, TIMEOUT};
+use io_uring::opcode;
+use io_uring::types::Fd;
+
+use super::{Buffers, Event, Queues, Received, Ring, Role, SizeClass, TIMEOUT};
 use crate::clock;
 use crate::error::Result;
 use crate::slab::Key;
@@ -22,7 +25,7 @@ pub fn probe(rings: usize) -> Result<()> {
         size: 64,
         large: None,
     };
-    Ring::new(queues, buffers, rings).map(drop)
+    Ring::new(Role::Server, queues, buffers, rings).map(drop)
 }
 
 impl Ring {
@@ -55,5 +58,39 @@ impl Ring {
             }
         }
         Err(io::Error::from_raw_os_error(libc::ETIMEDOUT))
+    }
+
+    /// Tries an operation that no ring of this program needs. True if the kernel has refused it, as it must.
+    pub fn refuses_to_open_files(mut self) -> bool {
+        let path = c"/etc/passwd";
+        let entry = opcode::OpenAt::new(Fd(libc::AT_FDCWD), path.as_ptr()).build();
+        // SAFETY: the path is static.
+        let pushed = unsafe { self.uring.submission().push(&entry) };
+        let submitted = pushed.is_ok() && self.uring.submit_and_wait(1).is_ok();
+        let result = self.uring.completion().next().map(|entry| entry.result());
+        submitted && result == Some(-libc::EACCES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_refuses_operations_that_it_is_not_for() {
+        let queues = Queues {
+            submissions: 8,
+            completions: 8,
+        };
+        let buffers = Buffers {
+            circulating: 1,
+            total: 1,
+            size: 64,
+            large: None,
+        };
+        for role in [Role::Server, Role::Client] {
+            let ring = Ring::new(role, queues, buffers, 1).unwrap();
+            assert!(ring.refuses_to_open_files(), "{role:?}");
+        }
     }
 }

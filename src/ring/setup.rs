@@ -6,7 +6,9 @@
 use std::fs;
 use std::io;
 
-use io_uring::IoUring;
+use io_uring::register::Restriction;
+use io_uring::squeue::Flags;
+use io_uring::{IoUring, opcode};
 
 use super::pool::Buffers;
 use crate::error::{Errno, Error};
@@ -22,6 +24,45 @@ pub struct Queues {
     pub submissions: u32,
     /// Entries of the completion queue. The kernel keeps an overflow, but slowly; it is counted.
     pub completions: u32,
+}
+
+/// What a ring is for: it can do nothing else. io_uring_register_restrictions(3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Accepts connections and exchanges data.
+    Server,
+    /// Connects, and exchanges data.
+    Client,
+}
+
+impl Role {
+    /// The operations of a ring with this role. A ring does not pass through seccomp(2): without this it would open files and
+    /// sockets for an attacker who has taken the process over.
+    fn restrictions(self) -> Vec<Restriction> {
+        const REGISTER_ENABLE_RINGS: u8 = 12;
+        const REGISTER_PBUF_RING: u8 = 22;
+        const UNREGISTER_PBUF_RING: u8 = 23;
+        let common = [
+            opcode::Recv::CODE,
+            opcode::Send::CODE,
+            opcode::SendMsg::CODE,
+            opcode::AsyncCancel::CODE,
+            opcode::PollAdd::CODE,
+            opcode::Timeout::CODE,
+            opcode::TimeoutRemove::CODE,
+        ];
+        let own: &[u8] = match self {
+            Role::Server => &[opcode::Accept::CODE, opcode::MsgRingData::CODE],
+            Role::Client => &[opcode::Connect::CODE],
+        };
+        let operations = common.iter().chain(own).copied().map(Restriction::sqe_op);
+        let registers = [REGISTER_ENABLE_RINGS, REGISTER_PBUF_RING, UNREGISTER_PBUF_RING];
+        let flags = (Flags::BUFFER_SELECT | Flags::SKIP_SUCCESS).bits();
+        operations
+            .chain(registers.map(Restriction::register_op))
+            .chain([Restriction::sqe_flags_allowed(flags)])
+            .collect()
+    }
 }
 
 /// How the kernel delivers completions, best first.
@@ -47,7 +88,7 @@ impl Mode {
         }
     }
 
-    fn build(self, queues: Queues) -> io::Result<IoUring> {
+    fn build(self, queues: Queues, role: Role) -> io::Result<IoUring> {
         let mut builder = IoUring::builder();
         builder
             .dontfork()
@@ -55,13 +96,17 @@ impl Mode {
             .setup_submit_all()
             .setup_taskrun_flag()
             .setup_clamp()
+            .setup_r_disabled()
             .setup_cqsize(queues.completions.max(queues.submissions));
         match self {
             Mode::DeferredDirect => builder.setup_defer_taskrun().setup_no_sqarray(),
             Mode::Deferred => builder.setup_defer_taskrun(),
             Mode::Cooperative => builder.setup_coop_taskrun(),
         };
-        builder.build(queues.submissions)
+        let ring: IoUring = builder.build(queues.submissions)?;
+        ring.submitter().register_restrictions(&mut role.restrictions())?;
+        ring.submitter().register_enable_rings()?;
+        Ok(ring)
     }
 }
 
@@ -99,10 +144,10 @@ impl Queues {
 }
 
 /// Creates a ring. Tries the next mode on EINVAL.
-pub(super) fn build(queues: Queues) -> io::Result<(IoUring, Mode)> {
+pub(super) fn build(queues: Queues, role: Role) -> io::Result<(IoUring, Mode)> {
     let mut refused = io::Error::from_raw_os_error(libc::EINVAL);
     for mode in Mode::BEST_FIRST {
-        match mode.build(queues) {
+        match mode.build(queues, role) {
             Ok(ring) => return Ok((ring, mode)),
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refused = error,
             Err(error) => return Err(error),

@@ -18,7 +18,7 @@ fn small_ring() -> Ring {
         size: 64,
         large: None,
     };
-    Ring::new(queues, buffers, 1).unwrap()
+    Ring::new(Role::Server, queues, buffers, 1).unwrap()
 }
 
 /// A queue of leased chunks, filled with `byte`.

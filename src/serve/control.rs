@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::Result;
 use crate::serve::counters::Counters;
 use crate::serve::handoff;
 use crate::serve::startup::Shared;
@@ -34,6 +35,11 @@ impl Control {
     /// The listeners, for a successor.
     pub fn listeners(&self) -> &[OwnedFd] {
         &self.0.listeners
+    }
+
+    /// Confines the calling thread as the workers are. Errors: [`Error::Machine`](crate::error::Error::Machine).
+    pub fn confine(&self) -> Result<()> {
+        self.0.confine()
     }
 
     /// True once the listeners belong to another process.

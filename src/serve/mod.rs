@@ -54,10 +54,25 @@ pub struct Plan {
     pub limits: Limits,
     /// After how long without traffic a connection is closed; none for never.
     pub idle_timeout: Option<Nanos>,
+    /// What confines the threads that handle the bytes of peers.
+    pub sandbox: Sandbox,
     /// CPUs that the workers are pinned to, in turn; empty for no pinning.
     pub cpus: Vec<usize>,
     /// How long a stop may take before the remaining connections are cut.
     pub drain_timeout: Nanos,
+}
+
+/// What a thread that handles the bytes of peers is kept from. See [`sandbox`](crate::sys::sandbox).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sandbox {
+    /// Nothing.
+    Off,
+    /// All that serving does not need.
+    On,
+    /// The same, and it tries whether that holds. It ends with [`Error::Bug`] if something succeeds.
+    Tested,
+    /// Tries what a thread can do that is not confined, to show that the attempts succeed.
+    TestedOff,
 }
 
 /// An engine and the settings that apply to it.
@@ -100,6 +115,7 @@ impl Plan {
             options: socket::Options::server(),
             limits: Limits::default(),
             idle_timeout: None,
+            sandbox: Sandbox::Off,
             cpus: Vec::new(),
             drain_timeout: Nanos(5_000_000_000),
         }

@@ -51,7 +51,10 @@ impl Service {
         let metrics = metrics.map(Arc::new);
         if let Some(listener) = metrics.clone() {
             let control = control.clone();
-            threads::detached(move || metrics::serve(&listener, &control))?;
+            threads::detached(move || match control.confine() {
+                Ok(()) => metrics::serve(&listener, &control),
+                Err(error) => console::note(format_args!("no metrics are served: {error}")),
+            })?;
         }
         if let Some(period) = sd_notify::watchdog_enabled() {
             let control = control.clone();
@@ -64,11 +67,13 @@ impl Service {
                 }
             })?;
         }
-        let (stopped, handed_over) = (stop.clone(), control.clone());
-        threads::detached(move || {
-            stopped.wait();
-            report_stopping(&handed_over);
-        })?;
+        if env::var_os("NOTIFY_SOCKET").is_some() {
+            let (stopped, handed_over) = (stop.clone(), control.clone());
+            threads::detached(move || {
+                stopped.wait();
+                report_stopping(&handed_over);
+            })?;
+        }
         threads::detached(move || self.react(&control, metrics.as_deref()))?;
         if let Some(inherited) = inherited {
             if inherited.replaces() {

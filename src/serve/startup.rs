@@ -10,12 +10,12 @@ use std::sync::{OnceLock, mpsc};
 
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
-use crate::serve::Plan;
 use crate::serve::admission::{Admission, Refusal, Room};
 use crate::serve::handoff::{self, Channel, Handoff};
 use crate::serve::snapshots::Snapshots;
+use crate::serve::{Plan, Sandbox};
 use crate::sys::signal::Stop;
-use crate::sys::socket;
+use crate::sys::{sandbox, socket};
 
 /// How long a drain may take after a worker has failed.
 const DRAIN_AFTER_FAILURE: Nanos = Nanos(500_000_000);
@@ -116,6 +116,22 @@ impl Shared {
         };
         let own = if index == 0 { &self.listeners[..] } else { &[] };
         own.iter().map(copy).collect()
+    }
+
+    /// Confines the calling thread, as the plan says. Errors: [`Error::Machine`] where that is not possible, [`Error::Bug`] if
+    /// it does not hold.
+    pub(super) fn confine(&self) -> Result<()> {
+        let mode = self.plan.sandbox;
+        if matches!(mode, Sandbox::On | Sandbox::Tested) {
+            sandbox::confine()?;
+        }
+        if matches!(mode, Sandbox::Tested | Sandbox::TestedOff) {
+            let escapes = sandbox::escapes();
+            if !escapes.is_empty() {
+                return Err(Error::Bug(format!("a worker could {}", escapes.join(", "))));
+            }
+        }
+        Ok(())
     }
 
     /// Begins a drain that leaves the listeners to another process.

@@ -62,6 +62,7 @@ pub(super) fn run(index: usize, shared: &Arc<Shared>, buffer_size: u32, startup:
         return Ok(Counters::default());
     }
     let worker = Worker::new(index, shared, buffer_size as usize);
+    shared.confine()?;
     let result = runtime.block_on(Rc::clone(&worker).serve(listeners));
     // Read before the runtime drops the tasks that are left.
     let counters = worker.counters.take();

@@ -93,9 +93,12 @@ pub fn scoped<'scope, T: Send + 'scope>(
         .map_err(|cause| refused(&cause))
 }
 
-/// Starts a thread that is not joined, where [`thread::spawn`] would panic. Errors: [`Error::Machine`].
+/// Stack of a thread that waits most of the time.
+const SMALL_STACK: usize = 256 << 10;
+
+/// Starts a thread that is not joined and needs little stack, where [`thread::spawn`] would panic. Errors: [`Error::Machine`].
 pub fn detached(body: impl FnOnce() + Send + 'static) -> Result<()> {
-    let started = thread::Builder::new().spawn(body);
+    let started = thread::Builder::new().stack_size(SMALL_STACK).spawn(body);
     started.map(drop).map_err(|cause| refused(&cause))
 }
 

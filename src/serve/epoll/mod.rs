@@ -61,6 +61,7 @@ pub(super) fn run(index: usize, shared: &Shared, buffer_size: u32, startup: Work
     };
     if startup.ready(ready) {
         let scratch = IoScratch::new(buffer_size as usize);
+        shared.confine()?;
         Worker::new(index, shared, poll, listeners, scratch).run()
     } else {
         Ok(Counters::default())

@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::clock::{self, Nanos};
 use crate::error::{Errno, Error, Result};
-use crate::ring::{Buffers, ChunkQueue, Completion, Event, Large, Queues, Received, Ring, SizeClass};
+use crate::ring::{Buffers, ChunkQueue, Completion, Event, Large, Queues, Received, Ring, Role, SizeClass};
 use crate::serve::counters::{Counters, Operation};
 use crate::serve::drain::Drain;
 use crate::serve::handoff::Channel;
@@ -96,7 +96,7 @@ pub(super) fn run(index: usize, shared: &Shared, plan: UringPlan, startup: Worke
                 .map_err(|cause| Error::Machine(format!("cannot prepare a listener: {cause}")))?;
         }
     }
-    let ring = Ring::new(plan.queues, plan.buffers, shared.plan.workers)?;
+    let ring = Ring::new(Role::Server, plan.queues, plan.buffers, shared.plan.workers)?;
     let mailbox = ring.mailbox().map_err(|cause| {
         Error::Machine(format!(
             "cannot share a ring between workers: {cause}. Raise the limit with `ulimit -n`"
@@ -107,7 +107,9 @@ pub(super) fn run(index: usize, shared: &Shared, plan: UringPlan, startup: Worke
         engine: format!("uring ({})", ring.mode().name()),
     };
     if startup.ready(ready) {
-        Worker::new(index, shared, &plan, ring).run()
+        let worker = Worker::new(index, shared, &plan, ring);
+        shared.confine()?;
+        worker.run()
     } else {
         Ok(Counters::default())
     }

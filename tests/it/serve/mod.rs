@@ -15,6 +15,9 @@ mod limits;
 // Many peers at once: stalled, reset, short-lived.
 mod many_peers;
 
+// What a worker can do, and as whom.
+mod sandbox;
+
 // Service managers, metrics, and restarts.
 mod service;
 

@@ -128,7 +128,7 @@ impl ServeProcess {
         tasks.filter_map(move |task| fs::read_to_string(task.ok()?.path().join(file)).ok())
     }
 
-    fn proc(&self, file: &str) -> String {
+    pub(crate) fn proc(&self, file: &str) -> String {
         format!("/proc/{}/{file}", self.process.pid())
     }
 }
