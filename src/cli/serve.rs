@@ -17,6 +17,7 @@ use crate::ring::Large;
 use crate::serve::admission::{AtLimit, Limits};
 use crate::serve::counters::Counters;
 use crate::serve::engine::Engine;
+use crate::serve::memory_bound::MemoryBound;
 use crate::serve::service::{self, Service};
 use crate::serve::uring::UringPlan;
 use crate::serve::uring::fault::Fault;
@@ -79,6 +80,11 @@ pub(super) struct Flags {
     /// See TCP_USER_TIMEOUT in tcp(7). It ends a peer that vanished while an echo was under way, and one that stopped reading.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = units::duration, hide_short_help = true)]
     user_timeout: Nanos,
+    /// Bytes that one connection may hold in this process before its peer must read
+    ///
+    /// A batch of receives that is under way may add up to 32 buffers. Not less than two buffers of --engine uring.
+    #[arg(long, value_name = "SIZE", default_value = "256KiB", value_parser = buffer_limit, hide_short_help = true)]
+    buffer_limit: u64,
     /// Bytes of each socket's send and receive buffer, which the kernel doubles [default: grow as needed]
     #[arg(long, value_name = "SIZE", value_parser = socket_buffer, hide_short_help = true)]
     socket_buffer: Option<u32>,
@@ -99,6 +105,9 @@ pub(super) struct Flags {
     /// restrictions of its ring.
     #[arg(long, hide_short_help = true)]
     no_sandbox: bool,
+    /// Print limits and the memory that this server takes at most
+    #[arg(long, short)]
+    verbose: bool,
     /// Let every worker try to escape from its confinement before it serves
     #[arg(long, hide = true)]
     test_sandbox: bool,
@@ -158,6 +167,13 @@ fn socket_buffer(text: &str) -> std::result::Result<u32, String> {
     match units::size(text)? {
         size @ 1024..=1_073_741_824 => Ok(size as u32),
         size => Err(format!("{} is not between 1 KiB and 1 GiB", units::show_size(size))),
+    }
+}
+
+fn buffer_limit(text: &str) -> std::result::Result<u64, String> {
+    match units::size(text)? {
+        size @ 4096..=1_073_741_824 => Ok(size),
+        size => Err(format!("{} is not between 4 KiB and 1 GiB", units::show_size(size))),
     }
 }
 
@@ -249,6 +265,7 @@ impl Flags {
                 },
                 per_address: self.max_per_ip,
             },
+            buffer_limit: self.buffer_limit,
             idle_timeout: some_time(self.idle_timeout),
             sandbox: match (self.no_sandbox, self.test_sandbox) {
                 (false, false) => Sandbox::On,
@@ -285,8 +302,12 @@ pub(super) fn run(flags: Flags) -> Result<ExitCode> {
     }
     let mut written = Written::All;
     let mut begun = None;
+    let bound_of = plan.clone();
     let served = serve::run(plan, listeners, &stop, |listening, control| {
         flags.warn(listening);
+        if flags.verbose {
+            console::note(MemoryBound::of(&bound_of, listening.connections_max));
+        }
         let result = service.begin(control.clone(), &stop, inherited, metrics);
         match result {
             Ok(()) => written = announce(listening, &stop),
@@ -357,8 +378,7 @@ impl Flags {
         for address in &listening.addresses {
             if !address.ip().to_canonical().is_loopback() {
                 console::note(format_args!(
-                    "warning: {address} can be reached from other hosts. Anyone who can connect can use bandwidth and memory \
-                     (SECURITY.md)"
+                    "warning: {address} can be reached from other hosts: an echo server reflects whatever they send"
                 ));
             }
         }

@@ -45,7 +45,7 @@ impl Buffers {
     }
 
     /// Address space that the buffers take.
-    pub(super) fn bytes(self) -> usize {
+    pub fn bytes(self) -> usize {
         let large = self.large.map_or(0, |large| large.count as usize * large.size as usize);
         self.total as usize * self.size as usize + large
     }

@@ -13,6 +13,7 @@ pub mod engine;
 mod epoll;
 mod handoff;
 mod idle;
+pub mod memory_bound;
 pub mod metrics;
 pub mod service;
 mod snapshots;
@@ -52,6 +53,8 @@ pub struct Plan {
     pub options: socket::Options,
     /// How many connections are let in.
     pub limits: Limits,
+    /// Bytes received that one connection may hold in this process before its peer must read.
+    pub buffer_limit: u64,
     /// After how long without traffic a connection is closed; none for never.
     pub idle_timeout: Option<Nanos>,
     /// What confines the threads that handle the bytes of peers.
@@ -114,6 +117,7 @@ impl Plan {
             backlog: 4096,
             options: socket::Options::server(),
             limits: Limits::default(),
+            buffer_limit: 262_144,
             idle_timeout: None,
             sandbox: Sandbox::Off,
             cpus: Vec::new(),
@@ -198,8 +202,10 @@ fn spawn(threads: &mut ThreadGroup<Counters>, index: usize, shared: &Arc<Shared>
         let mut end = shared.on_end(index);
         let result = match shared.plan.engine {
             EnginePlan::Uring(plan) => uring::run(index, &shared, plan, startup),
-            EnginePlan::TokioUring { buffer_size } => tokio_uring::run(index, &shared, buffer_size, startup),
-            EnginePlan::Epoll { buffer_size } => epoll::run(index, &shared, buffer_size, startup),
+            EnginePlan::TokioUring { buffer_size } => {
+                tokio_uring::run(index, &shared, shared.within_limit(buffer_size), startup)
+            }
+            EnginePlan::Epoll { buffer_size } => epoll::run(index, &shared, shared.within_limit(buffer_size), startup),
         };
         if let Ok(counters) = &result {
             shared.snapshots.end(index, counters.clone());

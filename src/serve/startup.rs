@@ -69,6 +69,11 @@ impl Shared {
         );
     }
 
+    /// The size of a receive buffer that a connection may hold as a whole.
+    pub(super) fn within_limit(&self, buffer_size: u32) -> u32 {
+        buffer_size.min(u32::try_from(self.plan.buffer_limit).unwrap_or(u32::MAX))
+    }
+
     /// Room for another connection. If there is none, the acceptor is woken when one closes.
     pub(super) fn room(&self) -> Room {
         // More than the queue holds: it fills up again while it is emptied.

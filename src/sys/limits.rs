@@ -65,6 +65,36 @@ pub fn memory() -> Option<(u64, &'static str)> {
         .min_by_key(|&(bytes, _)| bytes)
 }
 
+/// Memory of TCP sockets, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketMemory {
+    /// Send and receive buffer of one connection, at most.
+    pub per_connection: u64,
+    /// All sockets of this host, at most (net.ipv4.tcp_mem); none if /proc/sys is hidden.
+    pub total: Option<u64>,
+}
+
+/// What sockets take at most, with buffers of `buffer` bytes, or with those that the system allows. tcp(7), socket(7).
+pub fn socket_memory(buffer: Option<u32>) -> SocketMemory {
+    // The defaults in tcp(7), if /proc/sys is hidden.
+    let max = |name: &str, default| third_number(&format!("/proc/sys/net/ipv4/{name}")).unwrap_or(default);
+    let per_connection = match buffer {
+        Some(bytes) => 2 * 2 * u64::from(bytes), // The kernel doubles each.
+        None => max("tcp_rmem", 6 << 20) + max("tcp_wmem", 4 << 20),
+    };
+    // SAFETY: asks for a constant of the system.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64;
+    SocketMemory {
+        per_connection,
+        total: third_number("/proc/sys/net/ipv4/tcp_mem").map(|pages| pages * page),
+    }
+}
+
+fn third_number(path: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    text.split_whitespace().nth(2)?.parse().ok()
+}
+
 /// What the control groups of this process leave. Documentation/admin-guide/cgroup-v2.rst.
 fn group_memory() -> Option<(u64, &'static str)> {
     const FILES: [(&str, &str); 2] = [

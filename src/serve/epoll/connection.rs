@@ -21,9 +21,9 @@ const TURN: usize = 262_144;
 
 /// Bytes that one worker keeps for peers that do not read. As this fills up, reads become smaller: each takes at most a
 /// 256th of what is left, but never less than `READ_MIN`, so that every connection makes progress.
-const KEPT_MAX: usize = 64 << 20;
+pub(in crate::serve) const KEPT_MAX: usize = 64 << 20;
 const READ_SHARE: usize = 256;
-const READ_MIN: usize = 1024;
+pub(in crate::serve) const READ_MIN: usize = 1024;
 
 /// Empty tails kept for reuse: peers with large messages need one all the time.
 const SPARE_MAX: usize = 16;

@@ -29,6 +29,7 @@ use crate::serve::startup::{Ready, Shared, WorkerSide};
 use crate::slab::{Key, Slab};
 use crate::sys::socket;
 use connection::{Connection, IoScratch, Next};
+pub(super) use connection::{KEPT_MAX, READ_MIN};
 
 /// Events taken at once: enough to make epoll_wait(2) cheap, few enough that the last is not old when its turn comes.
 const EVENTS: usize = 256;

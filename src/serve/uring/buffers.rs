@@ -7,10 +7,6 @@ use crate::ring::SizeClass;
 use crate::serve::uring::echo::BufferAllowance;
 use crate::slab::Key;
 
-/// Small buffers that one connection may hold, queued or being sent, before its peer must read: 64 × 4 KiB. With 16, one
-/// bulk stream was about 10 % slower, because receiving waited for sending.
-const HELD_MAX: usize = 64;
-
 /// The least that a connection may hold unless buffers are low. With one, every connection that sends a message and waits
 /// for its echo would have its receive cancelled and armed again each time: with 10,000 connections that is more than
 /// half of the pool.
@@ -42,6 +38,8 @@ pub(super) struct BufferShares {
     /// Small buffers of the ring, and bytes in each.
     total: usize,
     size: usize,
+    /// Small buffers that one connection may hold, queued or being sent, before its peer must read.
+    held_max: usize,
     /// Connections whose receive found no small buffer, longest waiting first.
     starved_small: VecDeque<Key>,
     /// Streams whose receive found no large buffer, longest waiting first.
@@ -55,11 +53,14 @@ pub(super) struct BufferShares {
 }
 
 impl BufferShares {
-    /// For a ring with `total` small buffers of `size` bytes.
-    pub(super) fn new(total: usize, size: usize) -> BufferShares {
+    /// For a ring with `total` small buffers of `size` bytes. A connection may hold `limit` bytes: with 64 KiB instead of 256,
+    /// one bulk stream was about 10 % slower, because receiving waited for sending.
+    pub(super) fn new(total: usize, size: usize, limit: u64) -> BufferShares {
+        let held_max = usize::try_from(limit).unwrap_or(usize::MAX) / size;
         BufferShares {
             total,
             size,
+            held_max: held_max.max(HELD_MIN),
             starved_small: VecDeque::new(),
             starved_large: VecDeque::new(),
             large_deadline: Nanos::NEVER,
@@ -76,7 +77,7 @@ impl BufferShares {
             (self.total, HELD_MIN)
         };
         BufferAllowance {
-            cap: (shared / connections.max(1)).clamp(least, HELD_MAX),
+            cap: (shared / connections.max(1)).clamp(least, self.held_max),
             small: self.size,
             large_free: large_offered > 0 && !self.low,
         }
@@ -188,7 +189,7 @@ mod tests {
     };
 
     fn shares() -> BufferShares {
-        BufferShares::new(1024, 4096)
+        BufferShares::new(1024, 4096, 262_144)
     }
 
     #[test]

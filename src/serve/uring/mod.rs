@@ -86,9 +86,19 @@ impl Default for UringPlan {
     }
 }
 
+impl UringPlan {
+    /// Without large buffers if a stream would hold more than `limit` bytes of them.
+    pub(super) fn within(mut self, limit: u64) -> UringPlan {
+        let held = |large: &Large| stream_detector::LARGE_HELD as u64 * u64::from(large.size);
+        self.buffers.large = self.buffers.large.filter(|large| held(large) <= limit);
+        self
+    }
+}
+
 /// Serves on the calling thread until stopped and drained. Errors: [`Error::Machine`] when a ring cannot be created,
 /// [`Error::Bug`] when it breaks.
 pub(super) fn run(index: usize, shared: &Shared, plan: UringPlan, startup: WorkerSide) -> Result<Counters> {
+    let plan = plan.within(shared.plan.buffer_limit);
     if index == 0 {
         for listener in &shared.listeners {
             // On a non-blocking one io_uring completes with EAGAIN. One that was passed to this process may be.
@@ -161,7 +171,7 @@ impl<'a> Worker<'a> {
             index,
             shared,
             connections: Slab::with_capacity(0),
-            buffers: BufferShares::new(ring.total(), plan.buffers.size as usize),
+            buffers: BufferShares::new(ring.total(), plan.buffers.size as usize, shared.plan.buffer_limit),
             ring,
             streams: 0,
             spinning: Spinning::of_this_thread(plan.spin),

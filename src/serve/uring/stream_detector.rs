@@ -10,7 +10,7 @@ const FULL: u8 = 4;
 const NEARLY_EMPTY: u8 = 8;
 
 /// Large buffers that a stream may hold before its peer must read: there are few of them.
-const LARGE_HELD: usize = 4;
+pub(super) const LARGE_HELD: usize = 4;
 
 /// State of the detection for one connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -189,6 +189,18 @@ fn a_server_whose_successor_fails_goes_on() {
     assert_says(&ended.stderr, &["cannot start", "which goes on"]);
 }
 
+#[test]
+fn the_unit_for_systemd_exposes_little() {
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve/systemd/urecho.service");
+    let mut command = Command::new("systemd-analyze");
+    // In tenths: it fails above 2.0.
+    command.args(["security", "--offline=true", "--threshold=20", "--no-pager", unit]);
+    match command.output() {
+        Ok(ended) => assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout)),
+        Err(cause) => println!("SKIPPED: needs systemd-analyze: {cause}"),
+    }
+}
+
 /// A server that replaces itself, with all of its processes.
 struct Swapped {
     process: Process,
