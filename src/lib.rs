@@ -13,8 +13,8 @@
 //! floor below it; never a floor above, never a sibling on floors 2 and 4.
 //!
 //! ```text
-//! 6  cli        the only user of clap: one file per command, and repeat (of load); shared by them: load_flags, values, addresses,
-//!               outputs, run_progress, cpu_split
+//! 6  cli        the only user of clap: one file per command, and repeat (of load); shared by them: load_flags, uring_flags, values,
+//!               addresses, outputs, run_progress, cpu_split
 //!    main       the binary: the allocator, and a call
 //! 5  check      the regression gate: experiment, time_budget, record; judge: metric, noise, sample, decision, verdict, warm_up;
 //!               output: summary, row, text, markdown, junit, github, json; baseline, history

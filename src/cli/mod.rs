@@ -15,6 +15,7 @@ mod outputs;
 mod repeat;
 mod run_progress;
 mod serve;
+mod uring_flags;
 mod values;
 
 use std::panic::{self, AssertUnwindSafe};

@@ -8,19 +8,17 @@ use std::thread;
 use clap::{Args, ValueEnum};
 
 use crate::cli::addresses::{self, Listen};
+use crate::cli::uring_flags::{UringFlags, buffer_size, check_buffers};
 use crate::cli::values;
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::output::console;
 use crate::output::written::Written;
-use crate::ring::Large;
 use crate::serve::admission::{AtLimit, Limits};
 use crate::serve::counters::Counters;
 use crate::serve::engine::Engine;
 use crate::serve::memory_bound::MemoryBound;
 use crate::serve::service::{self, Service};
-use crate::serve::uring::UringPlan;
-use crate::serve::uring::fault::Fault;
 use crate::serve::{self, EnginePlan, Listening, Plan, Sandbox};
 use crate::sys::signal::Stop;
 use crate::sys::successor::Inherited;
@@ -128,41 +126,6 @@ enum AtLimitFlag {
     Refuse,
 }
 
-/// Flags that only apply to `--engine uring`.
-#[derive(Debug, Args)]
-struct UringFlags {
-    /// Receive buffers in circulation per worker, of 16,384; the others replace those that slow peers hold; uring only
-    /// [default: 256]
-    #[arg(long, value_name = "N", value_parser = buffers, hide_short_help = true)]
-    buffers: Option<u16>,
-    /// Large receive buffers per worker, for peers that stream; 0 for none; uring only [default: 16]
-    #[arg(long, value_name = "N", value_parser = large_buffers, hide_short_help = true)]
-    large_buffers: Option<u16>,
-    /// Bytes in each large receive buffer; uring only [default: 64KiB]
-    #[arg(long, value_name = "SIZE", value_parser = buffer_size, hide_short_help = true)]
-    large_buffer_size: Option<u32>,
-    /// How long to busy-poll for completions before sleeping, while that pays off; 0s for never; uring only [default: 20us]
-    #[arg(long, value_name = "TIME", value_parser = units::duration, hide_short_help = true)]
-    spin: Option<Nanos>,
-    /// Inject a fault: `spin=2us`, `delay=50us` or `stall=5ms/1s`. To prove that `urecho check` finds it; uring only
-    #[arg(long, value_name = "FAULT", value_parser = Fault::parse, hide = true)]
-    fault: Option<Fault>,
-}
-
-fn buffers(text: &str) -> std::result::Result<u16, String> {
-    match units::count(text)? {
-        count @ 1..=32_768 => Ok(count as u16),
-        count => Err(format!("{count} is not between 1 and 32,768")),
-    }
-}
-
-fn large_buffers(text: &str) -> std::result::Result<u16, String> {
-    match units::count(text)? {
-        count @ 0..=32_768 => Ok(count as u16),
-        count => Err(format!("{count} is more than 32,768")),
-    }
-}
-
 fn socket_buffer(text: &str) -> std::result::Result<u32, String> {
     match units::size(text)? {
         size @ 1024..=1_073_741_824 => Ok(size as u32),
@@ -182,55 +145,15 @@ fn some_time(time: Nanos) -> Option<Nanos> {
     (time != Nanos(0)).then_some(time)
 }
 
-fn buffer_size(text: &str) -> std::result::Result<u32, String> {
-    match units::size(text)? {
-        size @ 64..=1_048_576 => Ok(size as u32),
-        size => Err(format!("{} is not between 64 B and 1 MiB", units::show_size(size))),
-    }
-}
-
-impl UringFlags {
-    fn plan(&self, buffer_size: Option<u32>) -> UringPlan {
-        let mut plan = UringPlan::default();
-        let buffers = &mut plan.buffers;
-        buffers.circulating = self.buffers.unwrap_or(buffers.circulating);
-        buffers.total = buffers.total.max(buffers.circulating);
-        buffers.size = buffer_size.unwrap_or(buffers.size);
-        buffers.large = buffers.large.and_then(|large| self.large(large));
-        plan.spin = self.spin.unwrap_or(plan.spin);
-        plan.fault = self.fault;
-        plan
-    }
-
-    fn large(&self, default: Large) -> Option<Large> {
-        let count = self.large_buffers.unwrap_or(default.count);
-        let size = self.large_buffer_size.unwrap_or(default.size);
-        (count > 0).then_some(Large { count, size })
-    }
-
-    /// Errors: one of these flags was given.
-    fn refuse(&self) -> Result<()> {
-        uring_only("--buffers", self.buffers)?;
-        uring_only("--large-buffers", self.large_buffers)?;
-        uring_only("--large-buffer-size", self.large_buffer_size)?;
-        uring_only("--spin", self.spin)?;
-        uring_only("--fault", self.fault)
-    }
-}
-
-fn uring_only<T>(flag: &str, value: Option<T>) -> Result<()> {
-    match value {
-        Some(_) => Err(Error::Usage(format!("{flag} only applies to --engine uring"))),
-        None => Ok(()),
-    }
-}
-
 impl Flags {
     /// Errors: a flag that does not apply to the engine.
     fn engine(&self) -> Result<EnginePlan> {
         let mut plan = EnginePlan::of(self.engine);
         match &mut plan {
-            EnginePlan::Uring(plan) => *plan = self.uring.plan(self.buffer_size),
+            EnginePlan::Uring(plan) => {
+                *plan = self.uring.plan(self.buffer_size);
+                check_buffers(plan.buffers)?;
+            }
             EnginePlan::TokioUring { buffer_size } | EnginePlan::Epoll { buffer_size } => {
                 self.uring.refuse()?;
                 *buffer_size = self.buffer_size.unwrap_or(*buffer_size);

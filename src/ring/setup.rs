@@ -14,6 +14,9 @@ use super::pool::Buffers;
 use crate::error::{Errno, Error};
 use crate::sys::shortage;
 
+/// Threads of the kernel that a ring may cause, of each kind. In steady state there is none.
+const WORKERS_MAX: u32 = 8;
+
 /// Fewest entries of a queue.
 const SMALLEST: u32 = 8;
 
@@ -104,6 +107,9 @@ impl Mode {
             Mode::Cooperative => builder.setup_coop_taskrun(),
         };
         let ring: IoUring = builder.build(queues.submissions)?;
+        // The kernel gives a send to a thread of its own if the host has no memory for sockets; as many as there are stuck
+        // peers, without this.
+        let _ = ring.submitter().register_iowq_max_workers(&mut [WORKERS_MAX; 2]); // Linux 5.15; without it there is no limit.
         ring.submitter().register_restrictions(&mut role.restrictions())?;
         ring.submitter().register_enable_rings()?;
         Ok(ring)

@@ -12,8 +12,9 @@ use crate::error::Result;
 use crate::ring::Mailbox;
 use crate::sys::waker::Waker;
 
-/// The handoff to one worker, and the number of its connections.
+/// The handoff to one worker, and the number of its connections. On cache lines of its own: each close writes to it.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(super) struct Handoff {
     channel: Channel,
     connections: AtomicUsize,

@@ -82,3 +82,16 @@ fn serve(address: SocketAddr, flags: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
     run(command.args(["serve", "--listen", &address.to_string()]).args(flags))
 }
+
+#[test]
+fn values_that_are_allowed_alone_but_not_together_are_refused() {
+    for flags in [
+        ["--buffers", "32768", "--large-buffers", "32768"],
+        ["--buffer-size", "1MiB", "--large-buffer-size", "64B"],
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
+        let ended = run(command.args(["serve", "--listen", "127.0.0.1:0"]).args(flags));
+        assert_eq!(ended.code(), Some(2), "{}", ended.stderr);
+        assert_says(&ended.stderr, &[flags[0], flags[2]]);
+    }
+}
