@@ -31,7 +31,7 @@
 //!               Before a run: workload, target, sizes, capacity, preflight (echo). During it: interval, observer. After it: result
 //! 1  ring       io_uring: setup, deadline, token, chunk (ChunkQueue), pool of groups, scratch, wait, spin, completion, memory
 //!    sys        the rest of the kernel: socket, resolve, stream, listener, ports, signal, waker, threads, child (offspring,
-//!               guard), limits, shortage, affinity, prctl, allocator, run_delay, throttling, usage, disturbance, machine,
+//!               orphans, guard), limits, shortage, affinity, prctl, allocator, run_delay, throttling, usage, disturbance, machine,
 //!               identity, netstat, tcp_info
 //!    histogram  latency histograms, block_series (confidence intervals of dependent samples), hlog, hgrm
 //!    output     place (checked first), file (documents at once, lines in place), publish, written; console (stdout and stderr),
