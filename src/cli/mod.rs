@@ -73,6 +73,7 @@ Exit codes:
 pub fn main() -> ExitCode {
     prctl::disable_huge_pages();
     prctl::restore_name();
+    prctl::survive_file_size_limits();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return answer(&error),

@@ -71,6 +71,7 @@ fn tie(command: &mut Command) -> &mut Command {
         // server with SIGTERM blocked would never stop.
         prctl::set_thp_disable(false)?;
         SigSet::empty().thread_set_mask()?;
+        super::prctl::reset_file_size_limits();
         // If the parent died before PR_SET_PDEATHSIG, no signal would ever come.
         if getppid() == parent {
             Ok(())
