@@ -1,9 +1,12 @@
 //! Signals end any phase of any command soon, and keep what was measured. That it is soon shows in runs that would otherwise
 //! take an hour.
 
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
+use tempfile::TempDir;
 use urecho::sys::{offspring, usage};
 
 use crate::support::peers::{Peer, Reply};
@@ -159,6 +162,33 @@ fn an_interrupt_ends_the_wait_for_a_server_and_servers_that_ignore_sigterm() {
     });
     running.signal(Signal::SIGINT);
     assert_eq!(running.wait().code(), Some(130));
+}
+
+#[test]
+fn an_interrupt_ends_the_wait_for_the_reader_of_an_output() {
+    let folder = TempDir::new().unwrap();
+    let fifo = folder.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let pair = "--base x{port} --head x{port}";
+    for command in [
+        "load 127.0.0.1:1",
+        "load 127.0.0.1:1 --repeat 2",
+        "bench",
+        "compare",
+        &format!("check {pair}"),
+        "find-max p99<1s 127.0.0.1:1",
+    ] {
+        let mut words = Command::new(env!("CARGO_BIN_EXE_urecho"));
+        let process = Process::spawn(words.args(command.split_whitespace()).arg("--json").arg(&fifo));
+        until("it sleeps: it waits for a reader", || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", process.pid()));
+            stat.is_ok_and(|stat| stat.contains("(urecho) S "))
+        });
+        process.signal(Signal::SIGTERM);
+        let ended = process.wait();
+        let by_signal = ended.status.signal() == Some(Signal::SIGTERM as i32);
+        assert!(by_signal || ended.code() == Some(143), "{command}: {ended}");
+    }
 }
 
 #[test]
