@@ -59,6 +59,13 @@ pub fn of_processes(cause: &io::Error) -> Option<String> {
     match cause.raw_os_error()? {
         libc::EAGAIN => Some(of_threads()),
         libc::ENOMEM => Some(of_memory(STACK)),
+        _ => of_files(cause),
+    }
+}
+
+/// What prevented a file from being opened; none if it is the file's own fault.
+pub fn of_files(cause: &io::Error) -> Option<String> {
+    match cause.raw_os_error()? {
         libc::EMFILE | libc::ENFILE => Some("Raise the limit with `ulimit -n`".into()),
         _ => None,
     }
@@ -121,6 +128,13 @@ pub fn can_map(bytes: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_opened_for_want_of_descriptors_is_not_at_fault() {
+        let why = |errno| of_files(&io::Error::from_raw_os_error(errno));
+        assert!(why(libc::EMFILE).is_some() && why(libc::ENFILE).is_some());
+        assert_eq!([libc::ENOENT, libc::EACCES].map(why), [None, None]);
+    }
 
     #[test]
     fn a_mapping_beyond_the_address_space_cannot_be_made() {
