@@ -161,6 +161,7 @@ impl Server {
         let family = self.child.family();
         let group = self.processes();
         self.elsewhere = family.into_iter().filter(|pid| !group.contains(pid)).collect();
+        self.child.watch(&self.elsewhere);
         Ok(())
     }
 
