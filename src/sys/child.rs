@@ -78,9 +78,12 @@ impl TiedChild {
     pub fn kill_all(&self) {
         offspring::kill_all(&[self.id().cast_signed()], &self.mark);
         guard::release(self.id());
-        let mut groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
-        groups.retain(|&group| group != self.id());
-        if groups.is_empty() && guard::is_enabled() {
+        let is_last = {
+            let mut groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
+            groups.retain(|&group| group != self.id());
+            groups.is_empty()
+        };
+        if is_last && guard::is_enabled() {
             orphans::kill_all();
         }
     }
@@ -125,10 +128,14 @@ pub fn terminate(child: u32) {
     let _ = signal::kill(Pid::from_raw(child as i32), Signal::SIGTERM);
 }
 
-/// Kills all groups and orphans that are left, before this process exits; the guard kills what left the groups otherwise.
+/// Kills all groups that are left, before this process exits. Allocates nothing; the guard kills what left the groups.
 pub(super) fn kill_groups() {
     let groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
     groups.iter().copied().for_each(kill);
+}
+
+/// Kills all orphans that are left, before this process exits.
+pub(super) fn kill_orphans() {
     offspring::kill(&orphans());
 }
 
