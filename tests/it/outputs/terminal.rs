@@ -12,7 +12,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use unicode_width::UnicodeWidthStr;
 
-use super::{CHECK, compare, server, urecho};
+use super::{CHECK, compare, folder_with_record, replay, server, urecho};
 use crate::support::{Server, until};
 
 /// A pseudoterminal, and everything that is written to it.
@@ -23,15 +23,21 @@ struct Terminal {
     reader: JoinHandle<()>,
 }
 
+/// Both ends: that of the emulator, and that of programs.
+fn pseudoterminal() -> (OwnedFd, File) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let mut options = OpenOptions::new();
+    options.custom_flags(libc::O_NOCTTY);
+    let slave = options.read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    (master, slave)
+}
+
 impl Terminal {
     fn new(columns: u16) -> Terminal {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let mut options = OpenOptions::new();
-        options.custom_flags(libc::O_NOCTTY);
-        let slave = options.read(true).write(true).open(name.to_str().unwrap()).unwrap();
+        let (master, slave) = pseudoterminal();
         let mut reader = File::from(master.try_clone().unwrap());
         let text = Arc::new(Mutex::new(Vec::new()));
         let sink = text.clone();
@@ -214,4 +220,21 @@ fn help_has_styles_on_a_terminal_that_shows_them() {
     assert!(help(&[]).contains('\x1b'));
     assert!(!help(&[("TERM", "dumb")]).contains('\x1b'));
     assert!(!help(&[("NO_COLOR", "1")]).contains('\x1b'));
+}
+
+#[test]
+fn a_terminal_that_is_gone_is_a_reader_that_has_read_enough() {
+    let folder = folder_with_record();
+    for (mut command, code) in [
+        (urecho("--help"), 0),
+        (urecho("load --nonsense"), 2),
+        (replay(folder.path(), ""), 3),
+        (replay(folder.path(), "--json -"), 3),
+    ] {
+        let (master, slave) = pseudoterminal();
+        drop(master);
+        let stdout = slave.try_clone().unwrap();
+        let status = command.stdin(Stdio::null()).stdout(stdout).stderr(slave).status();
+        assert_eq!(status.unwrap().code(), Some(code), "{command:?}");
+    }
 }
