@@ -74,6 +74,7 @@ pub fn main() -> ExitCode {
     prctl::disable_huge_pages();
     prctl::restore_name();
     prctl::survive_file_size_limits();
+    prctl::keep_exit_statuses();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return answer(&error),

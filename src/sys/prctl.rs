@@ -24,6 +24,12 @@ pub fn minimise_timer_slack() {
     let _ = prctl::set_timerslack(1); // In nanoseconds. Cannot be refused for the calling thread.
 }
 
+/// The exit status of every child is kept until this process asks for it, also where SIGCHLD was ignored when it started.
+pub fn keep_exit_statuses() {
+    // SAFETY: the default handler runs no code of this process.
+    let _ = unsafe { signal::signal(Signal::SIGCHLD, SigHandler::SigDfl) }; // Cannot fail: the number is that of a signal.
+}
+
 /// A file that has reached the limit of its size (`ulimit -f`) is an output that cannot be written, as one on a full disk is:
 /// without this, SIGXFSZ would end the process. Children inherit it; `child::spawn` resets it.
 pub fn survive_file_size_limits() {

@@ -12,7 +12,7 @@ use urecho::sys::{offspring, usage};
 use crate::support::peers::{Peer, Reply};
 use crate::support::reports::number;
 use crate::support::runs::{Running, load};
-use crate::support::{Process, ServeProcess, assert_says, until};
+use crate::support::{Process, ServeProcess, assert_says, run, until};
 
 /// Waits until the servers that a command has started have used CPU time: then they are under load.
 fn await_load(pid: i32) {
@@ -189,6 +189,14 @@ fn an_interrupt_ends_the_wait_for_the_reader_of_an_output() {
         let by_signal = ended.status.signal() == Some(Signal::SIGTERM as i32);
         assert!(by_signal || ended.code() == Some(143), "{command}: {ended}");
     }
+}
+
+#[test]
+fn a_command_that_inherits_ignored_signals_still_waits_for_its_servers() {
+    let script = "trap '' CHLD PIPE USR1; exec \"$0\" bench -c 2 -d 100ms --warmup 0s";
+    let ended = run(Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_urecho")]));
+    assert!(matches!(ended.code(), Some(0 | 3)), "{ended}"); // 3: the machine is too busy.
+    assert_eq!(ended.stderr, "");
 }
 
 #[test]
