@@ -234,7 +234,33 @@ fn data(row: &Row) {
     assert_ne!(allowed.code(), row.code(), "{allowed}");
 }
 
-/// There is no way to make one on purpose.
+/// What looks like one: the kernel says that the ring has an address that it does not have.
 fn bug(row: &Row) {
     assert_eq!(Some(i32::from(Error::Bug(String::new()).exit_code())), row.code());
+    let mut command = Command::new("strace");
+    let inject = [
+        "-e",
+        "trace=io_uring_enter",
+        "-e",
+        "inject=io_uring_enter:error=EFAULT:when=30",
+    ];
+    command.args(["-f", "-qq", "-o", "/dev/null"]).args(inject);
+    command.args([
+        env!("CARGO_BIN_EXE_urecho"),
+        "bench",
+        "-c",
+        "2",
+        "-d",
+        "60m",
+        "--workers",
+        "1",
+    ]);
+    match Command::new("strace").args(["-o", "/dev/null", "true"]).status() {
+        Ok(status) if status.success() => {
+            let ended = run(&mut command);
+            assert_eq!(ended.code(), row.code(), "{ended}");
+            assert_one_line(&ended);
+        }
+        _ => println!("SKIPPED: needs strace, and the right to use it"),
+    }
 }
