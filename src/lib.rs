@@ -19,7 +19,7 @@
 //! 5  check      the regression gate: experiment, time_budget, record; judge: metric, noise, sample, decision, verdict, warm_up;
 //!               output: summary, row, text, markdown, junit, github, json; baseline, history
 //! 4  compare    servers side by side: candidate, program, server (a child process), restart, experiment, block, comparison,
-//!               table
+//!               quotas, table
 //!    find_max   the highest rate at which conditions hold: search, judge, curve
 //! 3  report     one run: sections, targets, distribution (percentile), rate_interval, intervals, text with latency_table, files;
 //!               validity, assertion, inputs; several runs: repeat
@@ -29,10 +29,11 @@
 //!    load       the load generator. Pure: connection (pipeline, payload), dialer, timeline (phases, schedule, active),
 //!               accounting, by_target, stalls. Effects: worker (lifecycle), workers, shared, session, servers, monitor, outbox.
 //!               Before a run: workload, target, sizes, capacity, preflight (echo). During it: interval, observer. After it: result
-//! 1  ring       io_uring: setup, probe, deadline, token, chunk (ChunkQueue), pool of groups, scratch, wait, spin, completion, memory
+//! 1  ring       io_uring: setup, probe, deadline, token, chunk (ChunkQueue), pool of groups, scratch, wait, spin, completion,
+//!               memory
 //!    sys        the rest of the kernel: socket, resolve, stream, listener, ports, signal, waker, threads, child (offspring,
-//!               guard), successor, limits, shortage, affinity, prctl, allocator, run_delay, throttling, usage, disturbance, machine,
-//!               identity, netstat, tcp_info
+//!               orphans, guard), successor, sandbox, privileges, limits, shortage, affinity, prctl, allocator, run_delay,
+//!               throttling, usage, disturbance, machine, identity, netstat, tcp_info
 //!    histogram  latency histograms, block_series (confidence intervals of dependent samples), hlog, hgrm
 //!    output     place (checked first), file (documents at once, lines in place), publish, written; console (stdout and stderr),
 //!               progress; json, markdown, table; untrusted (text of others, for each medium)

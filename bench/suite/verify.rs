@@ -210,6 +210,8 @@ fn server(name: &str, share: impl Fn(usize) -> f64) -> ServerBlocks {
         generator_cpu_ratio: 0.5,
         background_cpu_ratio: None,
         disturbance: Disturbance::default(),
+        throttling: None,
+        server_throttling: None,
     };
     let restart = |(number, speed): (usize, f64)| {
         let rate = 123_456.7 * speed * share(number);

@@ -45,6 +45,8 @@ pub(super) fn figures(day: f64, head: &HeadChange) -> BlockFigures {
             steal: Some(Nanos(0)),
             pressure: Some(Nanos(0)),
         },
+        throttling: None,
+        server_throttling: None,
     }
 }
 

@@ -48,6 +48,7 @@ pub(super) fn sources(text: &str) -> Parsed<Sources> {
     let address: IpAddr = address
         .parse()
         .map_err(|_| format!("`{address}` is not an IP address; {hint}"))?;
+    check_scope(&address.to_string())?;
     let bits = if address.is_ipv4() { 32 } else { 128 };
     let prefix: u32 = match prefix {
         None => bits,
@@ -154,8 +155,19 @@ fn host_and_port<'a>(text: &'a str, hint: &str) -> Parsed<(&'a str, u16)> {
     if !is_valid {
         return Err(format!("`{host}` is neither an address nor a name; {hint}"));
     }
+    check_scope(address)?;
     let port = port.parse().map_err(|_| format!("`{port}` is not a port; {hint}"))?;
     Ok((address, port))
+}
+
+/// Errors: a link-local address without its interface. The kernel would only say that an argument is invalid.
+fn check_scope(address: &str) -> Parsed<()> {
+    match address.parse::<Ipv6Addr>() {
+        Ok(ip) if ip.is_unicast_link_local() => Err(format!(
+            "`{address}` is on every interface: add the name of one, as in {address}%eth0; see `ip link`"
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// True for an IPv6 address with the name or number of an interface: `fe80::1%eth0`.
@@ -201,6 +213,19 @@ mod tests {
         ] {
             assert!(target(wrong).unwrap_err().contains("as in 127.0.0.1:7007"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_link_local_address_needs_its_interface() {
+        let refusals = [
+            target("[fe80::1]:7").unwrap_err(),
+            listen("[fe80::1]:7").unwrap_err(),
+            sources("fe80::1").unwrap_err(),
+        ];
+        for refusal in refusals {
+            assert!(refusal.contains("as in fe80::1%eth0"), "{refusal}");
+        }
+        target("[fd00::1]:7").unwrap();
     }
 
     #[test]

@@ -27,7 +27,6 @@ pub(super) struct Flags {
 }
 
 pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
-    let stop = Stop::on_signals()?;
     let generator = &flags.load.workload.generator;
     let cpus = CpuSplit::of(generator, ServerCpus::Rest);
     let workers = flags
@@ -35,8 +34,10 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
         .map_or(cpus.server.len().max(1), |workers| workers as usize);
     let mut workload = flags.load.workload(cpus.generator);
     flags.outputs.check(&workload)?;
-    generator.connect_locally_from(&mut workload, &stop)?;
+    // A FIFO waits for its reader: until then signals do what they usually do.
     let observer = flags.outputs.open(&workload)?;
+    let stop = Stop::on_signals()?;
+    generator.connect_locally_from(&mut workload, &stop)?;
     check_machine()?;
     let mut server = Server::start(workers, &cpus.server)?;
     let targets = vec![server.address().into()];

@@ -21,6 +21,7 @@ use crate::output::progress::{ProgressLine, show_left};
 use crate::output::publish::publish;
 use crate::output::{console, place};
 use crate::report::Environment;
+use crate::sys::shortage;
 use crate::sys::signal::Stop;
 use flags::{JudgementFlags, MeasurementFlags, SingleServerFlags, UtilizationFlag};
 use outputs::{JsonFlag, OutputFlags};
@@ -188,10 +189,13 @@ impl Progress {
     }
 }
 
-/// Parses a file. Errors: [`Error::Usage`] that names the file.
+/// Parses a file. Errors: [`Error::Usage`] that names the file; [`Error::Machine`] if it is not the file's fault.
 fn parse_file<T>(path: &Path, parse: fn(&str) -> Result<T>) -> Result<T> {
     let name = path.display();
-    let bytes = std::fs::read(path).map_err(|cause| Error::Usage(format!("cannot read {name}: {cause}")))?;
+    let bytes = std::fs::read(path).map_err(|cause| match shortage::of_files(&cause) {
+        Some(why) => Error::Machine(format!("cannot read {name}: {cause}. {why}")),
+        None => Error::Usage(format!("cannot read {name}: {cause}")),
+    })?;
     let text = String::from_utf8_lossy(&bytes); // A line that is torn off may end within a character.
     parse(&text).map_err(|error| Error::Usage(format!("{name}: {error}")))
 }

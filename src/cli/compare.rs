@@ -104,7 +104,9 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
         });
         let failed = |result: &CandidateFigures| Some(Outcome::Failed(result.failure.as_ref()?.error.exit_code()));
         outcomes.extend(results.iter().filter_map(failed));
-        scenarios.push(flags.scenario(workload, &protocol, results));
+        let scenario = flags.scenario(workload, &protocol, results);
+        outcomes.extend(scenario.is_invalid().then_some(Outcome::Invalid));
+        scenarios.push(scenario);
     }
     let comparison = Comparison {
         schema: SCHEMA,

@@ -69,10 +69,12 @@ pub(super) fn execute(
     environment: Environment,
     stop: &Stop,
 ) -> Result<ExitCode> {
-    let run = load::run(plan, stop, &mut observer);
-    let run = match (run, stop.signal()) {
-        (Err(error @ Error::Target(_)), Some(_)) => return Err(error), // The exit code is the signal's.
-        (run, _) => run?,
+    let run = match load::run(plan, stop, &mut observer) {
+        Ok(run) => run,
+        Err(error) => {
+            observer.abandon();
+            return Err(error);
+        }
     };
     let report = Report::of(&run, environment, assertions);
     let written = observer.finish(&run, &report);

@@ -10,7 +10,7 @@ use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::load::schedule::{Arrivals, Pace, Rate};
 use crate::load::sizes::Sizes;
-use crate::load::{Churn, Close, Target, Traffic, Workload};
+use crate::load::{self, Churn, Close, Plan, Target, Traffic, Workload};
 use crate::random::Random;
 use crate::sys::signal::Stop;
 use crate::sys::socket::Options;
@@ -261,10 +261,15 @@ impl GeneratorFlags {
         Ok(())
     }
 
-    /// The same for servers that this command starts, which listen on 127.0.0.1.
+    /// The same for servers that this command starts, which listen on 127.0.0.1. Errors also if the load does not fit this
+    /// machine: servers would be started in vain.
     pub(super) fn connect_locally_from(&self, workload: &mut Workload, stop: &Stop) -> Result<()> {
         let mut servers = [Target::from(SocketAddr::from(([127, 0, 0, 1], 0)))];
-        self.connect_from(&mut servers, workload, stop)
+        self.connect_from(&mut servers, workload, stop)?;
+        load::check_fits(&Plan {
+            targets: servers.into(),
+            workload: workload.clone(),
+        })
     }
 
     /// The CPUs to pin to; empty if none were given.

@@ -21,7 +21,7 @@ mod values;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
@@ -74,6 +74,8 @@ Exit codes:
 pub fn main() -> ExitCode {
     prctl::disable_huge_pages();
     prctl::restore_name();
+    prctl::survive_file_size_limits();
+    prctl::keep_exit_statuses();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return answer(&error),
@@ -130,10 +132,27 @@ fn answer(error: &clap::Error) -> ExitCode {
         let written = console::print_styled(&text.to_string(), &text.ansi().to_string());
         return ExitCode::from(written.exit_code(0));
     }
+    if let Some(number) = negative_number(error) {
+        console::note(format_args!(
+            "urecho: no value of any flag is negative: write it without the sign, not '{number}'"
+        ));
+        return ExitCode::from(2);
+    }
     let text = error.render().to_string();
     let is_message = |part: &&str| !part.starts_with("Usage:") && !part.starts_with("For more");
     let words = text.split("\n\n").filter(is_message).flat_map(str::split_whitespace);
     let line = words.collect::<Vec<_>>().join(" ");
     console::note(format_args!("urecho: {}", line.trim_start_matches("error: ")));
     ExitCode::from(2)
+}
+
+/// A negative number where a value belongs. The parser takes it for a flag, and would advise how to pass it on.
+fn negative_number(error: &clap::Error) -> Option<&str> {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let is_number = argument
+        .strip_prefix('-')
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    (error.kind() == ErrorKind::UnknownArgument && is_number).then_some(argument)
 }

@@ -96,6 +96,12 @@ impl RunObserver {
         drop(self.progress);
         self.files.finish(run, report)
     }
+
+    /// Removes the progress line, and marks the files of a run that an error has ended.
+    pub(super) fn abandon(self) {
+        drop(self.progress);
+        self.files.abandon();
+    }
 }
 
 impl Observer for RunObserver {

@@ -9,6 +9,7 @@ use crate::compare::pooled::PoolAccumulator;
 use crate::histogram::Recorder;
 use crate::load::Slice;
 use crate::sys::disturbance::Disturbance;
+use crate::sys::throttling::Throttling;
 
 /// The figures of one server in one block.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -41,6 +42,11 @@ pub struct BlockFigures {
     pub background_cpu_ratio: Option<f64>,
     /// CPU time that others took from the machine in this block; the same for all servers.
     pub disturbance: Disturbance,
+    /// What the CPU quota of the generator's control group cost in this block; the same for all servers. Null if there is
+    /// none.
+    pub throttling: Option<Throttling>,
+    /// What the CPU quota of a control group cost that the server is in and the generator is not.
+    pub server_throttling: Option<Throttling>,
 }
 
 /// Adds up the slices of one candidate in one block.
@@ -69,6 +75,8 @@ pub(super) struct BlockContext {
     /// CPU time of the server in the whole block; none if connections were opened in it.
     pub(super) server_cpu: Option<Nanos>,
     pub(super) disturbance: Disturbance,
+    pub(super) throttling: Option<Throttling>,
+    pub(super) server_throttling: Option<Throttling>,
 }
 
 impl BlockAccumulator {
@@ -122,6 +130,8 @@ impl BlockAccumulator {
                 .background(context)
                 .map(|(span, cpu)| cpu.as_secs() / span.as_secs()),
             disturbance: context.disturbance,
+            throttling: context.throttling,
+            server_throttling: context.server_throttling,
         }
     }
 

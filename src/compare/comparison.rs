@@ -8,9 +8,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::compare::BlockFigures;
+use crate::compare::{BlockFigures, quotas};
 use crate::load::Workload;
 use crate::output;
+use crate::report::validity::{Grade, Reason};
 use crate::report::{Environment, PlanSummary};
 use crate::stats::{median, signed_rank};
 
@@ -54,6 +55,8 @@ pub struct Scenario {
     pub method: Method,
     /// The servers in the order given; all are compared with the first.
     pub servers: Vec<ServerResult>,
+    /// Why the figures are not those of the servers, or may not be; as in the verdict of a run.
+    pub reasons: Vec<Reason>,
 }
 
 /// How a scenario was measured.
@@ -169,13 +172,28 @@ type Metric = fn(&BlockFigures) -> Option<f64>;
 impl Scenario {
     /// Compares all servers with the first.
     pub fn of(load: &Workload, method: Method, servers: Vec<ServerBlocks>) -> Scenario {
+        let servers = compare(servers);
         Scenario {
             connections: load.connections.into(),
             load: PlanSummary::of(&[], load),
             method,
-            servers: compare(servers),
+            reasons: reasons(&servers),
+            servers,
         }
     }
+
+    /// True if its figures decide nothing.
+    pub fn is_invalid(&self) -> bool {
+        self.reasons.iter().any(|reason| reason.grade == Grade::Invalid)
+    }
+}
+
+fn reasons(servers: &[ServerResult]) -> Vec<Reason> {
+    let named = servers.iter().map(|server| {
+        let blocks = server.restarts.iter().flatten();
+        (server.name.as_str(), blocks.collect())
+    });
+    quotas::reasons(&named.collect::<Vec<_>>())
 }
 
 /// Compares all servers with the first.

@@ -16,6 +16,7 @@ use crate::load::{Plan, Session, Workload};
 use crate::random::Random;
 use crate::sys::disturbance::Snapshot;
 use crate::sys::signal::Stop;
+use crate::sys::throttling::Throttling;
 use crate::sys::usage;
 
 /// How long the last replies of a slice are waited for. A server that stalls for longer has failed.
@@ -113,8 +114,8 @@ pub(super) fn restart(
 fn block(participants: &mut [Participant<'_>], protocol: &Protocol, load: usize, random: &mut Random, stop: &Stop) {
     random.shuffle(participants);
     let mut accumulators: Vec<BlockAccumulator> = participants.iter().map(|_| BlockAccumulator::new()).collect();
-    let snapshot = Snapshot::read();
-    let cpu_before: Vec<Option<Nanos>> = participants.iter().map(Participant::cpu).collect();
+    let (snapshot, throttling) = (Snapshot::read(), Throttling::read());
+    let before: Vec<Usage> = participants.iter().map(Participant::usage).collect();
     let there_and_back = [
         (0..participants.len()).collect(),
         (0..participants.len()).rev().collect::<Vec<usize>>(),
@@ -132,13 +133,17 @@ fn block(participants: &mut [Participant<'_>], protocol: &Protocol, load: usize,
         return;
     }
     let disturbance = Snapshot::read().since(&snapshot);
-    for ((participant, accumulator), before) in participants.iter_mut().zip(&accumulators).zip(cpu_before) {
-        let whole_block = || participant.cpu().zip(before).map(|(after, before)| after - before);
+    let throttling = Throttling::between(throttling, Throttling::read());
+    for ((participant, accumulator), before) in participants.iter_mut().zip(&accumulators).zip(before) {
+        let after = participant.usage();
+        let whole_block = || after.cpu.zip(before.cpu).map(|(after, before)| after - before);
         let context = BlockContext {
             connections: protocol.connections(load),
             resident_before: participant.resident_before,
             server_cpu: protocol.connected_at_once.then(whole_block).flatten(),
             disturbance,
+            throttling,
+            server_throttling: Throttling::between(before.throttling, after.throttling),
         };
         participant.blocks[load].push(accumulator.figures(&context));
         accumulator.add_to(&mut participant.pools[load], &context);
@@ -154,6 +159,13 @@ impl Protocol {
             self.loads[load].workload.connections
         }
     }
+}
+
+/// What a server has used so far.
+struct Usage {
+    cpu: Option<Nanos>,
+    /// By the quotas of control groups that it is in and the generator is not.
+    throttling: Option<Throttling>,
 }
 
 /// A candidate in one restart.
@@ -264,11 +276,14 @@ impl<'a> Participant<'a> {
         Ok(())
     }
 
-    /// CPU time of all its processes so far.
-    fn cpu(&self) -> Option<Nanos> {
-        let pids = self.server.as_ref()?.processes();
-        let times = pids.into_iter().filter_map(usage::process_cpu);
-        times.reduce(|sum, time| sum + time)
+    /// Of all its processes so far.
+    fn usage(&self) -> Usage {
+        let pids = self.server.as_ref().map(Server::processes).unwrap_or_default();
+        let times = pids.iter().filter_map(|&pid| usage::process_cpu(pid));
+        Usage {
+            cpu: times.reduce(|sum, time| sum + time),
+            throttling: Throttling::of_others(&pids),
+        }
     }
 
     /// Closes its connections. Returns its server, which still runs.

@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -43,8 +44,12 @@ const EXIT_DELAY: Nanos = Nanos(200_000_000);
 /// How often to check whether it listens, or has exited.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// The exit code of [`Error::Machine`].
+/// The exit codes of [`Error::Machine`] and [`Error::Bug`].
 const MACHINE: i32 = 4;
+const BUG: i32 = 70;
+
+/// What servers read from. Without it the kernel says of their program that it is not there.
+const NULL: &str = "/dev/null";
 
 /// Bytes kept from the end of a server's stderr.
 const STDERR_TAIL: usize = 4096;
@@ -93,7 +98,10 @@ impl Server {
             .unwrap_or_default();
         match address_in(&line) {
             Some(address) => server.address = address,
-            None => return Err(Error::Machine(server.failure("did not start"))),
+            None => {
+                let text = server.failure("did not start");
+                return Err(server.fault(text, Error::Machine));
+            }
         }
         Ok(server)
     }
@@ -161,6 +169,7 @@ impl Server {
         let family = self.child.family();
         let group = self.processes();
         self.elsewhere = family.into_iter().filter(|pid| !group.contains(pid)).collect();
+        self.child.watch(&self.elsewhere);
         Ok(())
     }
 
@@ -214,6 +223,7 @@ impl Server {
             let what = format!("cannot start {}: {cause}", command.get_program().display());
             match shortage::of_processes(&cause) {
                 Some(why) => Error::Machine(format!("{what}. {why}")),
+                None if !Path::new(NULL).exists() => Error::Machine(format!("{what}. {NULL} is missing: mount /dev")),
                 None if command.get_program() == THIS_EXECUTABLE => {
                     Error::Machine(format!("{what}. Servers are started through /proc: mount it"))
                 }
@@ -251,12 +261,7 @@ impl Server {
     pub fn check(&mut self) -> Result<()> {
         if child::has_ended(self.child.id()) {
             let text = self.failure("exited unexpectedly");
-            let is_refusal = self.is_ours && self.reap().is_ok_and(|status| status.code() == Some(MACHINE));
-            return Err(if is_refusal {
-                Error::Machine(text)
-            } else {
-                Error::Target(text)
-            });
+            return Err(self.fault(text, Error::Target));
         }
         Ok(())
     }
@@ -277,7 +282,10 @@ impl Server {
         self.signal_and_wait(STOP_TIMEOUT);
         match self.reap() {
             Ok(status) if status.success() => Ok(()),
-            _ => Err(Error::Machine(self.failure("did not exit cleanly"))),
+            _ => {
+                let text = self.failure("did not exit cleanly");
+                Err(self.fault(text, Error::Machine))
+            }
         }
     }
 
@@ -308,6 +316,16 @@ impl Server {
         let deadline = clock::now() + timeout;
         while clock::now() < deadline && !child::has_ended(self.child.id()) {
             thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    /// Whose fault it is that it has ended: our own server says so by its exit code.
+    fn fault(&mut self, text: String, otherwise: fn(String) -> Error) -> Error {
+        let status = self.reap().ok().filter(|_| self.is_ours);
+        match status.and_then(|status| status.code()) {
+            Some(MACHINE) => Error::Machine(text),
+            Some(BUG) => Error::Bug(text),
+            _ => otherwise(text),
         }
     }
 

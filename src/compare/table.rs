@@ -9,6 +9,7 @@ use crate::output::table::Column::{Left, Right};
 use crate::output::table::{self, Column};
 use crate::output::untrusted;
 use crate::report::text::describe;
+use crate::report::validity::Reason;
 use crate::sys::affinity;
 use crate::units::{show_count, show_duration, show_percent};
 
@@ -108,10 +109,16 @@ impl Scenario {
         })
     }
 
+    /// What makes the figures doubtful, a line each.
+    fn notes(&self) -> impl Iterator<Item = String> {
+        let reasons = self.reasons.iter().map(Reason::to_string);
+        self.not_idle().chain(reasons)
+    }
+
     pub(super) fn markdown(&self) -> String {
         let heads = heads("server");
         let table = markdown::table(&heads, self.servers.iter().map(ServerResult::cells));
-        let notes: String = self.not_idle().map(|text| format!("\n{text}\n")).collect();
+        let notes: String = self.notes().map(|text| format!("\n{text}\n")).collect();
         format!("**{}**\n\n{}\n\n{table}{notes}", self.title(), self.method())
     }
 }
@@ -121,7 +128,7 @@ impl Display for Scenario {
         writeln!(f, "{}\n  {}", self.title(), self.method())?;
         writeln!(f, "  {}", table::row(&COLUMNS, &heads("")))?;
         self.servers.iter().try_for_each(|server| server.fmt(f))?;
-        self.not_idle().try_for_each(|text| writeln!(f, "  {text}"))
+        self.notes().try_for_each(|text| writeln!(f, "  {text}"))
     }
 }
 

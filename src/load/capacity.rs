@@ -128,6 +128,11 @@ pub fn check_machine() -> Result<()> {
     ring::probe(1)
 }
 
+/// Checks that a plan fits this machine, before servers are started for it. Errors: [`Error::Machine`] that names the limit.
+pub fn check_fits(plan: &Plan) -> Result<()> {
+    Capacity::of_this_process().check(plan)
+}
+
 /// True if this process can hold `sessions` sessions with this workload at once.
 pub fn fits_at_once(workload: &Workload, sessions: usize) -> bool {
     let capacity = Capacity::of_this_process();

@@ -202,8 +202,7 @@ impl<'a> Sampler<'a> {
 
     fn usage_since(&self, before: &Sample, workload: &Workload) -> Usage {
         let machine = Snapshot::read();
-        let throttling = self.throttling().into_iter().zip(before.throttling);
-        let mut throttling = throttling.map(|(after, before)| Some(after?.since(before?)));
+        let [ours, servers] = self.throttling();
         let server = self.servers.used_since(&before.server);
         let network = netstat::read().zip(self.network);
         let pids = self.servers.pids();
@@ -213,8 +212,8 @@ impl<'a> Sampler<'a> {
             server,
             host: HostActivity {
                 disturbance: machine.since(&before.machine),
-                throttling: throttling.next().flatten(),
-                server_throttling: throttling.next().flatten(),
+                throttling: Throttling::between(before.throttling[0], ours),
+                server_throttling: Throttling::between(before.throttling[1], servers),
                 network: network.map(|(after, before)| after.since(&before)),
             },
         }

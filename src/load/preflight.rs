@@ -174,6 +174,9 @@ fn attempt(plan: &Plan, number: u64, address: SocketAddr, stop: &Stop) -> std::r
     let stream = connected.map_err(|cause| match cause.kind() {
         ErrorKind::AddrNotAvailable => Fault::Machine(no_source_port(address)),
         ErrorKind::NetworkUnreachable if address.ip().is_loopback() => Fault::Machine(socket::loopback_is_down(&cause)),
+        ErrorKind::PermissionDenied => Fault::Machine(Error::Machine(format!(
+            "cannot connect to {address}: {cause}. A firewall or a security module of this machine forbids it"
+        ))),
         kind => Fault::Target(
             format!("cannot connect to {address}: {cause}.{}", advice(kind, timeout)),
             Some(kind),

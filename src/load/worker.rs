@@ -136,8 +136,12 @@ impl<'a> Worker<'a> {
                 return Ok(self.finish());
             }
             let (began, deadline) = (self.pass, self.deadline());
-            self.ring.submit_and_wait(deadline, &mut completions)?;
+            let waited = self.ring.submit_and_wait(deadline, &mut completions);
             self.now = clock::now();
+            if let Err(error) = waited {
+                self.abandon();
+                return Err(error);
+            }
             self.pass_ended(began, deadline, handled);
             handled = completions.len();
             for completion in completions.drain(..) {

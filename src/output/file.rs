@@ -45,7 +45,7 @@ impl Place {
         match self.target() {
             Target::Stream(stream) => write_or_undo(stream, bytes),
             Target::File(path) if replace(path, bytes)? => Ok(()),
-            Target::File(path) => write_or_undo(&File::create(path)?, bytes),
+            Target::File(path) => write_or_undo(&open_empty(path)?, bytes),
         }
     }
 }
@@ -95,9 +95,23 @@ fn has_attributes(path: &Path) -> bool {
     }
 }
 
+/// A file without what was in it.
+fn open_empty(path: &Path) -> io::Result<File> {
+    open(path, OpenOptions::new().write(true).truncate(true))
+}
+
+/// Opens a file, and makes it only if it is not there: the kernel refuses to open another user's file in a folder such as /tmp
+/// with O_CREAT, which the check of its place did not use (fs.protected_regular).
+fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    match options.open(path) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => options.create(true).open(path),
+        result => result,
+    }
+}
+
 fn append(path: &Path, line: &str) -> io::Result<()> {
-    let readable = OpenOptions::new().read(true).append(true).create(true).open(path);
-    let file = readable.or_else(|_| OpenOptions::new().append(true).create(true).open(path))?;
+    let readable = open(path, OpenOptions::new().read(true).append(true));
+    let file = readable.or_else(|_| open(path, OpenOptions::new().append(true)))?;
     let text = match is_torn(&file) {
         true => format!("\n{line}"),
         false => line.to_owned(),
@@ -178,7 +192,7 @@ impl Lines {
 fn create(place: &Place) -> io::Result<File> {
     match place.target() {
         Target::Stream(stream) => stream.try_clone(),
-        Target::File(path) => File::create(path),
+        Target::File(path) => open_empty(path),
     }
 }
 

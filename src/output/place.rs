@@ -76,8 +76,12 @@ pub fn check_distinct<'a>(places: impl Iterator<Item = &'a Place>) -> Result<()>
         let same = |other: &&&Place| place.identity.is_some() && place.identity == other.identity;
         if let Some(other) = before.iter().find(same) {
             return Err(Error::Usage(match other.name == place.name {
-                true => format!("two outputs go to {place}: give each its own file"),
-                false => format!("two outputs go to one place, {other} and {place}: give each its own file"),
+                true => format!("two outputs go to {}: give each its own file", place.name()),
+                false => format!(
+                    "two outputs go to one place, {} and {}: give each its own file",
+                    other.name(),
+                    place.name()
+                ),
             }));
         }
         before.push(place);
@@ -108,7 +112,8 @@ impl Place {
         let input = fs::metadata(input).ok().and_then(|metadata| Identity::of(&metadata));
         match input.is_some() && self.identity == input {
             true => Err(Error::Usage(format!(
-                "{self} is read and written: give the output its own file"
+                "{} is read and written: give the output its own file",
+                self.name()
             ))),
             false => Ok(()),
         }
@@ -119,18 +124,25 @@ impl Place {
         self.is_stdout
     }
 
+    /// As it is called in a sentence.
+    fn name(&self) -> String {
+        match self.name.as_os_str() == STDOUT {
+            true => "stdout".to_owned(),
+            false => self.name.display().to_string(),
+        }
+    }
+
     /// What to write to.
     pub(super) fn target(&self) -> &Target {
         &self.target
     }
 }
 
+/// As in `cannot write to stdout`.
 impl Display for Place {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self.name.as_os_str() == STDOUT {
-            true => f.write_str("to stdout"),
-            false => self.name.display().fmt(f),
-        }
+        let preposition = if self.name.as_os_str() == STDOUT { "to " } else { "" };
+        write!(f, "{preposition}{}", self.name())
     }
 }
 
@@ -291,7 +303,11 @@ mod tests {
             ["-", "/dev/stdout"],
             ["/dev/fd/1", "/proc/self/fd/1"],
         ] {
-            assert!(matches!(open(names), Err(Error::Usage(_))), "{names:?}");
+            let refusal = open(names).unwrap_err();
+            assert!(
+                matches!(&refusal, Error::Usage(text) if !text.contains("to to")),
+                "{names:?}: {refusal}"
+            );
         }
         open(["there", "new"]).unwrap();
         open(["/dev/null", "/dev/null"]).unwrap();

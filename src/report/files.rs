@@ -96,7 +96,7 @@ impl Files {
             None => self.begin(WallTime::at(clock::now())), // It did not: a header is due all the same.
         };
         let comment = if report.partial {
-            format!("#[{PARTIAL}]\n")
+            partial_comment()
         } else {
             String::new()
         };
@@ -123,6 +123,17 @@ impl Files {
                 (self.json.as_ref(), &|| report.json()),
             ],
         ))
+    }
+
+    /// Marks the files that have lines, if they have: the run has ended with an error. In `.jsonl` and `.csv` its last interval
+    /// is marked already.
+    pub fn abandon(self) {
+        let Some(HlogFile::Begun(hlog)) = self.hlog else {
+            return;
+        };
+        let mut lines = in_memory(hlog.finish());
+        in_memory(lines.write_all(partial_comment().as_bytes()));
+        let _ = lines.close(); // The error of the run decides the exit code.
     }
 
     /// Begins the files that have a line per second. Returns its argument.
@@ -169,6 +180,10 @@ impl Files {
 /// [`Lines`] keep what is written until it is flushed, and keep an error of that until they are closed.
 fn in_memory<T>(result: io::Result<T>) -> T {
     result.expect("lines are written to memory, and histograms have fewer than 2^63 samples")
+}
+
+fn partial_comment() -> String {
+    format!("#[{PARTIAL}]\n")
 }
 
 fn began_line(began: WallTime) -> String {

@@ -3,6 +3,7 @@
 //! Pure: inputs in, verdict out. The rules and their thresholds are in [`rules`]. That a load generator must check
 //! itself is from Lancet (Kogias et al., USENIX ATC 2019).
 
+pub mod quota;
 mod rules;
 
 use std::cmp::Reverse;
@@ -174,6 +175,17 @@ impl Display for Verdict {
             writeln!(f, "  {reason}")?;
         }
         Ok(())
+    }
+}
+
+/// At most two decimals, without trailing zeros: `25 %`, `1.2 %`, `98.97 %`; `< 0.01 %` for anything smaller.
+fn percent(share: f64) -> String {
+    let shown = format!("{:.2}", share * 100.0);
+    let shown = shown.trim_end_matches('0').trim_end_matches('.');
+    if shown == "0" && share > 0.0 {
+        "< 0.01 %".into()
+    } else {
+        format!("{shown} %")
     }
 }
 

@@ -49,10 +49,12 @@ fn exhausted() -> ! {
     const LIMITED: &str =
         "urecho: out of memory: the address space of this process is limited: raise it with `ulimit -v unlimited`\n";
     const SHORT: &str = "urecho: out of memory: this machine, or the control group of this process, has none left\n";
-    let text = if super::shortage::address_space().is_some() {
-        LIMITED
-    } else {
-        SHORT
+    const DATA: &str =
+        "urecho: out of memory: the data of this process is limited: raise it with `ulimit -d unlimited`\n";
+    let text = match (super::shortage::address_space(), super::shortage::data()) {
+        (Some(_), _) => LIMITED,
+        (None, Some(_)) => DATA,
+        (None, None) => SHORT,
     };
     // SAFETY: writes bytes of a static text. An error is ignored: nothing else can be said.
     let _ = unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };

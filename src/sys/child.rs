@@ -11,7 +11,7 @@ use nix::sys::signal::{self, SigSet, Signal};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getppid};
 
-use super::{guard, offspring};
+use super::{guard, offspring, orphans};
 
 /// Process groups of tied children that have not been killed yet, for an exit without destructors.
 static GROUPS: Mutex<Vec<u32>> = Mutex::new(Vec::new());
@@ -22,6 +22,8 @@ pub struct TiedChild {
     /// The process itself; its process group has the same id.
     pub process: Child,
     mark: String,
+    /// Orphans of other servers, from before its start.
+    others: Vec<i32>,
 }
 
 /// Spawns a child that is [tied](tie) to this process, in a process group of its own. End it with [`TiedChild::kill_all`].
@@ -30,11 +32,13 @@ pub fn spawn(command: &mut Command) -> io::Result<TiedChild> {
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let mark = format!("{}-{number}.", guard::mark());
     let _ = guard::start(); // Without it only a SIGKILL of this process leaves anything behind.
+    let others = orphans();
     let mut groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
     let process = tie(command).env(offspring::MARK, &mark).spawn()?;
+    orphans::started(process.id());
     guard::watch(process.id());
     groups.push(process.id());
-    Ok(TiedChild { process, mark })
+    Ok(TiedChild { process, mark, others })
 }
 
 impl TiedChild {
@@ -46,7 +50,27 @@ impl TiedChild {
     /// All processes that it has started and that run, itself included: also those that left its process group.
     /// Milliseconds: reads the environment of all processes.
     pub fn family(&self) -> Vec<i32> {
-        offspring::of_groups(&[self.id().cast_signed()], &offspring::marked(&self.mark))
+        let mut orphans = self.orphans();
+        loop {
+            let found = [offspring::marked(&self.mark), orphans.clone()].concat();
+            let family = offspring::of_groups(&[self.id().cast_signed()], &found);
+            let now = self.orphans();
+            if now == orphans {
+                return family;
+            }
+            orphans = now; // One that lost its parent meanwhile may have been missed.
+        }
+    }
+
+    fn orphans(&self) -> Vec<i32> {
+        let mut orphans = orphans();
+        orphans.retain(|orphan| !self.others.contains(orphan));
+        orphans
+    }
+
+    /// These processes of its family, which are not in its group, are to be killed with this process as well.
+    pub fn watch(&self, elsewhere: &[i32]) {
+        elsewhere.iter().copied().for_each(guard::watch_process);
     }
 
     /// Kills it and everything it has started (SIGKILL). It must not have been waited for yet, or its id may belong to another
@@ -54,8 +78,22 @@ impl TiedChild {
     pub fn kill_all(&self) {
         offspring::kill_all(&[self.id().cast_signed()], &self.mark);
         guard::release(self.id());
-        let mut groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
-        groups.retain(|&group| group != self.id());
+        let is_last = {
+            let mut groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
+            groups.retain(|&group| group != self.id());
+            groups.is_empty()
+        };
+        if is_last && guard::is_enabled() {
+            orphans::kill_all();
+        }
+    }
+}
+
+/// Orphans of all servers. None in a process that has children of other kinds as well.
+fn orphans() -> Vec<i32> {
+    match guard::is_enabled() {
+        true => orphans::all(),
+        false => Vec::new(),
     }
 }
 
@@ -71,6 +109,7 @@ fn tie(command: &mut Command) -> &mut Command {
         // server with SIGTERM blocked would never stop.
         prctl::set_thp_disable(false)?;
         SigSet::empty().thread_set_mask()?;
+        super::prctl::reset_file_size_limits();
         // If the parent died before PR_SET_PDEATHSIG, no signal would ever come.
         if getppid() == parent {
             Ok(())
@@ -89,10 +128,15 @@ pub fn terminate(child: u32) {
     let _ = signal::kill(Pid::from_raw(child as i32), Signal::SIGTERM);
 }
 
-/// Kills all groups that are left, before this process exits; the guard kills what left the groups.
+/// Kills all groups that are left, before this process exits. Allocates nothing; the guard kills what left the groups.
 pub(super) fn kill_groups() {
     let groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
     groups.iter().copied().for_each(kill);
+}
+
+/// Kills all orphans that are left, before this process exits.
+pub(super) fn kill_orphans() {
+    offspring::kill(&orphans());
 }
 
 fn kill(group: u32) {

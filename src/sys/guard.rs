@@ -11,7 +11,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use nix::sys::signal::{SigSet, SigmaskHow};
 
-use super::offspring;
+use super::{offspring, orphans};
 use crate::random::Random;
 
 /// The hidden command that runs [`run`]; its argument is the mark of the servers.
@@ -30,6 +30,11 @@ pub fn enable() {
     ENABLED.store(true, Ordering::Relaxed);
 }
 
+/// True in a process that starts no children but servers and their guard.
+pub(super) fn is_enabled() -> bool {
+    ENABLED.load(Ordering::Relaxed)
+}
+
 /// The beginning of the mark of all servers that this process starts.
 pub(super) fn mark() -> &'static str {
     static MARK: OnceLock<String> = OnceLock::new();
@@ -39,7 +44,7 @@ pub(super) fn mark() -> &'static str {
 /// Starts the guard, if that has not been done.
 pub(super) fn start() -> io::Result<()> {
     let mut guard = GUARD.lock().unwrap_or_else(PoisonError::into_inner);
-    if guard.is_some() || !ENABLED.load(Ordering::Relaxed) {
+    if guard.is_some() || !is_enabled() {
         return Ok(());
     }
     let mut command = Command::new(THIS_EXECUTABLE);
@@ -50,13 +55,23 @@ pub(super) fn start() -> io::Result<()> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .process_group(0); // Shielded from Ctrl-C.
-    *guard = Some(command.spawn()?);
+    orphans::collect(); // Before the first child of this process.
+    let started = command.spawn()?;
+    orphans::started(started.id());
+    *guard = Some(started);
     Ok(())
 }
 
 /// This server is to be killed with this process.
 pub(super) fn watch(server: u32) {
     write(&format!("+{server}\n"));
+}
+
+/// This process is to be killed with this one, if it still runs then. It belongs to a server, but not to its group.
+pub(super) fn watch_process(pid: i32) {
+    if let Some(started) = offspring::started(pid) {
+        write(&format!("={pid} {started}\n"));
+    }
 }
 
 /// This server has ended, and all that it had started.
@@ -84,8 +99,13 @@ pub fn finish() {
 pub fn run(mark: &str) {
     let _ = nix::sys::signal::pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), None); // It ends with the pipe only.
     let mut servers: Vec<i32> = Vec::new();
+    let mut processes: Vec<(i32, u64)> = Vec::new();
     let mut finished = false;
     for line in io::stdin().lock().lines().map_while(Result::ok) {
+        if let Some(process) = line.strip_prefix('=').and_then(parse_process) {
+            processes.push(process);
+            continue;
+        }
         match (line.get(..1), line.get(1..).and_then(|number| number.parse().ok())) {
             (Some("+"), Some(server)) => servers.push(server),
             (Some("-"), Some(server)) => servers.retain(|&other| other != server),
@@ -94,6 +114,15 @@ pub fn run(mark: &str) {
     }
     // A server that was started this instant may not be in the list: it has the mark.
     if !finished {
+        let is_same = |&&(pid, started): &&(i32, u64)| offspring::started(pid) == Some(started);
+        let processes: Vec<i32> = processes.iter().filter(is_same).map(|&(pid, _)| pid).collect();
+        offspring::kill(&processes);
         offspring::kill_all(&servers, mark);
     }
+}
+
+/// `PID TICKS`, when it started.
+fn parse_process(text: &str) -> Option<(i32, u64)> {
+    let (pid, started) = text.split_once(' ')?;
+    Some((pid.parse().ok()?, started.parse().ok()?))
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::ops::RangeInclusive;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
 use crate::sys::{shortage, throttling};
 
@@ -16,9 +16,9 @@ pub struct Limit {
     pub hard: u64,
 }
 
-/// Limit on open descriptors (RLIMIT_NOFILE).
+/// Limit on open descriptors (RLIMIT_NOFILE). Infinite where a sandbox does not show it.
 pub fn descriptors() -> Limit {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("getrlimit(2) fails for unknown resources only");
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((RLIM_INFINITY, RLIM_INFINITY));
     Limit { soft, hard }
 }
 

@@ -17,6 +17,7 @@ pub mod listener;
 pub mod machine;
 pub mod netstat;
 pub mod offspring;
+mod orphans;
 pub mod ports;
 pub mod prctl;
 pub mod privileges;

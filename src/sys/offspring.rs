@@ -2,7 +2,7 @@
 //!
 //! They are those of its process group, their descendants, and all that have inherited its mark in their environment: a
 //! process that called setsid(2), and whose parent has ended, has only that. A process that leaves the group, loses its
-//! parent *and* cleans its environment is not found. proc_pid_stat(5), proc_pid_environ(5).
+//! parent *and* cleans its environment is found by `orphans`. proc_pid_stat(5), proc_pid_environ(5).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,10 +17,10 @@ use super::usage::processes;
 pub(super) const MARK: &str = "URECHO_SERVER";
 
 /// Processes are killed again while any is left, because they may fork meanwhile; this often at most.
-const ROUNDS: u32 = 500;
+pub(super) const ROUNDS: u32 = 500;
 
 /// Between two rounds.
-const ROUND: Duration = Duration::from_millis(2);
+pub(super) const ROUND: Duration = Duration::from_millis(2);
 
 /// What /proc/PID/stat says of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,12 +29,26 @@ struct Stat {
     group: i32,
     /// True once it has ended and waits to be reaped.
     ended: bool,
+    /// In clock ticks since boot: an id alone may be reused.
+    started: u64,
 }
 
 /// The living processes of these process groups, and all descendants of those and of `roots`, ascending.
 pub fn of_groups(groups: &[i32], roots: &[i32]) -> Vec<i32> {
     let stats: BTreeMap<i32, Stat> = processes().filter_map(|pid| Some((pid, Stat::read(pid)?))).collect();
     members(&stats, |pid, stat| groups.contains(&stat.group) || roots.contains(&pid))
+}
+
+/// The children of this process: those that have ended and wait to be reaped, or those that run.
+pub(super) fn children_of_this_process(ended: bool) -> Vec<i32> {
+    let me = std::process::id().cast_signed();
+    let is_child = |pid: &i32| Stat::read(*pid).is_some_and(|stat| stat.parent == me && stat.ended == ended);
+    processes().filter(is_child).collect()
+}
+
+/// When a process started, in clock ticks since boot; None once it has ended.
+pub(super) fn started(pid: i32) -> Option<u64> {
+    Stat::read(pid).filter(|stat| !stat.ended).map(|stat| stat.started)
 }
 
 /// The processes that have inherited a mark that begins with this text.
@@ -62,10 +76,15 @@ pub(super) fn kill_all(groups: &[i32], mark: &str) {
         if left.is_empty() {
             return;
         }
-        for pid in left {
-            let _ = signal::kill(Pid::from_raw(pid), Signal::SIGKILL); // ESRCH: it has ended meanwhile.
-        }
+        kill(&left);
         std::thread::sleep(ROUND);
+    }
+}
+
+/// Kills these processes and their descendants.
+pub(super) fn kill(pids: &[i32]) {
+    for pid in of_groups(&[], pids) {
+        let _ = signal::kill(Pid::from_raw(pid), Signal::SIGKILL); // ESRCH: it has ended meanwhile.
     }
 }
 
@@ -101,6 +120,7 @@ impl Stat {
             parent: fields.next()?.parse().ok()?,
             group: fields.next()?.parse().ok()?,
             ended: matches!(state, "Z" | "X"),
+            started: fields.nth(16)?.parse().ok()?,
         })
     }
 }
@@ -115,6 +135,7 @@ mod tests {
             parent,
             group,
             ended: false,
+            started: 0,
         };
         let mut stats = BTreeMap::from([
             (1, stat(0, 1)),
@@ -132,9 +153,11 @@ mod tests {
 
     #[test]
     fn a_name_may_contain_anything() {
-        let stat = Stat::parse("42 (a) b (c) S 7 8 9 0 -1").unwrap();
+        let rest = "7 8 9 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 12345 0";
+        let stat = Stat::parse(&format!("42 (a) b (c) S {rest}")).unwrap();
         assert_eq!((stat.parent, stat.group, stat.ended), (7, 8, false));
-        assert!(Stat::parse("42 (gone) Z 7 8 9").unwrap().ended);
+        assert_eq!(stat.started, 12_345);
+        assert!(Stat::parse(&format!("42 (gone) Z {rest}")).unwrap().ended);
         for text in ["", "42 (x)", "42 (x) S 1", "42 x S 1 2 3"] {
             assert_eq!(Stat::parse(text), None, "{text}");
         }

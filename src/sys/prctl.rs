@@ -1,6 +1,7 @@
-//! Settings of this process and its threads, by prctl(2).
+//! Settings of this process and its threads: prctl(2), and signals that it ignores.
 
 use nix::sys::prctl;
+use nix::sys::signal::{self, SigHandler, Signal};
 
 /// Names this process `urecho` if it was started as /proc/self/exe: that path is its name otherwise, also in reports.
 pub fn restore_name() {
@@ -21,4 +22,26 @@ pub fn disable_huge_pages() {
 /// Threads that it starts later inherit the setting.
 pub fn minimise_timer_slack() {
     let _ = prctl::set_timerslack(1); // In nanoseconds. Cannot be refused for the calling thread.
+}
+
+/// The exit status of every child is kept until this process asks for it, also where SIGCHLD was ignored when it started.
+pub fn keep_exit_statuses() {
+    // SAFETY: the default handler runs no code of this process.
+    let _ = unsafe { signal::signal(Signal::SIGCHLD, SigHandler::SigDfl) }; // Cannot fail: the number is that of a signal.
+}
+
+/// A file that has reached the limit of its size (`ulimit -f`) is an output that cannot be written, as one on a full disk is:
+/// without this, SIGXFSZ would end the process. Children inherit it; `child::spawn` resets it.
+pub fn survive_file_size_limits() {
+    handle_file_size_limits(SigHandler::SigIgn);
+}
+
+/// Undoes [`survive_file_size_limits`]. May be called between fork and exec.
+pub(super) fn reset_file_size_limits() {
+    handle_file_size_limits(SigHandler::SigDfl);
+}
+
+fn handle_file_size_limits(handler: SigHandler) {
+    // SAFETY: neither of the two handlers runs code of this process.
+    let _ = unsafe { signal::signal(Signal::SIGXFSZ, handler) }; // Cannot fail: the number is that of a signal.
 }

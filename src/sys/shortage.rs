@@ -15,13 +15,23 @@ const STACK: usize = 2 << 20;
 
 /// What prevents this process from mapping `bytes` more.
 pub fn of_memory(bytes: usize) -> String {
-    match (soft(Resource::RLIMIT_AS), can_map(bytes)) {
-        (Some(limit), false) => format!(
-            "The address space of this process is limited to {}: raise it with `ulimit -v unlimited`",
-            show_size(limit)
-        ),
-        _ => "This machine, or the control group of this process, has no memory left".into(),
-    }
+    limit_of_memory(bytes)
+        .unwrap_or_else(|| "This machine, or the control group of this process, has no memory left".into())
+}
+
+/// The limit of this process that prevents it from mapping `bytes` more; none if it may.
+fn limit_of_memory(bytes: usize) -> Option<String> {
+    let limits = [
+        (Resource::RLIMIT_AS, "address space", "ulimit -v"),
+        (Resource::RLIMIT_DATA, "data", "ulimit -d"),
+    ];
+    let mut limits = limits.into_iter().filter_map(|(resource, what, command)| {
+        let limit = show_size(soft(resource)?);
+        Some(format!(
+            "The {what} of this process is limited to {limit}: raise it with `{command} unlimited`"
+        ))
+    });
+    limits.next().filter(|_| !can_map(bytes))
 }
 
 /// What prevents a ring with queues of `bytes`.
@@ -38,8 +48,8 @@ pub fn of_ring_memory(bytes: usize) -> String {
 
 /// What prevents a thread more.
 pub fn of_threads() -> String {
-    if soft(Resource::RLIMIT_AS).is_some() && !can_map(STACK) {
-        return of_memory(STACK);
+    if let Some(limit) = limit_of_memory(STACK) {
+        return limit;
     }
     let processes = soft(Resource::RLIMIT_NPROC).map(|limit| {
         format!("This user may have {limit} processes and threads at once: raise it with `ulimit -u` or LimitNPROC=")
@@ -59,6 +69,13 @@ pub fn of_processes(cause: &io::Error) -> Option<String> {
     match cause.raw_os_error()? {
         libc::EAGAIN => Some(of_threads()),
         libc::ENOMEM => Some(of_memory(STACK)),
+        _ => of_files(cause),
+    }
+}
+
+/// What prevented a file from being opened; none if it is the file's own fault.
+pub fn of_files(cause: &io::Error) -> Option<String> {
+    match cause.raw_os_error()? {
         libc::EMFILE | libc::ENFILE => Some("Raise the limit with `ulimit -n`".into()),
         _ => None,
     }
@@ -73,6 +90,11 @@ pub fn locked_memory() -> Option<u64> {
 /// The limit on address space, if there is one.
 pub fn address_space() -> Option<u64> {
     soft(Resource::RLIMIT_AS)
+}
+
+/// The limit on data (private memory that may be written), if there is one.
+pub fn data() -> Option<u64> {
+    soft(Resource::RLIMIT_DATA)
 }
 
 /// A soft limit; none if it is infinite.
@@ -121,6 +143,13 @@ pub fn can_map(bytes: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_opened_for_want_of_descriptors_is_not_at_fault() {
+        let why = |errno| of_files(&io::Error::from_raw_os_error(errno));
+        assert!(why(libc::EMFILE).is_some() && why(libc::ENFILE).is_some());
+        assert_eq!([libc::ENOENT, libc::EACCES].map(why), [None, None]);
+    }
 
     #[test]
     fn a_mapping_beyond_the_address_space_cannot_be_made() {

@@ -194,6 +194,7 @@ fn wait_for_signals(stop: &Stop, signals: &SigSet) {
         }
         // The user has asked twice: no destructors. The kernel cleans up, except for what our children started.
         super::child::kill_groups();
+        super::child::kill_orphans();
         // SAFETY: _exit(2) ends the process and touches no memory.
         unsafe { libc::_exit(exit_code(signal as i32).into()) }
     }

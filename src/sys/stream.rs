@@ -3,11 +3,12 @@
 //!
 //! By system call: `std::io::Stdout` fails at EAGAIN, and does not say how much it has written.
 
-use std::io::{self, ErrorKind, IsTerminal};
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::fs::FileType;
 
 /// PIPE_BUF, pipe(7): a pipe that is ready takes that much, so that a write of it does not block.
 const ALWAYS_FITS: usize = 4096;
@@ -67,9 +68,14 @@ fn wait_for_room(out: BorrowedFd<'_>, wait: Wait<'_>) -> io::Result<()> {
 pub fn is_closed(out: impl AsFd, cause: &io::Error) -> bool {
     match cause.kind() {
         ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => true,
-        // A terminal whose window was closed.
-        _ => cause.raw_os_error() == Some(libc::EIO) && out.as_fd().is_terminal(),
+        // A terminal whose window was closed: it answers nothing any more, not even that it is one.
+        _ => cause.raw_os_error() == Some(libc::EIO) && is_character_device(out),
     }
+}
+
+fn is_character_device(of: impl AsFd) -> bool {
+    let kind = rustix::fs::fstat(of).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    kind.is_ok_and(|kind| kind == FileType::CharacterDevice)
 }
 
 #[cfg(test)]

@@ -7,12 +7,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Nanos;
 
 /// What quotas have cost.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Throttling {
@@ -44,10 +44,20 @@ impl Throttling {
             .iter()
             .filter_map(|level| fs::read_to_string(level.join("cpu.stat")).ok());
         let found = stats.filter_map(|stat| parse(&stat));
-        found.reduce(|sum, one| Throttling {
-            periods: sum.periods + one.periods,
-            throttled: sum.throttled + one.throttled,
-        })
+        found.reduce(Throttling::plus)
+    }
+
+    /// Both together.
+    pub fn plus(self, other: Throttling) -> Throttling {
+        Throttling {
+            periods: self.periods.saturating_add(other.periods),
+            throttled: self.throttled + other.throttled,
+        }
+    }
+
+    /// From one reading to another. None if one of them found nothing.
+    pub fn between(before: Option<Throttling>, after: Option<Throttling>) -> Option<Throttling> {
+        Some(after?.since(before?))
     }
 
     /// Since an earlier reading.

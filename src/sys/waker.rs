@@ -1,10 +1,13 @@
 //! Wakes threads that wait for descriptors: an eventfd(2).
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::error::{Error, Result};
+use crate::sys::shortage;
 
 /// Wakes every thread that watches its descriptor, for rings and edge-triggered pollers such as those of mio and tokio.
 ///
@@ -17,16 +20,17 @@ impl Waker {
     pub fn new() -> Result<Waker> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let event = EventFd::from_value_and_flags(0, flags).map_err(|errno| {
-            Error::Machine(format!(
-                "cannot create an eventfd: {errno}. Raise the limit with `ulimit -n`"
-            ))
+            let cause = io::Error::from(errno);
+            let why = shortage::of_files(&cause).unwrap_or_default();
+            Error::Machine(format!("cannot create an eventfd: {cause}. {why}"))
         })?;
         Ok(Waker(event))
     }
 
     /// Wakes all threads that watch.
     pub fn wake(&self) {
-        let _ = self.0.write(1); // Fails only if the counter of 2^64 is full: it is readable then.
+        // Any other failure is a counter of 2^64 that is full: it is readable then.
+        while self.0.write(1) == Err(Errno::EINTR) {}
     }
 }
 

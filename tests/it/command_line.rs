@@ -86,6 +86,20 @@ fn the_help_lists_the_exit_code_of_every_error() {
 }
 
 #[test]
+fn a_negative_value_is_refused_without_advice_to_pass_it_on() {
+    for line in [
+        "load -c -1",
+        "load -d -5s",
+        "serve --workers -1",
+        "compare --restarts -10",
+    ] {
+        let ended = urecho(line);
+        assert_refused(line, &["no value of any flag is negative"]);
+        assert!(!ended.stderr.contains("tip:"), "{}", ended.stderr);
+    }
+}
+
+#[test]
 fn a_missing_or_unknown_command_is_refused_with_a_list() {
     assert_refused("", &["Usage: urecho <COMMAND>", "serve", "load", "bench"]);
     assert_refused("sevre", &["unrecognized subcommand 'sevre'", "'serve'"]);

@@ -13,6 +13,9 @@ mod serve;
 // `urecho load`: workloads, honest and dishonest peers, sessions, stalls, files and the report.
 mod load;
 
+// The README's contract, row by row.
+mod contract;
+
 // Files, streams, terminals and untrusted text, of all commands.
 mod outputs;
 

@@ -1,15 +1,18 @@
 //! Signals end any phase of any command soon, and keep what was measured. That it is soon shows in runs that would otherwise
 //! take an hour.
 
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
+use tempfile::TempDir;
 use urecho::sys::{offspring, usage};
 
 use crate::support::peers::{Peer, Reply};
 use crate::support::reports::number;
 use crate::support::runs::{Running, load};
-use crate::support::{Process, ServeProcess, assert_says, until};
+use crate::support::{Process, ServeProcess, assert_says, run, until};
 
 /// Waits until the servers that a command has started have used CPU time: then they are under load.
 fn await_load(pid: i32) {
@@ -159,6 +162,41 @@ fn an_interrupt_ends_the_wait_for_a_server_and_servers_that_ignore_sigterm() {
     });
     running.signal(Signal::SIGINT);
     assert_eq!(running.wait().code(), Some(130));
+}
+
+#[test]
+fn an_interrupt_ends_the_wait_for_the_reader_of_an_output() {
+    let folder = TempDir::new().unwrap();
+    let fifo = folder.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let pair = "--base x{port} --head x{port}";
+    for command in [
+        "load 127.0.0.1:1",
+        "load 127.0.0.1:1 --repeat 2",
+        "bench",
+        "compare",
+        &format!("check {pair}"),
+        "find-max p99<1s 127.0.0.1:1",
+    ] {
+        let mut words = Command::new(env!("CARGO_BIN_EXE_urecho"));
+        let process = Process::spawn(words.args(command.split_whitespace()).arg("--json").arg(&fifo));
+        until("it sleeps: it waits for a reader", || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", process.pid()));
+            stat.is_ok_and(|stat| stat.contains("(urecho) S "))
+        });
+        process.signal(Signal::SIGTERM);
+        let ended = process.wait();
+        let by_signal = ended.status.signal() == Some(Signal::SIGTERM as i32);
+        assert!(by_signal || ended.code() == Some(143), "{command}: {ended}");
+    }
+}
+
+#[test]
+fn a_command_that_inherits_ignored_signals_still_waits_for_its_servers() {
+    let script = "trap '' CHLD PIPE USR1; exec \"$0\" bench -c 2 -d 100ms --warmup 0s";
+    let ended = run(Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_urecho")]));
+    assert!(matches!(ended.code(), Some(0 | 3)), "{ended}"); // 3: the machine is too busy.
+    assert_eq!(ended.stderr, "");
 }
 
 #[test]

@@ -20,6 +20,7 @@ use crate::check::output::Summary;
 use crate::check::output::summary::conditions;
 use crate::check::record::{Load, Settings};
 use crate::clock::Nanos;
+use crate::compare::{BlockFigures, quotas};
 use crate::error::{self, Outcome};
 use crate::report::Environment;
 use crate::stats::signed_rank::{Estimate, Interval};
@@ -62,7 +63,10 @@ impl Baseline {
                 Verdict::Inconclusive | Verdict::Failed if missing.is_some() => Some(Outcome::Undecided),
                 Verdict::Inconclusive | Verdict::Failed => run.settings.inconclusive.outcome(),
             }),
-            reasons: missing.into_iter().collect(),
+            reasons: missing
+                .into_iter()
+                .chain(quotas::used_up(&[("head", run.blocks().collect())]))
+                .collect(),
             alpha: alpha(&run.settings),
             metrics,
         }
@@ -200,6 +204,15 @@ fn refused(refusal: String, settings: &Settings) -> Judgement {
 }
 
 impl Run {
+    /// All blocks, of all loads.
+    fn blocks(&self) -> impl Iterator<Item = &BlockFigures> {
+        let loads = self
+            .restarts
+            .iter()
+            .flat_map(|restart| restart.closed.iter().chain(&restart.open));
+        loads.flat_map(|load| &load.blocks)
+    }
+
     /// The value of each restart that has one: the median over its undisturbed blocks.
     fn values(&self, metric: Metric) -> Vec<f64> {
         let cpus = self.environment.machine.cpus.unwrap_or(1).max(1) as f64;
@@ -218,6 +231,7 @@ impl Run {
                     median(&figures.collect::<Option<Vec<f64>>>()?)
                 }
                 Source::Pairs(_) => None, // One side alone.
+                Source::Pool(_) if metric != Metric::Memory && noise::is_throttled(&signs(restart), typical) => None,
                 Source::Pool(figure) => mean_of_loads(
                     restart
                         .loads(metric)

@@ -21,6 +21,10 @@ pub const PRESSURE_EXCESS_MAX: f64 = 0.5;
 /// With one message in a hundred sent a millisecond late, differences of microseconds mean nothing.
 const LAG_MAX: Nanos = Nanos(1_000_000);
 
+/// A CPU quota of the generator's control group stops all of its threads, and those of servers in the same group: gaps of 1 %
+/// of the time reach p99, on whichever side they fall.
+const THROTTLED_MAX: f64 = 0.01;
+
 /// The noise in a block, over the slices of both servers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NoiseSigns {
@@ -30,6 +34,8 @@ pub struct NoiseSigns {
     pub pressure_share: Option<f64>,
     /// 99th percentile of the send lag. None in a closed loop, which has no plan.
     pub lag_p99: Option<Nanos>,
+    /// Share of the time for which a CPU quota stopped the generator.
+    pub throttled_share: f64,
 }
 
 /// Why a block does not count.
@@ -41,6 +47,8 @@ pub enum NoiseSource {
     Pressure,
     /// A generator that was late.
     Lag,
+    /// A CPU quota of the generator's control group.
+    Quota,
 }
 
 impl Display for NoiseSource {
@@ -49,6 +57,7 @@ impl Display for NoiseSource {
             NoiseSource::Steal => "other guests of the hypervisor (steal)",
             NoiseSource::Pressure => "other programs that wanted the CPUs (pressure)",
             NoiseSource::Lag => "a late generator (send lag)",
+            NoiseSource::Quota => "the CPU quota of our control group (cpu.max, docker run --cpus)",
         })
     }
 }
@@ -58,19 +67,24 @@ impl NoiseSigns {
     /// the send lags, the largest counts.
     pub fn of(sides: &[&BlockFigures], cpus: f64) -> NoiseSigns {
         let disturbance = sides.first().map(|side| side.disturbance).unwrap_or_default();
+        let throttling = sides.first().and_then(|side| side.throttling).unwrap_or_default();
         let span = disturbance.span.0.max(1) as f64;
         let lag = sides.iter().filter_map(|side| side.send_lag_p99_ns).max();
         NoiseSigns {
             steal_share: disturbance.steal.unwrap_or_default().0 as f64 / (span * cpus),
             pressure_share: disturbance.pressure.map(|pressure| pressure.0 as f64 / span),
             lag_p99: lag.map(Nanos),
+            throttled_share: throttling.throttled.0 as f64 / span,
         }
     }
 
     /// The first source of noise beyond its limit; none if the block counts.
     pub fn source(self, typical_pressure: f64) -> Option<NoiseSource> {
         let pressure_max = typical_pressure + PRESSURE_EXCESS_MAX;
-        if self.steal_share > STEAL_MAX {
+        // The quota first: it is the cause of pressure and lag as well.
+        if self.throttled_share > THROTTLED_MAX {
+            Some(NoiseSource::Quota)
+        } else if self.steal_share > STEAL_MAX {
             Some(NoiseSource::Steal)
         } else if self.pressure_share.is_some_and(|share| share > pressure_max) {
             Some(NoiseSource::Pressure)
@@ -117,6 +131,11 @@ pub fn undisturbed(blocks: &[NoiseSigns], typical_pressure: f64) -> Result<Vec<u
     }
 }
 
+/// True if a quota stopped most of a restart: then neither its blocks nor all of them together say anything.
+pub fn is_throttled(blocks: &[NoiseSigns], typical_pressure: f64) -> bool {
+    undisturbed(blocks, typical_pressure).is_err_and(|noise| noise.mostly == NoiseSource::Quota)
+}
+
 /// True if at least half are kept: of the blocks of a restart, and of the restarts of a check.
 ///
 /// Fewer would be a sample of the machine's undisturbed moments instead of the planned one.
@@ -132,6 +151,12 @@ mod tests {
         steal_share: 0.1,
         pressure_share: Some(0.5),
         lag_p99: Some(Nanos(1_000_000)),
+        throttled_share: 0.01,
+    };
+    const THROTTLED: NoiseSigns = NoiseSigns {
+        throttled_share: 0.011,
+        lag_p99: Some(Nanos(1_000_001)),
+        ..QUIET
     };
     const STOLEN: NoiseSigns = NoiseSigns {
         steal_share: 0.101,
@@ -152,6 +177,7 @@ mod tests {
         assert_eq!(STOLEN.source(0.0), Some(NoiseSource::Steal));
         assert_eq!(PRESSED.source(0.0), Some(NoiseSource::Pressure));
         assert_eq!(LATE.source(0.0), Some(NoiseSource::Lag));
+        assert_eq!(THROTTLED.source(0.0), Some(NoiseSource::Quota), "the cause of the lag");
     }
 
     #[test]
@@ -167,6 +193,7 @@ mod tests {
             steal_share: 0.0,
             pressure_share: None,
             lag_p99: None,
+            throttled_share: 0.0,
         };
         assert_eq!(unknown.source(0.0), None);
     }

@@ -98,6 +98,9 @@ fn value(
             let head = share(undisturbed()?.map(|block| stands_out(&block.head, &block.base)));
             pair(base, head).map(|pair| vec![pair])
         }
+        Source::Pool(_) if metric != Metric::Memory && noise::is_throttled(signs, typical_pressure) => {
+            return Err(NoValue::TooNoisy(NoiseSource::Quota));
+        }
         Source::Pool(figure) => {
             let pooled = |side: fn(&LoadPair) -> &PooledFigures| {
                 mean_of_loads(

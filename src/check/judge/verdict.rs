@@ -12,8 +12,8 @@ use super::noise;
 use super::sample::{RestartValue, Sample, missing, signs, values};
 use super::warm_up;
 use crate::check::record::{Block, Load, Record, Settings, StopReason};
-use crate::compare::BlockFigures;
 use crate::compare::comparison::BACKGROUND_CPU_RATIO_MAX;
+use crate::compare::{BlockFigures, quotas};
 use crate::error::{self, Outcome};
 use crate::stats::median;
 use crate::units::show_percent;
@@ -363,6 +363,10 @@ fn reasons(record: &Record, metrics: &[MetricVerdict], not_idle: Option<(f64, f6
              servers more CPUs with --server-pin"
         )
     }));
+    reasons.extend(quotas::used_up(&[
+        ("base", record.blocks().map(|block| &block.base).collect()),
+        ("head", record.blocks().map(|block| &block.head).collect()),
+    ]));
     match record.stop_reason {
         StopReason::Budget => reasons.push(format!(
             "the budget ended after {} of {} restarts",

@@ -1,6 +1,8 @@
 use super::*;
+use crate::clock::Nanos;
 use crate::load::Workload;
 use crate::sys::disturbance::Disturbance;
+use crate::sys::throttling::Throttling;
 
 /// A block with this rate and median latency.
 fn block(rate: f64, p50: u64) -> BlockFigures {
@@ -17,6 +19,8 @@ fn block(rate: f64, p50: u64) -> BlockFigures {
         generator_cpu_ratio: 0.5,
         background_cpu_ratio: None,
         disturbance: Disturbance::default(),
+        throttling: None,
+        server_throttling: None,
     }
 }
 
@@ -129,4 +133,48 @@ fn without_the_first_server_there_are_no_ratios() {
     let scenario = scenario(vec![server("a", Vec::new()), server("b", drifting(10.0))]);
     let b = scenario.servers[1].completed_per_s.unwrap();
     assert_eq!((b.median > 0.0, b.ratio), (true, None));
+}
+
+#[test]
+fn a_comparison_that_a_quota_stopped_is_not_valid() {
+    let throttled = |milliseconds: u64| {
+        let mut blocks = drifting(10.0);
+        for block in blocks.iter_mut().flatten() {
+            block.disturbance.span = Nanos(100_000_000);
+            block.throttling = Some(Throttling {
+                periods: u64::from(milliseconds > 0),
+                throttled: Nanos(milliseconds * 1_000_000),
+            });
+        }
+        scenario(vec![server("a", blocks.clone()), server("b", blocks)])
+    };
+    let clean = throttled(0);
+    assert!(!clean.is_invalid() && clean.reasons.is_empty(), "{clean}");
+    let suspect = throttled(10);
+    assert!(!suspect.is_invalid(), "{suspect}");
+    assert!(suspect.to_string().contains("SUSPECT    cpu-quota"), "{suspect}");
+    let invalid = throttled(11);
+    assert!(invalid.is_invalid(), "{invalid}");
+    for shown in [invalid.to_string(), invalid.markdown()] {
+        assert!(shown.contains("used up in 12 periods, for 11 % of the time"), "{shown}");
+    }
+}
+
+#[test]
+fn a_server_that_its_own_quota_stopped_is_named() {
+    let mut blocks = drifting(10.0);
+    for block in blocks.iter_mut().flatten() {
+        block.disturbance.span = Nanos(100_000_000);
+        block.server_throttling = Some(Throttling {
+            periods: 1,
+            throttled: Nanos(50_000_000),
+        });
+    }
+    let scenario = scenario(vec![server("a", drifting(10.0)), server("b", blocks)]);
+    assert!(!scenario.is_invalid());
+    let text = scenario.to_string();
+    assert!(
+        text.contains("server-cpu-quota: the CPU quota of b's control group was used up in 12 periods, for 50 %"),
+        "{text}"
+    );
 }

@@ -251,6 +251,15 @@ impl Worker<'_> {
         self.accounting.take_stats()
     }
 
+    /// Hands over what was counted until an error ended it. What is in flight is in no figure.
+    pub(super) fn abandon(&mut self) {
+        self.shared.stop.fire(); // First, so that its last interval counts as cut short.
+        if self.timeline.measuring_begins().is_some_and(|begin| begin < self.now) {
+            self.end_measuring();
+            self.end_interval();
+        }
+    }
+
     /// Errors: a connection whose ends are the same socket, because the server has gone and the kernel chose its port.
     pub(super) fn refuse_itself(&mut self, key: Key) -> Result<(), Errno> {
         let plan = &self.shared.plan;

@@ -5,11 +5,11 @@
 
 mod generator;
 
-use super::{Grade, Inputs, Reason};
+use super::{Grade, Inputs, Reason, percent, quota};
 use crate::clock::Nanos;
 use crate::report::sections::ratio;
 use crate::stats::order_statistics::needs;
-use crate::units::{plural, show_count, show_duration, show_rate};
+use crate::units::{show_count, show_duration, show_rate};
 
 /// All rules, in the order in which reasons are listed: the run, its outcome, the generator, the machine.
 pub(super) const ALL: &[fn(&Inputs) -> Option<Reason>] = &[
@@ -336,20 +336,7 @@ fn unfair_service(inputs: &Inputs) -> Option<Reason> {
 }
 
 fn server_throttled(inputs: &Inputs) -> Option<Reason> {
-    // The quota may be how the server is deployed: then its gaps belong to the figures. The reader must know that the tail is
-    // that of the quota.
-    let throttling = inputs.server_throttling.filter(|throttling| throttling.periods > 0)?;
-    let share = ratio(throttling.throttled.as_secs(), inputs.measured.as_secs());
-    Some(Reason {
-        grade: Grade::Suspect,
-        code: "server-cpu-quota",
-        what: format!(
-            "the CPU quota of the server's control group was used up in {}, for {} of the time",
-            plural(throttling.periods, "period"),
-            percent(share)
-        ),
-        advice: "The tail is the length of the gaps and not the server's: raise the quota (cpu.max, docker run --cpus).",
-    })
+    quota::of_server("the server", inputs.server_throttling, inputs.measured)
 }
 
 fn retransmits(inputs: &Inputs) -> Option<Reason> {
@@ -404,16 +391,5 @@ fn grade_of(figure: f64, suspect: f64, invalid: f64) -> Option<Grade> {
         Some(Grade::Suspect)
     } else {
         None
-    }
-}
-
-/// At most two decimals, without trailing zeros: `25 %`, `1.2 %`, `98.97 %`; `< 0.01 %` for anything smaller.
-fn percent(share: f64) -> String {
-    let shown = format!("{:.2}", share * 100.0);
-    let shown = shown.trim_end_matches('0').trim_end_matches('.');
-    if shown == "0" && share > 0.0 {
-        "< 0.01 %".into()
-    } else {
-        format!("{shown} %")
     }
 }

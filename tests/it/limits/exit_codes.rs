@@ -59,6 +59,17 @@ fn a_network_without_loopback_is_the_machines() {
 }
 
 #[test]
+fn a_connect_that_this_machine_forbids_is_the_machines() {
+    if !can("strace -o /dev/null true", "strace, and the right to use it") {
+        return;
+    }
+    for errno in ["EACCES", "EPERM"] {
+        let place = format!("exec strace -f -qq -o /dev/null -e trace=connect -e inject=connect:error={errno}");
+        assert_all(&["\"$U\" load 127.0.0.1:7"], &place, "", 4, "security module");
+    }
+}
+
+#[test]
 fn a_target_that_is_not_there_is_the_targets() {
     let targets = [MEASURING[0], MEASURING[1], MEASURING[6]];
     assert_all(&targets, "exec", "-c 1", 5, "cannot connect");

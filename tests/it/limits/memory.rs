@@ -77,6 +77,27 @@ fn little_address_space_is_enough_or_is_named() {
 }
 
 #[test]
+fn little_data_is_enough_or_is_named() {
+    let server = Server::start();
+    let address = server.address.to_string();
+    let servers = "\"a=$U serve --workers 1 --listen 127.0.0.1:{port}\"";
+    for kib in [10_000, 20_000, 40_000] {
+        for command in [
+            format!("load \"$1\" {SHORT}"),
+            format!("bench --workers 1 {SHORT}"),
+            format!("compare -c 2 --restarts 1 --blocks 1 --slice 20ms {servers}"),
+        ] {
+            let ended = sh(&format!("ulimit -d {kib}; exec \"$U\" {command}"), &[&address]);
+            let named = ended.stderr.contains("ulimit -d") || ended.stdout.contains("ulimit -d");
+            assert!(
+                matches!(ended.code(), Some(0 | 3)) || ended.code() == Some(4) && named,
+                "{command}: {ended}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_plan_that_does_not_fit_the_memory_is_refused_with_a_figure_before_it_connects() {
     let script = "ulimit -v 2000000; exec \"$U\" load 127.0.0.1:1 -c 2000 --pipeline 65536";
     assert_refused(&sh(script, &[]), &["GiB of memory", "ulimit -v", "--pipeline"]);

@@ -55,3 +55,49 @@ fn a_quota_of_the_server_alone_is_seen() {
     );
     assert!(!ended.stdout.contains("verdict      VALID"), "{ended}");
 }
+
+#[test]
+fn a_comparison_under_a_quota_is_invalid_and_a_check_inconclusive() {
+    if !has_quotas() {
+        return;
+    }
+    let server = "\"$U serve --workers 1 --listen 127.0.0.1:{port}\"";
+    let flags = "-c 20 --restarts 1 --blocks 1 --slice 300ms";
+    let compare = format!("limited \"$U\" compare {flags} a={server} b={server}");
+    let ended = sh(&format!("{QUOTA} {compare}"), &[]);
+    assert_eq!(ended.code(), Some(3), "{ended}");
+    assert_says(
+        &ended.stdout,
+        &["INVALID    cpu-quota: the CPU quota of our control group was used up in"],
+    );
+    let check = format!("limited \"$U\" check {flags} --profile closed --base {server} --head {server}");
+    let ended = sh(&format!("{QUOTA} {check}"), &[]);
+    assert_eq!(ended.code(), Some(3), "{ended}");
+    assert_says(
+        &ended.stdout,
+        &[
+            "the CPU quota of our control group was used up in",
+            "too noisy, mostly because of the CPU quota",
+        ],
+    );
+}
+
+#[test]
+fn a_compared_server_with_a_quota_of_its_own_is_named() {
+    if !has_quotas() {
+        return;
+    }
+    // A server that moves itself into the group.
+    let server = "$U serve --workers 1 --listen 127.0.0.1:{port}";
+    let script = format!(
+        "{QUOTA} \"$U\" compare -c 20 --restarts 1 --blocks 1 --slice 300ms \"free={server}\" \
+        \"held=sh -c 'echo \\$\\$ > $Q/cgroup.procs; exec {server}'\""
+    );
+    let ended = sh(&script, &[]);
+    assert_eq!(ended.code(), Some(0), "{ended}");
+    assert_says(
+        &ended.stdout,
+        &["SUSPECT    server-cpu-quota: the CPU quota of held's control group was used up in"],
+    );
+    assert!(!ended.stdout.contains("our control group"), "{ended}");
+}

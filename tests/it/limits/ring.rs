@@ -1,6 +1,7 @@
 //! io_uring_enter(2) fails: for a moment, which is outlasted, or for ever, which is refused with its reason.
 
 use super::{assert_measured, assert_refused, can, sh};
+use crate::support::Server;
 
 fn has_strace() -> bool {
     can("strace -o /dev/null true", "strace, and the right to use it")
@@ -48,4 +49,30 @@ fn an_error_that_lasts_is_the_machines_and_no_bug() {
         &bench_with("error=ENOMEM:when=50+"),
         &["io_uring", "Cannot allocate memory"],
     );
+}
+
+#[test]
+fn the_lines_of_a_run_that_an_error_ended_are_marked_as_partial() {
+    if !has_strace() {
+        return;
+    }
+    let server = Server::start();
+    // Ten milliseconds pass between two calls at least: the error comes after the first second, and long before the last.
+    let script = "D=$(mktemp -d); strace -f -qq -o /dev/null -e trace=io_uring_enter -e inject=io_uring_enter:error=EPERM:when=900+ \
+        \"$U\" load \"$1\" -c 1 --rate 100/s -d 60m --warmup 0s --csv $D/csv --jsonl $D/jsonl --hlog $D/hlog --json $D/json; R=$?; \
+        cat $D/json; for f in csv jsonl hlog; do wc -l < $D/$f; tail -n 1 $D/$f; done; rm -r $D; exit $R";
+    let ended = sh(script, &[&server.address.to_string()]);
+    assert_eq!(ended.code(), Some(4), "{ended}");
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    let [csv_lines, csv, jsonl_lines, jsonl, _, hlog] = lines[..] else {
+        panic!("no report, and three files: {ended}")
+    };
+    assert!(
+        csv_lines.parse::<u32>().unwrap() >= 3,
+        "a header and two seconds: {ended}"
+    );
+    assert!(jsonl_lines.parse::<u32>().unwrap() >= 2, "{ended}");
+    assert!(csv.ends_with(",true"), "{ended}");
+    assert!(jsonl.ends_with("\"partial\":true}"), "{ended}");
+    assert!(hlog.starts_with("#[PARTIAL"), "{ended}");
 }

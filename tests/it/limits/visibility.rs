@@ -4,6 +4,17 @@ use super::{assert_measured, assert_refused, can, is_root, sh};
 use crate::support::Server;
 
 #[test]
+fn without_limits_to_read_a_load_is_measured() {
+    if !can("strace -o /dev/null true", "strace, and the right to use it") {
+        return;
+    }
+    let server = Server::start();
+    let script = "exec strace -f -qq -o /dev/null -e trace=prlimit64 -e inject=prlimit64:error=EPERM \
+        \"$U\" load \"$1\" -c 2 -d 200ms --warmup 0s";
+    assert_measured(&sh(script, &[&server.address.to_string()]));
+}
+
+#[test]
 fn without_proc_a_load_is_measured_and_a_command_that_needs_it_says_so() {
     if !is_root() || !can("unshare -m mount -t tmpfs none /proc", "mount namespaces") {
         return;
@@ -18,6 +29,25 @@ fn without_proc_a_load_is_measured_and_a_command_that_needs_it_says_so() {
     match ended.code() {
         Some(4) => assert_refused(&ended, &["/proc"]),
         _ => assert_measured(&ended),
+    }
+}
+
+#[test]
+fn without_dev_a_load_is_measured_and_a_command_that_needs_it_says_so() {
+    if !is_root() || !can("unshare -m mount -t tmpfs none /dev", "mount namespaces") {
+        return;
+    }
+    let server = Server::start();
+    let hidden = "mount -t tmpfs none /dev; exec \"$U\"";
+    let place = |command: &str| format!("exec unshare -m sh -c '{hidden} {command}' sh \"$@\"");
+    let load = place("load \"$1\" -c 2 -d 200ms --warmup 0s");
+    assert_measured(&sh(&load, &[&server.address.to_string()]));
+    let compare = place("compare -c 2 --restarts 1 \"a=$U serve --listen 127.0.0.1:{port}\"");
+    for command in [place("bench -c 2 -d 200ms"), compare] {
+        let ended = sh(&command, &[]);
+        assert_eq!(ended.code(), Some(4), "{ended}");
+        let said = ended.stdout + &ended.stderr;
+        assert!(said.contains("/dev/null is missing"), "{said}");
     }
 }
 

@@ -1,8 +1,5 @@
 //! What all commands have in common in their outputs: files, stdout and stderr, terminals, text that a server printed.
 
-// The README's table.
-mod contract;
-
 // Files: checked first, written whole, never lost.
 mod places;
 

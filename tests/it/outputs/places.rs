@@ -1,7 +1,7 @@
 //! Files: checked before anything is measured, written whole and where links lead, lost for no other's failure.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -267,6 +267,67 @@ fn a_file_in_a_folder_that_takes_no_other_is_written_in_place() {
         .split_once("code 3\n")
         .unwrap_or_else(|| panic!("{output}"));
     json(document);
+}
+
+#[test]
+fn a_file_of_another_user_in_a_folder_for_all_is_written() {
+    let (folder, server) = (folder_with_record(), Server::start());
+    let path = |name: &str| folder.path().join(name);
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o1777)).unwrap();
+    let outputs = ["json", "hgrm", "hlog", "jsonl", "csv", "markdown", "junit", "append"];
+    for name in outputs {
+        fs::write(path(name), "").unwrap();
+        if chown(path(name), Some(65_534), None).is_err() {
+            println!("SKIPPED: needs root");
+            return;
+        }
+    }
+    let flags = |names: &[&str]| names.iter().map(|name| format!("--{name} {name} ")).collect::<String>();
+    let mut load = urecho(&format!("load {} {RUN} {}", server.address, flags(&outputs[..5])));
+    let runs = [
+        run(load.current_dir(folder.path())),
+        run(&mut replay(folder.path(), &flags(&outputs[5..]))),
+    ];
+    for output in runs {
+        assert_eq!(output.stderr, "", "{output}");
+    }
+    for name in outputs {
+        let file = fs::metadata(path(name)).unwrap();
+        assert!(file.len() > 0 && file.uid() == 65_534, "{name}: {file:?}");
+    }
+}
+
+#[test]
+fn a_limit_of_the_size_of_files_is_as_a_full_disk() {
+    let (folder, server) = (folder_with_record(), Server::start());
+    let limited = |arguments: &str| {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -f 0; exec \"$0\" {arguments}");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_urecho")]);
+        command.env_remove("GITHUB_ACTIONS").env_remove("GITHUB_STEP_SUMMARY");
+        run(command.current_dir(folder.path()))
+    };
+    for name in ["json", "hgrm", "hlog", "jsonl", "csv"] {
+        let output = limited(&format!("load {} {RUN} --{name} out", server.address));
+        assert!([Some(4), Some(3)].contains(&output.code()), "{name}: {output}"); // 3: the machine is too busy.
+        assert_says(&output.stderr, &["cannot write out: File too large"]);
+        assert_says(&output.stdout, &["verdict"]);
+    }
+    for name in ["json", "markdown", "junit", "append"] {
+        let output = limited(&format!("check replay record.json --{name} out"));
+        assert_eq!(output.code(), Some(3), "{name}: {output}");
+        assert_says(&output.stderr, &["cannot write out: File too large"]);
+    }
+    // Servers under test have the signal as it was.
+    let server = "a=sh -c 'grep SigIgn /proc/self/status >&2; exit 1' {port}";
+    let output = run(urecho("compare --restarts 1").arg(server));
+    let (_, mask) = output
+        .stdout
+        .split_once("SigIgn:")
+        .unwrap_or_else(|| panic!("{output}"));
+    let mask = mask.split_whitespace().next().unwrap();
+    let mask = u64::from_str_radix(mask, 16).unwrap_or_else(|_| panic!("{output}"));
+    assert_eq!(mask & (1 << 24), 0, "SIGXFSZ is number 25: {output}");
 }
 
 #[test]

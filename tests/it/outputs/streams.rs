@@ -29,7 +29,7 @@ fn cases(server: &Server, folder: &tempfile::TempDir) -> Vec<Case> {
         case(urecho(&format!("load {address} {RUN}")), &[0, 3]),
         case(urecho(&format!("load {address} {RUN} --repeat 2")), &[0, 3]),
         case(
-            urecho(&format!("find-max p50<10s {address} {RUN} --json -")),
+            urecho(&format!("find-max p50<1ns {address} {RUN} --json -")),
             &[0, 1, 3],
         ),
         case(urecho(&format!("load {address} {RUN} --json -")), &[0, 3]),

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
@@ -12,7 +12,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use unicode_width::UnicodeWidthStr;
 
-use super::{CHECK, compare, server, urecho};
+use super::{CHECK, compare, folder_with_record, replay, server, urecho};
 use crate::support::{Server, until};
 
 /// A pseudoterminal, and everything that is written to it.
@@ -23,15 +23,21 @@ struct Terminal {
     reader: JoinHandle<()>,
 }
 
+/// Both ends: that of the emulator, and that of programs.
+fn pseudoterminal() -> (OwnedFd, File) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let mut options = OpenOptions::new();
+    options.custom_flags(libc::O_NOCTTY);
+    let slave = options.read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    (master, slave)
+}
+
 impl Terminal {
     fn new(columns: u16) -> Terminal {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let mut options = OpenOptions::new();
-        options.custom_flags(libc::O_NOCTTY);
-        let slave = options.read(true).write(true).open(name.to_str().unwrap()).unwrap();
+        let (master, slave) = pseudoterminal();
         let mut reader = File::from(master.try_clone().unwrap());
         let text = Arc::new(Mutex::new(Vec::new()));
         let sink = text.clone();
@@ -63,7 +69,7 @@ impl Terminal {
     }
 
     /// Starts a command with its stderr on the terminal.
-    fn spawn(&self, command: &mut Command) -> std::process::Child {
+    fn spawn(&self, command: &mut Command) -> Child {
         let stderr = self.slave.try_clone().unwrap();
         command
             .stdin(Stdio::null())
@@ -81,12 +87,22 @@ impl Terminal {
     }
 }
 
-/// What a command draws on a terminal of this kind.
-fn drawn(mut command: Command, columns: u16, environment: &[(&str, &str)]) -> String {
-    let terminal = Terminal::new(columns);
-    command.env("TERM", "xterm").envs(environment.iter().copied());
-    terminal.spawn(&mut command).wait().unwrap();
-    terminal.text(command)
+/// A command, and the width and variables of its terminal.
+type Case<'a> = (Command, u16, &'a [(&'a str, &'a str)]);
+
+/// What these commands draw, each on a terminal of its own, all at once.
+fn drawn(cases: Vec<Case<'_>>) -> Vec<String> {
+    let start = |(mut command, columns, environment): Case<'_>| {
+        let terminal = Terminal::new(columns);
+        command.env("TERM", "xterm").envs(environment.iter().copied());
+        (terminal.spawn(&mut command), terminal, command)
+    };
+    let started: Vec<_> = cases.into_iter().map(start).collect();
+    let end = |(mut child, terminal, command): (Child, Terminal, Command)| {
+        child.wait().unwrap();
+        terminal.text(command)
+    };
+    started.into_iter().map(end).collect()
 }
 
 /// The texts drawn after each carriage return, without escape codes for colours.
@@ -100,14 +116,20 @@ fn redraws(text: &str) -> Vec<String> {
 }
 
 fn load(server: &Server) -> Command {
-    urecho(&format!("load {} -c 2 -d 1s --warmup 300ms", server.address))
+    urecho(&format!(
+        "load {} -c 2 --rate 1k/s -d 1s --warmup 300ms",
+        server.address
+    ))
 }
 
 #[test]
 fn the_progress_line_fits_every_width_and_leaves_nothing_behind() {
     let server = Server::start();
-    for columns in [10, 30, 80, 200] {
-        let text = drawn(load(&server), columns, &[]);
+    // The last does not say how wide it is.
+    let widths = [10, 30, 80, 200, 0];
+    let texts = drawn(widths.map(|columns| (load(&server), columns, &[][..])).into());
+    for (columns, text) in widths.into_iter().zip(texts) {
+        let columns = if columns == 0 { 80 } else { columns };
         let redraws = redraws(&text);
         assert!(redraws.len() > 2 && text.contains(" left"), "{text:?}");
         for redraw in &redraws {
@@ -118,19 +140,13 @@ fn the_progress_line_fits_every_width_and_leaves_nothing_behind() {
             "it is erased: {text:?}"
         );
     }
-    // A terminal that does not say how wide it is.
-    assert!(
-        redraws(&drawn(load(&server), 0, &[]))
-            .iter()
-            .all(|redraw| redraw.width() < 80)
-    );
 }
 
 #[test]
 fn the_progress_line_follows_a_resize() {
     let server = Server::start();
     let terminal = Terminal::new(120);
-    let mut command = urecho(&format!("load {} -c 2 -d 3s --warmup 0s", server.address));
+    let mut command = urecho(&format!("load {} -c 2 --rate 1k/s -d 3s --warmup 0s", server.address));
     let mut child = terminal.spawn(command.env("TERM", "xterm"));
     let so_far = || terminal.text.lock().unwrap().len();
     until("progress is shown", || so_far() > 100);
@@ -151,14 +167,14 @@ fn the_progress_line_follows_a_resize() {
 #[test]
 fn a_dumb_terminal_gets_no_escape_code_and_no_color_no_colour() {
     let server = Server::start();
-    for environment in [&[("TERM", "dumb")][..], &[("TERM", "")], &[("NO_COLOR", "1")]] {
-        let text = drawn(load(&server), 80, environment);
-        assert!(
-            text.contains(" left") && !text.contains('\x1b'),
-            "{environment:?}: {text:?}"
-        );
+    let environments = [&[("TERM", "dumb")][..], &[("TERM", "")], &[("NO_COLOR", "1")], &[]];
+    let texts = drawn(environments.map(|environment| (load(&server), 80, environment)).into());
+    for (environment, text) in environments.into_iter().zip(&texts) {
+        assert!(text.contains(" left"), "{environment:?}: {text:?}");
+        let is_dim = text.contains("\x1b[2m");
+        let expected = (environment.is_empty(), environment.is_empty());
+        assert_eq!((is_dim, text.contains('\x1b')), expected, "{environment:?}: {text:?}");
     }
-    assert!(drawn(load(&server), 80, &[]).contains("\x1b[2m"));
 }
 
 #[test]
@@ -174,7 +190,7 @@ fn every_command_that_takes_long_shows_what_is_left() {
         CHECK.replace("--gate throughput", "")
     ));
     save.args(["--head", &server()]).current_dir(folder.path());
-    for command in [
+    let commands = [
         urecho(&format!("load {address} {flags}")),
         urecho(&format!("load {address} {flags} --repeat 2")),
         urecho(&format!("bench {flags}")),
@@ -182,9 +198,10 @@ fn every_command_that_takes_long_shows_what_is_left() {
         compare(""),
         check,
         save,
-    ] {
-        let shown = format!("{command:?}");
-        let text = drawn(command, 120, &[]);
+    ];
+    let shown: Vec<String> = commands.iter().map(|command| format!("{command:?}")).collect();
+    let texts = drawn(commands.map(|command| (command, 120, &[][..])).into());
+    for (shown, text) in shown.into_iter().zip(texts) {
         assert!(text.contains(" left"), "{shown}: {text:?}");
     }
 }
@@ -203,4 +220,21 @@ fn help_has_styles_on_a_terminal_that_shows_them() {
     assert!(help(&[]).contains('\x1b'));
     assert!(!help(&[("TERM", "dumb")]).contains('\x1b'));
     assert!(!help(&[("NO_COLOR", "1")]).contains('\x1b'));
+}
+
+#[test]
+fn a_terminal_that_is_gone_is_a_reader_that_has_read_enough() {
+    let folder = folder_with_record();
+    for (mut command, code) in [
+        (urecho("--help"), 0),
+        (urecho("load --nonsense"), 2),
+        (replay(folder.path(), ""), 3),
+        (replay(folder.path(), "--json -"), 3),
+    ] {
+        let (master, slave) = pseudoterminal();
+        drop(master);
+        let stdout = slave.try_clone().unwrap();
+        let status = command.stdin(Stdio::null()).stdout(stdout).stderr(slave).status();
+        assert_eq!(status.unwrap().code(), Some(code), "{command:?}");
+    }
 }

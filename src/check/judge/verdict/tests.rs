@@ -7,6 +7,7 @@ use crate::check::judge::decision::Threshold;
 use crate::check::output::Check;
 use crate::check::record::{Failure, Inconclusive, LoadPair, Restart};
 use crate::clock::Nanos;
+use crate::sys::throttling::Throttling;
 
 fn verdict_of(record: &Record, metric: Metric) -> Verdict {
     let judged = judge(record).metrics.into_iter().find(|judged| judged.metric == metric);
@@ -355,6 +356,55 @@ fn constant_pressure_is_tolerated_and_bursts_of_it_are_dropped() {
     press(&mut record.restarts, 0.1);
     press(&mut record.restarts[..4], 0.9);
     assert_eq!(judge(&record).metrics[0].restarts, 8);
+}
+
+#[test]
+fn a_check_that_a_quota_stopped_is_inconclusive_whatever_its_figures_say() {
+    for change in [
+        UNCHANGED,
+        HeadChange {
+            p50: 2.0,
+            throughput: 0.5,
+            cpu: 2.0,
+        },
+    ] {
+        let mut record = record(20, &change);
+        for block in record.restarts.iter_mut().flat_map(blocks_mut) {
+            for side in [&mut block.base, &mut block.head] {
+                side.throttling = Some(Throttling {
+                    periods: 1,
+                    throttled: Nanos(side.disturbance.span.0 / 50),
+                });
+            }
+        }
+        assert_judged(&record, Verdict::Inconclusive, 3);
+        let reasons = judge(&record).reasons.join("\n");
+        assert!(
+            reasons.contains("the CPU quota of our control group was used up in"),
+            "{reasons}"
+        );
+        assert!(
+            reasons.contains("stalled: 20 of 20 restarts were too noisy, mostly because of the CPU quota"),
+            "{reasons}"
+        );
+    }
+}
+
+#[test]
+fn a_quota_of_a_server_alone_is_a_reason_and_no_noise() {
+    let mut record = record(20, &UNCHANGED);
+    for block in record.restarts.iter_mut().flat_map(blocks_mut) {
+        block.head.server_throttling = Some(Throttling {
+            periods: 1,
+            throttled: Nanos(block.head.disturbance.span.0 / 2),
+        });
+    }
+    assert_judged(&record, Verdict::Passed, 0);
+    let reasons = judge(&record).reasons.join("\n");
+    assert!(
+        reasons.contains("the CPU quota of head's control group was used up in"),
+        "{reasons}"
+    );
 }
 
 #[test]

@@ -4,8 +4,8 @@
 use super::{grade_of, percent};
 use crate::clock::Nanos;
 use crate::report::sections::ratio;
-use crate::report::validity::{Grade, Inputs, Reason};
-use crate::units::{plural, show_count, show_duration};
+use crate::report::validity::{Grade, Inputs, Reason, quota};
+use crate::units::{show_count, show_duration};
 
 pub(super) fn stalled(inputs: &Inputs) -> Option<Reason> {
     // As with steal: stalls of 1 % of the time reach p99, those of 10 % reach p90. A long one makes the largest latencies
@@ -54,26 +54,7 @@ pub(super) fn waited(inputs: &Inputs) -> Option<Reason> {
 }
 
 pub(super) fn throttled(inputs: &Inputs) -> Option<Reason> {
-    // A quota stops all threads until its period is over, some tens of milliseconds: one is enough for the largest
-    // latencies. Groups may hold other processes as well; a tenth of the time is much more than they explain.
-    const INVALID: f64 = 0.1;
-    let throttling = inputs.throttling.filter(|throttling| throttling.periods > 0)?;
-    let share = share_of(inputs, throttling.throttled);
-    Some(Reason {
-        grade: if share > INVALID {
-            Grade::Invalid
-        } else {
-            Grade::Suspect
-        },
-        code: "cpu-quota",
-        what: format!(
-            "the CPU quota of our control group was used up in {}, for {} of the time (invalid over {})",
-            plural(throttling.periods, "period"),
-            percent(share),
-            percent(INVALID),
-        ),
-        advice: "The quota stopped the generator: raise it (cpu.max, docker run --cpus), or use fewer threads and a lower rate.",
-    })
+    quota::of_generator(inputs.throttling, inputs.measured)
 }
 
 pub(super) fn passes(inputs: &Inputs) -> Option<Reason> {
