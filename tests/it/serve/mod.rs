@@ -6,11 +6,20 @@ mod blocked;
 // The listening line, addresses and options that the host refuses.
 mod command;
 
+// Lost packets, other segments, delays, cuts.
+mod faulty_networks;
+
+// After a peer's FIN: all that is pending, then FIN, never RST.
+mod half_close;
+
 // Few buffers, queue entries or descriptors; CPU time of an idle server.
 mod limits;
 
 // Many peers at once: stalled, reset, short-lived.
 mod many_peers;
+
+// Peers that never read: memory reaches a plateau.
+mod never_readers;
 
 // netcat, socat and a Python socket.
 mod standard_tools;
