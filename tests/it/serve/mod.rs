@@ -21,6 +21,9 @@ mod many_peers;
 // Peers that never read: memory reaches a plateau.
 mod never_readers;
 
+// Long runs of everything at once, and many connections one after the other: nothing is left behind.
+mod soak;
+
 // netcat, socat and a Python socket.
 mod standard_tools;
 
