@@ -3,6 +3,12 @@
 //! SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014). By hand because seeds are
 //! printed in reports and must reproduce a run years later: the `rand` crate does not promise stable streams.
 
+#[cfg(any(test, fuzzing))]
+mod choices;
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use choices::Choices;
+
 /// 2^64 divided by the golden ratio, made odd: the step of a Weyl sequence (Knuth, TAOCP vol. 2, 3.3.4).
 pub(crate) const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 

@@ -132,18 +132,29 @@ fn answer(error: &clap::Error) -> ExitCode {
         let written = console::print_styled(&text.to_string(), &text.ansi().to_string());
         return ExitCode::from(written.exit_code(0));
     }
+    console::note(refusal(error));
+    ExitCode::from(2)
+}
+
+/// One line that says what is wrong.
+fn refusal(error: &clap::Error) -> String {
     if let Some(number) = negative_number(error) {
-        console::note(format_args!(
-            "urecho: no value of any flag is negative: write it without the sign, not '{number}'"
-        ));
-        return ExitCode::from(2);
+        return format!("urecho: no value of any flag is negative: write it without the sign, not '{number}'");
     }
     let text = error.render().to_string();
     let is_message = |part: &&str| !part.starts_with("Usage:") && !part.starts_with("For more");
     let words = text.split("\n\n").filter(is_message).flat_map(str::split_whitespace);
     let line = words.collect::<Vec<_>>().join(" ");
-    console::note(format_args!("urecho: {}", line.trim_start_matches("error: ")));
-    ExitCode::from(2)
+    format!("urecho: {}", line.trim_start_matches("error: "))
+}
+
+/// Parses a command line, which begins with the name of the program, and runs nothing. Errors: one line.
+pub fn parse<'a>(words: impl IntoIterator<Item = &'a str>) -> std::result::Result<(), String> {
+    match Cli::try_parse_from(words) {
+        Ok(_) => Ok(()),
+        Err(error) if error.use_stderr() => Err(refusal(&error)),
+        Err(_help) => Ok(()),
+    }
 }
 
 /// A negative number where a value belongs. The parser takes it for a flag, and would advise how to pass it on.

@@ -32,7 +32,8 @@ impl<W: Write> Hlog<W> {
     pub fn begin(mut out: W, start: SystemTime, about: &str) -> io::Result<Hlog<W>> {
         // A clock before 1970 is not set; readers do not expect a minus sign.
         let start = start.duration_since(UNIX_EPOCH).unwrap_or_default();
-        for line in about.lines() {
+        // Some readers end a line at a carriage return.
+        for line in about.split(['\n', '\r']).filter(|line| !line.is_empty()) {
             writeln!(out, "#[{line}]")?;
         }
         writeln!(out, "#[Values in ns, Interval_Max in ms]")?;
@@ -134,6 +135,13 @@ mod tests {
             r#""StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram""#,
         ];
         assert_eq!(log(&[]).lines().collect::<Vec<_>>(), head);
+    }
+
+    #[test]
+    fn no_line_end_of_any_reader_ends_a_comment() {
+        let log = Hlog::begin(Vec::new(), UNIX_EPOCH, "a\rb\r\nc").unwrap();
+        let text = String::from_utf8(log.finish().unwrap()).unwrap();
+        assert!(text.starts_with("#[a]\n#[b]\n#[c]\n#[Values"), "{text}");
     }
 
     #[test]

@@ -9,8 +9,8 @@ use crate::load::pipeline::{Message, Pipeline};
 use crate::load::result::Loss;
 use crate::load::workload::{Close, Traffic};
 
-#[cfg(test)]
-mod model;
+#[cfg(any(test, fuzzing))]
+pub mod model;
 mod next;
 
 pub use next::{Change, Corruption, Next, Outgoing, Receive, Sample, Shutdown, Step};

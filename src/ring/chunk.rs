@@ -200,7 +200,7 @@ impl ChunkTable {
 }
 
 /// Chunks without a kernel, for the tests of the pure connections.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod fake {
     use super::{Chunk, ChunkTable};
 

@@ -31,7 +31,7 @@ use io_uring::squeue::Flags;
 use io_uring::types::Fd;
 use io_uring::{IoUring, cqueue, opcode};
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use chunk::fake;
 pub use chunk::{Chunk, ChunkQueue, ChunkTable};
 pub use completion::{Completion, Event, Received};

@@ -10,6 +10,9 @@ mod support;
 // `urecho serve`: streams, many peers, limits, stopping, on every engine.
 mod serve;
 
+// The bodies of the fuzz targets, on mutated seeds.
+mod fuzz;
+
 // `urecho load`: workloads, honest and dishonest peers, sessions, stalls, files and the report.
 mod load;
 

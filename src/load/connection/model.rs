@@ -9,15 +9,57 @@ mod world;
 use world::{Fate, Outcome, World};
 
 use crate::load::workload::Close;
+use crate::random::Choices;
 
 /// Miri runs a step about 5,000 times slower.
+#[cfg(test)]
 const SEEDS: u64 = if cfg!(miri) { 2 } else { 2_000 };
 
-/// Runs a world of every seed, and counts those that ended in each way.
-fn run(fate: Fate) -> Vec<Outcome> {
-    (0..SEEDS).map(|seed| World::new(seed, fate).run()).collect()
+const FATES: [Fate; 7] = [
+    Fate::Kept,
+    Fate::Churned(Close::Fin),
+    Fate::Churned(Close::Rst),
+    Fate::Finished,
+    Fate::Reset,
+    Fate::Refused,
+    Fate::Silent,
+];
+
+/// A world whose choices are the bytes of `input`: a fuzz target. Panics if an invariant does not hold.
+pub fn fuzz(input: &[u8]) {
+    let Some((first, choices)) = input.split_first() else {
+        return;
+    };
+    let fate = FATES[usize::from(*first) % FATES.len()];
+    let outcome = World::new(Choices::of(choices), 0, fate).run();
+    let expected: &[Outcome] = match fate {
+        Fate::Kept => &[Outcome::Idle],
+        Fate::Churned(Close::Fin) => &[Outcome::Closed],
+        Fate::Churned(Close::Rst) => &[Outcome::Aborted],
+        Fate::Refused | Fate::Silent => &[Outcome::Failed],
+        Fate::Finished => &[Outcome::Failed, Outcome::Lost, Outcome::Closed],
+        Fate::Reset => &[Outcome::Lost, Outcome::Failed, Outcome::Idle],
+    };
+    assert!(expected.contains(&outcome), "{fate:?} ended with {outcome:?}");
 }
 
+#[test]
+fn choices_of_arbitrary_bytes_break_no_invariant() {
+    for seed in 0..SEEDS {
+        let mut random = crate::random::Random::new(seed, 2);
+        let input: Vec<u8> = (0..random.below(1_000)).map(|_| random.bits() as u8).collect();
+        let fuzzed = std::panic::catch_unwind(|| fuzz(&input));
+        assert!(fuzzed.is_ok(), "failing seed: {seed}");
+    }
+}
+
+/// Runs a world of every seed, and counts those that ended in each way.
+#[cfg(test)]
+fn run(fate: Fate) -> Vec<Outcome> {
+    (0..SEEDS).map(|seed| World::seeded(seed, fate).run()).collect()
+}
+
+#[cfg(test)]
 fn count(endings: &[Outcome], of: impl Fn(&Outcome) -> bool) -> usize {
     endings.iter().filter(|ending| of(ending)).count()
 }

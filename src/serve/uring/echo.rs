@@ -6,8 +6,8 @@
 use crate::ring::{Chunk, ChunkQueue, ChunkTable, Received, SizeClass};
 use crate::serve::uring::stream_detector::StreamDetector;
 
-#[cfg(test)]
-mod model;
+#[cfg(any(test, fuzzing))]
+pub mod model;
 
 /// What the worker must do now: all of it, in this order.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -18,7 +18,10 @@ use crate::support::{Process, ServeProcess, assert_echo, until};
 pub(super) const CHECKS: Checks = &[
     ("SIGINT, SIGTERM, SIGHUP", ends_a_run as Check),
     ("SIGINT, SIGTERM, SIGHUP to `serve`", drains_a_server),
-    ("a second SIGINT or SIGTERM", ends_at_once),
+    (
+        "a second SIGINT or SIGTERM, 300 ms or more after the first",
+        ends_at_once,
+    ),
     ("SIGHUP that was ignored at the start (`nohup`)", stays_ignored),
     ("SIGKILL", leaves_nothing),
     ("the reader of stdout or stderr closes it (`head`)", reader_is_gone),

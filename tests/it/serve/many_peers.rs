@@ -1,20 +1,16 @@
 //! Many peers at once: stalled ones, reset ones, short-lived ones. All others get their own bytes.
 
 use std::io::Write;
-use std::ops::Range;
 
 use urecho::serve::counters::Counters;
 use urecho::serve::engine::Engine;
 
-use crate::support::{
-    ServeProcess, Server, assert_echo, assert_echo_to_the_end, bytes, on_every_engine, reset, shrink, stuff, until,
-};
+use crate::support::{Server, assert_echo, assert_echo_to_the_end, bytes, on_every_engine, reset, shrink, stuff};
 
 on_every_engine! {
     peers_that_never_read_do_not_starve_one_that_does,
     resets_in_mid_stream_affect_only_their_own_connection,
     two_thousand_short_connections_leave_no_slot_and_no_buffer,
-    two_thousand_short_connections_leave_no_descriptor,
     connections_are_spread_over_the_workers,
 }
 
@@ -70,19 +66,6 @@ fn two_thousand_short_connections_leave_no_slot_and_no_buffer(engine: Engine) {
         assert_echo(&mut server.connect(), &bytes(64, number));
     }
     assert_eq!(server.stop_clean().accepted, 2000);
-}
-
-fn two_thousand_short_connections_leave_no_descriptor(engine: Engine) {
-    let server = ServeProcess::on(engine, &["--workers", "2"]);
-    let serve = |numbers: Range<u64>| {
-        for number in numbers {
-            assert_echo(&mut server.connect(), &bytes(64, number));
-        }
-    };
-    serve(0..100); // Workers open descriptors of their own at the start.
-    let before = server.descriptors();
-    serve(100..2000);
-    until("all descriptors are closed", || server.descriptors() <= before);
 }
 
 fn connections_are_spread_over_the_workers(engine: Engine) {

@@ -9,6 +9,12 @@ mod blocked;
 // The listening line, addresses and options that the host refuses.
 mod command;
 
+// Lost packets, other segments, delays, cuts.
+mod faulty_networks;
+
+// After a peer's FIN: all that is pending, then FIN, never RST.
+mod half_close;
+
 // Few buffers, queue entries or descriptors; CPU time of an idle server.
 mod limits;
 
@@ -20,6 +26,12 @@ mod sandbox;
 
 // Service managers, metrics, and restarts.
 mod service;
+
+// Peers that never read: memory reaches a plateau.
+mod never_readers;
+
+// Long runs of everything at once, and many connections one after the other: nothing is left behind.
+mod soak;
 
 // netcat, socat and a Python socket.
 mod standard_tools;

@@ -163,7 +163,7 @@ fn a_stop_ends_connections_in_a_closed_loop_with_fin(engine: Engine) {
 }
 
 /// Returns the number of echoes before the end of file.
-fn echo_until_end(mut stream: TcpStream) -> usize {
+pub(super) fn echo_until_end(mut stream: TcpStream) -> usize {
     for echoes in 0.. {
         std::io::Write::write_all(&mut stream, &bytes(100, 1)).unwrap();
         let mut echo = Vec::new();

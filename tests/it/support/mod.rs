@@ -3,6 +3,12 @@
 // The same tests for every engine.
 mod engines;
 
+// A proxy that delays, cuts and corrupts.
+pub(crate) mod faulty_proxy;
+
+// Network namespaces: counters and losses of one test.
+pub(crate) mod network;
+
 // Honest and dishonest TCP peers to put load on.
 pub(crate) mod peers;
 

@@ -101,6 +101,14 @@ impl ServeProcess {
         fs::read_dir(self.proc("fd")).unwrap().count()
     }
 
+    /// Resident memory, in bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = fs::read_to_string(self.proc("status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kib * 1024
+    }
+
     /// CPU time of all its threads so far. Schedstat counts nanoseconds, utime ticks of 10 ms.
     pub(crate) fn cpu(&self) -> Duration {
         let nanos = self.tasks("schedstat").map(|text| {

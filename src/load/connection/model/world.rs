@@ -11,7 +11,7 @@ use crate::load::pipeline::{Message, Pipeline};
 use crate::load::result::Loss;
 use crate::load::sizes::Sizes;
 use crate::load::workload::{Close, Traffic};
-use crate::random::Random;
+use crate::random::Choices;
 use kernel::{Kernel, Target};
 
 /// Messages that a connection may issue before it is closed, where it is.
@@ -60,7 +60,7 @@ enum Life {
 pub(super) struct World {
     seed: u64,
     fate: Fate,
-    random: Random,
+    random: Choices,
     connection: Connection,
     traffic: Traffic,
     now: Nanos,
@@ -85,8 +85,13 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, fate: Fate) -> World {
-        let mut random = Random::new(seed, 1);
+    #[cfg(test)]
+    pub(super) fn seeded(seed: u64, fate: Fate) -> World {
+        World::new(Choices::seeded(seed, 1), seed, fate)
+    }
+
+    /// The seed is that of the payload.
+    pub(super) fn new(mut random: Choices, seed: u64, fate: Fate) -> World {
         let most = if cfg!(miri) { 20 } else { [1, 20, 300][random.below(3)] };
         let depth = 1 + random.below(3);
         let pipeline = Pipeline::new(PayloadStream::new(seed, 7), 0, depth);

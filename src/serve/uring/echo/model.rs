@@ -7,10 +7,31 @@
 
 mod world;
 
+use crate::random::Choices;
 use world::{Ending, World};
 
 /// Miri runs a step about 5,000 times slower.
+#[cfg(test)]
 const SEEDS: u64 = if cfg!(miri) { 10 } else { 2_000 };
+
+/// A world whose choices are the bytes of `input`: a fuzz target. Panics if an invariant does not hold.
+pub fn fuzz(input: &[u8]) {
+    let endings = [Ending::Fin, Ending::Reset, Ending::Drain, Ending::DrainAndReset];
+    if let Some((first, choices)) = input.split_first() {
+        let ending = endings[usize::from(*first) % endings.len()];
+        World::new(Choices::of(choices), ending).run();
+    }
+}
+
+#[test]
+fn choices_of_arbitrary_bytes_break_no_invariant() {
+    for seed in 0..SEEDS {
+        let _print = PrintSeedOnPanic(seed);
+        let mut random = crate::random::Random::new(seed, 1);
+        let input: Vec<u8> = (0..random.below(1_000)).map(|_| random.bits() as u8).collect();
+        fuzz(&input);
+    }
+}
 
 #[test]
 fn every_byte_is_echoed_in_order_and_every_buffer_is_given_back() {
@@ -35,17 +56,20 @@ fn resets_during_a_drain_lose_no_buffer() {
 }
 
 /// Runs a world for every seed. Returns how often a connection began to stream.
+#[cfg(test)]
 fn run_all(ending: Ending) -> usize {
     (0..SEEDS)
         .map(|seed| {
             let _print = PrintSeedOnPanic(seed);
-            World::new(seed, ending).run()
+            World::new(Choices::seeded(seed, 0), ending).run()
         })
         .sum()
 }
 
+#[cfg(test)]
 struct PrintSeedOnPanic(u64);
 
+#[cfg(test)]
 impl Drop for PrintSeedOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {

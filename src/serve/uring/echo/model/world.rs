@@ -6,7 +6,7 @@ use std::ops::Range;
 mod worker;
 
 use crate::error::Errno;
-use crate::random::Random;
+use crate::random::Choices;
 use crate::ring::{ChunkQueue, ChunkTable, Received, SizeClass, fake};
 use crate::serve::uring::echo::{BufferAllowance, Echo, Next, Receive};
 
@@ -49,7 +49,7 @@ struct Buffers {
 }
 
 pub(super) struct World {
-    random: Random,
+    random: Choices,
     table: ChunkTable,
     small: Buffers,
     large: Buffers,
@@ -118,8 +118,7 @@ impl Connection {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, ending: Ending) -> World {
-        let mut random = Random::new(seed, 0);
+    pub(super) fn new(mut random: Choices, ending: Ending) -> World {
         let (small, large) = (1 + random.below(8), random.below(4));
         let size = 1 + random.below(16);
         let mut world = World {

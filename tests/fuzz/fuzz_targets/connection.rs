@@ -1,0 +1,4 @@
+#![no_main]
+
+// One choice of a model world is one byte.
+libfuzzer_sys::fuzz_target!(|input: &[u8]| urecho::load::connection::model::fuzz(input));
