@@ -29,10 +29,11 @@
 //!    load       the load generator. Pure: connection (pipeline, payload), dialer, timeline (phases, schedule, active),
 //!               accounting, by_target, stalls. Effects: worker (lifecycle), workers, shared, session, servers, monitor, outbox.
 //!               Before a run: workload, target, sizes, capacity, preflight (echo). During it: interval, observer. After it: result
-//! 1  ring       io_uring: setup, deadline, token, chunk (ChunkQueue), pool of groups, scratch, wait, spin, completion, memory
+//! 1  ring       io_uring: setup, features (each tried), diagnosis (of a refusal), deadline, token, chunk (ChunkQueue), pool of
+//!               groups, scratch, wait, spin, completion, memory
 //!    sys        the rest of the kernel: socket, resolve, stream, listener, ports, signal, waker, threads, child (offspring,
-//!               guard), limits, shortage, affinity, prctl, allocator, run_delay, throttling, usage, disturbance, machine,
-//!               identity, netstat, tcp_info
+//!               guard), limits, shortage, confinement, sysctl, affinity, frequency, perf, prctl, allocator, run_delay,
+//!               throttling, usage, disturbance, machine, identity, netstat, tcp_info
 //!    histogram  latency histograms, block_series (confidence intervals of dependent samples), hlog, hgrm
 //!    output     place (checked first), file (documents at once, lines in place), publish, written; console (stdout and stderr),
 //!               progress; json, markdown, table; untrusted (text of others, for each medium)
@@ -64,6 +65,7 @@
 //! | worker, pass | a thread of a server or load; one iteration of its event loop |
 //! | creep | changes in one direction that each stay below the threshold, over many checks |
 //! | starved, handoff | a connection without a receive buffer; passing an accepted socket to the worker that serves it |
+//! | finding, remedy | one thing that `doctor` found out about this machine; a command that changes it |
 //! | drain | the end of a server or run: no new work, finish what is in flight |
 //!
 //! In `BlockSeries`, a block is instead 1, 2, 4, … seconds of one run (a batch, in the method of batch means).
@@ -81,6 +83,7 @@ pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod compare;
+pub mod doctor;
 pub mod error;
 pub mod find_max;
 pub mod histogram;
