@@ -23,6 +23,7 @@
 //!    find_max   the highest rate at which conditions hold: search, judge, curve
 //! 3  report     one run: sections, targets, distribution (percentile), rate_interval, intervals, text with latency_table, files;
 //!               validity, assertion, inputs; several runs: repeat
+//!    doctor     this machine: kernel, limits, network, cpu, noise; each a list of findings (finding), drawn by text
 //! 2  serve      the server: engine (the contract), startup, accept, handoff, drain, counters; one folder per engine:
 //!               uring (accepting, echo, stream_detector, buffers, spinning, fault), epoll (connection),
 //!               tokio_uring (accepting)

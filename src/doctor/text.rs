@@ -34,8 +34,8 @@ impl Display for Examination {
 impl Examination {
     fn headline(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let able = match self.can_serve {
-            true => "urecho can run here, with io_uring",
-            false => "urecho cannot run here as it should",
+            true => "urecho can run here with io_uring",
+            false => "urecho cannot run here with io_uring",
         };
         let count = |state| self.with_state(&[state]).count() as u64;
         let counts = [
@@ -168,7 +168,7 @@ mod tests {
             Finding::warning("descriptors", "1,024").remedy("ulimit -n 65536", "as root"),
         ];
         let expected = [
-            "urecho can run here, with io_uring: 1 to change",
+            "urecho can run here with io_uring: 1 to change",
             "",
             "to change",
             "  !    descriptors        1,024",

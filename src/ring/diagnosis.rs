@@ -189,7 +189,7 @@ fn disabled(evidence: &Evidence) -> Diagnosis {
         cause: format!("kernel.io_uring_disabled is {}: {who}", evidence.disabled.unwrap_or(2)),
         explanation: vec![format!(
             "The administrator of this machine, or its distribution, has switched io_uring off with a setting of the \
-             kernel, because flaws in it have been used to take over machines. Nothing is wrong with the kernel or \
+             kernel, because flaws in it can be used to take over a machine. Nothing is wrong with the kernel or \
              with urecho. {}",
             match evidence.confinement.container {
                 Some(_) => "Containers share the kernel of their host, and its setting.",

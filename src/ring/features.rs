@@ -64,7 +64,11 @@ impl Trial {
 /// Tries all features. Takes some milliseconds.
 pub fn features() -> Vec<Feature> {
     let modes = Mode::BEST_FIRST.map(|mode| Feature {
-        name: mode.name(),
+        // By what distinguishes it: names are listed with commas.
+        name: match mode {
+            Mode::DeferredDirect => "no-sqarray",
+            Mode::Deferred | Mode::Cooperative => mode.name(),
+        },
         since: mode.since(),
         purpose: Purpose::Mode,
         trial: Trial::of(trials::mode(mode)),

@@ -25,9 +25,9 @@ fn in_container(container: Container) -> Vec<String> {
          profile. The kernel refuses a call that is not on the list, to every user in the container, root included."
             .into(),
         format!(
-            "{runtime}, because flaws in io_uring have been used to break out of containers. So nothing is wrong with \
-             this kernel or with urecho, and nothing inside the container can change it: start the container with \
-             another list."
+            "{runtime}, because flaws in io_uring can be used to break out of a container, and because the list does not \
+             see what a program does through io_uring. So nothing is wrong with this kernel or with urecho, and nothing \
+             inside the container can change it: start the container with another list."
         ),
     ]
 }
