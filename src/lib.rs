@@ -23,16 +23,18 @@
 //!    find_max   the highest rate at which conditions hold: search, judge, curve
 //! 3  report     one run: sections, targets, distribution (percentile), rate_interval, intervals, text with latency_table, files;
 //!               validity, assertion, inputs; several runs: repeat
-//! 2  serve      the server: engine (the contract), startup, admission, accept, handoff, idle, drain, counters; while it runs:
-//!               control, snapshots, metrics, service; one folder per engine: uring (accepting, echo, stream_detector,
-//!               buffers, spinning, closing, fault), epoll (connection), tokio_uring (accepting, peer)
+//!    doctor     this machine: kernel, limits, network, cpu, noise; each a list of findings (finding), drawn by text
+//! 2  serve      the server: engine (the contract), startup, admission, accept, handoff, idle, drain, counters, memory_bound;
+//!               while it runs: control, snapshots, metrics, service; one folder per engine: uring (accepting, echo,
+//!               stream_detector, buffers, spinning, closing, fault), epoll (connection), tokio_uring (accepting, peer)
 //!    load       the load generator. Pure: connection (pipeline, payload), dialer, timeline (phases, schedule, active),
 //!               accounting, by_target, stalls. Effects: worker (lifecycle), workers, shared, session, servers, monitor, outbox.
 //!               Before a run: workload, target, sizes, capacity, preflight (echo). During it: interval, observer. After it: result
-//! 1  ring       io_uring: setup, probe, deadline, token, chunk (ChunkQueue), pool of groups, scratch, wait, spin, completion,
-//!               memory
+//! 1  ring       io_uring: setup, probe, features (each tried), diagnosis (of a refusal), deadline, token, chunk (ChunkQueue),
+//!               pool of groups, scratch, wait, spin, completion, memory
 //!    sys        the rest of the kernel: socket, resolve, stream, listener, ports, signal, waker, threads, child (offspring,
-//!               orphans, guard), successor, sandbox, privileges, limits, shortage, affinity, prctl, allocator, run_delay,
+//!               orphans, guard), successor, sandbox, privileges, limits, shortage, confinement, sysctl, affinity, frequency,
+//!               perf, prctl, allocator, run_delay,
 //!               throttling, usage, disturbance, machine, identity, netstat, tcp_info
 //!    histogram  latency histograms, block_series (confidence intervals of dependent samples), hlog, hgrm
 //!    output     place (checked first), file (documents at once, lines in place), publish, written; console (stdout and stderr),
@@ -65,6 +67,7 @@
 //! | worker, pass | a thread of a server or load; one iteration of its event loop |
 //! | creep | changes in one direction that each stay below the threshold, over many checks |
 //! | starved, handoff | a connection without a receive buffer; passing an accepted socket to the worker that serves it |
+//! | finding, remedy | one thing that `doctor` found out about this machine; a command that changes it |
 //! | drain | the end of a server or run: no new work, finish what is in flight |
 //!
 //! In `BlockSeries`, a block is instead 1, 2, 4, … seconds of one run (a batch, in the method of batch means).
@@ -82,6 +85,7 @@ pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod compare;
+pub mod doctor;
 pub mod error;
 pub mod find_max;
 pub mod histogram;

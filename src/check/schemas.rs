@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema};
 
 use crate::check::output::Check;
 use crate::compare::comparison::Comparison;
+use crate::doctor::Examination;
 use crate::find_max::curve::Curve;
 use crate::output;
 use crate::report::Report;
@@ -80,4 +81,10 @@ fn the_schema_of_a_curve_is_current() {
 fn the_schema_of_a_check_is_current() {
     let schema = schema::<Check>(crate::check::output::json::SCHEMA);
     assert_current("check/check.schema.json", &schema);
+}
+
+#[test]
+fn the_schema_of_an_examination_is_current() {
+    let schema = non_negative(schema::<Examination>(crate::doctor::SCHEMA));
+    assert_current("doctor/doctor.schema.json", &schema);
 }

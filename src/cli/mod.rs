@@ -8,6 +8,7 @@ mod bench;
 mod check;
 mod compare;
 mod cpu_split;
+mod doctor;
 mod find_max;
 mod load;
 mod load_flags;
@@ -51,6 +52,8 @@ enum Command {
     Check(Box<check::Flags>),
     /// Find the highest rate at which a condition holds
     FindMax(find_max::Flags),
+    /// Examine this machine: what blocks io_uring, which limits there are, what to change
+    Doctor(doctor::Flags),
     /// Ends servers when the process that started them is killed. See `sys::guard`
     #[command(name = guard::COMMAND, hide = true)]
     Guard { mark: String },
@@ -62,7 +65,7 @@ Exit codes:
   1    an assertion is false, a server regressed, changes of a history add up, or find-max found no rate
   2    usage error; nothing was opened
   3    the verdict is INVALID or INCONCLUSIVE, an assertion is undecided, or a program changed
-  4    this machine cannot run it: a limit, io_uring is blocked, the address is in use
+  4    this machine cannot run it: a limit, a blocked io_uring, an address in use (see doctor)
   5    the target is unreachable, or not an echo server
   6    data came back wrong or went missing
   70   a bug in urecho
@@ -116,6 +119,7 @@ fn run(command: Command, environment: Environment) -> Result<ExitCode> {
         Command::Compare(flags) => compare::run(&flags, environment),
         Command::Check(flags) => check::run(&flags, environment),
         Command::FindMax(flags) => find_max::run(&flags, &environment),
+        Command::Doctor(flags) => doctor::run(&flags, environment),
         Command::Guard { .. } => unreachable!("it has run"),
     }
 }

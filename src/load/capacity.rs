@@ -16,6 +16,54 @@ const OVERHEAD: u64 = 16;
 /// Descriptors of each thread: its ring, and as many to spare.
 const PER_THREAD: u64 = 4;
 
+/// How many connections each limit of this process allows to a load with one thread, one target, and one source address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MostConnections {
+    /// By its descriptors.
+    pub descriptors: u64,
+    /// By the source ports.
+    pub ports: u64,
+    /// By the memory that it may still take: how much that is, what limits it, and the connections. None if not known.
+    pub memory: Option<(u64, &'static str, u64)>,
+}
+
+impl MostConnections {
+    /// Raises the soft descriptor limit, as a load does, then reads the limits.
+    pub fn of_this_process() -> MostConnections {
+        let Capacity {
+            descriptors,
+            open,
+            ports,
+            memory,
+        } = Capacity::of_this_process();
+        MostConnections {
+            descriptors: descriptors.saturating_sub(open + OVERHEAD + PER_THREAD),
+            ports,
+            memory: memory.map(|(free, limit)| (free, limit, within_memory(free))),
+        }
+    }
+}
+
+/// The most connections whose memory fits, by bisection.
+fn within_memory(free: u64) -> u64 {
+    let fits = |connections: u32| {
+        let workload = Workload {
+            connections,
+            ..Workload::default()
+        };
+        memory_of(&workload) <= free
+    };
+    let (mut most, mut too_many) = (0, u32::MAX);
+    while too_many - most > 1 {
+        let middle = most + (too_many - most) / 2;
+        match fits(middle) {
+            true => most = middle,
+            false => too_many = middle,
+        }
+    }
+    u64::from(most)
+}
+
 /// Limits of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Capacity {
@@ -189,6 +237,20 @@ mod tests {
         let most: u64 = text.rsplit(' ').next().unwrap().parse().unwrap();
         assert_eq!(check(CAPACITY, most), Ok(()));
         assert!(check(CAPACITY, most + 1).is_err());
+    }
+
+    #[test]
+    fn the_most_connections_that_are_named_fit_and_one_more_does_not() {
+        let most = within_memory(1 << 30);
+        let capacity = Capacity {
+            descriptors: u64::MAX,
+            ports: u64::MAX,
+            memory: Some((1 << 30, "a limit")),
+            ..CAPACITY
+        };
+        assert_eq!(check(capacity, most), Ok(()));
+        assert!(check(capacity, most + 1).is_err());
+        assert_eq!(within_memory(0), 0);
     }
 
     #[test]

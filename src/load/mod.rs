@@ -34,7 +34,7 @@ mod workload;
 
 use crate::error::Result;
 use crate::sys::signal::Stop;
-pub use capacity::{check_fits, check_machine, fits_at_once};
+pub use capacity::{MostConnections, check_fits, check_machine, fits_at_once};
 pub use observer::{Observer, Progress};
 pub use preflight::no_source_port;
 pub use result::RunResult;

@@ -9,6 +9,8 @@
 mod chunk;
 mod completion;
 mod deadline;
+mod diagnosis;
+mod features;
 mod group;
 mod memory;
 mod pool;
@@ -35,10 +37,12 @@ use io_uring::{IoUring, cqueue, opcode};
 pub(crate) use chunk::fake;
 pub use chunk::{Chunk, ChunkQueue, ChunkTable};
 pub use completion::{Completion, Event, Received};
+pub use diagnosis::{Diagnosis, Remedy};
+pub use features::{Feature, Purpose, Trial, features, killed_by};
 pub use group::SizeClass;
 pub use pool::{Buffers, Large};
 pub use probe::probe;
-pub use setup::{Mode, Queues, Role};
+pub use setup::{Mode, Queues, Refused, Role, rings_within_locked_memory};
 pub use spin::{Spin, SpinLimits, SpinPolicy};
 
 use crate::clock::Nanos;
@@ -103,6 +107,11 @@ impl Ring {
     /// Creates a ring on the thread that will use it, one of `rings` that this process has at once. Queues and buffers are made
     /// smaller where a limit of this process requires it. Errors: [`Error::Machine`](crate::error::Error::Machine) with advice.
     pub fn new(role: Role, queues: Queues, buffers: Buffers, rings: usize) -> Result<Ring> {
+        Ok(Ring::attempt(role, queues, buffers, rings)?)
+    }
+
+    /// The same, with the diagnosis as data.
+    pub fn attempt(role: Role, queues: Queues, buffers: Buffers, rings: usize) -> std::result::Result<Ring, Refused> {
         let (mut queues, mut buffers) = (queues.within_locked_memory(rings), buffers);
         loop {
             let refused = match Ring::build(role, queues, buffers) {
@@ -112,7 +121,7 @@ impl Ring {
             let smaller = queues.halved().zip(buffers.halved());
             match smaller {
                 Some(smaller) if refused.is_for_memory() => (queues, buffers) = smaller,
-                _ => return Err(refused.into_error(queues, buffers)),
+                _ => return Err(refused.diagnosed(queues, buffers)),
             }
             // The kernel takes the memory of a ring back a moment after it was closed.
             thread::sleep(RETRY_PERIOD);

@@ -1,15 +1,15 @@
-//! Setting up a ring: the best mode that the kernel supports, and advice when it refuses.
+//! Setting up a ring: the best mode that the kernel supports, and what to say when it refuses.
 //!
 //! Kernel versions are misleading (backports, seccomp, gVisor), so none is checked: modes are tried from best to worst, and
 //! `Ring::new` then receives a byte through the ring.
 
-use std::fs;
 use std::io;
 
 use io_uring::register::Restriction;
 use io_uring::squeue::Flags;
 use io_uring::{IoUring, opcode};
 
+use super::diagnosis::Diagnosis;
 use super::pool::Buffers;
 use crate::error::{Errno, Error};
 use crate::sys::shortage;
@@ -80,7 +80,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    const BEST_FIRST: [Mode; 3] = [Mode::DeferredDirect, Mode::Deferred, Mode::Cooperative];
+    pub(super) const BEST_FIRST: [Mode; 3] = [Mode::DeferredDirect, Mode::Deferred, Mode::Cooperative];
 
     /// As printed after the engine.
     pub fn name(self) -> &'static str {
@@ -91,7 +91,16 @@ impl Mode {
         }
     }
 
-    fn build(self, queues: Queues, role: Role) -> io::Result<IoUring> {
+    /// The first release of Linux that has it.
+    pub(super) fn since(self) -> &'static str {
+        match self {
+            Mode::DeferredDirect => "6.6",
+            Mode::Deferred => "6.1",
+            Mode::Cooperative => "6.0",
+        }
+    }
+
+    pub(super) fn build(self, queues: Queues, role: Role) -> io::Result<IoUring> {
         let mut builder = IoUring::builder();
         builder
             .dontfork()
@@ -149,6 +158,17 @@ impl Queues {
     }
 }
 
+/// The locked memory that the user of this process may have, and how many of the smallest rings that leaves room for; none if it
+/// is not limited.
+pub fn rings_within_locked_memory() -> Option<(u64, u64)> {
+    let smallest = Queues {
+        submissions: SMALLEST,
+        completions: SMALLEST,
+    };
+    let limit = shortage::locked_memory()?;
+    Some((limit, limit / 2 / smallest.bytes() as u64))
+}
+
 /// Creates a ring. Tries the next mode on EINVAL.
 pub(super) fn build(queues: Queues, role: Role) -> io::Result<(IoUring, Mode)> {
     let mut refused = io::Error::from_raw_os_error(libc::EINVAL);
@@ -179,15 +199,36 @@ impl Refusal {
         self.cause.raw_os_error() == Some(libc::ENOMEM)
     }
 
-    /// What failed, the cause, and what to do about it on this machine.
-    pub(super) fn into_error(self, queues: Queues, buffers: Buffers) -> Error {
-        let Refusal { doing, cause } = self;
-        let advice = match cause.raw_os_error().unwrap_or(0) {
-            libc::ENOMEM if !shortage::can_map(buffers.bytes()) => shortage::of_memory(buffers.bytes()),
-            libc::ENOMEM => shortage::of_ring_memory(queues.bytes()),
-            errno => advice(errno),
+    /// With what to do about it on this machine.
+    pub(super) fn diagnosed(self, queues: Queues, buffers: Buffers) -> Refused {
+        let errno = self.cause.raw_os_error().unwrap_or(0);
+        let diagnosis = match errno {
+            libc::ENOMEM if !shortage::can_map(buffers.bytes()) => Diagnosis::of_memory(buffers.bytes()),
+            libc::ENOMEM => Diagnosis::of_ring_memory(queues.bytes()),
+            errno => Diagnosis::of(errno),
         };
-        Error::Machine(format!("cannot {doing}: {cause}. {advice}"))
+        Refused {
+            what: format!("cannot {}: {}", self.doing, self.cause),
+            errno: Errno(errno),
+            diagnosis,
+        }
+    }
+}
+
+/// A ring that could not be made, with the reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// What failed, with the error of the kernel.
+    pub what: String,
+    /// The error; zero if it is not the kernel's.
+    pub errno: Errno,
+    /// Why, and what to do about it.
+    pub diagnosis: Diagnosis,
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Error {
+        Error::Machine(format!("{}. {}", refused.what, refused.diagnosis.message()))
     }
 }
 
@@ -198,67 +239,11 @@ pub(super) fn failure(errno: Errno) -> Error {
             "the kernel has not served an io_uring for seconds: {errno}. {}",
             shortage::of_ring_memory(1)
         )),
-        libc::EPERM | libc::EACCES | libc::ENOSYS | libc::EOPNOTSUPP => {
-            Error::Machine(format!("cannot use an io_uring any more: {errno}. {}", advice(errno.0)))
-        }
+        libc::EPERM | libc::EACCES | libc::ENOSYS | libc::EOPNOTSUPP => Error::Machine(format!(
+            "cannot use an io_uring any more: {errno}. {}",
+            Diagnosis::of(errno.0).message()
+        )),
         _ => Error::Bug(format!("the io_uring of a worker failed: {errno}. Please report it")),
-    }
-}
-
-fn advice(errno: i32) -> String {
-    match errno {
-        libc::EPERM | libc::EACCES => blocked(),
-        libc::ENOSYS => "This kernel has no io_uring (CONFIG_IO_URING, Linux 6.0 or newer), or a container's \
-             seccomp profile hides it (Podman): allow io_uring_setup, io_uring_enter and io_uring_register in that profile"
-            .into(),
-        libc::EOPNOTSUPP => "The host forbids io_uring, as some managed platforms do: run this on another host".into(),
-        libc::EINVAL => "The kernel is too old: io_uring needs Linux 6.0 or newer here (multishot receive into \
-             provided buffers)"
-            .into(),
-        libc::EMFILE => format!(
-            "This process has no descriptors left (limit {}): raise the limit with `ulimit -n`",
-            limit("Max open files")
-        ),
-        libc::ENFILE => "The file table of this machine is full: raise fs.file-max".into(),
-        _ => "Linux 6.0 or newer with io_uring is required".into(),
-    }
-}
-
-/// What blocks io_uring: the sysctl, a seccomp filter, or neither as far as this process can see.
-fn blocked() -> String {
-    let sysctl = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
-    match sysctl.trim() {
-        "2" => {
-            return "kernel.io_uring_disabled is 2 (disabled for all processes): `sysctl -w kernel.io_uring_disabled=0`".into();
-        }
-        "1" => {
-            return "kernel.io_uring_disabled is 1 (only CAP_SYS_ADMIN and the group kernel.io_uring_group may use it): \
-                 `sysctl -w kernel.io_uring_disabled=0`, or join that group"
-                .into();
-        }
-        _ => {}
-    }
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    if status
-        .lines()
-        .any(|line| line.starts_with("Seccomp:") && line.trim_end().ends_with('2'))
-    {
-        return "A seccomp filter applies to this process (Docker's default profile blocks io_uring): run with \
-             `--security-opt seccomp=unconfined`, or with a profile that allows io_uring_setup, io_uring_enter and \
-             io_uring_register"
-            .into();
-    }
-    "Probably a security module blocks it (SELinux: allow io_uring; AppArmor: see dmesg)".into()
-}
-
-/// A soft limit of this process with its unit, from /proc/self/limits.
-fn limit(name: &str) -> String {
-    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let line = limits.lines().find_map(|line| line.strip_prefix(name));
-    let mut words = line.unwrap_or_default().split_whitespace();
-    match (words.next(), words.nth(1)) {
-        (Some(soft), Some(unit)) => format!("{soft} {unit}"),
-        _ => "unknown".into(),
     }
 }
 
@@ -291,7 +276,7 @@ mod tests {
         ];
         for (errno, expected) in refusals {
             let refusal = Refusal::of("create an io_uring")(io::Error::from_raw_os_error(errno));
-            let error = refusal.into_error(QUEUES, BUFFERS);
+            let error = Error::from(refusal.diagnosed(QUEUES, BUFFERS));
             assert_eq!(error.exit_code(), 4);
             let text = error.to_string();
             assert!(text.contains(expected), "{text}");
@@ -339,15 +324,5 @@ mod tests {
     #[test]
     fn a_ring_as_it_is_by_default_takes_as_much_as_the_kernel_charges() {
         assert_eq!(QUEUES.bytes(), 24 * 4096);
-    }
-
-    #[test]
-    fn limits_have_their_unit() {
-        assert!(
-            limit("Max open files").ends_with(" files"),
-            "{}",
-            limit("Max open files")
-        );
-        assert_eq!(limit("Max of no resource"), "unknown");
     }
 }

@@ -57,6 +57,23 @@ impl Snapshot {
     }
 }
 
+/// Share of the time of all CPUs that was stolen, since boot.
+pub fn steal_since_boot() -> Option<f64> {
+    steal_share(&fs::read_to_string("/proc/stat").ok()?)
+}
+
+fn steal_share(stat: &str) -> Option<f64> {
+    let all_cpus = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    // Guests' time, the last two fields, is part of user and nice.
+    let ticks = all_cpus
+        .split_whitespace()
+        .take(8)
+        .map(|ticks| ticks.parse::<f64>().ok());
+    let ticks: Vec<f64> = ticks.collect::<Option<_>>()?;
+    let all: f64 = ticks.iter().sum();
+    (all > 0.0).then(|| ticks.get(7).map(|steal| steal / all)).flatten()
+}
+
 fn steal(stat: &str) -> Option<Nanos> {
     // USER_HZ is 100 on all architectures but Alpha, whatever CONFIG_HZ is: it is part of the ABI.
     const TICK: u64 = 1_000_000_000 / 100;
@@ -92,6 +109,7 @@ mod tests {
     fn the_files_are_parsed_as_the_kernel_writes_them() {
         let stat = "cpu  9186 0 2254 140297 268 0 26 8 0 0\ncpu0 4500 0 849 70655 35 0 3 2 0 0\n";
         assert_eq!(steal(stat), Some(Nanos(80_000_000)));
+        assert_eq!(steal_share("cpu  90 0 0 0 0 0 0 10 5 0\n"), Some(0.1));
         let text = "some avg10=0.57 avg60=0.84 avg300=0.71 total=5714000\nfull avg10=0.00 total=3\n";
         assert_eq!(pressure(text), Some(Nanos(5_714_000_000)));
     }
@@ -106,6 +124,7 @@ mod tests {
             "some total=18446744073709551615",
         ] {
             assert_eq!((steal(text), pressure(text)), (None, None), "{text}");
+            assert_eq!(steal_share(text), None, "{text}");
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{fs, io};
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
+use crate::sys::confinement::{self, CAP_IPC_LOCK};
 use crate::sys::throttling;
 use crate::units::show_size;
 
@@ -84,7 +85,7 @@ pub fn of_files(cause: &io::Error) -> Option<String> {
 /// The limit on locked memory, if it applies to the rings of this process: not with CAP_IPC_LOCK in the initial user
 /// namespace.
 pub fn locked_memory() -> Option<u64> {
-    soft(Resource::RLIMIT_MEMLOCK).filter(|_| !may_lock_memory())
+    soft(Resource::RLIMIT_MEMLOCK).filter(|_| !confinement::has_capability(CAP_IPC_LOCK))
 }
 
 /// The limit on address space, if there is one.
@@ -101,16 +102,6 @@ pub fn data() -> Option<u64> {
 fn soft(resource: Resource) -> Option<u64> {
     let (soft, _) = getrlimit(resource).ok()?;
     (soft != RLIM_INFINITY).then_some(soft)
-}
-
-fn may_lock_memory() -> bool {
-    const CAP_IPC_LOCK: u32 = 14;
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let effective = effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    let users = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let is_initial = users.split_whitespace().eq(["0", "0", "4294967295"]);
-    is_initial && effective.is_some_and(|mask| mask & (1 << CAP_IPC_LOCK) != 0)
 }
 
 /// The smallest limit on processes of the control groups that this process is in.

@@ -12,7 +12,7 @@ use crate::support::peers::Peer;
 use crate::support::{Output, assert_says, run};
 
 /// Every command, with its subcommands.
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "",
     "serve",
     "load",
@@ -25,6 +25,7 @@ const COMMANDS: [&str; 12] = [
     "check baseline compare",
     "check history",
     "find-max",
+    "doctor",
 ];
 
 #[test]
@@ -54,7 +55,7 @@ fn no_command_is_without_a_snapshot() {
 
 #[test]
 fn short_help_has_one_line_per_flag() {
-    for command in ["serve", "load", "bench", "compare", "check", "find-max"] {
+    for command in ["serve", "load", "bench", "compare", "check", "find-max", "doctor"] {
         let help = help(&format!("{command} -h"));
         let flags = help.lines().filter(|line| line.trim_start().starts_with('-')).count();
         assert!(help.lines().count() < 2 * flags + 40, "{help}");
@@ -346,6 +347,12 @@ fn an_invalid_argument_of_find_max_is_refused() {
     for (arguments, words) in INVALID_FOR_FIND_MAX {
         assert_refused(&format!("find-max {arguments}"), words);
     }
+}
+
+#[test]
+fn an_invalid_argument_of_doctor_is_refused() {
+    assert_refused("doctor --noise 3", &["'3' for '--noise <TIME>'", "`3s` or `3ms`"]);
+    assert_refused("doctor all", &["unexpected argument 'all'"]);
 }
 
 #[test]

@@ -28,6 +28,9 @@ mod bench;
 // `urecho compare`: healthy and broken servers of several kinds.
 mod compare;
 
+// `urecho doctor`: this machine, blocked io_uring, what is hidden.
+mod doctor;
+
 // Signals, in every phase of every command.
 mod signals;
 

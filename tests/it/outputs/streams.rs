@@ -38,6 +38,8 @@ fn cases(server: &Server, folder: &tempfile::TempDir) -> Vec<Case> {
         case(replay(folder.path(), ""), &[3]),
         case(replay(folder.path(), "--json -"), &[3]),
         case(history, &[0]),
+        case(urecho("doctor --noise 0s"), &[0, 4]),
+        case(urecho("doctor --noise 0s --json -"), &[0, 4]),
         case(urecho("--help"), &[0]),
         case(urecho("--version"), &[0]),
         case(urecho("check replay /nowhere"), &[2]),

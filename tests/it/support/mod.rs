@@ -27,6 +27,9 @@ pub(crate) mod reports;
 // `urecho load`, `bench`, `compare` and `check` as processes that write a report.
 pub(crate) mod runs;
 
+// Seccomp filters for one child.
+pub(crate) mod seccomp;
+
 // `urecho serve` as a process.
 mod serve_process;
 

@@ -35,6 +35,12 @@ fn complaints_of_repeats(report: &Value) -> Vec<String> {
     complaints_by(&SCHEMA, report)
 }
 
+/// What the schema finds wrong with an examination of a machine.
+fn complaints_of_examination(report: &Value) -> Vec<String> {
+    static SCHEMA: LazyLock<Validator> = LazyLock::new(|| validator(urecho::doctor::DOCTOR_SCHEMA));
+    complaints_by(&SCHEMA, report)
+}
+
 fn validator(schema: &str) -> Validator {
     let schema = serde_json::from_str(schema).unwrap();
     jsonschema::draft202012::new(&schema).unwrap()
@@ -60,6 +66,9 @@ pub(crate) fn complaints(report: &Value) -> Vec<String> {
     }
     if report["schema"] == urecho::report::repeat::SCHEMA {
         return complaints_of_repeats(report);
+    }
+    if report["schema"] == urecho::doctor::SCHEMA {
+        return complaints_of_examination(report);
     }
     static SCHEMA: LazyLock<Validator> = LazyLock::new(|| validator(urecho::report::LOAD_SCHEMA));
     let complaints = complaints_by(&SCHEMA, report);
