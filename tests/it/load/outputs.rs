@@ -226,7 +226,7 @@ fn errors_that_an_assertion_allows_are_no_failure() {
 #[test]
 fn an_invalid_run_outweighs_a_false_assertion() {
     let server = Server::start();
-    let flags = "-c 2 --rate 3M/s -d 100ms --drain 30s --assert failed>=1";
+    let flags = "-c 2 --rate 3M/s -d 100ms --drain 1s --assert failed>=1";
     assert_eq!(
         load(server.address, flags).report(3)["assertions"][0]["result"],
         "false"
@@ -248,7 +248,7 @@ fn a_reader_that_closes_the_pipe_early_is_no_error() {
 #[test]
 fn a_rate_that_cannot_be_kept_makes_the_verdict_invalid() {
     let server = Server::start();
-    let measured = load(server.address, "-c 2 --rate 3M/s -d 100ms --drain 30s");
+    let measured = load(server.address, "-c 2 --rate 3M/s -d 100ms --drain 1s");
     assert_eq!(measured.report(3)["verdict"]["grade"], "INVALID", "{measured}");
     assert_says(&measured.stdout, &["INVALID"]);
 }
@@ -358,7 +358,7 @@ fn find_max_prints_a_curve_and_the_highest_rate_that_held() {
 fn a_rate_that_is_not_achieved_does_not_hold_whatever_its_latencies() {
     let server = Server::start();
     // A queue that grows for a fifth of a second meets this; the unachieved rate must stop the search.
-    let flags = "-c 4 -d 200ms --warmup 0s --drain 10s --json -";
+    let flags = "-c 4 -d 200ms --warmup 0s --drain 1s --json -";
     let curve = valid(&find_max("p50<5s", server.address, flags).stdout);
     let points = curve["points"].as_array().unwrap();
     assert!(
