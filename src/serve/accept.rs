@@ -88,7 +88,7 @@ impl Accepting {
     /// A connection was accepted. Those that arrive in a drain must not prolong it.
     pub(super) fn accepted(&mut self) {
         if let Some(remaining) = &mut self.remaining {
-            *remaining -= 1;
+            *remaining = remaining.saturating_sub(1); // One may have been accepted just before it ended.
             if *remaining == 0 {
                 self.end();
             }
