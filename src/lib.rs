@@ -25,7 +25,7 @@
 //!               validity, assertion, inputs; several runs: repeat
 //!    doctor     this machine: kernel, limits, network, cpu, noise; each a list of findings (finding), drawn by text
 //! 2  serve      the server: engine (the contract), startup, admission, accept, handoff, idle, drain, counters, memory_bound;
-//!               while it runs: control, snapshots, metrics, service; one folder per engine: uring (accepting, echo,
+//!               while it runs: control, snapshots, metrics, notices, service; one folder per engine: uring (accepting, echo,
 //!               stream_detector, buffers, spinning, closing, fault), epoll (connection), tokio_uring (accepting, peer)
 //!    load       the load generator. Pure: connection (pipeline, payload), dialer, timeline (phases, schedule, active),
 //!               accounting, by_target, stalls. Effects: worker (lifecycle), workers, shared, session, servers, monitor, outbox.
@@ -38,7 +38,7 @@
 //!               throttling, usage, disturbance, machine, identity, netstat, tcp_info
 //!    histogram  latency histograms, block_series (confidence intervals of dependent samples), hlog, hgrm
 //!    output     place (checked first), file (documents at once, lines in place), publish, written; console (stdout and stderr),
-//!               progress; json, markdown, table; untrusted (text of others, for each medium)
+//!               log, progress; json, markdown, table; untrusted (text of others, for each medium)
 //! 0  error      failures, outcomes, and the exit code
 //!    units      one grammar for counts, sizes, durations and rates (number)
 //!    clock      monotonic nanoseconds; wall, the date

@@ -12,8 +12,8 @@ use crate::cli::uring_flags::{UringFlags, buffer_size, check_buffers};
 use crate::cli::values;
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
-use crate::output::console;
 use crate::output::written::Written;
+use crate::output::{console, log};
 use crate::serve::admission::{AtLimit, Limits};
 use crate::serve::counters::Counters;
 use crate::serve::engine::Engine;
@@ -103,7 +103,10 @@ pub(super) struct Flags {
     /// restrictions of its ring.
     #[arg(long, hide_short_help = true)]
     no_sandbox: bool,
-    /// Print limits and the memory that this server takes at most
+    /// Format of what it reports on stderr while it runs: pauses, refusals, starvation; each kind at most once a second
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log: LogFormat,
+    /// Print limits and the memory that this server takes at most, and report also what is normal
     #[arg(long, short)]
     verbose: bool,
     /// Let every worker try to escape from its confinement before it serves
@@ -115,6 +118,15 @@ pub(super) struct Flags {
     buffer_size: Option<u32>,
     #[command(flatten)]
     uring: UringFlags,
+}
+
+/// See [`log::Format`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// An object a line
+    Json,
 }
 
 /// See [`AtLimit`].
@@ -225,11 +237,22 @@ pub(super) fn run(flags: Flags) -> Result<ExitCode> {
     }
     let mut written = Written::All;
     let mut begun = None;
+    let format = match flags.log {
+        LogFormat::Text => log::Format::Text,
+        LogFormat::Json => log::Format::Json,
+    };
+    log::begin(format, flags.verbose);
     let bound_of = plan.clone();
     let served = serve::run(plan, listeners, &stop, |listening, control| {
         flags.warn(listening);
         if flags.verbose {
             console::note(MemoryBound::of(&bound_of, listening.connections_max));
+            console::note(format_args!(
+                "queue: {} connections may wait to be accepted (--backlog {}, net.core.somaxconn {})",
+                flags.backlog.min(limits::somaxconn()),
+                flags.backlog,
+                limits::somaxconn()
+            ));
         }
         let result = service.begin(control.clone(), &stop, inherited, metrics);
         match result {

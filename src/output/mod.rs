@@ -4,6 +4,7 @@
 pub mod console;
 pub mod file;
 pub mod json;
+pub mod log;
 pub mod markdown;
 pub mod place;
 pub mod progress;

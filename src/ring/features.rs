@@ -79,7 +79,7 @@ pub fn features() -> Vec<Feature> {
         ("multishot-receive", "6.0", Purpose::Required, trials::multishot_receive),
         ("msg-ring", "5.18", Purpose::Required, trials::msg_ring),
         ("absolute-timer", "6.12", Purpose::Used, trials::absolute_deadlines),
-        ("no-iowait", "6.15", Purpose::Unused, trials::no_iowait),
+        ("no-iowait", "6.15", Purpose::Used, trials::no_iowait),
         ("registered-ring", "5.18", Purpose::Unused, trials::registered_ring),
         (
             "direct-descriptors",

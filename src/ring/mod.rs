@@ -82,6 +82,8 @@ pub struct Ring {
     history: SpinHistory,
     /// See [`deadline::epoch`].
     epoch: Option<Nanos>,
+    /// Flags of each io_uring_enter(2).
+    enter_flags: u32,
     counts: Counts,
     /// When this pass was first submitted; none before.
     submitted: Option<Nanos>,
@@ -133,6 +135,7 @@ impl Ring {
         let epoch = deadline::epoch(&mut uring).map_err(Refusal::of("wait for an io_uring"))?;
         let pool = Pool::register(&uring.submitter(), buffers)
             .map_err(Refusal::of("register the receive buffers with io_uring"))?;
+        let enter_flags = setup::enter_flags(&uring);
         let mut ring = Ring {
             uring,
             pool,
@@ -146,6 +149,7 @@ impl Ring {
             spin: Spin::Never,
             history: SpinHistory::default(),
             epoch,
+            enter_flags,
             counts: Counts::default(),
             submitted: None,
             not_send: PhantomData,

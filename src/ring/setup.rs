@@ -7,7 +7,7 @@ use std::io;
 
 use io_uring::register::Restriction;
 use io_uring::squeue::Flags;
-use io_uring::{IoUring, opcode};
+use io_uring::{EnterFlags, IoUring, opcode};
 
 use super::diagnosis::Diagnosis;
 use super::pool::Buffers;
@@ -180,6 +180,14 @@ pub(super) fn build(queues: Queues, role: Role) -> io::Result<(IoUring, Mode)> {
         }
     }
     Err(refused)
+}
+
+/// The flags of every io_uring_enter(2) of a ring. Where the kernel lets them (Linux 6.15), its sleeps do not count as waits for
+/// a disk: an idle server had 60 to 90 % of /proc/pressure/io without that.
+pub(super) fn enter_flags(ring: &IoUring) -> u32 {
+    let mut flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
+    flags.set(EnterFlags::NO_IOWAIT, ring.params().is_feature_no_iowait());
+    flags.bits()
 }
 
 /// A system call that was refused while a ring was made.

@@ -3,9 +3,9 @@
 use std::thread;
 use std::time::Duration;
 
+use io_uring::opcode;
 use io_uring::squeue::Entry;
 use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
-use io_uring::{EnterFlags, opcode};
 
 use super::deadline::ABS_TIMER;
 use super::token::{Op, Token};
@@ -121,7 +121,7 @@ impl Ring {
     fn enter(&mut self, want: usize, until: Nanos) {
         self.counts.enters += 1;
         let pending = self.uring.submission().len() as u32;
-        let mut flags = EnterFlags::GETEVENTS.bits() | EnterFlags::EXT_ARG.bits();
+        let mut flags = self.enter_flags;
         let timespec = match self.epoch {
             Some(epoch) => {
                 flags |= ABS_TIMER;

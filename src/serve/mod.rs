@@ -15,6 +15,7 @@ mod handoff;
 mod idle;
 pub mod memory_bound;
 pub mod metrics;
+mod notices;
 pub mod service;
 mod snapshots;
 mod startup;

@@ -40,6 +40,7 @@ use crate::serve::counters::{Counters, Operation};
 use crate::serve::drain::{Activity, Drain};
 use crate::serve::handoff::{Channel, Inbox};
 use crate::serve::idle::IdleTimeout;
+use crate::serve::notices::{Notice, Notices};
 use crate::serve::startup::{Ready, Shared, WorkerSide};
 use crate::slab::{Key, Slab};
 use crate::sys::{limits, shortage, socket};
@@ -108,6 +109,7 @@ struct Worker {
     buffer_size: usize,
     peers: RefCell<Slab<Rc<Peer>>>,
     counters: RefCell<Counters>,
+    notices: RefCell<Notices>,
     accepting: Cell<Accepting>,
     /// Tasks that accept, one per listener.
     acceptors: Cell<usize>,
@@ -129,6 +131,7 @@ impl Worker {
             buffer_size,
             peers: RefCell::new(Slab::with_capacity(0)),
             counters: RefCell::new(Counters::default()),
+            notices: RefCell::new(Notices::new(index)),
             accepting: Cell::new(Accepting::at_start(index)),
             acceptors: Cell::new(0),
             drain: RefCell::new(Drain::new()),
@@ -249,6 +252,10 @@ impl Worker {
         self.close(key, peer);
     }
 
+    fn report(&self, notice: Notice) {
+        self.notices.borrow_mut().report(notice);
+    }
+
     /// Ends the worker with this error.
     fn fail(&self, error: Error) {
         self.failure.borrow_mut().get_or_insert(error);
@@ -315,6 +322,7 @@ impl Worker {
             drain.begin(clock::now(), self.shared.drain_timeout(), &mut peers, Peer::take_had_io)
         };
         if begun {
+            self.report(Notice::DrainBegan(self.peers.borrow().len()));
             let queues = self
                 .shared
                 .plan
@@ -344,6 +352,7 @@ impl Worker {
         let (mut counters, mut peers) = (self.counters.borrow_mut(), self.peers.borrow_mut());
         counters.refused += self.inbox().close();
         counters.cut = peers.len() as u64;
+        self.report(Notice::DrainEnded(peers.len()));
         peers.values_mut().for_each(|peer| peer.cut());
     }
 }

@@ -3,7 +3,7 @@
 //! Options: tcp(7), socket(7). All sockets are blocking: on a non-blocking one io_uring completes with EAGAIN.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -71,6 +71,11 @@ fn listen_on(address: SocketAddr, backlog: u32, options: &Options) -> Result<Own
             listen_advice(&cause, address)
         ))
     };
+    if address.ip().is_multicast() || address.ip() == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        return Err(Error::Usage(format!(
+            "cannot listen on {address}: the kernel allows it, but no TCP connection can reach a group of hosts"
+        )));
+    }
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
         .map_err(|cause| failed("open a socket for", cause))?;
     // A restart must not wait for connections of the last run in TIME_WAIT.
@@ -83,13 +88,28 @@ fn listen_on(address: SocketAddr, backlog: u32, options: &Options) -> Result<Own
             .map_err(|cause| failed("prepare", cause))?;
     }
     apply(&SockRef::from(&socket), options).map_err(|cause| refused_option(options, cause))?;
-    socket
-        .bind(&address.into())
-        .map_err(|cause| failed("listen on", cause))?;
-    socket
-        .listen(backlog as i32)
-        .map_err(|cause| failed("listen on", cause))?;
+    bind_and_listen(&socket, address, backlog).map_err(|cause| failed("listen on", cause))?;
     Ok(socket.into())
+}
+
+/// Tries again for a moment while the address is in use: the kernel keeps the listener of a process that was killed until the
+/// operations of its io_uring have ended, which took 4 to 15 ms.
+fn bind_and_listen(socket: &Socket, address: SocketAddr, backlog: u32) -> io::Result<()> {
+    const PERIOD: Duration = Duration::from_millis(5);
+    const ATTEMPTS: u32 = 40;
+    let mut attempt = 1;
+    loop {
+        let result = socket
+            .bind(&address.into())
+            .and_then(|()| socket.listen(backlog as i32));
+        match result {
+            Err(cause) if cause.kind() == ErrorKind::AddrInUse && attempt < ATTEMPTS => {
+                attempt += 1;
+                std::thread::sleep(PERIOD);
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Prepares a listener that another process has opened. Errors: [`Error::Machine`] if it is something else.

@@ -26,9 +26,6 @@ const QUEUES: Queues = Queues {
 /// How long a completion may take.
 static TIMEOUT: Timespec = Timespec::new().sec(1);
 
-/// IORING_ENTER_NO_IOWAIT (Linux 6.15, io_uring_enter(2)), which the crate does not define.
-const NO_IOWAIT: u32 = 1 << 7;
-
 pub(super) fn mode(mode: Mode) -> io::Result<()> {
     mode.build(QUEUES, Role::Server).map(drop)
 }
@@ -160,7 +157,7 @@ pub(super) fn absolute_deadlines() -> io::Result<()> {
 /// A wait that does not count as a wait for a disk.
 pub(super) fn no_iowait() -> io::Result<()> {
     let uring = small()?;
-    let flags = EnterFlags::GETEVENTS.bits() | NO_IOWAIT;
+    let flags = (EnterFlags::GETEVENTS | EnterFlags::NO_IOWAIT).bits();
     // SAFETY: submits nothing, waits for nothing, and passes no argument.
     let entered = unsafe { uring.submitter().enter::<libc::sigset_t>(0, 0, flags, None) };
     entered.map(drop)

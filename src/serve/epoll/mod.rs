@@ -25,6 +25,7 @@ use crate::serve::counters::{Counters, Operation};
 use crate::serve::drain::{Activity, Drain};
 use crate::serve::handoff::{Channel, Inbox};
 use crate::serve::idle::IdleTimeout;
+use crate::serve::notices::{Notice, Notices};
 use crate::serve::startup::{Ready, Shared, WorkerSide};
 use crate::slab::{Key, Slab};
 use crate::sys::socket;
@@ -86,6 +87,7 @@ struct Worker<'a> {
     idle: IdleTimeout,
     /// Time of this pass, while it is needed.
     now: Nanos,
+    notices: Notices,
 }
 
 impl Listener {
@@ -116,6 +118,7 @@ impl<'a> Worker<'a> {
             drain: Drain::new(),
             idle: IdleTimeout::new(shared.plan.idle_timeout),
             now: clock::now(),
+            notices: Notices::new(index),
         }
     }
 
@@ -255,6 +258,7 @@ impl<'a> Worker<'a> {
     fn end(mut self) -> Counters {
         self.scratch.counters.refused += self.inbox().close();
         self.scratch.counters.cut = self.connections.len() as u64;
+        self.notices.report(Notice::DrainEnded(self.connections.len()));
         self.connections.values_mut().for_each(Connection::cut);
         self.scratch.counters
     }
@@ -285,6 +289,7 @@ impl Worker<'_> {
             }
             if self.shared.room() == Room::None {
                 self.scratch.counters.limit_pauses += 1;
+                self.notices.report(Notice::AtLimit);
                 return self.accepting.wait_for_room();
             }
             match self.listeners[index].socket.accept() {
@@ -295,8 +300,10 @@ impl Worker<'_> {
                 }
                 Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => self.listeners[index].ready = false,
                 Err(cause) => {
-                    self.scratch.counters.error(Operation::Accept, cause.into());
+                    let errno = Errno::from(cause);
+                    self.scratch.counters.error(Operation::Accept, errno);
                     self.scratch.counters.accept_pauses += 1;
+                    self.notices.report(Notice::AcceptFailed(errno));
                     self.shared.admission.wait_for_close();
                     self.accepting.pause(clock::now());
                 }
@@ -315,7 +322,10 @@ impl Worker<'_> {
                     self.shared.close(index, connection);
                 }
             }
-            Err(refusal) => self.scratch.counters.refuse(refusal),
+            Err(refusal) => {
+                self.scratch.counters.refuse(refusal);
+                self.notices.report(Notice::Refused(refusal));
+            }
         }
     }
 
@@ -380,6 +390,7 @@ impl Worker<'_> {
             .drain
             .begin(clock::now(), timeout, &mut self.connections, Connection::take_had_io);
         if begun {
+            self.notices.report(Notice::DrainBegan(self.connections.len()));
             let listeners = self.listeners.len() as u32;
             self.accepting
                 .begin_drain(self.shared.plan.backlog.saturating_mul(listeners));

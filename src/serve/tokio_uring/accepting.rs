@@ -16,9 +16,11 @@ use tokio::time::sleep;
 
 use super::{ReportPanic, Watched, Worker, has_fired, watch};
 use crate::clock;
+use crate::error::Errno;
 use crate::serve::accept::Accepting;
 use crate::serve::admission::Room;
 use crate::serve::counters::Operation;
+use crate::serve::notices::Notice;
 use crate::sys::socket;
 
 /// Connections accepted in a row before the open ones get a turn.
@@ -45,6 +47,7 @@ impl Worker {
         while !self.accepting.get().is_off() {
             if self.shared.room() == Room::None {
                 self.counters.borrow_mut().limit_pauses += 1;
+                self.report(Notice::AtLimit);
                 self.pause(Accepting::wait_for_room).await;
                 continue;
             }
@@ -58,7 +61,9 @@ impl Worker {
                 Ok(None) if self.is_draining() => return,
                 Ok(None) => self.until_readable(listener).await,
                 Err(cause) => {
-                    self.error(Operation::Accept, cause.into());
+                    let errno = Errno::from(cause);
+                    self.report(Notice::AcceptFailed(errno));
+                    self.error(Operation::Accept, errno);
                     self.counters.borrow_mut().accept_pauses += 1;
                     self.shared.admission.wait_for_close();
                     self.pause(|accepting| accepting.pause(clock::now())).await;
@@ -124,7 +129,10 @@ impl Worker {
                     self.shared.close(index, connection);
                 }
             }
-            Err(refusal) => self.counters.borrow_mut().refuse(refusal),
+            Err(refusal) => {
+                self.counters.borrow_mut().refuse(refusal);
+                self.report(Notice::Refused(refusal));
+            }
         }
     }
 }

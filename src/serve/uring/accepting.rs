@@ -9,6 +9,7 @@ use crate::error::Errno;
 use crate::serve::accept::Accepting;
 use crate::serve::admission::Room;
 use crate::serve::counters::Operation;
+use crate::serve::notices::Notice;
 use crate::sys::socket;
 
 /// How this worker accepts.
@@ -94,12 +95,8 @@ impl Worker<'_> {
                 self.take_in(socket);
             }
             Err(_) if self.acceptor.state.is_off() || armed == Armed::Cancelled => {} // We have ended it.
-            Err(errno) => {
-                self.counters.error(Operation::Accept, errno);
-                if !more {
-                    self.pause();
-                }
-            }
+            Err(errno) if more => self.counters.error(Operation::Accept, errno),
+            Err(errno) => self.pause(errno),
         }
         if self.acceptor.state.is_on() && !self.drain.has_begun() {
             match self.acceptor.armed[index] {
@@ -131,19 +128,25 @@ impl Worker<'_> {
                 let mailbox = self.shared.handoffs()[index].mailbox();
                 self.ring.post(mailbox, index as u32, socket);
             }
-            Err(refusal) => self.counters.refuse(refusal),
+            Err(refusal) => {
+                self.counters.refuse(refusal);
+                self.notices.report(Notice::Refused(refusal));
+            }
         }
     }
 
     fn wait_for_room(&mut self) {
         if self.acceptor.state.is_on() {
             self.counters.limit_pauses += 1;
+            self.notices.report(Notice::AtLimit);
             self.acceptor.state.wait_for_room();
         }
     }
 
-    fn pause(&mut self) {
+    fn pause(&mut self, errno: Errno) {
+        self.counters.error(Operation::Accept, errno);
         self.counters.accept_pauses += 1;
+        self.notices.report(Notice::AcceptFailed(errno));
         self.shared.admission.wait_for_close();
         self.acceptor.state.pause(clock::now());
     }
@@ -176,10 +179,7 @@ impl Worker<'_> {
                     self.place(socket);
                 }
                 Ok(None) => return true,
-                Err(cause) => {
-                    self.counters.error(Operation::Accept, cause.into());
-                    self.pause();
-                }
+                Err(cause) => self.pause(cause.into()),
             }
         }
         self.acceptor.state.is_off()

@@ -8,6 +8,7 @@ use crate::clock::{self, Nanos};
 use crate::ring::SizeClass;
 use crate::serve::counters::Counters;
 use crate::serve::drain::Activity;
+use crate::serve::notices::Notice;
 use crate::slab::Key;
 use crate::sys::socket;
 
@@ -51,7 +52,11 @@ impl Worker<'_> {
             .map(|(key, connection)| (connection.active_at, key))
             .collect();
         stuck.sort_unstable_by_key(|&(active_at, key)| (active_at, key.slot));
-        for (_, key) in stuck.into_iter().take(waiting) {
+        stuck.truncate(waiting);
+        if !stuck.is_empty() {
+            self.notices.report(Notice::Evicted(stuck.len()));
+        }
+        for (_, key) in stuck {
             if let Some(connection) = self.connections.get_mut(key) {
                 // Ends the send in flight, which gives the buffers back.
                 socket::reset_on_close(connection.socket.as_fd());
@@ -66,6 +71,9 @@ impl Worker<'_> {
         let begun = self
             .drain
             .begin(clock::now(), timeout, &mut self.connections, Connection::take_had_io);
+        if begun {
+            self.notices.report(Notice::DrainBegan(self.connections.len()));
+        }
         if begun && self.index == 0 {
             let listeners = self.shared.listeners.len() as u32;
             self.acceptor
@@ -96,6 +104,7 @@ impl Worker<'_> {
     /// Cuts the connections that are left.
     pub(super) fn end(mut self) -> Counters {
         self.counters.cut = (self.connections.len() + self.acceptor.held()) as u64;
+        self.notices.report(Notice::DrainEnded(self.counters.cut as usize));
         for connection in self.connections.values_mut() {
             socket::shutdown_both(connection.socket.as_fd());
         }

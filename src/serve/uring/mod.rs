@@ -22,6 +22,7 @@ use crate::serve::counters::{Counters, Operation};
 use crate::serve::drain::Drain;
 use crate::serve::handoff::Channel;
 use crate::serve::idle::IdleTimeout;
+use crate::serve::notices::{Notice, Notices};
 use crate::serve::startup::{Ready, Shared, WorkerSide};
 use crate::slab::{Key, Slab};
 use crate::sys::socket;
@@ -142,6 +143,7 @@ struct Worker<'a> {
     /// Time of this pass, while it is needed.
     now: Nanos,
     counters: Counters,
+    notices: Notices,
     fault: Option<FaultInjector>,
 }
 
@@ -181,6 +183,7 @@ impl<'a> Worker<'a> {
             idle: IdleTimeout::new(shared.plan.idle_timeout),
             now: Nanos(0),
             counters: Counters::default(),
+            notices: Notices::new(index),
             fault: plan.fault.map(|fault| FaultInjector::new(fault, index)),
         }
     }
@@ -374,6 +377,7 @@ impl Worker<'_> {
     /// Follows the number of buffers in use, and serves starved connections as far as buffers go.
     fn share_buffers(&mut self) {
         if self.buffers.becomes_low(self.ring.in_use(SizeClass::Small)) {
+            self.notices.report(Notice::BuffersLow);
             let keys: Vec<Key> = self.connections.keys().collect();
             for key in keys {
                 self.update(key, |echo, _| echo.renew());

@@ -1,5 +1,7 @@
 //! io_uring_enter(2) fails: for a moment, which is outlasted, or for ever, which is refused with its reason.
 
+use urecho::ring;
+
 use super::{assert_measured, assert_refused, can, sh};
 use crate::support::Server;
 
@@ -75,4 +77,38 @@ fn the_lines_of_a_run_that_an_error_ended_are_marked_as_partial() {
     assert!(csv.ends_with(",true"), "{ended}");
     assert!(jsonl.ends_with("\"partial\":true}"), "{ended}");
     assert!(hlog.starts_with("#[PARTIAL"), "{ended}");
+}
+
+#[test]
+fn a_sleep_of_a_ring_is_no_wait_for_a_disk() {
+    let knows = |feature: &ring::Feature| feature.name == "no-iowait" && feature.trial == ring::Trial::Works;
+    if !ring::features().iter().any(knows) {
+        return println!("SKIPPED: needs Linux 6.15 (IORING_ENTER_NO_IOWAIT)");
+    }
+    if !has_strace() {
+        return;
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let script = "strace -f -qq -X raw -e trace=io_uring_enter -o \"$1\" \
+        \"$U\" bench --workers 1 -c 4 -d 200ms --warmup 0s >/dev/null; cat \"$1\"";
+    let calls = sh(script, &[file.path().to_str().unwrap()]).stdout;
+    // `PID io_uring_enter(ring, submit, wait for, flags, ...)`; where a call is resumed there are no arguments.
+    let flags = calls.lines().filter_map(|line| {
+        let (pid, arguments) = line.split_once(" io_uring_enter(")?;
+        let flags = arguments.split(", ").nth(3)?.strip_prefix("0x")?;
+        Some((pid.trim(), u32::from_str_radix(flags, 16).ok()? & NO_IOWAIT != 0))
+    });
+    const NO_IOWAIT: u32 = 1 << 7;
+    // A new ring is tried without the flag first.
+    let mut running = std::collections::BTreeSet::new();
+    for (pid, has_flag) in flags {
+        assert!(has_flag || !running.contains(pid), "{calls}");
+        if has_flag {
+            running.insert(pid);
+        }
+    }
+    assert!(
+        running.len() >= 2,
+        "a worker of the server, and a thread of the load: {calls}"
+    );
 }

@@ -218,3 +218,29 @@ fn connect_from(host: [u8; 4], target: SocketAddr) -> TcpStream {
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     stream
 }
+
+#[test]
+fn pauses_and_refusals_are_reported_as_text_or_json_once_a_second() {
+    for (format, word) in [("text", "WARN"), ("json", "\"level\":\"WARN\"")] {
+        let flags = ["--max-connections", "1", "--at-limit", "refuse", "--log", format];
+        let server = ServeProcess::start(&flags);
+        let open = crate::support::connect_many(server.address, 1);
+        for _ in 0..20 {
+            assert_is_refused(server.connect());
+        }
+        drop(open);
+        server.signal(Signal::SIGTERM);
+        let ended = server.wait();
+        let reports: Vec<&str> = ended
+            .stderr
+            .lines()
+            .filter(|line| line.contains("is refused"))
+            .collect();
+        assert!((1..10).contains(&reports.len()), "{}", ended.stderr);
+        assert_says(reports[0], &[word, "--max-connections"]);
+        if format == "json" {
+            let report: serde_json::Value = serde_json::from_str(reports[0]).unwrap();
+            assert_eq!((&report["worker"], &report["suppressed"]), (&0.into(), &0.into()));
+        }
+    }
+}

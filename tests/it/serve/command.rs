@@ -95,3 +95,11 @@ fn values_that_are_allowed_alone_but_not_together_are_refused() {
         assert_says(&ended.stderr, &[flags[0], flags[2]]);
     }
 }
+
+#[test]
+fn an_address_of_many_hosts_is_refused() {
+    for address in ["224.0.0.1:0", "255.255.255.255:0", "[ff02::1]:0"] {
+        let ended = run(Command::new(env!("CARGO_BIN_EXE_urecho")).args(["serve", "--listen", address]));
+        assert_eq!(ended.code(), Some(2), "{address}: {}", ended.stderr);
+    }
+}

@@ -7,10 +7,12 @@ use nix::sys::signal::Signal;
 use urecho::serve::engine::Engine;
 
 use crate::support::{
-    ServeProcess, Server, assert_ends_with, assert_says, bytes, connect_many, on_every_engine, shrink, stuff, until,
+    ServeProcess, Server, assert_echo, assert_ends_with, assert_says, bytes, connect_many, on_every_engine, shrink,
+    stuff, until,
 };
 
 on_every_engine! {
+    a_server_that_was_killed_can_be_started_again_at_once,
     sigterm_drains_a_server,
     sigint_drains_a_server,
     sighup_drains_a_server,
@@ -24,6 +26,20 @@ on_every_engine! {
     a_stop_serves_what_waits_for_descriptors,
     a_stop_ends_connections_in_a_closed_loop_with_fin,
     a_stop_ends_a_stream_with_fin,
+}
+
+fn a_server_that_was_killed_can_be_started_again_at_once(engine: Engine) {
+    let mut server = ServeProcess::on(engine, &[]);
+    for _ in 0..5 {
+        let address = server.address;
+        // Its accept is in the kernel.
+        assert_echo(&mut server.connect(), b"before");
+        server.signal(Signal::SIGKILL);
+        server.wait();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_urecho"));
+        command.args(["serve", "--engine", engine.name(), "--listen", &address.to_string()]);
+        server = ServeProcess::spawn(command);
+    }
 }
 
 fn sigterm_drains_a_server(engine: Engine) {
