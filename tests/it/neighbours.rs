@@ -35,7 +35,7 @@ fn a_server_that_the_command_did_not_start_is_not_measured() {
     // The only port that may be handed out; a neighbour shares it.
     let script = format!(
         "echo '1024 60999' > /proc/sys/net/ipv4/ip_local_port_range
-        echo 1024-60999,61001-65535 > /proc/sys/net/ipv4/ip_local_reserved_ports
+        echo 61001-65535 > /proc/sys/net/ipv4/ip_local_reserved_ports
         cat > \"$D/share.py\" <<'PY'
 import socket, sys, time, os
 while not os.path.exists(sys.argv[1]): time.sleep(0.01)

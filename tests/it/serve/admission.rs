@@ -162,9 +162,12 @@ fn without_a_descriptor_for_a_connection_it_does_not_start(engine: Engine) {
         }
     });
     let refused: Vec<_> = ended.map_while(|ended| ended).collect();
-    let last = refused.last().expect("8 descriptors are too few");
-    assert_eq!(last.code(), Some(4), "{}", last.stderr);
-    assert_says(&last.stderr, &["leaves none for a connection", "ulimit -n"]);
+    assert!(!refused.is_empty(), "8 descriptors are too few");
+    for ended in refused {
+        // For its rings or listeners, or for a connection: which of them it is depends on the engine.
+        assert_eq!(ended.code(), Some(4), "{}", ended.stderr);
+        assert_says(&ended.stderr, &["ulimit -n"]);
+    }
 }
 
 #[test]
