@@ -32,18 +32,20 @@ fn runs_side_by_side_measure_their_own_servers_whatever_the_range_of_ports() {
 
 #[test]
 fn a_server_that_the_command_did_not_start_is_not_measured() {
-    // The only port that may be handed out; a neighbour shares it.
+    // A neighbour listens on every port that the command is started with.
     let script = format!(
-        "echo '1024 60999' > /proc/sys/net/ipv4/ip_local_port_range
-        echo 61001-65535 > /proc/sys/net/ipv4/ip_local_reserved_ports
-        cat > \"$D/share.py\" <<'PY'
-import socket, sys, time, os
-while not os.path.exists(sys.argv[1]): time.sleep(0.01)
-l = socket.socket(); l.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1); l.bind(('127.0.0.1', 61000)); l.listen(9)
-open(sys.argv[2], 'w'); time.sleep(600)
+        "cat > \"$D/share.py\" <<'PY'
+import glob, os, socket, sys, time
+sockets = dict()
+while True:
+    for path in glob.glob(sys.argv[1] + '/go.*'):
+        port = int(path.rsplit('.', 1)[1])
+        if port not in sockets:
+            sockets[port] = socket.socket(); sockets[port].bind(('127.0.0.1', port)); sockets[port].listen(9)
+    time.sleep(0.01)
 PY
-        python3 \"$D/share.py\" \"$D/go\" \"$D/shared\" & neighbour=$!
-        echo \": > $D/go; while [ ! -e $D/shared ]; do sleep 0.01; done; sleep 600\" > \"$D/never\"
+        python3 \"$D/share.py\" \"$D\" & neighbour=$!
+        echo \": > $D/go.\\$1; sleep 600\" > \"$D/never\"
         \"$U\" compare {SHORT} a=\"sh $D/never {{port}}\"; code=$?
         kill $neighbour; wait $neighbour; exit $code"
     );
