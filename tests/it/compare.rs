@@ -46,7 +46,9 @@ fn assert_fails(mode: Mode, code: i32, message: &str) {
     assert_well(server(report, "ours"));
     let failure = server(report, mode.name())["failure"].as_str().unwrap().to_owned();
     assert!(failure.contains(message), "{failure}");
-    assert!(measured.stdout.contains(&failure), "{measured}");
+    // The text marks the other lines: several threads of the peer may have written the last one.
+    let first = failure.lines().next().unwrap();
+    assert!(measured.stdout.contains(first), "{measured}");
 }
 
 #[test]
