@@ -80,9 +80,9 @@ impl Accepting {
         }
     }
 
-    /// Only what waits in a queue of this length is still accepted.
-    pub(super) fn begin_drain(&mut self, backlog: u32) {
-        self.remaining = Some(backlog.saturating_add(1)); // The kernel queues one more than it was asked to.
+    /// Only what can have waited is still accepted: at most `queued` connections.
+    pub(super) fn begin_drain(&mut self, queued: u32) {
+        self.remaining = Some(queued);
     }
 
     /// A connection was accepted. Those that arrive in a drain must not prolong it.
@@ -162,7 +162,7 @@ mod tests {
     fn a_drain_accepts_as_many_as_can_have_waited() {
         let mut accepting = Accepting::at_start(0);
         accepting.accepted();
-        accepting.begin_drain(2);
+        accepting.begin_drain(3);
         let on: Vec<bool> = (0..3)
             .map(|_| {
                 accepting.accepted();

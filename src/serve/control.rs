@@ -47,6 +47,11 @@ impl Control {
         self.0.is_handed_over()
     }
 
+    /// True once the server drains.
+    pub fn is_stopping(&self) -> bool {
+        self.0.is_stopping()
+    }
+
     /// Stops accepting without closing the listeners, which another process accepts on, and drains the connections.
     pub fn hand_over(&self) {
         self.0.hand_over();

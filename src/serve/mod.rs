@@ -79,6 +79,13 @@ pub enum Sandbox {
     TestedOff,
 }
 
+impl Sandbox {
+    /// True if the confinement is tried.
+    pub(crate) fn is_tested(self) -> bool {
+        matches!(self, Sandbox::Tested | Sandbox::TestedOff)
+    }
+}
+
 /// An engine and the settings that apply to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EnginePlan {

@@ -48,8 +48,8 @@ impl Service {
         inherited: Option<Inherited>,
         metrics: Option<TcpListener>,
     ) -> Result<()> {
-        let metrics = metrics.map(Arc::new);
-        if let Some(listener) = metrics.clone() {
+        let endpoint = metrics.map(Arc::new);
+        if let Some(listener) = endpoint.clone() {
             let control = control.clone();
             threads::detached(move || match control.confine() {
                 Ok(()) => metrics::serve(&listener, &control),
@@ -74,7 +74,7 @@ impl Service {
                 report_stopping(&handed_over);
             })?;
         }
-        threads::detached(move || self.react(&control, metrics.as_deref()))?;
+        threads::detached(move || self.react(&control, endpoint.as_deref()))?;
         if let Some(inherited) = inherited {
             if inherited.replaces() {
                 notify(&[NotifyState::MainPid(std::process::id())]);
@@ -85,22 +85,25 @@ impl Service {
         Ok(())
     }
 
-    fn react(&self, control: &Control, metrics: Option<&TcpListener>) {
+    fn react(&self, control: &Control, endpoint: Option<&TcpListener>) {
         loop {
             match self.signals.wait() {
-                Signal::SIGUSR1 => match self::metrics::text(control) {
+                Signal::SIGUSR1 => match metrics::text(control) {
                     Some(text) => console::note(text),
                     None => console::note("a worker does not answer"),
                 },
-                _ => self.replace(control, metrics),
+                _ if control.is_stopping() => console::note("a server that drains is not replaced"),
+                _ => self.replace(control, endpoint),
             }
         }
     }
 
-    fn replace(&self, control: &Control, metrics: Option<&TcpListener>) {
+    fn replace(&self, control: &Control, endpoint: Option<&TcpListener>) {
         let mut descriptors: Vec<BorrowedFd<'_>> = control.listeners().iter().map(AsFd::as_fd).collect();
-        descriptors.extend(metrics.map(AsFd::as_fd)); // The last one, as `--metrics` of the new process expects.
+        descriptors.extend(endpoint.map(AsFd::as_fd)); // The last one, as `--metrics` of the new process expects.
         match successor::start(&self.program, &descriptors) {
+            // The stop has closed the listeners of both.
+            Ok(pid) if control.is_stopping() => successor::end(pid),
             Ok(pid) => {
                 console::note(format_args!("process {pid} accepts connections now; this one drains"));
                 control.hand_over();

@@ -74,10 +74,16 @@ impl Shared {
         buffer_size.min(u32::try_from(self.plan.buffer_limit).unwrap_or(u32::MAX))
     }
 
+    /// Connections that can wait in the queues of all listeners. The kernel queues one more than it was asked to.
+    pub(super) fn queued_max(&self) -> u32 {
+        let queue = self.plan.backlog.saturating_add(1);
+        queue.saturating_mul(self.listeners.len() as u32)
+    }
+
     /// Room for another connection. If there is none, the acceptor is woken when one closes.
     pub(super) fn room(&self) -> Room {
-        // More than the queue holds: it fills up again while it is emptied.
-        let waiting = 2 * (self.plan.backlog as usize + 1);
+        // More than the queues hold: they fill up again while they are emptied.
+        let waiting = 2 * self.queued_max() as usize;
         let room = || self.admission.room(handoff::open(self.handoffs()), waiting);
         match room() {
             Room::None => {
@@ -130,13 +136,18 @@ impl Shared {
         if matches!(mode, Sandbox::On | Sandbox::Tested) {
             sandbox::confine()?;
         }
-        if matches!(mode, Sandbox::Tested | Sandbox::TestedOff) {
+        if mode.is_tested() {
             let escapes = sandbox::escapes();
             if !escapes.is_empty() {
                 return Err(Error::Bug(format!("a worker could {}", escapes.join(", "))));
             }
         }
         Ok(())
+    }
+
+    /// True once the server drains.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stop.has_fired()
     }
 
     /// Begins a drain that leaves the listeners to another process.
@@ -191,10 +202,7 @@ impl Drop for OnEnd<'_> {
         if self.failed {
             shared.failed.store(true, Ordering::Release);
             // At once, and not by the acceptor: it may be this worker.
-            shared
-                .listeners
-                .iter()
-                .for_each(|listener| socket::shutdown_both(listener.as_fd()));
+            shared.shut_listeners_down();
             shared.stop.fire();
         }
         if self.index == 0 {

@@ -323,12 +323,7 @@ impl Worker {
         };
         if begun {
             self.report(Notice::DrainBegan(self.peers.borrow().len()));
-            let queues = self
-                .shared
-                .plan
-                .backlog
-                .saturating_mul(self.shared.listeners.len() as u32);
-            self.change_accepting(|accepting| accepting.begin_drain(queues));
+            self.change_accepting(|accepting| accepting.begin_drain(self.shared.queued_max()));
             if self.shared.is_handed_over() {
                 self.change_accepting(Accepting::end);
             }

@@ -391,9 +391,7 @@ impl Worker<'_> {
             .begin(clock::now(), timeout, &mut self.connections, Connection::take_had_io);
         if begun {
             self.notices.report(Notice::DrainBegan(self.connections.len()));
-            let listeners = self.listeners.len() as u32;
-            self.accepting
-                .begin_drain(self.shared.plan.backlog.saturating_mul(listeners));
+            self.accepting.begin_drain(self.shared.queued_max());
             self.listeners.iter_mut().for_each(|listener| listener.ready = true);
             if self.shared.is_handed_over() {
                 self.accepting.end();

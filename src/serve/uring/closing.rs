@@ -75,10 +75,7 @@ impl Worker<'_> {
             self.notices.report(Notice::DrainBegan(self.connections.len()));
         }
         if begun && self.index == 0 {
-            let listeners = self.shared.listeners.len() as u32;
-            self.acceptor
-                .state
-                .begin_drain(self.shared.plan.backlog.saturating_mul(listeners));
+            self.acceptor.state.begin_drain(self.shared.queued_max());
             if self.shared.is_handed_over() {
                 self.acceptor.state.end();
             }

@@ -114,17 +114,13 @@ fn metrics_are_public_only_if_that_is_wanted() {
 
 #[test]
 fn sigusr1_writes_the_metrics_to_stderr() {
-    let server = ServeProcess::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let (server, stderr) = with_stderr_in(folder.path(), Path::new(BINARY), "");
     assert_echo(&mut server.connect(), b"counted");
     server.signal(Signal::SIGUSR1);
+    until("the metrics are written", || stderr().contains("# EOF"));
+    assert_says(&stderr(), &["urecho_accepted_total"]);
     assert_echo(&mut server.connect(), b"it goes on");
-    // The signal is handled before a later one is.
-    server.signal(Signal::SIGUSR1);
-    thread::sleep(Duration::from_millis(200));
-    server.signal(Signal::SIGTERM);
-    let ended = server.wait();
-    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
-    assert_says(&ended.stderr, &["urecho_accepted_total", "# EOF"]);
 }
 
 fn a_restart_refuses_and_resets_no_connection(engine: Engine) {
@@ -175,18 +171,61 @@ fn a_server_whose_successor_fails_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("urecho");
     fs::copy(BINARY, &program).unwrap();
-    let mut command = Command::new(&program);
-    command.args(["serve", "--listen", "127.0.0.1:0"]);
-    let server = ServeProcess::spawn(command);
+    let (server, stderr) = with_stderr_in(folder.path(), &program, "");
     fs::remove_file(&program).unwrap();
     server.signal(Signal::SIGUSR2);
+    until("the failure is reported", || stderr().contains("which goes on"));
+    assert_says(&stderr(), &["cannot start"]);
     assert_echo(&mut server.connect(), b"it goes on");
-    server.signal(Signal::SIGUSR2);
-    thread::sleep(Duration::from_millis(200));
+}
+
+#[test]
+fn a_server_that_drains_is_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, stderr) = with_stderr_in(folder.path(), Path::new(BINARY), "");
+    let mut stuck = server.connect();
+    crate::support::shrink(&stuck);
+    crate::support::stuff(std::slice::from_ref(&stuck));
     server.signal(Signal::SIGTERM);
-    let ended = server.wait();
-    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
-    assert_says(&ended.stderr, &["cannot start", "which goes on"]);
+    until("it drains", || TcpStream::connect(server.address).is_err());
+    server.signal(Signal::SIGUSR2);
+    until("it says so", || {
+        stderr().contains("a server that drains is not replaced")
+    });
+    assert!(stuck.read(&mut [0]).is_ok(), "it is served to the end");
+}
+
+#[test]
+fn a_worker_that_fails_after_the_handover_leaves_the_listeners_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, stderr) = with_stderr_in(folder.path(), Path::new(BINARY), "--workers 1 --fault panic=all");
+    let mut old = server.connect();
+    server.signal(Signal::SIGUSR2);
+    until("it is replaced", || stderr().contains("accepts connections now"));
+    let successor = stderr().lines().find_map(successor_of).unwrap();
+    let address = server.address;
+    let _ = old.write_all(b"x"); // The drain may have ended it.
+    until("its worker has failed", || !server.is_running()); // The successor has its stdout, so nothing waits for its end.
+    let connected = TcpStream::connect(address);
+    kill(Pid::from_raw(successor), Signal::SIGKILL).unwrap();
+    assert!(connected.is_ok(), "{connected:?}: {}", stderr());
+}
+
+/// The process id in the line of a server that was replaced.
+fn successor_of(line: &str) -> Option<i32> {
+    line.strip_prefix("process ")?.split(' ').next()?.parse().ok()
+}
+
+/// A server whose stderr is in a file, which the closure reads.
+fn with_stderr_in(folder: &Path, program: &Path, flags: &str) -> (ServeProcess, impl Fn() -> String) {
+    let path = folder.join("stderr");
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" serve --listen 127.0.0.1:0 $2 2>\"$1\""]);
+    let server = ServeProcess::spawn({
+        command.arg(program).arg(&path).arg(flags);
+        command
+    });
+    (server, move || fs::read_to_string(&path).unwrap())
 }
 
 #[test]
@@ -230,9 +269,7 @@ impl Swapped {
     /// The process that accepts now.
     fn current(&self) -> i32 {
         let text = fs::read_to_string(&self.stderr).unwrap();
-        let pids = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("process ")?.split(' ').next()?.parse().ok());
+        let pids = text.lines().filter_map(successor_of);
         pids.fold(self.pids[0], |_, pid| pid)
     }
 }
