@@ -12,20 +12,22 @@ use crate::clock;
 use crate::error::Result;
 use crate::slab::Key;
 
+/// The smallest ring there is.
+pub(super) const QUEUES: Queues = Queues {
+    submissions: 8,
+    completions: 8,
+};
+pub(super) const BUFFERS: Buffers = Buffers {
+    circulating: 1,
+    total: 1,
+    size: 64,
+    large: None,
+};
+
 /// Checks that this process can have a ring at all, the smallest there is, as one of `rings`. Errors:
 /// [`Error::Machine`](crate::error::Error::Machine) with advice.
 pub fn probe(rings: usize) -> Result<()> {
-    let queues = Queues {
-        submissions: 8,
-        completions: 8,
-    };
-    let buffers = Buffers {
-        circulating: 1,
-        total: 1,
-        size: 64,
-        large: None,
-    };
-    Ring::new(Role::Server, queues, buffers, rings).map(drop)
+    Ring::new(Role::Server, QUEUES, BUFFERS, rings).map(drop)
 }
 
 impl Ring {
@@ -60,8 +62,9 @@ impl Ring {
         Err(io::Error::from_raw_os_error(libc::ETIMEDOUT))
     }
 
-    /// Tries an operation that no ring of this program needs. True if the kernel has refused it, as it must.
-    pub fn refuses_to_open_files(mut self) -> bool {
+    /// Tries an operation that no ring of this program needs, on a ring that nothing was submitted to yet. True if the kernel has
+    /// refused it, as it must.
+    pub fn refuses_to_open_files(&mut self) -> bool {
         let path = c"/etc/passwd";
         let entry = opcode::OpenAt::new(Fd(libc::AT_FDCWD), path.as_ptr()).build();
         // SAFETY: the path is static.
@@ -78,18 +81,8 @@ mod tests {
 
     #[test]
     fn a_ring_refuses_operations_that_it_is_not_for() {
-        let queues = Queues {
-            submissions: 8,
-            completions: 8,
-        };
-        let buffers = Buffers {
-            circulating: 1,
-            total: 1,
-            size: 64,
-            large: None,
-        };
         for role in [Role::Server, Role::Client] {
-            let ring = Ring::new(role, queues, buffers, 1).unwrap();
+            let mut ring = Ring::new(role, QUEUES, BUFFERS, 1).unwrap();
             assert!(ring.refuses_to_open_files(), "{role:?}");
         }
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
@@ -162,8 +163,7 @@ const BYTES: [OfWorker; 3] = [
 impl State {
     fn counters(&self, encoder: &mut DescriptorEncoder<'_>, metrics: &[OfWorker], unit: Option<&Unit>) -> fmt::Result {
         for (name, help, value) in metrics {
-            let first = ConstCounter::new(0u64);
-            let mut family = encoder.encode_descriptor(name, help, unit, first.metric_type())?;
+            let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
             for (index, worker) in self.workers.iter().enumerate() {
                 let labels = [("worker", index.to_string())];
                 ConstCounter::new(value(worker)).encode(family.encode_family(&labels)?)?;
@@ -177,18 +177,17 @@ impl Collector for State {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.counters(&mut encoder, &COUNTERS, None)?;
         self.counters(&mut encoder, &BYTES, Some(&Unit::Bytes))?;
-        let sum = ConstCounter::new(0.0f64);
         let mut spun = encoder.encode_descriptor(
             "spun",
             "Time spent busy-polling",
             Some(&Unit::Seconds),
-            sum.metric_type(),
+            MetricType::Counter,
         )?;
         for (index, worker) in self.workers.iter().enumerate() {
             let labels = [("worker", index.to_string())];
             ConstCounter::new(worker.spun.as_secs()).encode(spun.encode_family(&labels)?)?;
         }
-        let mut errors = encoder.encode_descriptor("errors", "Failed operations", None, sum.metric_type())?;
+        let mut errors = encoder.encode_descriptor("errors", "Failed operations", None, MetricType::Counter)?;
         let total = Counters::sum(&self.workers);
         for ((operation, errno), count) in &total.errors {
             let labels = [("operation", operation.name().to_owned()), ("error", errno.to_string())];
@@ -205,7 +204,7 @@ impl Collector for State {
         ];
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(value);
-            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
         Ok(())
     }

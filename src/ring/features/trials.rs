@@ -14,7 +14,7 @@ use io_uring::{EnterFlags, IoUring, Probe, cqueue, opcode};
 
 use super::super::Ring;
 use super::super::deadline;
-use super::super::pool::Buffers;
+use super::super::probe;
 use super::super::setup::{Mode, Queues, Role};
 
 /// The smallest rings.
@@ -86,13 +86,7 @@ pub(super) fn multishot_accept() -> io::Result<()> {
 
 /// A ring as the server has it, but small.
 fn ring() -> io::Result<Ring> {
-    let buffers = Buffers {
-        circulating: 1,
-        total: 1,
-        size: 64,
-        large: None,
-    };
-    let refused = match Ring::attempt(Role::Server, QUEUES, buffers, 1) {
+    let refused = match Ring::attempt(Role::Server, probe::QUEUES, probe::BUFFERS, 1) {
         Ok(ring) => return Ok(ring),
         Err(refused) => refused,
     };

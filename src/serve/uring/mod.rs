@@ -118,8 +118,11 @@ pub(super) fn run(index: usize, shared: &Shared, plan: UringPlan, startup: Worke
         engine: format!("uring ({})", ring.mode().name()),
     };
     if startup.ready(ready) {
-        let worker = Worker::new(index, shared, &plan, ring);
+        let mut worker = Worker::new(index, shared, &plan, ring);
         shared.confine()?;
+        if shared.plan.sandbox.is_tested() && !worker.ring.refuses_to_open_files() {
+            return Err(Error::Bug("a ring of a worker could open a file".into()));
+        }
         worker.run()
     } else {
         Ok(Counters::default())
