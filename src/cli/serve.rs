@@ -3,7 +3,6 @@
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
-use std::thread;
 
 use clap::{Args, ValueEnum};
 
@@ -183,7 +182,9 @@ impl Flags {
                 .iter()
                 .map(|listen| listen.addresses(stop))
                 .collect::<Result<_>>()?,
-            workers: self.workers.map_or_else(default_workers, |workers| workers as usize),
+            workers: self
+                .workers
+                .map_or_else(affinity::parallelism, |workers| workers as usize),
             backlog: self.backlog,
             options: socket::Options {
                 nodelay: !self.no_nodelay,
@@ -216,12 +217,6 @@ impl Flags {
 
 /// Clients of the metrics that may wait for their turn.
 const METRICS_BACKLOG: u32 = 16;
-
-/// CPUs that this process may use: by its affinity, and by the quota of its control group.
-fn default_workers() -> usize {
-    let allowed = affinity::allowed().len();
-    thread::available_parallelism().map_or(allowed, |cpus| cpus.get().min(allowed))
-}
 
 pub(super) fn run(flags: Flags) -> Result<ExitCode> {
     flags.engine()?;

@@ -54,7 +54,7 @@ fn container(confinement: &Confinement) -> Finding {
 /// A ring as large as those of `urecho serve` with its defaults, one of as many.
 fn server_ring() -> Result<Finding, Refused> {
     let plan = UringPlan::default();
-    let ring = Ring::attempt(Role::Server, plan.queues, plan.buffers, affinity::allowed().len())?;
+    let ring = Ring::attempt(Role::Server, plan.queues, plan.buffers, affinity::parallelism())?;
     Ok(Finding::ok(
         "io_uring",
         format!("works: a ring received a byte (mode {})", ring.mode().name()),

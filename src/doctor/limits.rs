@@ -3,6 +3,7 @@
 use super::finding::Finding;
 use crate::load::MostConnections;
 use crate::ring;
+use crate::serve::admission;
 use crate::sys::limits::{self, Limit};
 use crate::sys::{affinity, sysctl};
 use crate::units::{plural, show_count, show_size};
@@ -24,9 +25,10 @@ pub(super) fn findings() -> Vec<Finding> {
     // Before the load's limits are read, which raises the soft limit.
     let limit = limits::descriptors();
     let most = MostConnections::of_this_process();
-    let workers = affinity::allowed().len() as u64;
+    let workers = affinity::parallelism() as u64;
     let open = limits::open_descriptors() as u64;
-    let server = limit.hard.saturating_sub(open + SERVER_OVERHEAD + PER_WORKER * workers);
+    let taken = open + SERVER_OVERHEAD + PER_WORKER * workers + admission::reserve(limit.hard);
+    let server = limit.hard.saturating_sub(taken);
     vec![
         descriptors(limit, sysctl::number("fs.nr_open"), server, most.descriptors),
         file_table(sysctl::numbers("fs.file-nr")),

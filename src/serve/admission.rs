@@ -80,6 +80,11 @@ struct Addresses {
     by_descriptor: HashMap<RawFd, IpAddr>,
 }
 
+/// Descriptors that connections leave free where a process may have `limit`.
+pub fn reserve(limit: u64) -> u64 {
+    (limit / RESERVE_SHARE).min(RESERVE_MAX)
+}
+
 impl Admission {
     /// Errors: [`Error::Machine`] when descriptors have run out.
     pub(super) fn new(limits: Limits) -> Result<Admission> {
@@ -101,8 +106,7 @@ impl Admission {
     /// limit. Errors: [`Error::Machine`] if there is no descriptor for a connection.
     pub(super) fn fit_descriptors(&self) -> Result<usize> {
         let limit = limits::descriptors().soft;
-        let reserve = (limit / RESERVE_SHARE).min(RESERVE_MAX);
-        let free = limit.saturating_sub(limits::open_descriptors() as u64 + reserve);
+        let free = limit.saturating_sub(limits::open_descriptors() as u64 + reserve(limit));
         if free == 0 {
             return Err(Error::Machine(format!(
                 "the limit of {limit} descriptors leaves none for a connection: raise it with `ulimit -n`, or use fewer workers"

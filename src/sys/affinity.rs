@@ -24,6 +24,12 @@ pub fn allowed() -> Vec<usize> {
     }
 }
 
+/// How many CPUs this process may use at once: by its affinity, and by the CPU quota of its control group.
+pub fn parallelism() -> usize {
+    let allowed = allowed().len();
+    std::thread::available_parallelism().map_or(allowed, |cpus| cpus.get().min(allowed))
+}
+
 /// Pins the calling thread to one CPU. Threads that it starts later inherit this; other threads are not affected.
 ///
 /// Errors: [`Error::Machine`] for a CPU outside of the cpuset or the machine. A CPU that taskset left out is allowed.

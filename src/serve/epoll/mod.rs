@@ -143,8 +143,8 @@ impl<'a> Worker<'a> {
             }
             self.scratch.counters.passes += 1;
             self.scratch.counters.enters += 1;
-            self.scratch.counters.events += events.iter().count() as u64;
             for event in &events {
+                self.scratch.counters.events += 1;
                 self.handle(event);
             }
             self.continue_unfinished();

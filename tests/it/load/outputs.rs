@@ -4,7 +4,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -332,10 +333,10 @@ fn repeated_runs_have_other_seeds_and_intervals_over_the_runs() {
 
 #[test]
 fn find_max_prints_a_curve_and_the_highest_rate_that_held() {
-    let (server, folder) = (Server::start(), TempDir::new().unwrap());
+    let (peer, folder) = (slow_peer(), TempDir::new().unwrap());
     let path = file(&folder, "curve.json");
-    let flags = format!("-c 4 -d 200ms --warmup 50ms --drain 10s --json {}", path.display());
-    let output = find_max("p50<100ms", server.address, &flags);
+    let flags = format!("-c 4 -d 200ms --warmup 50ms --drain 1s --json {}", path.display());
+    let output = find_max("p50<100ms", peer.address, &flags);
     assert_eq!(output.code(), Some(0), "{output}");
     assert_says(
         &output.stdout,
@@ -356,10 +357,10 @@ fn find_max_prints_a_curve_and_the_highest_rate_that_held() {
 
 #[test]
 fn a_rate_that_is_not_achieved_does_not_hold_whatever_its_latencies() {
-    let server = Server::start();
+    let peer = slow_peer();
     // A queue that grows for a fifth of a second meets this; the unachieved rate must stop the search.
     let flags = "-c 4 -d 200ms --warmup 0s --drain 1s --json -";
-    let curve = valid(&find_max("p50<5s", server.address, flags).stdout);
+    let curve = valid(&find_max("p50<5s", peer.address, flags).stdout);
     let points = curve["points"].as_array().unwrap();
     assert!(
         points
@@ -387,6 +388,14 @@ fn a_search_that_an_error_ends_keeps_what_it_has_measured() {
         (&Value::Bool(true), &Value::Null)
     );
     assert_says(curve["error"].as_str().unwrap(), &["wrong data"]);
+}
+
+/// Replies to at most 500 messages of 64 bytes a second on each connection.
+fn slow_peer() -> Peer {
+    Peer::replying(64, |_, _, bytes| {
+        thread::sleep(Duration::from_millis(2));
+        Reply::Bytes(bytes)
+    })
 }
 
 fn find_max(condition: &str, target: SocketAddr, flags: &str) -> Output {

@@ -153,7 +153,7 @@ fn a_connection_that_stops_replying_during_warm_up_leaves_missing_messages() {
         (3, 2..) => Reply::Nothing,
         _ => Reply::Bytes(bytes),
     });
-    let measured = load(peer.address, "-c 8 --warmup 200ms");
+    let measured = load(peer.address, "-c 8 --warmup 200ms --drain 5s");
     assert_eq!(number(measured.report(6), "/messages/missing"), 2, "{measured}");
 }
 

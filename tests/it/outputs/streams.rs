@@ -53,6 +53,16 @@ fn world() -> (Server, tempfile::TempDir) {
     (Server::start(), folder)
 }
 
+/// Calls `ends` with all of these at once: most of them only wait.
+fn each(cases: Vec<Case>, ends: impl Fn(&mut Command, &[i32]) + Sync) {
+    thread::scope(|scope| {
+        for (mut command, codes) in cases {
+            let ends = &ends;
+            scope.spawn(move || ends(&mut command, codes));
+        }
+    });
+}
+
 /// The writing end of a pipe whose reader is gone.
 fn closed() -> PipeWriter {
     pipe().unwrap().1
@@ -79,7 +89,7 @@ fn stuffed() -> (PipeReader, PipeWriter) {
 #[test]
 fn a_reader_of_stdout_that_is_gone_changes_no_exit_code() {
     let (server, folder) = world();
-    for (mut command, codes) in cases(&server, &folder) {
+    each(cases(&server, &folder), |command, codes| {
         let output = command
             .stdout(closed())
             .stdin(Stdio::null())
@@ -96,13 +106,13 @@ fn a_reader_of_stdout_that_is_gone_changes_no_exit_code() {
             !stderr.contains("panicked") && !stderr.contains("cannot write"),
             "{command:?}: {stderr}"
         );
-    }
+    });
 }
 
 #[test]
 fn a_full_stdout_is_reported_and_keeps_every_verdict() {
     let (server, folder) = world();
-    for (mut command, codes) in cases(&server, &folder) {
+    each(cases(&server, &folder), |command, codes| {
         let output = command
             .stdout(full())
             .stdin(Stdio::null())
@@ -112,19 +122,19 @@ fn a_full_stdout_is_reported_and_keeps_every_verdict() {
         let (code, stderr) = (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap());
         if codes == [2] {
             assert_eq!(code, 2, "{command:?}"); // There is no output.
-            continue;
+            return;
         }
         let expected: Vec<i32> = codes.iter().map(|&code| if code == 0 { 4 } else { code }).collect();
         assert!(expected.contains(&code), "{command:?}: {code}, {stderr}");
         assert_says(&stderr, &["cannot write to stdout: No space left on device"]);
-    }
+    });
 }
 
 #[test]
 fn a_closed_or_full_stderr_changes_no_exit_code() {
     let (server, folder) = world();
     for is_closed in [true, false] {
-        for (mut command, codes) in cases(&server, &folder) {
+        each(cases(&server, &folder), |command, codes| {
             let stderr = if is_closed {
                 Stdio::from(closed())
             } else {
@@ -137,7 +147,7 @@ fn a_closed_or_full_stderr_changes_no_exit_code() {
                 .status()
                 .unwrap();
             assert!(codes.contains(&status.code().unwrap()), "{command:?}: {status}");
-        }
+        });
     }
 }
 
@@ -189,12 +199,12 @@ fn code_of(command: &mut Command) -> i32 {
 #[test]
 fn no_command_waits_for_a_reader_of_stderr_that_does_not_read() {
     let (server, folder) = world();
-    for (mut command, codes) in cases(&server, &folder) {
+    each(cases(&server, &folder), |command, codes| {
         let (_reader, writer) = stuffed();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(writer);
-        let code = code_of(&mut command);
+        let code = code_of(command);
         assert!(codes.contains(&code), "{command:?}: {code}");
-    }
+    });
 }
 
 #[test]

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use urecho::serve::engine::Engine;
 
 use crate::support::network::{Network, in_network};
-use crate::support::{ServeProcess, assert_at_most, assert_echo, bytes, connect_many, on_every_engine, reset, stuff};
+use crate::support::{
+    ServeProcess, assert_at_most, assert_echo, bytes, connect_many, on_every_engine, reset, stuff, until,
+};
 
 const PEERS: usize = 1_000;
 
@@ -30,10 +32,13 @@ fn a_thousand_peers_that_never_read_grow_no_memory_and_stop_no_other(engine: Eng
         assert_at_most("resident memory", server.resident(), plateau + SLACK);
         assert_at_most("CPU", busy, 0.25);
         streams.into_iter().for_each(reset);
-        // What the first ones have left is used again.
+        // What the first ones have left is used again, or given back: the first are still being closed while others connect,
+        // and an allocator gives back when it is used again.
         let streams = never_readers(&server);
-        assert_at_most("resident memory of others", server.resident(), plateau + 4 * SLACK);
-        good.iter_mut().for_each(|stream| assert_echo(stream, &bytes(64, 1)));
+        until("others need no more memory than the first", || {
+            good.iter_mut().for_each(|stream| assert_echo(stream, &bytes(64, 1)));
+            server.resident() <= plateau + 4 * SLACK
+        });
         streams.into_iter().for_each(reset);
     });
 }
