@@ -105,6 +105,8 @@ pub struct Counts {
 #[derive(Debug, Clone)]
 pub struct Mailbox(Arc<OwnedFd>);
 
+/// Operations are submitted by a later pass, when the borrow of their descriptor has ended: the caller keeps the descriptor
+/// open until they have completed. The kernel would use whatever file has its number then.
 impl Ring {
     /// Creates a ring on the thread that will use it, one of `rings` that this process has at once. Queues and buffers are made
     /// smaller where a limit of this process requires it. Errors: [`Error::Machine`](crate::error::Error::Machine) with advice.

@@ -67,15 +67,17 @@ pub fn marked(mark: &str) -> Vec<i32> {
 /// process is never one of them.
 pub(super) fn kill_all(groups: &[i32], mark: &str) {
     let me = std::process::id().cast_signed();
+    let mut was_empty = false;
     for _ in 0..ROUNDS {
         for &group in groups {
             let _ = signal::killpg(Pid::from_raw(group), Signal::SIGKILL); // ESRCH: all have already ended.
         }
         let mut left = of_groups(groups, &marked(mark));
         left.retain(|&pid| pid != me);
-        if left.is_empty() {
+        if left.is_empty() && was_empty {
             return;
         }
+        was_empty = left.is_empty(); // Looked at twice: in the middle of execve(2) a process has no environment.
         kill(&left);
         std::thread::sleep(ROUND);
     }
@@ -168,8 +170,9 @@ mod tests {
         let mark = format!("test-{}", std::process::id());
         let mut command = std::process::Command::new("sh");
         command
-            .args(["-c", "echo ready; exec sleep 600"])
+            .args(["-c", "echo ready; read -r line"]) // Not `exec`: in the middle of it there is no environment.
             .env(MARK, format!("{mark}-1"))
+            .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
