@@ -19,7 +19,7 @@
 //! 5  check      the regression gate: experiment, time_budget, record; judge: metric, noise, sample, decision, verdict, warm_up;
 //!               output: summary, row, text, markdown, junit, github, json; baseline, history
 //! 4  compare    servers side by side: candidate, program, server (a child process), restart, experiment, block, comparison,
-//!               quotas, table
+//!               quotas, bottleneck, table
 //!    find_max   the highest rate at which conditions hold: search, judge, curve
 //! 3  report     one run: sections, targets, distribution (percentile), rate_interval, intervals, text with latency_table, files;
 //!               validity, assertion, inputs; several runs: repeat

@@ -38,14 +38,18 @@ impl<'a> Answer<'a> {
             is_unchanged: entry.is_unchanged(),
         })
     }
+
+    /// True if it was made as users run checks: by this method, and without arguments of its own.
+    fn is_of_the_defaults(&self) -> bool {
+        self.end.settings.method == METHOD && self.begin.arguments.is_empty()
+    }
 }
 
 /// The page.
 pub(crate) fn page(log: &[Entry]) -> String {
     let answers: Vec<Answer<'_>> = log.iter().filter_map(Answer::of).collect();
-    let (answers, other): (Vec<Answer<'_>>, Vec<Answer<'_>>) = answers
-        .into_iter()
-        .partition(|answer| answer.end.settings.method == METHOD);
+    let (answers, other): (Vec<Answer<'_>>, Vec<Answer<'_>>) =
+        answers.into_iter().partition(Answer::is_of_the_defaults);
     let without_answer = log.len() - answers.len() - other.len();
     let (unchanged, faults): (Vec<Answer<'_>>, Vec<Answer<'_>>) =
         answers.iter().copied().partition(|answer| answer.is_unchanged);
@@ -78,7 +82,7 @@ pub(crate) fn page(log: &[Entry]) -> String {
         "## Time".to_owned(),
         format!(
             "{} Checks without an answer, because they were interrupted or a server failed: {without_answer}. Checks by other \
-             methods, not counted above: {}.",
+             methods or with other arguments, not counted above: {}.",
             duration(&answers),
             other.len()
         ),

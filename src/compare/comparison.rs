@@ -8,6 +8,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::compare::bottleneck::Bottleneck;
 use crate::compare::{BlockFigures, quotas};
 use crate::load::Workload;
 use crate::output;
@@ -176,8 +177,8 @@ impl Scenario {
         Scenario {
             connections: load.connections.into(),
             load: PlanSummary::of(&[], load),
+            reasons: reasons(load, &method, &servers),
             method,
-            reasons: reasons(&servers),
             servers,
         }
     }
@@ -188,12 +189,18 @@ impl Scenario {
     }
 }
 
-fn reasons(servers: &[ServerResult]) -> Vec<Reason> {
+fn reasons(load: &Workload, method: &Method, servers: &[ServerResult]) -> Vec<Reason> {
     let named = servers.iter().map(|server| {
         let blocks = server.restarts.iter().flatten();
         (server.name.as_str(), blocks.collect())
     });
-    quotas::reasons(&named.collect::<Vec<_>>())
+    let named: Vec<quotas::NamedBlocks<'_>> = named.collect();
+    let closed = named.iter().filter(|_| !load.pace.is_open());
+    let bottlenecks = closed.filter_map(|(name, blocks)| {
+        let bottleneck = Bottleneck::of(blocks, method.server_cpus.len())?;
+        Some(bottleneck.reason(name))
+    });
+    quotas::reasons(&named).into_iter().chain(bottlenecks).collect()
 }
 
 /// Compares all servers with the first.

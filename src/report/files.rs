@@ -48,6 +48,7 @@ pub struct Files {
     /// True if one of them is stdout, so that the text of the report must not go there.
     is_stdout_taken: bool,
     open_loop: bool,
+    churn: bool,
     /// Version and seed.
     about: String,
     /// When measuring began.
@@ -84,6 +85,7 @@ impl Files {
             csv: csv.map(Lines::new),
             is_stdout_taken,
             open_loop: workload.pace.is_open(),
+            churn: workload.churn.is_some(),
             about: format!("urecho {} load, seed {}", env!("CARGO_PKG_VERSION"), workload.seed),
             began: None,
         })
@@ -154,6 +156,9 @@ impl Files {
             hlog.interval("service", begin, end, &interval.latencies.service)?;
             if self.open_loop {
                 hlog.interval("response", begin, end, &interval.latencies.response)?;
+            }
+            if self.churn {
+                hlog.interval("connect", begin, end, &interval.connect)?;
             }
         }
         let line = IntervalLine::of(interval, began);

@@ -49,6 +49,12 @@ pub struct IntervalLine {
     pub response_p99_ns: Option<u64>,
     /// Largest response time.
     pub response_max_ns: Option<u64>,
+    /// Median time to connect of the connections that opened in it, or were given up (churn); null without any, as the next two.
+    pub connect_p50_ns: Option<u64>,
+    /// 99th percentile of the time to connect.
+    pub connect_p99_ns: Option<u64>,
+    /// Largest time to connect.
+    pub connect_max_ns: Option<u64>,
     /// True if the run was interrupted, or ended by wrong data, in this interval: it is the last one, and there are fewer than
     /// planned.
     pub partial: bool,
@@ -58,7 +64,8 @@ impl IntervalLine {
     /// The header of the CSV file.
     pub const CSV_HEADER: &str = "second,time,unix_ns,from_ns,to_ns,sent,completed,failed,missing,lost,\
         opened,closed,completed_per_s,\
-        service_p50_ns,service_p99_ns,service_max_ns,response_p50_ns,response_p99_ns,response_max_ns,partial\n";
+        service_p50_ns,service_p99_ns,service_max_ns,response_p50_ns,response_p99_ns,response_max_ns,\
+        connect_p50_ns,connect_p99_ns,connect_max_ns,partial\n";
 
     /// The line of an interval of a run that has measured since `began`.
     pub fn of(interval: &Interval, began: WallTime) -> IntervalLine {
@@ -66,6 +73,7 @@ impl IntervalLine {
             latencies: Latencies { service, response },
             messages,
             span,
+            connect,
             ..
         } = interval;
         let seconds = span.length().as_secs();
@@ -90,6 +98,9 @@ impl IntervalLine {
             response_p50_ns: quantile(response, 0.5),
             response_p99_ns: quantile(response, 0.99),
             response_max_ns: max(response),
+            connect_p50_ns: quantile(connect, 0.5),
+            connect_p99_ns: quantile(connect, 0.99),
+            connect_max_ns: max(connect),
             partial: interval.is_cut,
         }
     }
@@ -119,6 +130,9 @@ impl IntervalLine {
             self.response_p50_ns,
             self.response_p99_ns,
             self.response_max_ns,
+            self.connect_p50_ns,
+            self.connect_p99_ns,
+            self.connect_max_ns,
         ];
         let mut fields = vec![
             self.second.to_string(),
@@ -146,6 +160,8 @@ mod tests {
     fn line() -> IntervalLine {
         let mut service = Recorder::new();
         (1..=1000).for_each(|ns| service.record(Nanos(ns)));
+        let mut connect = Recorder::new();
+        connect.record(Nanos(20));
         let interval = Interval {
             index: 3,
             span: Span {
@@ -166,6 +182,7 @@ mod tests {
             opened: 2,
             closed: 3,
             lost: 1,
+            connect,
             ..Interval::default()
         };
         let line = IntervalLine::of(&interval, WallTime::from_unix_ns(7));
@@ -182,7 +199,7 @@ mod tests {
         let (header, row) = (IntervalLine::CSV_HEADER, line().csv());
         assert_eq!(header.matches(',').count(), row.matches(',').count());
         assert!(
-            row.ends_with("Z,3000000007,3000000000,4000000000,1001,1000,1,0,1,2,3,998.0,500,990,1000,,,,false\n"),
+            row.ends_with("Z,3000000007,3000000000,4000000000,1001,1000,1,0,1,2,3,998.0,500,990,1000,,,,,,20,false\n"),
             "{row}"
         );
     }

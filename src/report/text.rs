@@ -71,7 +71,12 @@ impl Figures {
                 "ramp-up      {} (connecting, before messages; {together})",
                 Short(ramp_up)
             )?;
-            writeln!(f, "connect      {}", Short(&self.connect))?;
+            // Replacements of one pass are dialled together, however many they are.
+            writeln!(
+                f,
+                "connect      {} (churn; each includes others dialled with it)",
+                Short(&self.connect)
+            )?;
         } else {
             writeln!(f, "connect      {} ({together})", Short(&self.connect))?;
         }

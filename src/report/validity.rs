@@ -80,6 +80,8 @@ pub struct Inputs {
     pub connections: u64,
     /// Connections that never opened, or were still opening at the end.
     pub unopened: u64,
+    /// Of these, those for which this machine had no source port.
+    pub without_port: u64,
     /// Connections that the target closed before the run was over.
     pub lost: u64,
     /// Messages due while measuring.

@@ -13,16 +13,10 @@ use super::sample::{RestartValue, Sample, missing, signs, values};
 use super::warm_up;
 use crate::check::record::{Block, Load, Record, Settings, StopReason};
 use crate::compare::comparison::BACKGROUND_CPU_RATIO_MAX;
-use crate::compare::{BlockFigures, quotas};
+use crate::compare::{BlockFigures, Bottleneck, quotas};
 use crate::error::{self, Outcome};
 use crate::stats::median;
 use crate::units::show_percent;
-
-/// Beyond it the generator is the bottleneck of a closed loop, and not the server.
-const GENERATOR_CPU_RATIO_MAX: f64 = 0.95;
-
-/// Beyond it the server is a bottleneck as well, and a slower one shows.
-const SERVER_CPU_RATIO_MAX: f64 = 0.9;
 
 /// Head compared with base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -221,28 +215,22 @@ fn analyse(sample: Sample<'_>, metric: Metric) -> MetricVerdict {
         verdict.inconclusive(missing(&all))
     } else if verdict.interval.is_none() {
         verdict.inconclusive(too_few(figures.restarts, sample.settings.alpha_of_a_metric()))
-    } else if let Some(ratio) = generator_limits(sample, metric).filter(|_| verdict.verdict == Verdict::Passed) {
+    } else if let Some(both) = bottleneck(sample, metric).filter(|_| verdict.verdict == Verdict::Passed) {
         verdict.inconclusive(format!(
             "limited by the generator, whose busiest thread used {} of a CPU",
-            show_percent(ratio, 0)
+            show_percent(both.generator, 0)
         ))
     } else {
         verdict
     }
 }
 
-/// The share of a CPU that the generator used, if throughput is limited by it: equal rates are then its own.
-fn generator_limits(sample: Sample<'_>, metric: Metric) -> Option<f64> {
+/// If the throughput of both was limited by the generator: equal rates are then its own.
+fn bottleneck(sample: Sample<'_>, metric: Metric) -> Option<Bottleneck> {
     let blocks = sample.restarts.iter().filter_map(|restart| restart.closed.as_ref());
     let blocks = blocks.flat_map(|load| &load.blocks);
     let sides: Vec<&BlockFigures> = blocks.flat_map(|block| [&block.base, &block.head]).collect();
-    let ratio = median(&sides.iter().map(|side| side.generator_cpu_ratio).collect::<Vec<f64>>())?;
-    let server = sides
-        .iter()
-        .filter_map(|side| Some(side.cpu_ns_per_message? * side.completed_per_s / 1e9));
-    let server = median(&server.collect::<Vec<f64>>()).unwrap_or(0.0) / sample.settings.server_cpus.len().max(1) as f64;
-    let has_reserve = server < SERVER_CPU_RATIO_MAX;
-    (metric == Metric::Throughput && ratio > GENERATOR_CPU_RATIO_MAX && has_reserve).then_some(ratio)
+    Bottleneck::of(&sides, sample.settings.server_cpus.len()).filter(|_| metric == Metric::Throughput)
 }
 
 /// The figures of a metric, before statistics.

@@ -1,6 +1,7 @@
 use super::*;
 use crate::clock::Nanos;
 use crate::load::Workload;
+use crate::load::schedule::{Arrivals, Pace, Rate};
 use crate::sys::disturbance::Disturbance;
 use crate::sys::throttling::Throttling;
 
@@ -177,4 +178,37 @@ fn a_server_that_its_own_quota_stopped_is_named() {
         text.contains("server-cpu-quota: the CPU quota of b's control group was used up in 12 periods, for 50 %"),
         "{text}"
     );
+}
+
+#[test]
+fn a_server_that_the_generator_limits_is_named() {
+    let codes = |generator: f64, cpu: f64, load: &Workload| -> Vec<(Grade, &'static str)> {
+        let mut block = block(100_000.0, 1000);
+        block.generator_cpu_ratio = generator;
+        block.cpu_ns_per_message = Some(cpu * 1e9 / block.completed_per_s);
+        let mut busier = block;
+        busier.generator_cpu_ratio = 0.5;
+        let method = Method {
+            restarts: 1,
+            blocks: 1,
+            server_cpus: vec![0],
+            connected_at_once: true,
+        };
+        let servers = vec![server("a", vec![vec![block]]), server("b", vec![vec![busier]])];
+        let scenario = Scenario::of(load, method, servers);
+        let reasons = scenario.reasons.iter();
+        reasons.map(|reason| (reason.grade, reason.code)).collect()
+    };
+    let closed = Workload::default();
+    let named = [(Grade::Suspect, "generator-bottleneck")];
+    assert_eq!(codes(0.97, 0.6, &closed), named, "of one server only");
+    assert_eq!(codes(0.94, 0.6, &closed), []);
+    assert_eq!(codes(0.97, 0.95, &closed), [], "the server has no reserve either");
+    let rate = Rate { from: 1e5, to: 1e5 };
+    let arrivals = Arrivals::Poisson;
+    let open = Workload {
+        pace: Pace::Open { rate, arrivals },
+        ..closed
+    };
+    assert_eq!(codes(0.97, 0.6, &open), [], "an open loop has its own rules");
 }

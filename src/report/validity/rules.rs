@@ -109,7 +109,10 @@ fn unopened(inputs: &Inputs) -> Option<Reason> {
         grade,
         code: "unopened-connections",
         what: format!("{of_all} did not open (invalid over {})", percent(ABSENT_INVALID)),
-        advice: "Check the server's descriptors (`ulimit -n`) and accept queue (`ss -ltn`), then this machine's ports.",
+        advice: match inputs.without_port {
+            0 => "Check the server's descriptors (`ulimit -n`) and accept queue (`ss -ltn`), then this machine's ports.",
+            _ => "This machine had no source port left: use more addresses (--source), or with --churn end by RST (--close rst).",
+        },
     })
 }
 

@@ -37,6 +37,7 @@ fn idle_machine() -> Inputs {
         samples: 600_390,
         connections: 10_000,
         unopened: 0,
+        without_port: 0,
         lost: 0,
         sent: 600_390,
         failed: 0,
@@ -375,6 +376,7 @@ fn hopeless(open_loop: bool) -> Inputs {
         samples: 1,
         connections: 3,
         unopened: 1,
+        without_port: 0,
         lost: 1,
         sent: 3,
         failed: 1,
@@ -384,6 +386,16 @@ fn hopeless(open_loop: bool) -> Inputs {
         retransmits: Some(7),
         listen_overflows: Some(1),
     }
+}
+
+#[test]
+fn connections_for_which_this_machine_had_no_port_are_not_blamed_on_the_server() {
+    let advice = |without_port: u64| {
+        let inputs = idle_machine_but(|run| (run.unopened, run.without_port) = (3, without_port));
+        judge(&inputs).reasons[0].advice
+    };
+    assert!(advice(0).contains("server's descriptors"));
+    assert!(advice(3).contains("no source port left") && !advice(3).contains("server"));
 }
 
 #[test]
