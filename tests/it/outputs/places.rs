@@ -207,8 +207,9 @@ fn lines_are_out_each_second_and_survive_a_kill() {
     process.wait();
     let csv = read("csv");
     let columns = |line: &str| line.split(',').count();
+    let header = csv.lines().next().map_or(0, columns);
     assert!(
-        csv.ends_with('\n') && csv.lines().all(|line| columns(line) == 20),
+        csv.ends_with('\n') && csv.lines().all(|line| columns(line) == header),
         "{csv}"
     );
     let jsonl = read("jsonl");
