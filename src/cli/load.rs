@@ -121,7 +121,7 @@ fn defect(run: &RunResult, report: &Report, assertions: &[Assertion]) -> Option<
         )));
     }
     if connections.unopened() > 0 && !asserted(assertions, &[Count::Errors]) {
-        if run.stats.unopened.keys().any(|loss| loss.is_lack_of_ports()) {
+        if run.stats.without_port() > 0 {
             return Some(load::no_source_port(run.plan.targets[0].address()));
         }
         let unopened = connections.unopened();

@@ -8,8 +8,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::compare::bottleneck::Bottleneck;
-use crate::compare::{BlockFigures, quotas};
+use crate::compare::{BlockFigures, bottleneck, quotas};
 use crate::load::Workload;
 use crate::output;
 use crate::report::validity::{Grade, Reason};
@@ -197,7 +196,7 @@ fn reasons(load: &Workload, method: &Method, servers: &[ServerResult]) -> Vec<Re
     let named: Vec<quotas::NamedBlocks<'_>> = named.collect();
     let closed = named.iter().filter(|_| !load.pace.is_open());
     let bottlenecks = closed.filter_map(|(name, blocks)| {
-        let bottleneck = Bottleneck::of(blocks, method.server_cpus.len())?;
+        let bottleneck = bottleneck::of_blocks(blocks, method.server_cpus.len())?;
         Some(bottleneck.reason(name))
     });
     quotas::reasons(&named).into_iter().chain(bottlenecks).collect()

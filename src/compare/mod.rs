@@ -7,7 +7,7 @@
 //! `bottleneck` whether the generator limited them, `table` draws them.
 
 mod block;
-mod bottleneck;
+pub mod bottleneck;
 mod candidate;
 pub mod comparison;
 mod experiment;
@@ -19,7 +19,6 @@ mod server;
 mod table;
 
 pub use block::BlockFigures;
-pub use bottleneck::Bottleneck;
 pub use candidate::Candidate;
 pub use experiment::{CandidateFigures, Failure, run};
 pub use pooled::PooledFigures;

@@ -36,7 +36,7 @@ pub enum Loss {
 
 impl Loss {
     /// True if the kernel found no source port: the fault of this machine, not of the target.
-    pub fn is_lack_of_ports(self) -> bool {
+    fn is_lack_of_ports(self) -> bool {
         let Loss::Other(Errno(number)) = self else {
             return false;
         };
@@ -244,6 +244,12 @@ impl WorkerStats {
     /// How long was measured; zero if a run ended before.
     pub fn elapsed(&self) -> Nanos {
         self.measured.map_or(Nanos(0), Span::length)
+    }
+
+    /// Connections that never opened because this machine had no source port for them.
+    pub fn without_port(&self) -> u64 {
+        let lost = self.unopened.iter().filter(|(loss, _)| loss.is_lack_of_ports());
+        lost.map(|(_, count)| count).sum()
     }
 
     /// Adds another worker's counts.

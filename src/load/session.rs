@@ -174,7 +174,7 @@ impl Session {
     fn unopened(&mut self, count: u64) -> Error {
         let plan = self.workers.shared.plan.clone();
         self.end(|stats| {
-            if stats.unopened.keys().any(|loss| loss.is_lack_of_ports()) {
+            if stats.without_port() > 0 {
                 return preflight::no_source_port(plan.targets[0].address());
             }
             let (all, reasons) = (plan.workload.connections, reasons(&stats.unopened));

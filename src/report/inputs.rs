@@ -51,10 +51,7 @@ impl Figures {
             // With churn there are many more than the plan has at once.
             connections: connections.requested.max(connections.opened + connections.unopened()),
             unopened: connections.unopened(),
-            without_port: {
-                let lost = run.stats.unopened.iter().filter(|(loss, _)| loss.is_lack_of_ports());
-                lost.map(|(_, count)| count).sum()
-            },
+            without_port: run.stats.without_port(),
             lost: connections.closed_by_target(),
             sent: self.messages.sent,
             failed: self.messages.failed,

@@ -71,10 +71,10 @@ impl Figures {
                 "ramp-up      {} (connecting, before messages; {together})",
                 Short(ramp_up)
             )?;
-            // Replacements of one pass are dialled together, however many they are.
+            // All replacements of a pass are dialled together.
             writeln!(
                 f,
-                "connect      {} (churn; each includes others dialled with it)",
+                "connect      {} (churn; each may include others dialled with it)",
                 Short(&self.connect)
             )?;
         } else {

@@ -3,6 +3,7 @@
 //! Pure: inputs in, verdict out. The rules and their thresholds are in [`rules`]. That a load generator must check
 //! itself is from Lancet (Kogias et al., USENIX ATC 2019).
 
+pub mod bottleneck;
 pub mod quota;
 mod rules;
 

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::output::console;
 use crate::serve::control::Control;
 use crate::serve::metrics;
+use crate::sys::child;
 use crate::sys::signal::{Signal, Signals, Stop};
 use crate::sys::successor::{self, Inherited};
 use crate::sys::threads;
@@ -103,7 +104,7 @@ impl Service {
         descriptors.extend(endpoint.map(AsFd::as_fd)); // The last one, as `--metrics` of the new process expects.
         match successor::start(&self.program, &descriptors) {
             // The stop has closed the listeners of both.
-            Ok(pid) if control.is_stopping() => successor::end(pid),
+            Ok(pid) if control.is_stopping() => child::terminate(pid),
             Ok(pid) => {
                 console::note(format_args!("process {pid} accepts connections now; this one drains"));
                 control.hand_over();

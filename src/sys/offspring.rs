@@ -74,11 +74,12 @@ pub(super) fn kill_all(groups: &[i32], mark: &str) {
         }
         let mut left = of_groups(groups, &marked(mark));
         left.retain(|&pid| pid != me);
-        if left.is_empty() && was_empty {
+        if !left.is_empty() {
+            kill(&left);
+        } else if was_empty {
             return;
         }
         was_empty = left.is_empty(); // Looked at twice: in the middle of execve(2) a process has no environment.
-        kill(&left);
         std::thread::sleep(ROUND);
     }
 }

@@ -12,8 +12,6 @@ use std::path::Path;
 use std::process::{Child, Command};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 
 use crate::error::{Error, Result};
@@ -106,11 +104,6 @@ pub fn start(program: &Path, descriptors: &[BorrowedFd<'_>]) -> io::Result<u32> 
         Ok(()) => Ok(child.id()),
         Err(cause) => Err(give_up(&mut child, &cause)),
     }
-}
-
-/// Asks a successor to end, which is no longer wanted.
-pub fn end(successor: u32) {
-    let _ = kill(Pid::from_raw(successor.cast_signed()), Signal::SIGTERM); // It may have ended.
 }
 
 fn command(program: &Path, variable: &OsStr) -> Command {

@@ -13,8 +13,9 @@ use super::sample::{RestartValue, Sample, missing, signs, values};
 use super::warm_up;
 use crate::check::record::{Block, Load, Record, Settings, StopReason};
 use crate::compare::comparison::BACKGROUND_CPU_RATIO_MAX;
-use crate::compare::{BlockFigures, Bottleneck, quotas};
+use crate::compare::{BlockFigures, bottleneck, quotas};
 use crate::error::{self, Outcome};
+use crate::report::validity::bottleneck::Bottleneck;
 use crate::stats::median;
 use crate::units::show_percent;
 
@@ -215,22 +216,25 @@ fn analyse(sample: Sample<'_>, metric: Metric) -> MetricVerdict {
         verdict.inconclusive(missing(&all))
     } else if verdict.interval.is_none() {
         verdict.inconclusive(too_few(figures.restarts, sample.settings.alpha_of_a_metric()))
-    } else if let Some(both) = bottleneck(sample, metric).filter(|_| verdict.verdict == Verdict::Passed) {
+    } else if metric == Metric::Throughput
+        && verdict.verdict == Verdict::Passed
+        && let Some(bottleneck) = bottleneck_of(sample)
+    {
         verdict.inconclusive(format!(
             "limited by the generator, whose busiest thread used {} of a CPU",
-            show_percent(both.generator, 0)
+            show_percent(bottleneck.generator, 0)
         ))
     } else {
         verdict
     }
 }
 
-/// If the throughput of both was limited by the generator: equal rates are then its own.
-fn bottleneck(sample: Sample<'_>, metric: Metric) -> Option<Bottleneck> {
+/// If the generator limited the throughput of both.
+fn bottleneck_of(sample: Sample<'_>) -> Option<Bottleneck> {
     let blocks = sample.restarts.iter().filter_map(|restart| restart.closed.as_ref());
     let blocks = blocks.flat_map(|load| &load.blocks);
     let sides: Vec<&BlockFigures> = blocks.flat_map(|block| [&block.base, &block.head]).collect();
-    Bottleneck::of(&sides, sample.settings.server_cpus.len()).filter(|_| metric == Metric::Throughput)
+    bottleneck::of_blocks(&sides, sample.settings.server_cpus.len())
 }
 
 /// The figures of a metric, before statistics.

@@ -5,6 +5,7 @@
 
 mod generator;
 
+use super::bottleneck::Bottleneck;
 use super::{Grade, Inputs, Reason, percent, quota};
 use crate::clock::Nanos;
 use crate::report::sections::ratio;
@@ -109,9 +110,10 @@ fn unopened(inputs: &Inputs) -> Option<Reason> {
         grade,
         code: "unopened-connections",
         what: format!("{of_all} did not open (invalid over {})", percent(ABSENT_INVALID)),
-        advice: match inputs.without_port {
-            0 => "Check the server's descriptors (`ulimit -n`) and accept queue (`ss -ltn`), then this machine's ports.",
-            _ => "This machine had no source port left: use more addresses (--source), or with --churn end by RST (--close rst).",
+        advice: if 2 * inputs.without_port > inputs.unopened {
+            "This machine had no source port left: use more addresses (--source), or with --churn end by RST (--close rst)."
+        } else {
+            "Check the server's descriptors (`ulimit -n`) and accept queue (`ss -ltn`), then this machine's ports."
         },
     })
 }
@@ -224,34 +226,8 @@ fn generator_busy(inputs: &Inputs) -> Option<Reason> {
 }
 
 fn bottleneck(inputs: &Inputs) -> Option<Reason> {
-    // In a closed loop one side is always the bottleneck, recognised by having no CPU time left. 5 % allows for the
-    // scheduler and for the tick by which CPU clocks may be late; the server gets 10 %, because its CPU also handles
-    // interrupts, which are charged to no process.
-    const GENERATOR: f64 = 0.95;
-    const SERVER: f64 = 0.9;
-    let busy = inputs.generator_busy;
-    if inputs.open_loop || busy <= GENERATOR {
-        return None;
-    }
-    let server = match server_share(inputs) {
-        Some(share) if share >= SERVER => return None,
-        Some(share) => format!(
-            "while the server was busy {} (suspect below {})",
-            percent(share),
-            percent(SERVER)
-        ),
-        None => "and the server's CPU use is unknown".into(),
-    };
-    Some(Reason {
-        grade: Grade::Suspect,
-        code: "generator-bottleneck",
-        what: format!(
-            "the generator was busy {} of the time (suspect over {}), {server}",
-            percent(busy),
-            percent(GENERATOR),
-        ),
-        advice: "The rate may be the generator's limit and not the server's: add --threads on separate CPUs.",
-    })
+    let bottleneck = Bottleneck::of(inputs.generator_busy, server_share(inputs))?;
+    (!inputs.open_loop).then(|| bottleneck.reason("the server"))
 }
 
 /// Share of its CPUs that the server used. If their number is unknown, the smallest that explains the figure is assumed,

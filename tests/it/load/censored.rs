@@ -8,6 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::peers::{Peer, Reply};
+use crate::support::readers;
 use crate::support::reports::number;
 use crate::support::runs::load;
 use crate::support::{Server, assert_says};
@@ -105,9 +106,10 @@ fn connections_under_way_at_the_end_are_counted_and_in_the_times_to_connect() {
 #[test]
 fn churn_reports_connections_per_second_and_cuts_the_ramp_up_and_the_warm_up() {
     let (server, folder) = (Server::start(), TempDir::new().unwrap());
-    let path = folder.path().join("seconds.jsonl");
+    let [path, log] = ["seconds.jsonl", "seconds.hlog"].map(|name| folder.path().join(name));
     let flags = "-c 5 --churn 1 --close rst --warmup 1s -d 200ms";
-    let measured = load(server.address, &format!("{flags} --jsonl {}", path.display()));
+    let files = format!("--jsonl {} --hlog {}", path.display(), log.display());
+    let measured = load(server.address, &format!("{flags} {files}"));
     let report = measured.report(0);
     assert_eq!(number(report, "/ramp_up/count"), 5, "{measured}");
     let dialed = number(report, "/connect/count");
@@ -119,4 +121,8 @@ fn churn_reports_connections_per_second_and_cuts_the_ramp_up_and_the_warm_up() {
     let second: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
     assert!((number(&second, "/opened") as f64 - opened).abs() <= 5.0, "{lines}");
     assert!(number(&second, "/closed") > 5, "{lines}");
+    assert!(number(&second, "/connect_max_ns") > 0, "{lines}");
+    for (reader, tags) in readers::read_log(&log) {
+        assert_eq!(tags["connect"].count, dialed, "{reader}");
+    }
 }

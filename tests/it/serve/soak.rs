@@ -46,9 +46,9 @@ fn chaos_leaves_nothing_behind(engine: Engine) {
         let server = ServeProcess::on(engine, &["--workers", "2", "--drain-timeout", "2s"]);
         // The first part makes the server take all the memory that it may take.
         stall_many(&server);
-        chaos(&server, seed, duration / 3);
+        chaos(&server, engine, seed, duration / 3);
         let before = Usage::of(&server);
-        chaos(&server, seed + 1, duration * 2 / 3);
+        chaos(&server, engine, seed + 1, duration * 2 / 3);
         Usage::of(&server).assert_within(&before);
         let ended = stop(server);
         assert_adds_up(&ended);
@@ -63,7 +63,7 @@ fn stall_many(server: &ServeProcess) {
 }
 
 /// Runs peers and signals for this long. A steady connection is served all the time.
-fn chaos(server: &ServeProcess, seed: u64, duration: Duration) {
+fn chaos(server: &ServeProcess, engine: Engine, seed: u64, duration: Duration) {
     let faults = Faults {
         seed,
         segment_max: 200_000,
@@ -77,7 +77,7 @@ fn chaos(server: &ServeProcess, seed: u64, duration: Duration) {
     thread::scope(|scope| {
         for thread in 0..THREADS {
             let random = Random::new(seed, thread);
-            let peers = Peers::new(server.address, proxy.address, random);
+            let peers = Peers::new(server.address, engine, proxy.address, random);
             scope.spawn(move || peers.run_until(end));
         }
         scope.spawn(|| interrupt(server, Random::new(seed, THREADS), end));
@@ -114,7 +114,7 @@ fn connect_and_close_cycles_leave_nothing_behind(engine: Engine) {
         let (seed, cycles) = (seed(), cycles());
         println!("URECHO_SEED={seed}");
         let server = ServeProcess::on(engine, &["--workers", "2"]);
-        let mut peers = Peers::new(server.address, server.address, Random::new(seed, 0));
+        let mut peers = Peers::new(server.address, engine, server.address, Random::new(seed, 0));
         peers.cycles(cycles / 4);
         let before = Usage::of(&server);
         peers.cycles(cycles - cycles / 4);

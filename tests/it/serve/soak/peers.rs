@@ -1,38 +1,46 @@
 //! Peers of a soak: each does one thing to the server, drawn from its seed, then the next.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
 use urecho::random::Random;
+use urecho::serve::engine::Engine;
 
 use crate::support::faulty_proxy::size;
-use crate::support::{assert_echo, assert_echo_to_the_end, bytes, connect, reset, shrink};
+use crate::support::{assert_comes, assert_echo, assert_echo_to_the_end, bytes, connect, reset, shrink};
 
 /// The peers of one thread.
 pub(super) struct Peers {
     server: SocketAddr,
+    engine: Engine,
     /// A faulty proxy in front of the server: what comes back may be cut.
     proxy: SocketAddr,
     random: Random,
 }
 
 impl Peers {
-    pub(super) fn new(server: SocketAddr, proxy: SocketAddr, random: Random) -> Peers {
-        Peers { server, proxy, random }
+    pub(super) fn new(server: SocketAddr, engine: Engine, proxy: SocketAddr, random: Random) -> Peers {
+        Peers {
+            server,
+            engine,
+            proxy,
+            random,
+        }
     }
 
     pub(super) fn run_until(mut self, end: Instant) {
         while Instant::now() < end {
-            // Not one with urgent data: see the limits in the README. `serve::streams` has a test of it without signals.
-            match self.random.below(7) {
+            match self.random.below(8) {
                 0 => self.stream(),
                 1 => self.stream_through_faults(),
                 2 => self.reset_in_mid_stream(),
                 3 => self.finish_and_read_late(),
                 4 => self.never_read(),
                 5 => self.talk(),
+                6 => self.urgent(),
                 _ => self.burst(),
             }
         }
@@ -117,6 +125,20 @@ impl Peers {
         }
     }
 
+    /// No byte around an urgent one is lost, and their order is kept.
+    fn urgent(&mut self) {
+        let (before, behind, mut stream) = (self.bytes(1_000), self.bytes(1_000), connect(self.server));
+        stream.write_all(&before).unwrap();
+        SockRef::from(&stream).send_out_of_band(b"!").unwrap();
+        stream.write_all(&behind).unwrap();
+        assert_comes(&mut stream, &before);
+        match self.engine {
+            // The limit in the README: until more is sent, a receive may have stopped at the urgent byte.
+            Engine::Uring => assert_comes_if_asked(&mut stream, behind),
+            _ => assert_comes(&mut stream, &behind),
+        }
+    }
+
     fn burst(&mut self) {
         let count = 1 + self.random.below(40) as u64;
         self.open_and_close(count);
@@ -136,4 +158,26 @@ impl Peers {
             }
         }
     }
+}
+
+/// The next bytes are `expected`. Whenever nothing comes for a while, another byte is sent, and expected.
+fn assert_comes_if_asked(stream: &mut TcpStream, mut expected: Vec<u8>) {
+    /// More are not needed: a receive that has stopped is woken by any of them.
+    const MORE_MAX: usize = 30;
+    let most = expected.len() + MORE_MAX;
+    stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let (mut got, mut part) = (Vec::new(), [0; 4096]);
+    while got.len() < expected.len() {
+        match stream.read(&mut part) {
+            Ok(0) => panic!("FIN after {} of {} bytes", got.len(), expected.len()),
+            Ok(len) => got.extend_from_slice(&part[..len]),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                assert!(expected.len() < most, "{} of {} bytes", got.len(), expected.len());
+                stream.write_all(b".").unwrap();
+                expected.push(b'.');
+            }
+        }
+    }
+    assert!(got == expected, "other bytes than were sent");
 }
