@@ -1,11 +1,11 @@
 //! Nanoseconds that each piece of urecho adds to a message, without a socket.
 //!
-//! `cargo bench --bench micro` times with criterion. A name with ×1,000 repeats the operation a thousand times, so that its
-//! µs are ns per operation. The result of every operation is checked before and after timing; under `cargo test` it is
-//! only checked.
+//! `cargo bench --bench micro` times with criterion. A name with ×1,000 repeats the operation a thousand times, so that
+//! its µs are ns per operation. The result of every operation is checked before and after timing; under `cargo test` it
+//! is only checked.
 //!
-//! Operations that enter the kernel are left out: the kernel's part is thousands of times as large, and varies by more than
-//! all of these.
+//! Operations that enter the kernel are left out: the kernel's part is thousands of times as large, and varies by more
+//! than all of these.
 
 #![allow(clippy::unwrap_used)] // in a benchmark, a panic is the report
 
@@ -102,7 +102,8 @@ fn slots(timer: &mut Timer) {
     assert_eq!(slab.len() as u64, CONNECTIONS);
 }
 
-/// Buffers of a ring and queues of them. Buffers that the kernel fills arrive with completions, which are not timed here.
+/// Buffers of a ring and queues of them. Buffers that the kernel fills arrive with completions, which are not timed
+/// here.
 fn buffers(timer: &mut Timer) {
     let queues = Queues {
         submissions: 8,

@@ -12,7 +12,8 @@ mod wall;
 
 pub use wall::WallTime;
 
-/// A point in time, or a duration, in nanoseconds. Arithmetic saturates: a negative duration is zero. In JSON an integer.
+/// A point in time, or a duration, in nanoseconds. Arithmetic saturates: a negative duration is zero. In JSON an
+/// integer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]

@@ -9,7 +9,8 @@ use std::fmt;
 /// The result of an operation that can fail for an external reason.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A failure with an external cause. Bugs are panics where they are found, and [`Error::Bug`] where they are found later.
+/// A failure with an external cause. Bugs are panics where they are found, and [`Error::Bug`] where they are found
+/// later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
     /// The command line is wrong; nothing was started.

@@ -1,16 +1,16 @@
 //! urecho measures and serves TCP echo on Linux with io_uring.
 //!
-//! Three ideas carry it. **The ring owns every byte the kernel may touch**: received data is a move-only handle to a pool
-//! buffer, so giving one back twice does not compile, and everything above `ring/` is safe Rust.
+//! Three ideas carry it. **The ring owns every byte the kernel may touch**: received data is a move-only handle to a
+//! pool buffer, so giving one back twice does not compile, and everything above `ring/` is safe Rust.
 //! **State machines are pure**: a connection of the engine `uring` (`serve::uring::echo`) and all decisions of the load
-//! (`load::connection`, `load::dialer`, `load::timeline`) take events and return what to do next, and model tests drive them
-//! through many orders of completions without a kernel. **All servers are measured by the same code**: the load generator
-//! does not know which server or engine it loads.
+//! (`load::connection`, `load::dialer`, `load::timeline`) take events and return what to do next, and model tests drive
+//! them through many orders of completions without a kernel. **All servers are measured by the same code**: the load
+//! generator does not know which server or engine it loads.
 //!
 //! # The map
 //!
-//! A room is a top-level module; a floor is a layer of them, numbered from the bottom. A file may use its own room and any
-//! floor below it; never a floor above, never a sibling on floors 2 and 4.
+//! A room is a top-level module; a floor is a layer of them, numbered from the bottom. A file may use its own room and
+//! any floor below it; never a floor above, never a sibling on floors 2 and 4.
 //!
 //! ```text
 //! 6  cli        the only user of clap: one file per command, and repeat (of load); shared by them: load_flags, uring_flags, values,

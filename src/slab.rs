@@ -15,7 +15,8 @@ pub struct Key {
 }
 
 impl Key {
-    /// A key for something other than a connection, such as a listener. Slabs count slots from zero and never get as far.
+    /// A key for something other than a connection, such as a listener. Slabs count slots from zero and never get as
+    /// far.
     pub const fn reserved(number: u32) -> Key {
         Key {
             slot: u32::MAX - number,

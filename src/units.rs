@@ -1,12 +1,12 @@
 //! The one grammar of counts, sizes, durations and rates, for reading and for writing.
 //!
-//! A number is digits, optionally in groups (`10_000`, `10,000`), with a decimal fraction or an exponent (`1e4`); its unit
-//! follows, with or without a space. Ambiguous numbers are refused with both spellings (`64k`: 64,000 or 65,536?), durations
-//! and rates without a unit as well, and a unit in another spelling (`10K`, `5M` for minutes, `64b`) with the one that works.
-//! Whatever is shown here is read here. Arithmetic is exact, in integers: a value without an exact representation is
-//! refused, not rounded, except that sizes are rounded to whole bytes. The parsers are for clap, which prints the value
-//! itself: an error is one line that says what is wrong and what to write. Callers check bounds (at least one connection, at
-//! most an hour). By hand, because no crate reads `µs` and rates and refuses `64k`.
+//! A number is digits, optionally in groups (`10_000`, `10,000`), with a decimal fraction or an exponent (`1e4`); its
+//! unit follows, with or without a space. Ambiguous numbers are refused with both spellings (`64k`: 64,000 or 65,536?),
+//! durations and rates without a unit as well, and a unit in another spelling (`10K`, `5M` for minutes, `64b`) with the
+//! one that works. Whatever is shown here is read here. Arithmetic is exact, in integers: a value without an exact
+//! representation is refused, not rounded, except that sizes are rounded to whole bytes. The parsers are for clap,
+//! which prints the value itself: an error is one line that says what is wrong and what to write. Callers check bounds
+//! (at least one connection, at most an hour). By hand, because no crate reads `µs` and rates and refuses `64k`.
 
 use crate::clock::Nanos;
 use number::Number;
@@ -49,7 +49,8 @@ pub fn count(text: &str) -> Result<u64, String> {
     number.times(factor).map_err(|why| format!("{why}: {FORMS}"))
 }
 
-/// Parses a size in bytes: `64B`, `4KiB` = 4,096, `64kB` = 64,000; also MiB, MB, GiB, GB. A fraction of a byte is rounded.
+/// Parses a size in bytes: `64B`, `4KiB` = 4,096, `64kB` = 64,000; also MiB, MB, GiB, GB. A fraction of a byte is
+/// rounded.
 pub fn size(text: &str) -> Result<u64, String> {
     const FORMS: &str = "write a size like `64B`, `4KiB` (4,096 bytes) or `64kB` (64,000 bytes)";
     let (number, unit) = number::split(text).map_err(|why| format!("{why}: {FORMS}"))?;
@@ -72,8 +73,8 @@ pub fn size(text: &str) -> Result<u64, String> {
     bytes.map_err(|why| format!("{why}: {FORMS}"))
 }
 
-/// Parses a duration: `50us` (or `50µs`), `250ms`, `1.5s`, `2m` (or `2min`), `1h`, `1d`, `800ns`, and sums from the largest
-/// unit to the smallest: `1h30m`, `2s500ms`. Zero is valid.
+/// Parses a duration: `50us` (or `50µs`), `250ms`, `1.5s`, `2m` (or `2min`), `1h`, `1d`, `800ns`, and sums from the
+/// largest unit to the smallest: `1h30m`, `2s500ms`. Zero is valid.
 pub fn duration(text: &str) -> Result<Nanos, String> {
     const FORMS: &str = "write a duration like `50us`, `250ms`, `1.5s`, `1m30s` or `2h`";
     let wrong = |why: &str| format!("{why}: {FORMS}");
@@ -230,8 +231,8 @@ pub fn show_size(bytes: u64) -> String {
     }
 }
 
-/// A rate per second: whole from a hundred on, `123,456/s`; three digits below, `1.50/s`; per hour below a tenth, `60.0/h`;
-/// `n/a` if it is negative or not finite.
+/// A rate per second: whole from a hundred on, `123,456/s`; three digits below, `1.50/s`; per hour below a tenth,
+/// `60.0/h`; `n/a` if it is negative or not finite.
 pub fn show_rate(rate: f64) -> String {
     if !rate.is_finite() || rate < 0.0 {
         return "n/a".to_owned();

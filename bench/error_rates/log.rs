@@ -1,5 +1,5 @@
-//! The log of error rates: two lines of JSON per check whose correct verdict was known, one when it begins and one when it
-//! ends. A check that never ended is in the log as well.
+//! The log of error rates: two lines of JSON per check whose correct verdict was known, one when it begins and one when
+//! it ends. A check that never ended is in the log as well.
 
 use std::collections::BTreeMap;
 
@@ -71,8 +71,8 @@ pub(crate) struct End {
     pub(crate) elapsed_ns: u64,
     /// Why the verdict is what it is.
     pub(crate) reasons: Vec<String>,
-    /// The values that each gating metric was judged by: one log ratio per restart that counts, positive if head is worse.
-    /// The statistics can be done again from these.
+    /// The values that each gating metric was judged by: one log ratio per restart that counts, positive if head is
+    /// worse. The statistics can be done again from these.
     pub(crate) scores: BTreeMap<Metric, Vec<f64>>,
 }
 

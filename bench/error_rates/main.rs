@@ -5,8 +5,8 @@
 //! cargo bench --bench error_rates -- page bench/error_rates/log.jsonl bench/error_rates/README.md
 //! ```
 //!
-//! Every check is the command line that users run, with its defaults. Without arguments, as under `cargo test`, it holds
-//! the committed page against the committed log, and decides every logged check of this method again.
+//! Every check is the command line that users run, with its defaults. Without arguments, as under `cargo test`, it
+//! holds the committed page against the committed log, and decides every logged check of this method again.
 
 mod log;
 mod page;
@@ -44,9 +44,9 @@ enum Command {
         checks: Option<usize>,
         /// How head differs from base, in turn
         ///
-        /// `A/A` is the same file, `A/A-copy` a copy of it, `A/A-build` another build of the checked-out commit in another
-        /// directory; anything else is an argument of `serve --fault`. By default 17 in turn: nine without a change and
-        /// eight faults.
+        /// `A/A` is the same file, `A/A-copy` a copy of it, `A/A-build` another build of the checked-out commit in
+        /// another directory; anything else is an argument of `serve --fault`. By default 17 in turn: nine
+        /// without a change and eight faults.
         #[arg(long, value_name = "TREATMENT,...", value_delimiter = ',')]
         treatments: Vec<Treatment>,
         /// Another build of the same commit, for `A/A-build` [default: made in a temporary directory]

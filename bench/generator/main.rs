@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench generator` runs blocks of four slices, ABBA or BAAB by a seeded coin, and prints the ratios of
 //! rate and of CPU time per message with their intervals, then what verifying and recording cost in the generator.
-//! `-- --seed N` repeats an order, `-- --blocks N` sets how many. Under `cargo test` one small block runs; no figure is judged.
+//! `-- --seed N` repeats an order, `-- --blocks N` sets how many. Under `cargo test` one small block runs; no figure is
+//! judged.
 
 #![allow(clippy::unwrap_used)] // a benchmark that cannot run says so by its panic
 

@@ -1,8 +1,9 @@
 //! What other peers cost a good one: p99 beside 1,000 peers that never read, and beside one that streams.
 //!
-//! `cargo bench --bench neighbours` runs blocks of slices and prints the ratios of p99 with their intervals. In a block,
-//! every condition has two slices: in random order, then in reverse. `-- --engine NAME` chooses the engine, `-- --seed N`
-//! repeats an order, `-- --blocks N` sets how many. Under `cargo test` one small block runs; no figure is judged.
+//! `cargo bench --bench neighbours` runs blocks of slices and prints the ratios of p99 with their intervals. In a
+//! block, every condition has two slices: in random order, then in reverse. `-- --engine NAME` chooses the engine, `--
+//! --seed N` repeats an order, `-- --blocks N` sets how many. Under `cargo test` one small block runs; no figure is
+//! judged.
 //!
 //! A stream takes CPU time from everything on its CPUs, whatever server it talks to. So there are two ratios for it:
 //! to no stream, and to a stream to a second server on the same CPU, which is what the machine alone costs.

@@ -69,8 +69,8 @@ impl Folder {
         Ok(self.record(cell)?.is_some_and(|record| !record.partial))
     }
 
-    /// Writes `machine` and `commands`. Errors: [`Error::Usage`] if they were there and differ: figures of two builds or
-    /// machines do not belong into one table.
+    /// Writes `machine` and `commands`. Errors: [`Error::Usage`] if they were there and differ: figures of two builds
+    /// or machines do not belong into one table.
     pub(crate) fn begin(&self, machine: &str, commands: &str) -> Result<()> {
         for (name, new) in [("machine", machine), ("commands", commands)] {
             if let Ok(old) = fs::read_to_string(self.file(name))

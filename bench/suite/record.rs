@@ -40,8 +40,8 @@ impl Record {
             .collect()
     }
 
-    /// The servers of its only scenario, by their recorded blocks. Errors if a recorded figure differs from the one that
-    /// the blocks give, in the last bit: then one of the two is wrong.
+    /// The servers of its only scenario, by their recorded blocks. Errors if a recorded figure differs from the one
+    /// that the blocks give, in the last bit: then one of the two is wrong.
     pub(crate) fn servers(&self) -> Result<Vec<ServerBlocks>, String> {
         let [scenario] = self.scenarios.as_slice() else {
             return Err(format!("{} scenarios, not one", self.scenarios.len()));

@@ -16,8 +16,8 @@ const PEERS_MANIFEST: &str = "bench/peers/Cargo.toml";
 const PEERS_LOCK: &str = "bench/peers/Cargo.lock";
 const PEERS_TARGET: &str = "bench/peers/target";
 
-/// Congestion control of all sockets on both sides. bbr paces with a timer per socket, whose cost would be part of every
-/// figure (METHOD.md).
+/// Congestion control of all sockets on both sides. bbr paces with a timer per socket, whose cost would be part of
+/// every figure (METHOD.md).
 pub(crate) const CONGESTION: &str = "reno";
 
 /// One server.

@@ -1,8 +1,8 @@
 //! Head against stored runs of an earlier version, for machines that cannot run both side by side.
 //!
-//! Changes of the machine from day to day hit one side only, so runs from another machine, kernel, load or version of the
-//! generator are refused, and the variation between stored runs is part of every interval (`comparison`). Which of the
-//! stored runs count is in `counted`.
+//! Changes of the machine from day to day hit one side only, so runs from another machine, kernel, load or version of
+//! the generator are refused, and the variation between stored runs is part of every interval (`comparison`). Which of
+//! the stored runs count is in `counted`.
 
 mod comparison;
 mod counted;

@@ -1,5 +1,5 @@
-//! Carrying out a check: base alone to measure its capacity, then restarts of both sides until the verdict is clear or the
-//! budget is over.
+//! Carrying out a check: base alone to measure its capacity, then restarts of both sides until the verdict is clear or
+//! the budget is over.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -23,7 +23,8 @@ use crate::sys::signal::Stop;
 /// Length of each of the four slices of a capacity run, enough to measure capacity within a few percent.
 const CAPACITY_SLICE: Nanos = Nanos(200_000_000);
 
-/// How many times the messages that a percentile needs must be due in a block on average, so that every block has enough.
+/// How many times the messages that a percentile needs must be due in a block on average, so that every block has
+/// enough.
 const SAMPLES_RESERVE: f64 = 1.25;
 
 /// What to check, and how.
@@ -253,8 +254,8 @@ impl Experiment {
             sides,
             profiles: &self.profiles,
             warmup: self.workload.warmup,
-            // Each server is started once and connected once per load. The capacity run measured one of each without telling
-            // them apart, so each is taken as half of it.
+            // Each server is started once and connected once per load. The capacity run measured one of each without
+            // telling them apart, so each is taken as half of it.
             overhead: Nanos(capacity.overhead.0 * (sides * (self.profiles.len() + 1)) as u64 / 2),
             connections: self.workload.connections,
             rate: if self.profiles.contains(&Profile::Open) {
@@ -318,7 +319,8 @@ impl Experiment {
     }
 }
 
-/// Leaves out the gating metrics that this load does not measure. Without enough samples in a block for p99.9, p99 gates.
+/// Leaves out the gating metrics that this load does not measure. Without enough samples in a block for p99.9, p99
+/// gates.
 fn keep_what_is_measured(gate: &mut Vec<Metric>, samples: f64, has_two_sides: bool, connected_at_once: bool) {
     let has = |q: f64| samples >= SAMPLES_RESERVE * order_statistics::needs(q) as f64;
     for metric in gate.iter_mut() {

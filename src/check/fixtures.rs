@@ -59,7 +59,8 @@ pub(super) fn pooled(number: usize) -> PooledFigures {
     }
 }
 
-/// Restart `number` of two servers: the machine's speed varies by a factor of two, the launches by at most half a percent.
+/// Restart `number` of two servers: the machine's speed varies by a factor of two, the launches by at most half a
+/// percent.
 pub(super) fn restart(number: usize, head: &HeadChange) -> Restart {
     let day = 1.0 + (number % 7) as f64 / 7.0;
     let launch = 1.0 + ((number * 5) % 11) as f64 / 1_000.0 - 0.005;

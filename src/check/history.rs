@@ -1,10 +1,10 @@
 //! A history of checks: where, over the commits, head shifted permanently, and whether it creeps.
 //!
 //! A check compares two versions, so changes below its threshold pass, one after the other. Two views of their row
-//! (`report`) show them: change points of head's values, and the sum of the changes of consecutive checks. The values are
-//! absolute, from days on which the machine was fast and days on which it was slow, so a change point shows where to look
-//! and decides nothing; only checks with the same machine, version and load are in one row. Changes are ratios, which do
-//! not depend on the day, and need the same load only.
+//! (`report`) show them: change points of head's values, and the sum of the changes of consecutive checks. The values
+//! are absolute, from days on which the machine was fast and days on which it was slow, so a change point shows where
+//! to look and decides nothing; only checks with the same machine, version and load are in one row. Changes are ratios,
+//! which do not depend on the day, and need the same load only.
 
 mod report;
 
@@ -137,8 +137,8 @@ pub fn read(text: &str) -> Result<Lines<Point>> {
     }
 }
 
-/// The last check and those that lead to it: the base of each is head of the one before, which is the latest one of that
-/// name under the same load. In order of time.
+/// The last check and those that lead to it: the base of each is head of the one before, which is the latest one of
+/// that name under the same load. In order of time.
 fn chain(points: &[Point]) -> Vec<&Point> {
     let mut chain: Vec<&Point> = Vec::new();
     for point in points.iter().rev() {

@@ -1,4 +1,5 @@
-//! What a check measured and with what settings: everything that its verdict follows from, so that it can be judged again.
+//! What a check measured and with what settings: everything that its verdict follows from, so that it can be judged
+//! again.
 
 use std::collections::BTreeMap;
 
@@ -55,7 +56,8 @@ pub struct Failure {
     pub restart: usize,
     /// The cause.
     pub what: String,
-    /// The exit code of this cause: 3 its program changed, 4 this machine, 5 the server, 6 wrong bytes, 70 a bug in urecho.
+    /// The exit code of this cause: 3 its program changed, 4 this machine, 5 the server, 6 wrong bytes, 70 a bug in
+    /// urecho.
     pub exit_code: u8,
 }
 

@@ -1,9 +1,9 @@
 //! How a time budget is divided into restarts, blocks and slices, and whether another restart fits.
 //!
-//! Slices are short and blocks are many: disturbances come in bursts of a quarter of a second and more, and a burst longer
-//! than a block hits both of its sides. On a machine with two CPUs, with 50 connections and 20 restarts of two equal
-//! servers, the values of p50 varied by 20 % with 3 blocks of slices of 249 ms, and by 1.7 % with 10 blocks of 30 ms in
-//! half of the time.
+//! Slices are short and blocks are many: disturbances come in bursts of a quarter of a second and more, and a burst
+//! longer than a block hits both of its sides. On a machine with two CPUs, with 50 connections and 20 restarts of two
+//! equal servers, the values of p50 varied by 20 % with 3 blocks of slices of 249 ms, and by 1.7 % with 10 blocks of 30
+//! ms in half of the time.
 
 use crate::check::judge::Profile;
 use crate::clock::Nanos;
@@ -20,15 +20,15 @@ const MESSAGES_MIN: f64 = 1_000.0;
 /// Messages per slice and connection.
 const MESSAGES_PER_CONNECTION: f64 = 4.0;
 
-/// With the shortest slices, a restart of this many blocks takes six seconds: a stall that comes every five seconds comes in
-/// every restart, and one that comes every second is met several times.
+/// With the shortest slices, a restart of this many blocks takes six seconds: a stall that comes every five seconds
+/// comes in every restart, and one that comes every second is met several times.
 const BLOCKS_MAX: usize = 18;
 
 /// Fewer blocks have no useful median.
 const BLOCKS_MIN: usize = 3;
 
-/// Restarts that a budget is divided among, at most. Further restarts take what is left of it: shortening slices for them
-/// would weaken the interim analysis, which ends most checks.
+/// Restarts that a budget is divided among, at most. Further restarts take what is left of it: shortening slices for
+/// them would weaken the interim analysis, which ends most checks.
 pub const PLANNED_RESTARTS: usize = 20;
 
 /// Time of a slice apart from warm-up and measuring: start delay, last replies, and a moment for the server to go idle.
@@ -67,8 +67,8 @@ pub struct BlockLayout {
 
 /// Blocks of a load, if the load that has more has `most`.
 ///
-/// If both loads run, the closed loop has half of the blocks: its figures vary by less than half as much as the p50 of the
-/// open loop (0.4 % against 1.4 % with 16 blocks each), so the time is better spent there.
+/// If both loads run, the closed loop has half of the blocks: its figures vary by less than half as much as the p50 of
+/// the open loop (0.4 % against 1.4 % with 16 blocks each), so the time is better spent there.
 pub fn blocks_of(profile: Profile, profiles: &[Profile], most: usize) -> usize {
     match profile {
         Profile::Closed if profiles.len() > 1 => most.div_ceil(2),

@@ -1,4 +1,5 @@
-//! Values of flags that are addresses: to connect to, to connect from, to listen on. Names are resolved when the command runs.
+//! Values of flags that are addresses: to connect to, to connect from, to listen on. Names are resolved when the
+//! command runs.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

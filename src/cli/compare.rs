@@ -69,7 +69,8 @@ pub(super) struct Flags {
     generator: GeneratorFlags,
     #[command(flatten)]
     server_cpus: ServerCpuFlags,
-    /// Write the comparison as JSON, every block included; `-`, here and below, writes to stdout in place of the text report
+    /// Write the comparison as JSON, every block included; `-`, here and below, writes to stdout in place of the text
+    /// report
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write the tables as Markdown

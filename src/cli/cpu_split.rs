@@ -41,8 +41,8 @@ impl ServerCpuFlags {
 }
 
 impl CpuSplit {
-    /// Splits the CPUs that this process may use. Without --pin the generator gets the last of them, one per thread, and
-    /// leaves at least one to a server without CPUs of its own.
+    /// Splits the CPUs that this process may use. Without --pin the generator gets the last of them, one per thread,
+    /// and leaves at least one to a server without CPUs of its own.
     pub(super) fn of(generator: &GeneratorFlags, server: ServerCpus) -> CpuSplit {
         CpuSplit::new(&affinity::allowed(), generator.threads(), &generator.pin(), server)
     }

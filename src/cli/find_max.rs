@@ -51,8 +51,8 @@ pub(super) struct Flags {
     json: Option<PathBuf>,
 }
 
-/// Runs one rate after another until the highest that meets the conditions is found. What was measured is written even if
-/// a run ends in an error.
+/// Runs one rate after another until the highest that meets the conditions is found. What was measured is written even
+/// if a run ends in an error.
 pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> {
     let generator = &flags.workload.generator;
     let conditions: Vec<Assertion> = std::iter::once(&flags.condition)

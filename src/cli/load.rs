@@ -26,8 +26,8 @@ pub(super) struct Flags {
     outputs: OutputFlags,
     /// Run the plan N times, 2 to 100, each with a seed one higher; figures get confidence intervals over the runs
     ///
-    /// For figures that are quoted: runs differ by more than the interval of any one of them says. Six runs or more have
-    /// intervals (signed ranks). Assertions are decided on these. --json has all runs.
+    /// For figures that are quoted: runs differ by more than the interval of any one of them says. Six runs or more
+    /// have intervals (signed ranks). Assertions are decided on these. --json has all runs.
     #[arg(long, value_name = "N", value_parser = values::repeats)]
     repeat: Option<u32>,
 }
@@ -98,7 +98,8 @@ fn exit_code(run: &RunResult, report: &Report, assertions: &[Assertion]) -> Resu
     }
 }
 
-/// True if messages without a reply are the target's fault: it changed them, closed their connections, or had them for long.
+/// True if messages without a reply are the target's fault: it changed them, closed their connections, or had them for
+/// long.
 fn is_target_at_fault(run: &RunResult, report: &Report) -> bool {
     let figures = &report.figures;
     let lost = figures.messages.failed > 0 || figures.connections.lost_total() > 0;

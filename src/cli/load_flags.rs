@@ -31,8 +31,8 @@ pub(super) struct TargetFlags {
 }
 
 impl TargetFlags {
-    /// All targets with their addresses, and the addresses to connect from in `workload`. Errors: [`Error::Target`] for a name
-    /// that does not resolve.
+    /// All targets with their addresses, and the addresses to connect from in `workload`. Errors: [`Error::Target`] for
+    /// a name that does not resolve.
     pub(super) fn resolve(
         &self,
         generator: &GeneratorFlags,
@@ -86,8 +86,8 @@ pub(super) struct GeneratorFlags {
     threads: u32,
     /// Pin the threads to these CPUs, in turn, as in `0-3,8`
     ///
-    /// By default `load` and `find-max` do not pin; commands that start servers give the generator the last CPUs, one per
-    /// thread, and the servers the others.
+    /// By default `load` and `find-max` do not pin; commands that start servers give the generator the last CPUs, one
+    /// per thread, and the servers the others.
     #[arg(long, value_name = "CPUS", value_parser = values::cpus)]
     pin: Vec<Cpus>,
     /// Source addresses, taken in turn, as in 127.0.1.0/24 [default: chosen by the kernel]
@@ -97,8 +97,8 @@ pub(super) struct GeneratorFlags {
     source: Option<Sources>,
     /// How long a target may take to connect, and to echo a first message
     ///
-    /// Before a run every target has to echo one message. It fails after this time without a byte sent or received, so a
-    /// large message may take longer. 5 s outlast two lost SYN.
+    /// Before a run every target has to echo one message. It fails after this time without a byte sent or received, so
+    /// a large message may take longer. 5 s outlast two lost SYN.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = values::duration)]
     preflight_timeout: Nanos,
     /// Congestion control of every connection [default: the system's]
@@ -127,8 +127,8 @@ pub(super) struct ChurnFlags {
 struct PaceFlags {
     /// Open loop: send at RATE over all connections, regardless of replies
     ///
-    /// As in `50k/s`; `10k/s..50k/s` changes linearly. By default the loop is closed: a connection sends its next message
-    /// when the previous reply has arrived.
+    /// As in `50k/s`; `10k/s..50k/s` changes linearly. By default the loop is closed: a connection sends its next
+    /// message when the previous reply has arrived.
     #[arg(long, value_name = "RATE", value_parser = values::rate)]
     rate: Option<Rate>,
     /// Arrival process of the open loop
@@ -234,9 +234,9 @@ impl GeneratorFlags {
         }
     }
 
-    /// Sets the addresses that `workload` connects from, and leaves in both only addresses of one family, if there are sources.
-    /// Errors: [`Error::Usage`] if a target has none of that family, [`Error::Machine`] if the name of a source does
-    /// not resolve.
+    /// Sets the addresses that `workload` connects from, and leaves in both only addresses of one family, if there are
+    /// sources. Errors: [`Error::Usage`] if a target has none of that family, [`Error::Machine`] if the name of a
+    /// source does not resolve.
     pub(super) fn connect_from(&self, targets: &mut [Target], workload: &mut Workload, stop: &Stop) -> Result<()> {
         let Some(source) = &self.source else {
             return Ok(());
@@ -261,8 +261,8 @@ impl GeneratorFlags {
         Ok(())
     }
 
-    /// The same for servers that this command starts, which listen on 127.0.0.1. Errors also if the load does not fit this
-    /// machine: servers would be started in vain.
+    /// The same for servers that this command starts, which listen on 127.0.0.1. Errors also if the load does not fit
+    /// this machine: servers would be started in vain.
     pub(super) fn connect_locally_from(&self, workload: &mut Workload, stop: &Stop) -> Result<()> {
         let mut servers = [Target::from(SocketAddr::from(([127, 0, 0, 1], 0)))];
         self.connect_from(&mut servers, workload, stop)?;

@@ -1,7 +1,7 @@
 //! The command line: flags become plans, and results become exit codes.
 //!
-//! The only user of clap. One file per command; `load_flags` has the flags of a load, `values` the parsers of their values,
-//! `outputs` the flags of a run's files, and `cpu_split` decides which CPUs serve and which generate.
+//! The only user of clap. One file per command; `load_flags` has the flags of a load, `values` the parsers of their
+//! values, `outputs` the flags of a run's files, and `cpu_split` decides which CPUs serve and which generate.
 
 mod addresses;
 mod bench;

@@ -10,8 +10,8 @@ use crate::report::repeat::{Collector, Repeats};
 use crate::report::{Environment, Report};
 use crate::sys::signal::Stop;
 
-/// Runs the plan `times` times, each with a seed one higher. Returns what follows from all runs, with the signal that ended
-/// the series, if one did, or the error that did. `exit_code` judges a run.
+/// Runs the plan `times` times, each with a seed one higher. Returns what follows from all runs, with the signal that
+/// ended the series, if one did, or the error that did. `exit_code` judges a run.
 pub(super) fn execute(
     times: u32,
     plan: &Plan,

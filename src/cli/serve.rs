@@ -61,7 +61,8 @@ pub(super) struct Flags {
     /// What happens to connections beyond --max-connections
     #[arg(long, value_name = "WHAT", default_value = "wait")]
     at_limit: AtLimitFlag,
-    /// Connections from one IP address open at once, at most; those beyond it are accepted and closed [default: no limit]
+    /// Connections from one IP address open at once, at most; those beyond it are accepted and closed [default: no
+    /// limit]
     #[arg(long, value_name = "N", value_parser = values::at_least_one)]
     max_per_ip: Option<u32>,
     /// Close connections that had no traffic for this long; 0s for never
@@ -74,7 +75,8 @@ pub(super) struct Flags {
     keepalive: Nanos,
     /// Close connections whose peer has not acknowledged or not read what was sent for this long; 0s for never
     ///
-    /// See TCP_USER_TIMEOUT in tcp(7). It ends a peer that vanished while an echo was under way, and one that stopped reading.
+    /// See TCP_USER_TIMEOUT in tcp(7). It ends a peer that vanished while an echo was under way, and one that stopped
+    /// reading.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = units::duration, hide_short_help = true)]
     user_timeout: Nanos,
     /// Bytes that one connection may hold in this process before its peer must read
@@ -98,11 +100,12 @@ pub(super) struct Flags {
     user: Option<String>,
     /// Do not confine the workers: let them make all system calls and open files
     ///
-    /// Once it accepts connections, a worker can only use the sockets and rings that it has: seccomp(2), landlock(7), and
-    /// restrictions of its ring.
+    /// Once it accepts connections, a worker can only use the sockets and rings that it has: seccomp(2), landlock(7),
+    /// and restrictions of its ring.
     #[arg(long, hide_short_help = true)]
     no_sandbox: bool,
-    /// Format of what it reports on stderr while it runs: pauses, refusals, starvation; each kind at most once a second
+    /// Format of what it reports on stderr while it runs: pauses, refusals, starvation; each kind at most once a
+    /// second
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log: LogFormat,
     /// Print limits and the memory that this server takes at most, and report also what is normal
@@ -111,8 +114,8 @@ pub(super) struct Flags {
     /// Let every worker try to escape from its confinement before it serves
     #[arg(long, hide = true)]
     test_sandbox: bool,
-    /// Bytes in each receive buffer: one per connection with tokio-uring, one per worker with epoll [default: 4KiB; epoll:
-    /// 64KiB]
+    /// Bytes in each receive buffer: one per connection with tokio-uring, one per worker with epoll [default: 4KiB;
+    /// epoll: 64KiB]
     #[arg(long, value_name = "SIZE", value_parser = buffer_size, hide_short_help = true)]
     buffer_size: Option<u32>,
     #[command(flatten)]
@@ -326,7 +329,8 @@ impl Flags {
     }
 }
 
-/// Prints the lines that scripts wait for. Clients are served meanwhile, and a stop does not wait for the lines to be read.
+/// Prints the lines that scripts wait for. Clients are served meanwhile, and a stop does not wait for the lines to be
+/// read.
 fn announce(listening: &Listening, stop: &Stop) -> Written {
     let Listening { engine, workers, .. } = listening;
     let lines = listening.addresses.iter().map(|address| {

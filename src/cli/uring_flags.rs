@@ -22,7 +22,8 @@ pub(super) struct UringFlags {
     /// Bytes in each large receive buffer; uring only [default: 64KiB]
     #[arg(long, value_name = "SIZE", value_parser = buffer_size, hide_short_help = true)]
     large_buffer_size: Option<u32>,
-    /// How long to busy-poll for completions before sleeping, while that pays off; 0s for never; uring only [default: 20us]
+    /// How long to busy-poll for completions before sleeping, while that pays off; 0s for never; uring only [default:
+    /// 20us]
     #[arg(long, value_name = "TIME", value_parser = spin, hide_short_help = true)]
     spin: Option<Nanos>,
     /// Inject a fault: `spin=2us`, `delay=50us` or `stall=5ms/1s`. To prove that `urecho check` finds it; uring only

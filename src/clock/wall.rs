@@ -57,8 +57,8 @@ impl fmt::Display for WallTime {
     }
 }
 
-/// Year, month and day of a number of days since 1970-01-01: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms",
-/// civil_from_days. Its years begin in March, so that the leap day is the last.
+/// Year, month and day of a number of days since 1970-01-01: Howard Hinnant, "chrono-Compatible Low-Level Date
+/// Algorithms", civil_from_days. Its years begin in March, so that the leap day is the last.
 fn date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468; // Since 0000-03-01.
     let (era, day) = (days / 146_097, days % 146_097);

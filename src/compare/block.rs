@@ -37,13 +37,13 @@ pub struct BlockFigures {
     pub send_lag_p99_ns: Option<u64>,
     /// CPU time that the busiest thread of the generator used without busy-polling, as a share of one CPU.
     pub generator_cpu_ratio: f64,
-    /// CPU time that the server used while others had the traffic, as a share of one CPU. Null if there were no others,
-    /// or if connections were opened meanwhile.
+    /// CPU time that the server used while others had the traffic, as a share of one CPU. Null if there were no
+    /// others, or if connections were opened meanwhile.
     pub background_cpu_ratio: Option<f64>,
     /// CPU time that others took from the machine in this block; the same for all servers.
     pub disturbance: Disturbance,
-    /// What the CPU quota of the generator's control group cost in this block; the same for all servers. Null if there is
-    /// none.
+    /// What the CPU quota of the generator's control group cost in this block; the same for all servers. Null if there
+    /// is none.
     pub throttling: Option<Throttling>,
     /// What the CPU quota of a control group cost that the server is in and the generator is not.
     pub server_throttling: Option<Throttling>,
@@ -152,5 +152,49 @@ impl BlockAccumulator {
         if let Some((span, cpu)) = self.background(context) {
             pool.add_background(span, cpu);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::result::{Latencies, Messages, Span, WorkerStats};
+
+    const SECOND: Nanos = Nanos(1_000_000_000);
+
+    /// A slice that was to take a second, in which 900 messages came back; another 300 took 500 ms longer.
+    fn stalled() -> Slice {
+        let measured = Span {
+            begin: SECOND,
+            end: SECOND + SECOND,
+        };
+        Slice {
+            messages: Messages::default(),
+            latencies: Latencies::default(),
+            stats: WorkerStats {
+                achieved: 900,
+                late: 300,
+                measured: Some(measured),
+                overrun: Nanos(500_000_000),
+                ..WorkerStats::default()
+            },
+            server_cpu: None,
+        }
+    }
+
+    #[test]
+    fn the_rate_counts_the_time_until_the_last_reply() {
+        let mut block = BlockAccumulator::new();
+        block.add(&stalled(), SECOND, None);
+        block.add(&stalled(), SECOND, None);
+        let figures = block.figures(&BlockContext {
+            connections: 1,
+            resident_before: None,
+            server_cpu: None,
+            disturbance: Disturbance::default(),
+            throttling: None,
+            server_throttling: None,
+        });
+        assert_eq!((figures.messages, figures.completed_per_s), (2_400, 800.0));
     }
 }

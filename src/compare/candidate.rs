@@ -26,8 +26,8 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// From `NAME=COMMAND`. The command is split into words as by a shell, but runs without one: variables and pipes need
-    /// `sh -c '...'`.
+    /// From `NAME=COMMAND`. The command is split into words as by a shell, but runs without one: variables and pipes
+    /// need `sh -c '...'`.
     ///
     /// Errors: what is wrong, for the command line.
     pub fn parse(text: &str) -> std::result::Result<Candidate, String> {
@@ -122,8 +122,8 @@ impl Candidate {
         self.is_this_executable.then_some(THIS_EXECUTABLE)
     }
 
-    /// Errors: [`Error::Invalid`] if a file of the command is not what it was when it was first started: then there are two
-    /// servers under one name.
+    /// Errors: [`Error::Invalid`] if a file of the command is not what it was when it was first started: then there are
+    /// two servers under one name.
     pub(super) fn check_program(&self) -> Result<()> {
         if self.is_this_executable {
             return Ok(());

@@ -24,7 +24,8 @@ pub const COMPARE_SCHEMA: &str = include_str!("compare.schema.json");
 /// The error on each side of an interval: together 95 %.
 const ALPHA: f64 = 0.025;
 
-/// A server that uses more of a CPU than this while others have the traffic is not idle. Timers and housekeeping use less.
+/// A server that uses more of a CPU than this while others have the traffic is not idle. Timers and housekeeping use
+/// less.
 pub const BACKGROUND_CPU_RATIO_MAX: f64 = 0.02;
 
 /// Result of `urecho compare`: servers side by side, under one or more loads.

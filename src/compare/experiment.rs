@@ -68,7 +68,8 @@ pub fn run(
         let figures = restart(&candidates, protocol, &mut random, stop);
         for (result, loads) in remaining.iter_mut().zip(figures) {
             match loads {
-                Ok(loads) if loads.iter().any(|load| load.blocks.is_empty()) => {} // Stopped before a block of each load.
+                Ok(loads) if loads.iter().any(|load| load.blocks.is_empty()) => {} /* Stopped before a block of each
+                                                                                     * load. */
                 Ok(loads) => result.restarts.push(loads),
                 Err(error) => {
                     is_invalid |= matches!(error, Error::Invalid(_));

@@ -3,8 +3,8 @@
 //! `candidate` is a name and a command, `server` its running process. A `restart` is one launch of all candidates, an
 //! `experiment` as many restarts as are needed, a `block` the figures of one candidate in the smallest balanced unit,
 //! `program` notices that the files of a command have changed, `pooled` are the figures of all slices of a restart
-//! together. `comparison` turns blocks into ratios with confidence intervals, `quotas` says which of them a CPU quota spoiled,
-//! `bottleneck` whether the generator limited them, `table` draws them.
+//! together. `comparison` turns blocks into ratios with confidence intervals, `quotas` says which of them a CPU quota
+//! spoiled, `bottleneck` whether the generator limited them, `table` draws them.
 
 mod block;
 pub mod bottleneck;

@@ -1,7 +1,7 @@
 //! The figures of one server in one restart, from all of its slices under one load together.
 //!
-//! Medians over blocks are robust against disturbances and so against stalls as well: what is not in half of the blocks does
-//! not show in them. What accumulates over a restart shows here.
+//! Medians over blocks are robust against disturbances and so against stalls as well: what is not in half of the blocks
+//! does not show in them. What accumulates over a restart shows here.
 
 #[cfg(test)]
 use schemars::JsonSchema;
@@ -14,11 +14,11 @@ use crate::clock::Nanos;
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PooledFigures {
-    /// How long the slices went on beyond their planned ends, until the last message that was due in them had come back,
-    /// as a share of the planned time.
+    /// How long the slices went on beyond their planned ends, until the last message that was due in them had come
+    /// back, as a share of the planned time.
     pub overrun_ratio: f64,
-    /// CPU time that the server used while others had the traffic, as a share of one CPU. Null if there were no others, if
-    /// it is not visible, or if connections were opened meanwhile.
+    /// CPU time that the server used while others had the traffic, as a share of one CPU. Null if there were no
+    /// others, if it is not visible, or if connections were opened meanwhile.
     pub background_cpu_ratio: Option<f64>,
     /// The most resident memory that the server's processes had after a slice. Null if it is not visible.
     pub resident_bytes: Option<u64>,

@@ -1,8 +1,8 @@
 //! The files that a command runs, to notice that one has changed: an edit, or a build that is still going on.
 //!
-//! They are the executable, the interpreter that its first line names, and all words of the command that are programs: the
-//! script of an interpreter, the server behind `taskset` or `env`, the words of `sh -c '...'`. A word that is another
-//! file (a log, a configuration) is not one. What a program loads by itself (libraries, modules) is not seen.
+//! They are the executable, the interpreter that its first line names, and all words of the command that are programs:
+//! the script of an interpreter, the server behind `taskset` or `env`, the words of `sh -c '...'`. A word that is
+//! another file (a log, a configuration) is not one. What a program loads by itself (libraries, modules) is not seen.
 
 use std::env;
 use std::fs::{self, File};

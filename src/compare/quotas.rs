@@ -30,7 +30,8 @@ pub fn used_up(servers: &[NamedBlocks<'_>]) -> Vec<String> {
     generator.into_iter().chain(servers.iter().filter_map(server)).collect()
 }
 
-/// Of the generator: the same for all servers, so from the one with the most blocks. Those of a server that failed are fewer.
+/// Of the generator: the same for all servers, so from the one with the most blocks. Those of a server that failed are
+/// fewer.
 fn of_generator(servers: &[NamedBlocks<'_>]) -> (Option<Throttling>, Nanos) {
     let most = servers.iter().max_by_key(|(_, blocks)| blocks.len());
     let blocks = most.map_or(&[][..], |(_, blocks)| blocks);

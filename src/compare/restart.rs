@@ -196,8 +196,8 @@ impl<'a> Participant<'a> {
         }
     }
 
-    /// Runs `step` unless this candidate has failed, or `stop` has fired: then an error is no failure. A server that crashed is
-    /// the cause of every other failure.
+    /// Runs `step` unless this candidate has failed, or `stop` has fired: then an error is no failure. A server that
+    /// crashed is the cause of every other failure.
     fn attempt(&mut self, stop: &Stop, step: impl FnOnce(&mut Self) -> Result<()>) {
         if self.failure.is_some() || stop.has_fired() {
             return;

@@ -1,4 +1,5 @@
-//! Servers as child processes: started, awaited until they listen, and ended with all that they have started, however we end.
+//! Servers as child processes: started, awaited until they listen, and ended with all that they have started, however
+//! we end.
 //!
 //! A server is ours only if its processes, and no others, hold the socket that accepts on its port: anything else would
 //! measure a neighbour.
@@ -74,8 +75,8 @@ pub struct Server {
 impl Server {
     /// Starts `urecho serve` on a free port of the loopback interface, pinned to these CPUs (not pinned, if empty).
     ///
-    /// Call from the main thread: the server is killed when the thread that started it ends. Errors: it could not start,
-    /// with the tail of its stderr.
+    /// Call from the main thread: the server is killed when the thread that started it ends. Errors: it could not
+    /// start, with the tail of its stderr.
     pub fn start(workers: usize, cpus: &[usize]) -> Result<Server> {
         Server::start_program(THIS_EXECUTABLE, workers, cpus)
     }
@@ -108,8 +109,8 @@ impl Server {
 
     /// Starts a candidate on a free port, pinned to these CPUs, and waits until it is ready.
     ///
-    /// Call from the main thread, as [`start`](Server::start). Errors: with the tail of its stderr; when `stop` fires, one that
-    /// says nothing.
+    /// Call from the main thread, as [`start`](Server::start). Errors: with the tail of its stderr; when `stop` fires,
+    /// one that says nothing.
     pub fn launch(candidate: &Candidate, cpus: &[usize], stop: &Stop) -> Result<Server> {
         let mut failure = None;
         for _ in 0..LAUNCHES {
@@ -266,8 +267,8 @@ impl Server {
         Ok(())
     }
 
-    /// Errors: it has exited, or exits within a moment. For a caller that saw its connections fail: a process closes its
-    /// sockets shortly before it has exited.
+    /// Errors: it has exited, or exits within a moment. For a caller that saw its connections fail: a process closes
+    /// its sockets shortly before it has exited.
     pub fn check_for_crash(&mut self) -> Result<()> {
         let deadline = clock::now() + EXIT_DELAY;
         while clock::now() < deadline {
@@ -376,7 +377,8 @@ fn is_this_executable(program: &OsStr) -> bool {
     program == THIS_EXECUTABLE || std::env::current_exe().is_ok_and(|ours| ours == program)
 }
 
-/// True if both ends of a connection are the same socket: nothing listened, and the kernel chose that port for our side.
+/// True if both ends of a connection are the same socket: nothing listened, and the kernel chose that port for our
+/// side.
 fn is_own_peer(stream: &TcpStream) -> bool {
     stream.local_addr().ok() == stream.peer_addr().ok()
 }

@@ -7,8 +7,8 @@ use crate::report::assertion::{Assertion, AssertionOutcome, AssertionResult, Lat
 use crate::report::validity::{Grade, Verdict};
 use crate::units::{show_count, show_percent};
 
-/// The least share of the offered rate that must be completed. Below it the queue grows, and every latency depends on how
-/// long one measures.
+/// The least share of the offered rate that must be completed. Below it the queue grows, and every latency depends on
+/// how long one measures.
 const ACHIEVED: f64 = 0.99;
 
 /// Fewer messages than this may have been in flight at the end without a queue.
@@ -54,9 +54,10 @@ impl<'a> Evidence<'a> {
 impl Judgement {
     /// Of a run with these conditions.
     ///
-    /// A run that lost messages or connections failed, unless a condition is on errors, and so did one that completed less
-    /// than 99 % of the offered rate. Latencies of an INVALID run decide nothing. A condition is judged by its confidence
-    /// interval. Where there is no valid one, its figure decides: a rate holds or fails by two runs, not by one.
+    /// A run that lost messages or connections failed, unless a condition is on errors, and so did one that completed
+    /// less than 99 % of the offered rate. Latencies of an INVALID run decide nothing. A condition is judged by its
+    /// confidence interval. Where there is no valid one, its figure decides: a rate holds or fails by two runs, not
+    /// by one.
     pub fn of(run: Evidence<'_>, conditions: &[Assertion]) -> Judgement {
         let failed = |why| Judgement {
             outcome: Outcome::Failed,
@@ -108,7 +109,8 @@ fn is_count(metric: Metric) -> bool {
     matches!(metric, Metric::Count(_))
 }
 
-/// Errors: one line, for a condition that does not get worse as the rate rises. `depth`: messages in flight per connection.
+/// Errors: one line, for a condition that does not get worse as the rate rises. `depth`: messages in flight per
+/// connection.
 pub fn check(condition: &Assertion, depth: usize) -> Result<(), String> {
     let metric = condition.metric();
     let refused = |why: &str| Err(format!("`{condition}` cannot be searched for: {why}"));

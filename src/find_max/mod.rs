@@ -1,4 +1,5 @@
-//! The highest rate at which conditions hold: the search, the judgement of each run, and the rate-latency curve of all runs.
+//! The highest rate at which conditions hold: the search, the judgement of each run, and the rate-latency curve of all
+//! runs.
 
 pub mod curve;
 pub mod judge;

@@ -1,9 +1,10 @@
 //! Which rate to try next.
 //!
-//! Doubles until the condition fails, then bisects geometrically until the bounds are within 5 %, then requires that a rate
-//! holds twice, stepping down by 5 %: a single success may be chance, and a queue that has just grown may still be there. A
-//! failure may be chance as well: a rate fails only if two of its runs fail, and undecided runs are repeated. At last
-//! it probes 5 % and 20 % above what it found, and goes on from there if that holds twice. Pure: the caller runs each rate.
+//! Doubles until the condition fails, then bisects geometrically until the bounds are within 5 %, then requires that a
+//! rate holds twice, stepping down by 5 %: a single success may be chance, and a queue that has just grown may still be
+//! there. A failure may be chance as well: a rate fails only if two of its runs fail, and undecided runs are repeated.
+//! At last it probes 5 % and 20 % above what it found, and goes on from there if that holds twice. Pure: the caller
+//! runs each rate.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -193,7 +194,8 @@ impl Search {
         }
     }
 
-    /// Above the highest rate that held (in `times` runs): doubles or bisects, and confirms it once the bounds are close.
+    /// Above the highest rate that held (in `times` runs): doubles or bisects, and confirms it once the bounds are
+    /// close.
     fn above(self, held: f64, times: u8, failed: Option<f64>) -> Search {
         let bracketing = Stage::Bracketing {
             held: Some(held),

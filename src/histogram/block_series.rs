@@ -1,11 +1,11 @@
 //! Confidence intervals for the percentiles and the mean of one run, whose samples may depend on each other.
 //!
-//! A queue makes neighbouring samples similar, and a stall is one event however many messages it delays. Order statistics
-//! count each message as independent evidence, and their intervals are then far too narrow. [`BlockSeries`] keeps one
-//! histogram per second, tests for each percentile whether the seconds differ by more than chance, and if they do, widens
-//! the interval by as much, or reports that the run is too short to tell. The method is in the docs of
-//! [`BlockSeries::interval`] and in [`batch_means`]; Lancet (Kogias et al., 2019) and Treadmill (Zhang et al., 2016) show
-//! the need. The interval is of this run only: restarts differ, and `check` repeats them.
+//! A queue makes neighbouring samples similar, and a stall is one event however many messages it delays. Order
+//! statistics count each message as independent evidence, and their intervals are then far too narrow. [`BlockSeries`]
+//! keeps one histogram per second, tests for each percentile whether the seconds differ by more than chance, and if
+//! they do, widens the interval by as much, or reports that the run is too short to tell. The method is in the docs of
+//! [`BlockSeries::interval`] and in [`batch_means`]; Lancet (Kogias et al., 2019) and Treadmill (Zhang et al., 2016)
+//! show the need. The interval is of this run only: restarts differ, and `check` repeats them.
 
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
@@ -17,21 +17,21 @@ use crate::stats::bounded_series::{BoundedSeries, Merge};
 use crate::stats::order_statistics;
 use crate::stats::quantiles::student_t;
 
-/// Samples that a group must have on the rarer side of the percentile: with fewer, counts are too coarse for a chi-square
-/// (Cochran 1954).
+/// Samples that a group must have on the rarer side of the percentile: with fewer, counts are too coarse for a
+/// chi-square (Cochran 1954).
 const EXPECTED: f64 = 5.0;
 
 /// The histograms of a run, one per second, later one per two, four, … seconds.
 ///
-/// Each takes the space of its occupied buckets: a few kilobytes for latencies within a decade or two, about 55 KB in the
-/// worst case, so that all together stay below 15 MB.
+/// Each takes the space of its occupied buckets: a few kilobytes for latencies within a decade or two, about 55 KB in
+/// the worst case, so that all together stay below 15 MB.
 #[derive(Debug, Clone, Default)]
 pub struct BlockSeries {
     seconds: BoundedSeries<Packed>,
 }
 
-/// A block: a histogram in HdrHistogram's V2 encoding (one or two bytes per bucket, one per run of empty buckets), and the
-/// exact sum of its latencies in nanoseconds.
+/// A block: a histogram in HdrHistogram's V2 encoding (one or two bytes per bucket, one per run of empty buckets), and
+/// the exact sum of its latencies in nanoseconds.
 #[derive(Debug, Clone)]
 struct Packed {
     bytes: Box<[u8]>,
@@ -48,23 +48,23 @@ impl BlockSeries {
     /// The confidence interval of the q-quantile of `total`, which holds everything pushed here and perhaps more. None
     /// with fewer samples than [`order_statistics::needs`]. Panics unless `0 < q < 1`.
     ///
-    /// *Test.* Of the n_b samples of block b, k_b lie at or below a latency that a share p of all do not exceed. If samples
-    /// are independent, k_b is binomial(n_b, p), and X² = Σ (k_b - n_b p)² / (n_b p (1 - p)) is chi-square with one degree
-    /// of freedom less than there are blocks: the dispersion test (Cochran 1954, Some methods for strengthening the common
-    /// χ² tests). The samples count as dependent if X² exceeds its 95 % quantile, or if the correlation of neighbouring
-    /// residuals exceeds its own. Neighbouring blocks are first grouped until 5 samples are expected on the rarer side of
-    /// p, and p is the true share at a bucket edge next to the percentile, not q: ties and wide buckets do not look like
-    /// dependence.
+    /// *Test.* Of the n_b samples of block b, k_b lie at or below a latency that a share p of all do not exceed. If
+    /// samples are independent, k_b is binomial(n_b, p), and X² = Σ (k_b - n_b p)² / (n_b p (1 - p)) is chi-square
+    /// with one degree of freedom less than there are blocks: the dispersion test (Cochran 1954, Some methods for
+    /// strengthening the common χ² tests). The samples count as dependent if X² exceeds its 95 % quantile, or if
+    /// the correlation of neighbouring residuals exceeds its own. Neighbouring blocks are first grouped until 5
+    /// samples are expected on the rarer side of p, and p is the true share at a bucket edge next to the
+    /// percentile, not q: ties and wide buckets do not look like dependence.
     ///
     /// *Interval.* The number of samples beyond the quantile then has D times the variance of a binomial one
     /// (quasi-binomial: McCullagh & Nelder, Generalized Linear Models, 1989, section 4.5): its standard deviation is
-    /// √(D n q (1 - q)). D and its degrees of freedom are those of [`batch_means`]. The ranks are shifted by the skewness of
-    /// that number, which matters far out in the tail (Cornish & Fisher 1938). The interval is never narrower than that of
-    /// order statistics.
+    /// √(D n q (1 - q)). D and its degrees of freedom are those of [`batch_means`]. The ranks are shifted by the
+    /// skewness of that number, which matters far out in the tail (Cornish & Fisher 1938). The interval is never
+    /// narrower than that of order statistics.
     ///
-    /// *Coverage.* In simulated runs of 30 s whose level lasts 1 to 5 s, the confidence interval of p50, p90 or p99 held the
-    /// true value, or the run was too short to tell, in at least 89 of 100 runs of each case; order statistics alone held it
-    /// in at most half of them (tests).
+    /// *Coverage.* In simulated runs of 30 s whose level lasts 1 to 5 s, the confidence interval of p50, p90 or p99
+    /// held the true value, or the run was too short to tell, in at least 89 of 100 runs of each case; order
+    /// statistics alone held it in at most half of them (tests).
     pub fn interval(&self, total: &Recorder, q: f64) -> Option<ConfidenceInterval> {
         let independent = total.interval(q)?;
         let with = |method| ConfidenceInterval { method, ..independent };
@@ -127,8 +127,8 @@ impl BlockSeries {
         }
     }
 
-    /// The share of samples below the percentile, and how many each group of blocks has there. None if they are all in one
-    /// bucket, or make too few groups.
+    /// The share of samples below the percentile, and how many each group of blocks has there. None if they are all in
+    /// one bucket, or make too few groups.
     fn tallies(&self, total: &Recorder, q: f64) -> Option<(f64, Vec<Block>)> {
         let edge = edge_near(total, q)?;
         let tally = |block: &Packed| Block {

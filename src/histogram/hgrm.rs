@@ -1,8 +1,8 @@
 //! The percentile distribution as text (`.hgrm`), for HdrHistogram plotters.
 //!
-//! The table of Java's `outputPercentileDistribution` (HdrHistogram 2.1): five ticks for every halving of the distance to
-//! 100 %. Values are in milliseconds, which plotters assume, but with six decimals where Java has three: a latency of
-//! 45,123 ns must not become 0.045. The unit and lower bounds follow as comments, below the ones that Java writes.
+//! The table of Java's `outputPercentileDistribution` (HdrHistogram 2.1): five ticks for every halving of the distance
+//! to 100 %. Values are in milliseconds, which plotters assume, but with six decimals where Java has three: a latency
+//! of 45,123 ns must not become 0.045. The unit and lower bounds follow as comments, below the ones that Java writes.
 
 use std::fmt::Write;
 
@@ -34,8 +34,8 @@ fn ms(ns: u64) -> f64 {
 
 /// The rows of the table, in the same steps as Java: one tick in the last bucket, then 100 %.
 ///
-/// The crate has the same iteration but adds up tenths: its tick of 75 % is slightly above that, and may be one sample late.
-/// In percent all steps are exact in binary: 10, 5, 2.5, 1.25, …
+/// The crate has the same iteration but adds up tenths: its tick of 75 % is slightly above that, and may be one sample
+/// late. In percent all steps are exact in binary: 10, 5, 2.5, 1.25, …
 fn table(recorder: &Recorder, text: &mut String) -> std::fmt::Result {
     let total = recorder.count();
     let (mut percentile, mut seen) = (0.0, 0);

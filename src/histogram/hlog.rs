@@ -2,8 +2,9 @@
 //!
 //! Format version 1.3, as Java's HistogramLogWriter writes it: one line per interval and tag, with the histogram in V2,
 //! deflated and in base64. Values are integer nanoseconds; `Interval_Max` is in milliseconds, as the format has it.
-//! The crate writes the lines of intervals. The header is written here, because the crate writes neither version nor legend
-//! and borrows its writer for as long as it writes. `tests/it/readers.rs` reads the files back with Python and JavaScript.
+//! The crate writes the lines of intervals. The header is written here, because the crate writes neither version nor
+//! legend and borrows its writer for as long as it writes. `tests/it/readers.rs` reads the files back with Python and
+//! JavaScript.
 
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -28,7 +29,8 @@ pub struct Hlog<W: Write> {
 impl<W: Write> Hlog<W> {
     /// Writes the header: every line of `about` as a comment, the version, and the time that intervals count from.
     ///
-    /// `start` is both StartTime and BaseTime, so that every reader adds it to the times of intervals and none has to guess.
+    /// `start` is both StartTime and BaseTime, so that every reader adds it to the times of intervals and none has to
+    /// guess.
     pub fn begin(mut out: W, start: SystemTime, about: &str) -> io::Result<Hlog<W>> {
         // A clock before 1970 is not set; readers do not expect a minus sign.
         let start = start.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -56,8 +58,8 @@ impl<W: Write> Hlog<W> {
     /// Writes one interval; its times count from the start and are rounded to milliseconds.
     ///
     /// Some readers stop at the first interval outside of the range they were given: write them in order of `from`. A
-    /// histogram cannot express missing replies, so a comment above it does. Panics if the tag contains a comma, a space or a
-    /// line end: tags are constants in this program.
+    /// histogram cannot express missing replies, so a comment above it does. Panics if the tag contains a comma, a
+    /// space or a line end: tags are constants in this program.
     pub fn interval(&mut self, tag: &str, from: Nanos, to: Nanos, recorder: &Recorder) -> io::Result<()> {
         let missing = recorder.censored();
         if missing > 0 {

@@ -1,7 +1,7 @@
 //! Latency histograms of constant size, and how far to trust what is read from them.
 //!
-//! A [`Recorder`] belongs to one worker and is merged after the worker has ended: no lock, no sharing. A percentile has a
-//! value only if there are enough samples for its confidence interval ([`order_statistics::needs`]). A message that
+//! A [`Recorder`] belongs to one worker and is merged after the worker has ended: no lock, no sharing. A percentile has
+//! a value only if there are enough samples for its confidence interval ([`order_statistics::needs`]). A message that
 //! never completed is right-censored: it counts with the age it had reached. A figure that would be another if it had
 //! taken for ever is a lower bound. The histogram is Gil Tene's HdrHistogram with 3 significant digits. `report` shows
 //! the values; `hlog` and `hgrm` are the file formats of the field.
@@ -24,8 +24,8 @@ pub const CEILING: Nanos = Nanos(60_000_000_000);
 
 /// A latency histogram, 1 ns to 60 s, exact to 3 significant digits.
 ///
-/// 27 × 1,024 buckets of 8 bytes: 221 KB, allocated in [`Recorder::new`], and as much again with the first censored sample.
-/// Recording does not allocate otherwise, and never fails.
+/// 27 × 1,024 buckets of 8 bytes: 221 KB, allocated in [`Recorder::new`], and as much again with the first censored
+/// sample. Recording does not allocate otherwise, and never fails.
 #[derive(Debug, Clone)]
 pub struct Recorder {
     histogram: Histogram<u64>,
@@ -91,8 +91,8 @@ impl Recorder {
         Recorder::with_digits(3)
     }
 
-    /// An empty recorder that is exact to 2 significant digits: 30 KB, for breakdowns into many parts. Only recorders of one
-    /// precision merge.
+    /// An empty recorder that is exact to 2 significant digits: 30 KB, for breakdowns into many parts. Only recorders
+    /// of one precision merge.
     pub fn coarse() -> Recorder {
         Recorder::with_digits(2)
     }
@@ -184,11 +184,11 @@ impl Recorder {
         self.saturated
     }
 
-    /// The q-quantile: the latency that a share `q` of all messages did not exceed, 0.99 for p99. None with fewer samples
-    /// than [`order_statistics::needs`].
+    /// The q-quantile: the latency that a share `q` of all messages did not exceed, 0.99 for p99. None with fewer
+    /// samples than [`order_statistics::needs`].
     ///
-    /// Buckets are read at their upper edge, so a value is at most 0.1 % too large; a lower bound is read at their lower
-    /// edge. Panics unless `0 < q < 1`: p0 and p100 are [`Recorder::min`] and [`Recorder::max`].
+    /// Buckets are read at their upper edge, so a value is at most 0.1 % too large; a lower bound is read at their
+    /// lower edge. Panics unless `0 < q < 1`: p0 and p100 are [`Recorder::min`] and [`Recorder::max`].
     pub fn quantile(&self, q: f64) -> Option<Value> {
         let enough = self.count() >= order_statistics::needs(q);
         enough.then(|| self.value_at(order_statistics::rank_of(self.count(), q)))
@@ -198,9 +198,9 @@ impl Recorder {
     /// than from exact samples. None with fewer samples than [`order_statistics::needs`]. The upper end is what it
     /// would be if all censored samples had taken for ever; `NEVER` if that is not bounded, or beyond the ceiling.
     ///
-    /// Holds for *independent* samples. Latencies of one run are not, because queues make neighbours similar: within a run
-    /// this interval is too narrow ([`BlockSeries::interval`] widens it), and comparing runs needs restarts as the unit
-    /// of analysis.
+    /// Holds for *independent* samples. Latencies of one run are not, because queues make neighbours similar: within a
+    /// run this interval is too narrow ([`BlockSeries::interval`] widens it), and comparing runs needs restarts as
+    /// the unit of analysis.
     pub fn interval(&self, q: f64) -> Option<ConfidenceInterval> {
         let (low, high) = order_statistics::interval(self.count(), q)?;
         Some(ConfidenceInterval {
@@ -238,8 +238,8 @@ impl Recorder {
         })
     }
 
-    /// The sample of this rank (1 is the smallest), to the precision of its bucket. Its value is what it would be, had the
-    /// censored samples taken for ever; if that is 1 % more than by their age, or unknown, it is a lower bound.
+    /// The sample of this rank (1 is the smallest), to the precision of its bucket. Its value is what it would be, had
+    /// the censored samples taken for ever; if that is 1 % more than by their age, or unknown, it is a lower bound.
     fn value_at(&self, rank: u64) -> Value {
         let (low, high) = self.bucket_at(rank);
         let most = if high < self.censored_from {
@@ -266,7 +266,8 @@ impl Recorder {
         bounded.unwrap_or(Nanos::NEVER)
     }
 
-    /// The upper edge of the bucket of this rank among the samples that are not censored. None if there are not as many.
+    /// The upper edge of the bucket of this rank among the samples that are not censored. None if there are not as
+    /// many.
     fn completed_at(&self, rank: u64) -> Option<Nanos> {
         let mut seen = 0;
         for step in self.histogram.iter_recorded() {

@@ -188,8 +188,8 @@ fn a_merge_equals_recording_everything_in_one() {
 
 #[test]
 fn an_interval_covers_the_true_percentile_in_about_95_percent_of_runs() {
-    // The true p90 of uniform numbers below 1 s is 0.9 s. Ranks 881 and 919 of 1,000 enclose it in 95.5 % of runs; 25 hits
-    // in 1,000 runs are almost four standard deviations.
+    // The true p90 of uniform numbers below 1 s is 0.9 s. Ranks 881 and 919 of 1,000 enclose it in 95.5 % of runs; 25
+    // hits in 1,000 runs are almost four standard deviations.
     let hits = (0..1_000).filter(|&seed| {
         let recorder = recorded(random_latencies(seed).take(1_000));
         let (low, high) = ends(&recorder, 0.9);

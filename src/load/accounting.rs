@@ -14,9 +14,9 @@ use crate::load::result::{ConnectionMessages, GeneratorCpu, Loss, Span, Stalls, 
 use crate::load::timeline::Unissued;
 use crate::sys::tcp_info::TcpInfo;
 
-/// How long a target may have a message before it is [overdue](WorkerStats::overdue) at the end of the run: as long as the
-/// drain. Without one, messages that are answered at once are still in flight; and in a long one, those that were queued are
-/// still sent.
+/// How long a target may have a message before it is [overdue](WorkerStats::overdue) at the end of the run: as long as
+/// the drain. Without one, messages that are answered at once are still in flight; and in a long one, those that were
+/// queued are still sent.
 const OVERDUE_MIN: Nanos = Nanos(100_000_000);
 const OVERDUE_MAX: Nanos = Nanos::SECOND;
 
@@ -244,7 +244,8 @@ impl Accounting {
         self.stats.wrong_data.get_or_insert(what);
     }
 
-    /// A pass of the loop that handled `count` completions took this long, to the submission of what followed from them.
+    /// A pass of the loop that handled `count` completions took this long, to the submission of what followed from
+    /// them.
     pub(super) fn pass(&mut self, took: Nanos, count: usize) {
         self.stats.pass.record_many(took, count as u64);
     }
@@ -272,8 +273,8 @@ impl Accounting {
         self.interval.messages.sent += count;
     }
 
-    /// A message of connection `number` has completed at `now`. `running`: after the start; `measuring`: within the time
-    /// that is measured.
+    /// A message of connection `number` has completed at `now`. `running`: after the start; `measuring`: within the
+    /// time that is measured.
     pub(super) fn completed(&mut self, number: u64, message: Message, now: Nanos, running: bool, measuring: bool) {
         self.stats.echoed += u64::from(running);
         self.interval.achieved += u64::from(measuring);

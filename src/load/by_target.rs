@@ -1,7 +1,8 @@
 //! What became of the messages of each target, if there are several.
 //!
-//! One histogram per target and thread, to 1 % instead of 0.1 %: 30 KB each, so that 1,024 targets take 30 MB per thread.
-//! Messages of an open loop that were never sent belong to no target: the connection is chosen when one is sent.
+//! One histogram per target and thread, to 1 % instead of 0.1 %: 30 KB each, so that 1,024 targets take 30 MB per
+//! thread. Messages of an open loop that were never sent belong to no target: the connection is chosen when one is
+//! sent.
 
 use crate::clock::Nanos;
 use crate::histogram::Recorder;

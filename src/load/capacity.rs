@@ -16,7 +16,8 @@ const OVERHEAD: u64 = 16;
 /// Descriptors of each thread: its ring, and as many to spare.
 const PER_THREAD: u64 = 4;
 
-/// How many connections each limit of this process allows to a load with one thread, one target, and one source address.
+/// How many connections each limit of this process allows to a load with one thread, one target, and one source
+/// address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MostConnections {
     /// By its descriptors.
@@ -169,14 +170,15 @@ fn memory_of(workload: &Workload) -> u64 {
     ALL + threads * EACH_THREAD + messages.saturating_add(buffers + connections)
 }
 
-/// Checks that a load can be generated here at all, before servers are started for it: io_uring, and the loopback interface.
-/// Errors: [`Error::Machine`].
+/// Checks that a load can be generated here at all, before servers are started for it: io_uring, and the loopback
+/// interface. Errors: [`Error::Machine`].
 pub fn check_machine() -> Result<()> {
     socket::check_loopback()?;
     ring::probe(1)
 }
 
-/// Checks that a plan fits this machine, before servers are started for it. Errors: [`Error::Machine`] that names the limit.
+/// Checks that a plan fits this machine, before servers are started for it. Errors: [`Error::Machine`] that names the
+/// limit.
 pub fn check_fits(plan: &Plan) -> Result<()> {
     Capacity::of_this_process().check(plan)
 }
@@ -188,8 +190,8 @@ pub fn fits_at_once(workload: &Workload, sessions: usize) -> bool {
     capacity.open + each * sessions as u64 <= capacity.descriptors
 }
 
-/// True if every thread of the generator can have a CPU that the servers do not need. `needed` is how many these processes
-/// need, of those they may use; a server that is remote or not visible needs no CPU here.
+/// True if every thread of the generator can have a CPU that the servers do not need. `needed` is how many these
+/// processes need, of those they may use; a server that is remote or not visible needs no CPU here.
 pub(super) fn has_spare_cpu(workload: &Workload, servers: &[i32], needed: usize) -> bool {
     let threads = workload.threads as usize;
     let mut cpus = match workload.cpus.as_slice() {

@@ -1,8 +1,8 @@
 //! Opening connections, without sockets or a clock: which to dial when, and which to give up.
 //!
-//! A window limits how many connection attempts are in progress at once, so that the target's accept queue does not overflow.
-//! It starts at 1 and grows by 1 with every connection that opens (slow start), unless an older one is still in progress
-//! (head-of-line rule); a lost SYN halves it. The numbers of all workers interleave.
+//! A window limits how many connection attempts are in progress at once, so that the target's accept queue does not
+//! overflow. It starts at 1 and grows by 1 with every connection that opens (slow start), unless an older one is still
+//! in progress (head-of-line rule); a lost SYN halves it. The numbers of all workers interleave.
 
 use std::collections::VecDeque;
 
@@ -27,8 +27,8 @@ const SYN_LOST: Nanos = Nanos(900_000_000);
 /// After this long without a connection that opens, the window doubles: those in progress may not be typical.
 const STALL: Nanos = Nanos::SECOND;
 
-/// How long a connection that is opening may stand still: three lost SYNs are retransmitted within 7 s. Bytes of its first
-/// message are progress, so a large one takes the time that it needs.
+/// How long a connection that is opening may stand still: three lost SYNs are retransmitted within 7 s. Bytes of its
+/// first message are progress, so a large one takes the time that it needs.
 const TIMEOUT: Nanos = Nanos(10_000_000_000);
 
 /// How long to wait before replacing a connection that could not be opened, or was lost (churn).

@@ -1,9 +1,9 @@
 //! The load generator: a plan in, measured latencies out.
 //!
 //! Decisions are pure and know no kernel, clock or thread: `connection` with its `pipeline` of messages, `dialer`,
-//! `timeline`, `accounting`. A `worker` is one thread: it waits for completions, passes events on and does what they say.
-//! `workers` starts and joins all of them, after `capacity` and `preflight` have refused a plan that cannot succeed. A plan
-//! runs in one go, watched by `monitor`, or slice by slice as a `session`.
+//! `timeline`, `accounting`. A `worker` is one thread: it waits for completions, passes events on and does what they
+//! say. `workers` starts and joins all of them, after `capacity` and `preflight` have refused a plan that cannot
+//! succeed. A plan runs in one go, watched by `monitor`, or slice by slice as a `session`.
 
 mod accounting;
 mod active;

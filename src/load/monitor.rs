@@ -58,8 +58,8 @@ pub(super) struct Usage {
     pub(super) host: HostActivity,
 }
 
-/// Watches until all workers have returned. Errors: [`Error::Machine`](crate::error::Error::Machine) if no thread can be
-/// started.
+/// Watches until all workers have returned. Errors: [`Error::Machine`](crate::error::Error::Machine) if no thread can
+/// be started.
 pub(super) fn watch(
     shared: &Shared,
     servers: &Servers,

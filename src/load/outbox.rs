@@ -1,7 +1,8 @@
 //! What an observer gets, on its way to a thread of its own: a reader that is slow, or stops reading, stops neither the
 //! workers nor the thread that watches them.
 //!
-//! Intervals that do not fit any more are merged into one that is longer, and counted. Progress that does not fit is dropped.
+//! Intervals that do not fit any more are merged into one that is longer, and counted. Progress that does not fit is
+//! dropped.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 

@@ -1,9 +1,9 @@
 //! Payloads: bytes that depend on seed, connection, message and position, generated and checked in place.
 //!
 //! A message is a sequence of 64-bit words, `first + index × STEP`, little endian. The first word is a hash of
-//! (seed, connection, message), so messages of a run differ; the odd step (a Weyl sequence) makes all words of a message
-//! differ. Reordered, repeated or foreign bytes are therefore detected. Generating and checking take one addition per
-//! word, which compilers turn into vector code.
+//! (seed, connection, message), so messages of a run differ; the odd step (a Weyl sequence) makes all words of a
+//! message differ. Reordered, repeated or foreign bytes are therefore detected. Generating and checking take one
+//! addition per word, which compilers turn into vector code.
 
 use crate::random::{STEP, mix};
 

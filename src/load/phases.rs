@@ -66,8 +66,8 @@ impl Phases {
         self.limit = self.drained; // A stop does not wait for the rest of a large message.
     }
 
-    /// When waiting for replies ends, if a part of a message last moved at `moved`: once nothing has moved for as long as a
-    /// drain takes, and at the limit.
+    /// When waiting for replies ends, if a part of a message last moved at `moved`: once nothing has moved for as long
+    /// as a drain takes, and at the limit.
     pub(super) fn waiting_ends(&self, moved: Nanos) -> Nanos {
         let drain = self.drained - self.end;
         self.drained.max((moved + drain).min(self.limit))

@@ -1,7 +1,7 @@
 //! Are the targets echo servers? One connection and one message each, before anything else is opened.
 //!
-//! It waits for as long as anything moves: a SYN that was lost (the kernel sends it again after 1 s, and after 3 s), a server
-//! that is still starting, a message of a gigabyte. All addresses of a name are tried in their order.
+//! It waits for as long as anything moves: a SYN that was lost (the kernel sends it again after 1 s, and after 3 s), a
+//! server that is still starting, a message of a gigabyte. All addresses of a name are tried in their order.
 
 mod echo;
 
@@ -43,9 +43,9 @@ pub(super) struct FirstConnection {
     pub(super) connect: Nanos,
 }
 
-/// Has every target that the plan uses echo the first message of its first connection. Returns the plan with the one address
-/// of each target that has echoed, and connection 0. Errors: [`Error::Target`] that says for each target what came instead;
-/// [`Error::Machine`] if a socket cannot be made here.
+/// Has every target that the plan uses echo the first message of its first connection. Returns the plan with the one
+/// address of each target that has echoed, and connection 0. Errors: [`Error::Target`] that says for each target what
+/// came instead; [`Error::Machine`] if a socket cannot be made here.
 pub(super) fn check(plan: &Plan, stop: &Stop) -> Result<(Plan, FirstConnection)> {
     check_sources(plan)?;
     // Target k has connection k first.

@@ -190,8 +190,8 @@ pub struct WorkerStats {
     pub unfinished: u64,
     /// Connections that opened while measuring (churn).
     pub opened_measuring: u64,
-    /// How long connecting took before messages began: the initial connections. Here and below those that did not get there
-    /// are censored at their age.
+    /// How long connecting took before messages began: the initial connections. Here and below those that did not get
+    /// there are censored at their age.
     pub ramp_up: Recorder,
     /// How long connecting took, dialled while measuring (churn).
     pub connect: Recorder,
@@ -231,8 +231,8 @@ pub struct WorkerStats {
     pub cpu: GeneratorCpu,
     /// When the loop stood still, from the beginning of measuring to the end of the run.
     pub stalls: Stalls,
-    /// How long the passes of the loop took while measuring, by what they handled: no latency is more exact than the pass
-    /// that handled it is short.
+    /// How long the passes of the loop took while measuring, by what they handled: no latency is more exact than the
+    /// pass that handled it is short.
     pub pass: Recorder,
     /// How long the thread waited for a CPU while measuring; of all, the one that waited for longest.
     pub run_delay: Nanos,
@@ -319,8 +319,8 @@ pub struct ServerUsage {
     pub cpu: Nanos,
     /// Context switches; `None` if processes ended meanwhile.
     pub context_switches: Option<Switches>,
-    /// Resident memory in bytes at the end, or at the beginning of measuring if processes ended meanwhile; pages shared by
-    /// these processes count once. `None` if it is not readable.
+    /// Resident memory in bytes at the end, or at the beginning of measuring if processes ended meanwhile; pages
+    /// shared by these processes count once. `None` if it is not readable.
     pub resident: Option<u64>,
     /// How many of their threads could run at once, by their number and the CPUs they may use.
     pub parallelism: usize,

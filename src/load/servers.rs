@@ -1,7 +1,7 @@
 //! The local processes that listen at the targets, and what they and their descendants use while a run measures.
 //!
-//! Figures of servers are divided by messages and connections of all targets, so they exist only if all targets are local
-//! and all their processes visible.
+//! Figures of servers are divided by messages and connections of all targets, so they exist only if all targets are
+//! local and all their processes visible.
 
 use std::net::SocketAddr;
 

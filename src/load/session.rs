@@ -47,8 +47,8 @@ pub struct Slice {
     pub latencies: Latencies,
     /// What all workers counted.
     pub stats: WorkerStats,
-    /// CPU time of the server from before the first message to after the last reply, warm-up included. `None` if none of
-    /// its processes is visible.
+    /// CPU time of the server from before the first message to after the last reply, warm-up included. `None` if none
+    /// of its processes is visible.
     pub server_cpu: Option<Nanos>,
 }
 
@@ -206,8 +206,8 @@ impl Session {
     }
 }
 
-/// CPU time used between two samples by the processes present in both; `None` if there was none. A process that came and
-/// went in between is missed.
+/// CPU time used between two samples by the processes present in both; `None` if there was none. A process that came
+/// and went in between is missed.
 fn used(before: &[Option<Nanos>], after: &[Option<Nanos>]) -> Option<Nanos> {
     let spans = before
         .iter()

@@ -1,14 +1,14 @@
 //! When the loop of a worker stood still: stopped, throttled, or without a CPU. Pure.
 //!
-//! A worker never waits for longer than a [`HEARTBEAT`]. Whatever passes between the deadline of a wait, or a whole heartbeat
-//! after the beginning of a pass, and the next pass was not waited for: the generator did nothing, and a closed loop sent
-//! nothing that would show it. The idea is from jHiccup (Gil Tene).
+//! A worker never waits for longer than a [`HEARTBEAT`]. Whatever passes between the deadline of a wait, or a whole
+//! heartbeat after the beginning of a pass, and the next pass was not waited for: the generator did nothing, and a
+//! closed loop sent nothing that would show it. The idea is from jHiccup (Gil Tene).
 
 use crate::clock::Nanos;
 use crate::load::result::Stalls;
 
-/// The longest wait. A stop of the generator is noticed as far as it exceeds this. An idle worker wakes up a hundred times
-/// a second for it.
+/// The longest wait. A stop of the generator is noticed as far as it exceeds this. An idle worker wakes up a hundred
+/// times a second for it.
 pub(super) const HEARTBEAT: Nanos = Nanos(10_000_000);
 
 /// Shorter delays are those of waking up, and belong to every latency.

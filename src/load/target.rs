@@ -18,9 +18,9 @@ pub struct Target {
 }
 
 impl Target {
-    /// All addresses of `NAME:PORT` or `ADDRESS:PORT`, in the order of the resolver; an IPv6 address in brackets may have a
-    /// scope, `[fe80::1%eth0]:7007`. A failure that may pass is tried again for `retry_time`, until `stop` fires.
-    /// Errors: [`Error::Target`] if the name has no address, [`Error::Machine`] if this machine cannot ask.
+    /// All addresses of `NAME:PORT` or `ADDRESS:PORT`, in the order of the resolver; an IPv6 address in brackets may
+    /// have a scope, `[fe80::1%eth0]:7007`. A failure that may pass is tried again for `retry_time`, until `stop`
+    /// fires. Errors: [`Error::Target`] if the name has no address, [`Error::Machine`] if this machine cannot ask.
     pub fn resolve(name: &str, retry_time: Nanos, stop: &Stop) -> Result<Target> {
         let failed = |cause: &dyn Display| {
             Error::Target(format!(

@@ -18,8 +18,9 @@ mod unissued;
 
 pub(super) use unissued::Unissued;
 
-/// Messages that a worker may have issued and not seen completed, beyond which an open loop leaves what is due in its plan:
-/// 24 MB. A plan above capacity would fill any memory otherwise. At a million messages a second they are a second of them.
+/// Messages that a worker may have issued and not seen completed, beyond which an open loop leaves what is due in its
+/// plan: 24 MB. A plan above capacity would fill any memory otherwise. At a million messages a second they are a second
+/// of them.
 pub(super) const QUEUE_MAX: usize = 1 << 20;
 
 /// What one worker has to do at which time.
@@ -124,8 +125,9 @@ impl Timeline {
 
     /// Starts the run or slice that begins at `start`; `seed` draws the arrivals of an open loop.
     ///
-    /// The plan of an open loop's slice goes on after its end, until [`catch_up`](Timeline::catch_up): a slice that waited
-    /// for the server without a plan would meet a stall by its number and not by its length (coordinated omission).
+    /// The plan of an open loop's slice goes on after its end, until [`catch_up`](Timeline::catch_up): a slice that
+    /// waited for the server without a plan would meet a stall by its number and not by its length (coordinated
+    /// omission).
     pub(super) fn start(&mut self, workload: &Workload, start: Nanos, seed: u64) {
         let phases = Phases::of(workload, start);
         let schedule = match self.pace {
@@ -242,8 +244,8 @@ impl Timeline {
         Some(self.run.as_ref()?.phases.end)
     }
 
-    /// True when the run or slice is over: everything due has been issued and come back (`idle`), or the drain is over and
-    /// no part of a message moves any more.
+    /// True when the run or slice is over: everything due has been issued and come back (`idle`), or the drain is over
+    /// and no part of a message moves any more.
     pub(super) fn is_over(&self, idle: bool, now: Nanos) -> bool {
         self.run.as_ref().is_some_and(|run| {
             // Without a connection nothing more can be issued.
@@ -346,8 +348,8 @@ impl Timeline {
         None
     }
 
-    /// As many messages are outstanding. At [`QUEUE_MAX`] nothing more is issued until some have completed; what is due stays
-    /// due, in order, and keeps its instant.
+    /// As many messages are outstanding. At [`QUEUE_MAX`] nothing more is issued until some have completed; what is due
+    /// stays due, in order, and keeps its instant.
     pub(super) fn set_outstanding(&mut self, outstanding: usize, now: Nanos) {
         let full = outstanding >= QUEUE_MAX;
         if self.full && !full {

@@ -1,8 +1,8 @@
 //! One thread of the load, the event loop: dispatches completions to connections and carries out their decisions.
 //!
 //! Everything that one pass brings happens at one instant, read from the clock after the wait and before the handlers:
-//! times are never shorter than the truth. What to do is decided by `connection`, `dialer` and `timeline`, and counted by
-//! `accounting`; this file has the effects.
+//! times are never shorter than the truth. What to do is decided by `connection`, `dialer` and `timeline`, and counted
+//! by `accounting`; this file has the effects.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};

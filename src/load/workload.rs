@@ -38,7 +38,8 @@ pub struct Workload {
     pub warmup: Nanos,
     /// How long to measure.
     pub duration: Nanos,
-    /// How long to wait for outstanding replies at the end; for the rest of a message that has begun, without a byte of it.
+    /// How long to wait for outstanding replies at the end; for the rest of a message that has begun, without a byte
+    /// of it.
     pub drain: Nanos,
     /// How long the first message of a target may take to connect, and then without a byte on its way.
     pub preflight_timeout: Nanos,

@@ -1,7 +1,8 @@
-//! Text on stdout and stderr. Nothing else in the program writes to them, except documents that are sent there (`place`).
+//! Text on stdout and stderr. Nothing else in the program writes to them, except documents that are sent there
+//! (`place`).
 //!
-//! A reader that closes a stream has read enough: that changes no exit code. A stream that cannot be written is an output
-//! that was lost ([`Written`]). What is printed may quote a server, so all of it is made harmless
+//! A reader that closes a stream has read enough: that changes no exit code. A stream that cannot be written is an
+//! output that was lost ([`Written`]). What is printed may quote a server, so all of it is made harmless
 //! ([`untrusted::terminal`]).
 
 use std::fmt::Display;
@@ -71,7 +72,8 @@ pub(super) fn draw(text: &str) {
     let _ = write(stderr(), text, Wait::Milliseconds(0)); // There will be newer progress.
 }
 
-/// True if escape codes for colours are welcome: NO_COLOR is not set (no-color.org), and TERM names a terminal that knows them.
+/// True if escape codes for colours are welcome: NO_COLOR is not set (no-color.org), and TERM names a terminal that
+/// knows them.
 pub(super) fn has_colours() -> bool {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");

@@ -1,8 +1,9 @@
 //! Writing to places: whole documents at the end, and lines while a run goes on.
 //!
-//! A document replaces its file at once (a temporary file that is renamed), with the mode and owner that it had. Where a rename
-//! would lose something - a second name, an access control list, an owner that we cannot give it - or is not possible - a
-//! mounted file, a folder that takes no new file -, it is written in place. If it cannot be written, no half of it stays.
+//! A document replaces its file at once (a temporary file that is renamed), with the mode and owner that it had. Where
+//! a rename would lose something - a second name, an access control list, an owner that we cannot give it - or is not
+//! possible - a mounted file, a folder that takes no new file -, it is written in place. If it cannot be written, no
+//! half of it stays.
 //!
 //! Lines are written in place, so that they can be followed while they come. A line that does not fit is removed again.
 
@@ -50,8 +51,8 @@ impl Place {
     }
 }
 
-/// Replaces a file at once. False if that is not possible, or would lose something. Errors: the new file cannot be written;
-/// the old one is still there.
+/// Replaces a file at once. False if that is not possible, or would lose something. Errors: the new file cannot be
+/// written; the old one is still there.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     let old = fs::metadata(path).ok();
     if old.as_ref().is_some_and(|old| old.nlink() > 1) || has_attributes(path) {
@@ -100,8 +101,8 @@ fn open_empty(path: &Path) -> io::Result<File> {
     open(path, OpenOptions::new().write(true).truncate(true))
 }
 
-/// Opens a file, and makes it only if it is not there: the kernel refuses to open another user's file in a folder such as /tmp
-/// with O_CREAT, which the check of its place did not use (fs.protected_regular).
+/// Opens a file, and makes it only if it is not there: the kernel refuses to open another user's file in a folder such
+/// as /tmp with O_CREAT, which the check of its place did not use (fs.protected_regular).
 fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     match options.open(path) {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => options.create(true).open(path),
@@ -149,7 +150,8 @@ fn write_or_undo(mut file: &File, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// An output of lines, created when the first of them is flushed. An error ends it, and is reported by [`close`](Lines::close).
+/// An output of lines, created when the first of them is flushed. An error ends it, and is reported by
+/// [`close`](Lines::close).
 #[derive(Debug)]
 pub struct Lines {
     place: Place,

@@ -44,8 +44,8 @@ pub struct Lines<T> {
     pub torn: Vec<usize>,
 }
 
-/// Reads lines of this schema; empty lines are skipped. Errors: [`Error::Usage`] at the first line of another shape, and if
-/// no line is whole.
+/// Reads lines of this schema; empty lines are skipped. Errors: [`Error::Usage`] at the first line of another shape,
+/// and if no line is whole.
 pub fn parse_lines<T: DeserializeOwned>(text: &str, schema: &str) -> Result<Lines<T>> {
     let (mut whole, mut torn) = (Vec::new(), Vec::new());
     let mut first_torn = None;

@@ -1,5 +1,5 @@
-//! What a running server reports, as lines on stderr: `tracing` events as text or JSON. A line is dropped if the reader is
-//! behind, so that a full pipe stops no worker.
+//! What a running server reports, as lines on stderr: `tracing` events as text or JSON. A line is dropped if the reader
+//! is behind, so that a full pipe stops no worker.
 
 use std::io::{self, Write};
 

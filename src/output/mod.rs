@@ -1,5 +1,6 @@
 //! What every command writes the same way: places that are checked before anything is measured, documents and lines in
-//! them, text on the standard streams, JSON, tables, the progress line; and untrusted text made harmless for all of them.
+//! them, text on the standard streams, JSON, tables, the progress line; and untrusted text made harmless for all of
+//! them.
 
 pub mod console;
 pub mod file;

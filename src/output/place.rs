@@ -1,7 +1,8 @@
 //! Where an output goes, checked before anything is measured.
 //!
-//! Links are followed. `-`, `/dev/stdout`, `/proc/self/fd/1`, a link to one of them and the file that stdout was redirected to
-//! are all stdout: places are compared by inode. A pipe or device is opened when it is checked, and written to as it is.
+//! Links are followed. `-`, `/dev/stdout`, `/proc/self/fd/1`, a link to one of them and the file that stdout was
+//! redirected to are all stdout: places are compared by inode. A pipe or device is opened when it is checked, and
+//! written to as it is.
 
 use std::ffi::OsString;
 use std::fmt::{self, Display, Formatter};
@@ -58,8 +59,8 @@ enum Identity {
     },
 }
 
-/// Opens all places of a command's outputs. Errors: [`Error::Usage`] if two of them are the same, [`Error::Machine`] that
-/// names one that cannot be written. Creates and changes nothing.
+/// Opens all places of a command's outputs. Errors: [`Error::Usage`] if two of them are the same, [`Error::Machine`]
+/// that names one that cannot be written. Creates and changes nothing.
 pub fn open_all<const N: usize>(paths: [&Option<PathBuf>; N]) -> Result<[Option<Place>; N]> {
     let mut places = [const { None }; N];
     for (place, path) in places.iter_mut().zip(paths) {

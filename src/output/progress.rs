@@ -1,9 +1,9 @@
 //! The progress line: one line on stderr, replaced in place, on a terminal only.
 //!
-//! It is no wider than the terminal is at that moment, and is erased with spaces, so that a terminal needs to know nothing but
-//! the carriage return, which `TERM=dumb` does. A file of its own, over rustix for the size of the terminal and unicode-width:
-//! indicatif, the well-kept crate for this, erases with escape codes whatever TERM is, and waits for a terminal that
-//! was stopped (Ctrl-S), as would a measurement that draws its progress.
+//! It is no wider than the terminal is at that moment, and is erased with spaces, so that a terminal needs to know
+//! nothing but the carriage return, which `TERM=dumb` does. A file of its own, over rustix for the size of the terminal
+//! and unicode-width: indicatif, the well-kept crate for this, erases with escape codes whatever TERM is, and waits for
+//! a terminal that was stopped (Ctrl-S), as would a measurement that draws its progress.
 
 use std::io::{IsTerminal, stderr};
 

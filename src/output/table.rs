@@ -1,4 +1,5 @@
-//! Tables in plain text: columns of fixed width, two spaces apart. By hand, because the widths are part of a report's look.
+//! Tables in plain text: columns of fixed width, two spaces apart. By hand, because the widths are part of a report's
+//! look.
 
 /// A column: how its cells are aligned, and their width in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! Text that others wrote, made harmless for each medium it is shown in: what a server under test prints is data.
 //!
 //! In no medium does a control character arrive (escape sequences of terminals, BEL, CR, and Unicode's invisible and
-//! bidirectional controls, which reorder what is read: CVE-2021-42574), nor anything that the medium takes for markup or for a
-//! command. Such characters are shown in the notation of Rust strings: `\x1b`, `\u{202e}`.
+//! bidirectional controls, which reorder what is read: CVE-2021-42574), nor anything that the medium takes for markup
+//! or for a command. Such characters are shown in the notation of Rust strings: `\x1b`, `\u{202e}`.
 //!
-//! Build servers read logs: GitHub takes a line that begins with `::`, after spaces, for a command, and `##[` anywhere in a
-//! line; Azure DevOps takes `##vso[`, TeamCity `##teamcity[`.
+//! Build servers read logs: GitHub takes a line that begins with `::`, after spaces, for a command, and `##[` anywhere
+//! in a line; Azure DevOps takes `##vso[`, TeamCity `##teamcity[`.
 
 use std::fmt::Write;
 
@@ -39,7 +39,8 @@ pub fn line(text: &str) -> String {
 }
 
 /// For Markdown, in a paragraph or a cell of a table: HTML, with all punctuation that could be markup as character
-/// references, which cannot be structure (CommonMark, section 2.5). In `code`, where GitHub expands no mentions or references.
+/// references, which cannot be structure (CommonMark, section 2.5). In `code`, where GitHub expands no mentions or
+/// references.
 pub fn markdown(text: &str) -> String {
     let mut escaped = String::from("<code>");
     let text = one_line(text);
@@ -132,7 +133,8 @@ fn visible(line: &str) -> String {
     shown
 }
 
-/// True for control characters, and for those of Unicode's categories Cf, Zl and Zp that text of servers has no use for.
+/// True for control characters, and for those of Unicode's categories Cf, Zl and Zp that text of servers has no use
+/// for.
 fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c,

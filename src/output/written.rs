@@ -19,8 +19,8 @@ impl Written {
         if self == Written::All { other } else { Written::NotAll }
     }
 
-    /// The exit code of a command that otherwise exits with `code`: a verdict outweighs an output that was lost, a success
-    /// does not.
+    /// The exit code of a command that otherwise exits with `code`: a verdict outweighs an output that was lost, a
+    /// success does not.
     pub fn exit_code(self, code: u8) -> u8 {
         match (self, code) {
             (Written::NotAll, 0) => OUTPUT_LOST,

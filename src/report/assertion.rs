@@ -96,8 +96,8 @@ const OPS: [(&str, Op); 4] = [
     (">", Op::More),
 ];
 
-/// Parses `METRIC OP VALUE`, with or without spaces around OP. For clap: an error is one line that says what is wrong and
-/// what to write instead, without the text itself.
+/// Parses `METRIC OP VALUE`, with or without spaces around OP. For clap: an error is one line that says what is wrong
+/// and what to write instead, without the text itself.
 pub fn parse(text: &str) -> Result<Assertion, String> {
     const FORMS: &str = "write it like `p99<2ms`, `service.p50<=80us`, `errors<=0` or `rate>=50k/s`";
     let at = text
@@ -172,8 +172,8 @@ impl Assertion {
         matches!(self.op, Op::Less | Op::AtMost)
     }
 
-    /// Errors: one line, for a metric that this load does not have: a closed loop has no planned instants, a ramp no single
-    /// rate, and connections that are all opened before measuring no confidence interval.
+    /// Errors: one line, for a metric that this load does not have: a closed loop has no planned instants, a ramp no
+    /// single rate, and connections that are all opened before measuring no confidence interval.
     pub fn fits(&self, workload: &Workload) -> Result<(), String> {
         let (metric, pace) = (self.metric, workload.pace);
         match metric {
@@ -316,8 +316,8 @@ pub struct AssertionOutcome {
     pub assertion: String,
     /// Whether it holds.
     pub result: AssertionResult,
-    /// Where it is undecided for want of a valid interval: whether the figure itself meets it; otherwise null. A single
-    /// such run proves nothing.
+    /// Where it is undecided for want of a valid interval: whether the figure itself meets it; otherwise null. A
+    /// single such run proves nothing.
     pub figure_holds: Option<bool>,
     /// In one line: `p99 < 2ms: true (1.21 ms, 95 % confidence interval 1.19 ms to 1.24 ms)`.
     pub text: String,

@@ -1,9 +1,9 @@
 //! The files of a run: the report itself, distributions, and a line per second.
 //!
-//! `.json` is the report, `.hgrm` the distribution of the main latency (response time in an open loop, service time in a
-//! closed one): documents, written at the end. `.hlog` has both latencies second by second, `.jsonl` and `.csv` one line per
-//! second: written in place while the run goes on, from the end of the first second on. Each is a valid file of its format
-//! after every second, however the process ends.
+//! `.json` is the report, `.hgrm` the distribution of the main latency (response time in an open loop, service time in
+//! a closed one): documents, written at the end. `.hlog` has both latencies second by second, `.jsonl` and `.csv` one
+//! line per second: written in place while the run goes on, from the end of the first second on. Each is a valid file
+//! of its format after every second, however the process ends.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -71,8 +71,8 @@ impl HlogFile {
 }
 
 impl Files {
-    /// Opens all of them; creates and changes none. Errors: [`Error::Usage`](crate::error::Error::Usage) if two are in one
-    /// place, [`Error::Machine`](crate::error::Error::Machine) that names one that cannot be written.
+    /// Opens all of them; creates and changes none. Errors: [`Error::Usage`](crate::error::Error::Usage) if two are in
+    /// one place, [`Error::Machine`](crate::error::Error::Machine) that names one that cannot be written.
     pub fn open(paths: &Paths, workload: &Workload) -> Result<Files> {
         let places = place::open_all([&paths.json, &paths.hgrm, &paths.hlog, &paths.jsonl, &paths.csv])?;
         let is_stdout_taken = places.iter().flatten().any(Place::is_stdout);
@@ -127,8 +127,8 @@ impl Files {
         ))
     }
 
-    /// Marks the files that have lines, if they have: the run has ended with an error. In `.jsonl` and `.csv` its last interval
-    /// is marked already.
+    /// Marks the files that have lines, if they have: the run has ended with an error. In `.jsonl` and `.csv` its last
+    /// interval is marked already.
     pub fn abandon(self) {
         let Some(HlogFile::Begun(hlog)) = self.hlog else {
             return;

@@ -104,16 +104,16 @@ impl Figures {
         messages.failed + messages.missing + connections.unopened() + connections.lost_total()
     }
 
-    /// The share of the offered rate that was completed, counting messages that were on the way at the end though nothing
-    /// queued. None in a closed loop.
+    /// The share of the offered rate that was completed, counting messages that were on the way at the end though
+    /// nothing queued. None in a closed loop.
     pub fn achieved_share(&self, run: &RunResult) -> Option<f64> {
         let offered = self.offered_per_s.filter(|&offered| offered > 0.0)?;
         Some((self.completed_per_s + self.on_the_way_per_s(run)) / offered)
     }
 
-    /// Messages per second of measuring that a path without a queue carries at the end and did not carry at the beginning,
-    /// because the warm-up was shorter than the path, or because the rate has risen. The path is as long as the smallest
-    /// service time.
+    /// Messages per second of measuring that a path without a queue carries at the end and did not carry at the
+    /// beginning, because the warm-up was shorter than the path, or because the rate has risen. The path is as long
+    /// as the smallest service time.
     fn on_the_way_per_s(&self, run: &RunResult) -> f64 {
         let Pace::Open { rate, .. } = self.plan.pace else {
             return 0.0;
@@ -124,8 +124,8 @@ impl Figures {
         ratio(growth.max(0.0), Nanos(self.elapsed_ns).as_secs())
     }
 
-    /// Messages per second that the connections carry if the server takes no time: each as many as are in flight, once in
-    /// the smallest service time.
+    /// Messages per second that the connections carry if the server takes no time: each as many as are in flight, once
+    /// in the smallest service time.
     fn carried_per_s(&self) -> Option<f64> {
         let path = Nanos(self.latency.service.min_ns?).as_secs();
         let in_flight = self.connections.requested * self.plan.pipeline;

@@ -8,8 +8,8 @@ use crate::load::interval::Interval;
 use crate::load::result::Latencies;
 use crate::output;
 
-/// One second, all workers together, or several that the reader was behind: `from_ns` to `to_ns`. Percentiles are null where
-/// there are too few samples.
+/// One second, all workers together, or several that the reader was behind: `from_ns` to `to_ns`. Percentiles are null
+/// where there are too few samples.
 #[derive(Debug, Clone, Serialize)]
 pub struct IntervalLine {
     /// Its number, from 0; that of the first of several.
@@ -49,14 +49,15 @@ pub struct IntervalLine {
     pub response_p99_ns: Option<u64>,
     /// Largest response time.
     pub response_max_ns: Option<u64>,
-    /// Median time to connect of the connections that opened in it, or were given up (churn); null without any, as the next two.
+    /// Median time to connect of the connections that opened in it, or were given up (churn); null without any, as the
+    /// next two.
     pub connect_p50_ns: Option<u64>,
     /// 99th percentile of the time to connect.
     pub connect_p99_ns: Option<u64>,
     /// Largest time to connect.
     pub connect_max_ns: Option<u64>,
-    /// True if the run was interrupted, or ended by wrong data, in this interval: it is the last one, and there are fewer than
-    /// planned.
+    /// True if the run was interrupted, or ended by wrong data, in this interval: it is the last one, and there are
+    /// fewer than planned.
     pub partial: bool,
 }
 

@@ -1,10 +1,10 @@
 //! The report of one run. Plain data with a versioned JSON form; `text` draws it for people.
 //!
-//! `sections`, `targets`, `distribution` (with `percentile`), `rate_interval` and `intervals` are its parts; `validity` judges
-//! how far its figures can be trusted, `assertion` whether `--assert` holds, both from `inputs`; `text` (with
-//! `latency_table`) draws it, `files` writes it and its companions; `repeat` has several runs of one plan. The JSON has a
-//! schema, `report/load.schema.json`, generated from these types: times are integer nanoseconds, and `null` means too few
-//! samples or not applicable.
+//! `sections`, `targets`, `distribution` (with `percentile`), `rate_interval` and `intervals` are its parts; `validity`
+//! judges how far its figures can be trusted, `assertion` whether `--assert` holds, both from `inputs`; `text` (with
+//! `latency_table`) draws it, `files` writes it and its companions; `repeat` has several runs of one plan. The JSON has
+//! a schema, `report/load.schema.json`, generated from these types: times are integer nanoseconds, and `null` means too
+//! few samples or not applicable.
 
 pub mod assertion;
 mod distribution;
@@ -48,8 +48,8 @@ pub const SCHEMA: &str = "urecho.load/2";
 pub const LOAD_SCHEMA: &str = include_str!("load.schema.json");
 
 /// Report of `urecho load` and `urecho bench`. Times are integer nanoseconds. `messages.sent == completed + failed +
-/// missing`, and that is the `count` of `latency.response` in an open loop, of `latency.service` in a closed one; failed and
-/// missing messages are `censored` there.
+/// missing`, and that is the `count` of `latency.response` in an open loop, of `latency.service` in a closed one;
+/// failed and missing messages are `censored` there.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -81,8 +81,8 @@ pub struct Figures {
     pub began: Option<WallTime>,
     /// What became of the connections.
     pub connections: Connections,
-    /// Time to connect: with churn, of the connections dialled while measuring; otherwise of all. Here and in the next three,
-    /// those that did not get there are censored.
+    /// Time to connect: with churn, of the connections dialled while measuring; otherwise of all. Here and in the next
+    /// three, those that did not get there are censored.
     /// Without churn up to 4 are dialled in one system call, and each is timed from its beginning.
     pub connect: Distribution,
     /// Time to connect of the initial connections, before messages began; null without churn, where `connect` has it.
@@ -111,13 +111,13 @@ pub struct Figures {
     pub send_lag: Option<Distribution>,
     /// How evenly connections were served; null with churn.
     pub fairness: Option<Fairness>,
-    /// The kernel's smoothed round-trip time (tcpi_rtt, a moving average), sampled from a few connections every second. Its
-    /// percentiles are not those of round trips.
+    /// The kernel's smoothed round-trip time (tcpi_rtt, a moving average), sampled from a few connections every
+    /// second. Its percentiles are not those of round trips.
     pub smoothed_rtt: Option<Distribution>,
     /// Segments that we retransmitted, over all connections open at the end (TCP_INFO).
     pub retransmits: u64,
-    /// Segments that arrived out of order on them (tcpi_rcv_ooopack): an earlier one was lost, or delayed, on its way from the
-    /// target. One that was lost alone does not show. 0 before Linux 5.4.
+    /// Segments that arrived out of order on them (tcpi_rcv_ooopack): an earlier one was lost, or delayed, on its way
+    /// from the target. One that was lost alone does not show. 0 before Linux 5.4.
     pub out_of_order: u64,
     /// What the servers of all targets used; null if that is not known of one of them.
     pub server: Option<Server>,

@@ -125,8 +125,8 @@ mod tests {
     }
 
     #[test]
-    fn four_seconds_have_no_interval() {
-        let interval = RateInterval::of(1_000.0, &series([1_000; 4]));
+    fn fourteen_seconds_have_no_interval() {
+        let interval = RateInterval::of(1_000.0, &series([1_000; 14]));
         assert_eq!((interval.low_per_s, interval.method), (None, IntervalMethod::Untested));
         assert!(
             interval

@@ -1,8 +1,8 @@
 //! Several runs of one plan, and what can be said of its figures over all of them.
 //!
-//! The run is the sample. A run has its own arrivals, ports and memory layout, so a figure differs between runs by more than
-//! the confidence interval of any one of them tells. Estimate and interval are those of the signed-rank distribution
-//! ([`signed_rank`]), of the logarithms: figures differ by factors. Pure.
+//! The run is the sample. A run has its own arrivals, ports and memory layout, so a figure differs between runs by more
+//! than the confidence interval of any one of them tells. Estimate and interval are those of the signed-rank
+//! distribution ([`signed_rank`]), of the logarithms: figures differ by factors. Pure.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -32,7 +32,8 @@ pub const REPEAT_SCHEMA: &str = include_str!("repeat.schema.json");
 const ALPHA: f64 = 0.025;
 const RUNS_MIN: u64 = 6;
 
-/// Result of `urecho load --repeat`: every figure with its confidence interval over the runs, and the report of each run.
+/// Result of `urecho load --repeat`: every figure with its confidence interval over the runs, and the report of each
+/// run.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]

@@ -281,7 +281,8 @@ impl Fairness {
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Server {
-    /// Names of the processes that listen. One that is a relay (docker-proxy, ssh) is not the server: its figures are its own.
+    /// Names of the processes that listen. One that is a relay (docker-proxy, ssh) is not the server: its figures are
+    /// its own.
     pub listening: Vec<String>,
     /// How many processes there were when measuring began or ended, whichever is more; descendants included.
     pub processes: u64,
@@ -293,8 +294,8 @@ pub struct Server {
     pub context_switches_voluntary: Option<u64>,
     /// Times that their threads were preempted.
     pub context_switches_involuntary: Option<u64>,
-    /// Resident memory at the end of measuring, or at its beginning if processes ended meanwhile; pages that these processes
-    /// share count once. Null if it is not readable.
+    /// Resident memory at the end of measuring, or at its beginning if processes ended meanwhile; pages that these
+    /// processes share count once. Null if it is not readable.
     pub resident_bytes: Option<u64>,
     /// Resident memory per connection open at the end; null without one.
     pub resident_bytes_per_connection: Option<u64>,
@@ -331,8 +332,8 @@ pub struct Generator {
     pub cpu_ratio: f64,
     /// The same without busy-polling: near 1.0 the generator is the bottleneck.
     pub busy_ratio: f64,
-    /// Time for which the loop of a thread stood still, neither waiting nor working: stopped, throttled or without a CPU. From
-    /// the beginning of measuring to the end of the run; of the thread that stood still for longest.
+    /// Time for which the loop of a thread stood still, neither waiting nor working: stopped, throttled or without a
+    /// CPU. From the beginning of measuring to the end of the run; of the thread that stood still for longest.
     pub stalled_ns: u64,
     /// The longest of these stalls.
     pub stalled_max_ns: u64,

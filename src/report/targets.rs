@@ -65,8 +65,8 @@ pub struct Target {
     pub messages: Messages,
     /// Messages completed per second of measuring.
     pub completed_per_s: f64,
-    /// Response time in an open loop, service time in a closed one, to 2 significant digits. Null for targets beyond the
-    /// first 1,024: theirs are not recorded.
+    /// Response time in an open loop, service time in a closed one, to 2 significant digits. Null for targets beyond
+    /// the first 1,024: theirs are not recorded.
     pub latency: Option<Distribution>,
 }
 

@@ -28,14 +28,14 @@ pub struct Inputs {
     pub send_lag_p99: Option<Nanos>,
     /// Median service time.
     pub service_p50: Option<Nanos>,
-    /// Open loop: messages due per second of measuring by the plan, whether they were sent or not, as drawn (over 10,000
-    /// messages, a Poisson schedule deviates from its nominal rate by about 1 %).
+    /// Open loop: messages due per second of measuring by the plan, whether they were sent or not, as drawn (over
+    /// 10,000 messages, a Poisson schedule deviates from its nominal rate by about 1 %).
     pub offered_per_s: f64,
     /// Open loop: messages completed per second of measuring, whenever they were due. Those completed in the drain are
     /// excluded: they would hide a growing queue.
     pub achieved_per_s: f64,
-    /// Open loop: messages per second of measuring that were on the way at the end, and not at the beginning, though nothing
-    /// queued.
+    /// Open loop: messages per second of measuring that were on the way at the end, and not at the beginning, though
+    /// nothing queued.
     pub on_the_way_per_s: f64,
     /// Messages per second that the connections can carry on this path, however fast the server is.
     pub carried_per_s: Option<f64>,
@@ -93,7 +93,8 @@ pub struct Inputs {
     pub missing: u64,
     /// True if every byte of every reply was compared.
     pub verify: bool,
-    /// Jain's index of completed messages per connection: 1 if all completed the same number, 1/n if one completed all.
+    /// Jain's index of completed messages per connection: 1 if all completed the same number, 1/n if one completed
+    /// all.
     pub fairness_jain: Option<f64>,
     /// TCP segments retransmitted while measuring, on the whole machine.
     pub retransmits: Option<u64>,

@@ -1,7 +1,8 @@
 //! Received bytes on their way back: `Chunk`, which owns one buffer, and `ChunkQueue`, a queue of them.
 //!
-//! A chunk is moved, never copied: its owner may read the buffer, and giving it back twice does not compile. A queue links
-//! chunks through one shared table (`ChunkTable`), so that queueing does not allocate and an empty queue takes 16 bytes.
+//! A chunk is moved, never copied: its owner may read the buffer, and giving it back twice does not compile. A queue
+//! links chunks through one shared table (`ChunkTable`), so that queueing does not allocate and an empty queue takes 16
+//! bytes.
 
 use super::group::SizeClass;
 
@@ -121,8 +122,8 @@ impl ChunkQueue {
         Some(chunk)
     }
 
-    /// Removes the first chunk if it ends within the `sent` bytes that have been sent, and subtracts it from them. Otherwise
-    /// marks the bytes as sent. To be called until it returns none.
+    /// Removes the first chunk if it ends within the `sent` bytes that have been sent, and subtracts it from them.
+    /// Otherwise marks the bytes as sent. To be called until it returns none.
     pub(super) fn take_sent(&mut self, sent: &mut u32, table: &ChunkTable) -> Option<Chunk> {
         if self.is_empty() {
             return None;

@@ -1,8 +1,8 @@
 //! Whether absolute deadlines mean the same to the kernel and to this process.
 //!
-//! They do not in a time namespace before Linux 7.1 (io_uring took IORING_ENTER_ABS_TIMER for the host's clock), nor where
-//! something stands between this process and its clock (libfaketime), nor before Linux 6.12, which has none. So it is
-//! tried: a wait of a millisecond must take about that.
+//! They do not in a time namespace before Linux 7.1 (io_uring took IORING_ENTER_ABS_TIMER for the host's clock), nor
+//! where something stands between this process and its clock (libfaketime), nor before Linux 6.12, which has none. So
+//! it is tried: a wait of a millisecond must take about that.
 
 use std::io;
 use std::time::Duration;

@@ -117,8 +117,8 @@ impl Group {
         }
     }
 
-    /// Counts the buffers that slow peers hold, and replaces them by spare ones. To be called once per pass, with the number
-    /// of buffers taken in this pass.
+    /// Counts the buffers that slow peers hold, and replaces them by spare ones. To be called once per pass, with the
+    /// number of buffers taken in this pass.
     pub(super) fn replenish(&mut self, fresh: usize) {
         self.stuck = self.in_use - fresh;
         while self.circulating() < self.target {

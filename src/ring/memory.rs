@@ -1,7 +1,7 @@
 //! One owned region of pages that the kernel may write to at any moment.
 //!
-//! Anonymous mmap(2): page-aligned, zeroed, and not resident until touched, so an unused part of a large pool costs only
-//! address space.
+//! Anonymous mmap(2): page-aligned, zeroed, and not resident until touched, so an unused part of a large pool costs
+//! only address space.
 
 use std::io;
 use std::ptr::NonNull;

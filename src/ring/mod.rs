@@ -105,11 +105,12 @@ pub struct Counts {
 #[derive(Debug, Clone)]
 pub struct Mailbox(Arc<OwnedFd>);
 
-/// Operations are submitted by a later pass, when the borrow of their descriptor has ended: the caller keeps the descriptor
-/// open until they have completed. The kernel would use whatever file has its number then.
+/// Operations are submitted by a later pass, when the borrow of their descriptor has ended: the caller keeps the
+/// descriptor open until they have completed. The kernel would use whatever file has its number then.
 impl Ring {
-    /// Creates a ring on the thread that will use it, one of `rings` that this process has at once. Queues and buffers are made
-    /// smaller where a limit of this process requires it. Errors: [`Error::Machine`](crate::error::Error::Machine) with advice.
+    /// Creates a ring on the thread that will use it, one of `rings` that this process has at once. Queues and buffers
+    /// are made smaller where a limit of this process requires it. Errors:
+    /// [`Error::Machine`](crate::error::Error::Machine) with advice.
     pub fn new(role: Role, queues: Queues, buffers: Buffers, rings: usize) -> Result<Ring> {
         Ok(Ring::attempt(role, queues, buffers, rings)?)
     }
@@ -261,8 +262,8 @@ impl Ring {
         self.cancel(Op::Connect, key);
     }
 
-    /// Posts a connection to another ring ([`Event::Delivered`] there, or [`Event::Undelivered`] with `recipient` here, which
-    /// is less than 2^24).
+    /// Posts a connection to another ring ([`Event::Delivered`] there, or [`Event::Undelivered`] with `recipient` here,
+    /// which is less than 2^24).
     pub fn post(&mut self, to: &Mailbox, recipient: u32, connection: OwnedFd) {
         let number = connection.into_raw_fd();
         let key = Key {
@@ -330,8 +331,8 @@ impl Ring {
         self.pool.in_use(class)
     }
 
-    /// Submits everything pushed so far, waits for a completion until `until`, and moves all completions into `out`. May
-    /// return without one at the deadline, and sometimes before it.
+    /// Submits everything pushed so far, waits for a completion until `until`, and moves all completions into `out`.
+    /// May return without one at the deadline, and sometimes before it.
     ///
     /// Errors: the kernel does not serve the ring any more, or the ring itself is broken. It cannot be used then.
     pub fn submit_and_wait(&mut self, until: Nanos, out: &mut Vec<Completion>) -> Result<()> {

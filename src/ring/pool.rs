@@ -1,8 +1,8 @@
 //! All buffers of a ring: many small ones, and a few large ones for peers that stream.
 //!
-//! A small buffer holds a message; many of them serve many connections at once. A stream would need an operation for every
-//! few KiB in small buffers, and as many large ones would not fit into the cache. So there are two groups, and every receive
-//! names the one it uses. Buffers are numbered across the pool: small ones first.
+//! A small buffer holds a message; many of them serve many connections at once. A stream would need an operation for
+//! every few KiB in small buffers, and as many large ones would not fit into the cache. So there are two groups, and
+//! every receive names the one it uses. Buffers are numbered across the pool: small ones first.
 
 use std::io;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -26,8 +26,8 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    /// About half of the memory: first the spare buffers are halved, then those that circulate. None if there are as few as
-    /// there may be.
+    /// About half of the memory: first the spare buffers are halved, then those that circulate. None if there are as
+    /// few as there may be.
     pub(super) fn halved(self) -> Option<Buffers> {
         // At least one more than circulate, if there was: a load sends from those.
         let least = |circulating: u16| circulating + u16::from(self.total > self.circulating);

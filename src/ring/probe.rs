@@ -62,8 +62,8 @@ impl Ring {
         Err(io::Error::from_raw_os_error(libc::ETIMEDOUT))
     }
 
-    /// Tries an operation that no ring of this program needs, on a ring that nothing was submitted to yet. True if the kernel has
-    /// refused it, as it must.
+    /// Tries an operation that no ring of this program needs, on a ring that nothing was submitted to yet. True if the
+    /// kernel has refused it, as it must.
     pub fn refuses_to_open_files(&mut self) -> bool {
         let path = c"/etc/passwd";
         let entry = opcode::OpenAt::new(Fd(libc::AT_FDCWD), path.as_ptr()).build();

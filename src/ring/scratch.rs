@@ -1,7 +1,7 @@
 //! Message headers, vectors and addresses that submission entries point to.
 //!
-//! They must stay in place until the entry is submitted: the kernel copies them then (IORING_FEAT_SUBMIT_STABLE, Linux 5.5).
-//! So a few slots suffice, and a ring submits when they are used up.
+//! They must stay in place until the entry is submitted: the kernel copies them then (IORING_FEAT_SUBMIT_STABLE, Linux
+//! 5.5). So a few slots suffice, and a ring submits when they are used up.
 
 use std::mem;
 use std::net::SocketAddr;

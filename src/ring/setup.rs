@@ -1,7 +1,7 @@
 //! Setting up a ring: the best mode that the kernel supports, and what to say when it refuses.
 //!
-//! Kernel versions are misleading (backports, seccomp, gVisor), so none is checked: modes are tried from best to worst, and
-//! `Ring::new` then receives a byte through the ring.
+//! Kernel versions are misleading (backports, seccomp, gVisor), so none is checked: modes are tried from best to worst,
+//! and `Ring::new` then receives a byte through the ring.
 
 use std::io;
 
@@ -39,8 +39,8 @@ pub enum Role {
 }
 
 impl Role {
-    /// The operations of a ring with this role. A ring does not pass through seccomp(2): without this it would open files and
-    /// sockets for an attacker who has taken the process over.
+    /// The operations of a ring with this role. A ring does not pass through seccomp(2): without this it would open
+    /// files and sockets for an attacker who has taken the process over.
     fn restrictions(self) -> Vec<Restriction> {
         const REGISTER_ENABLE_RINGS: u8 = 12;
         const REGISTER_PBUF_RING: u8 = 22;
@@ -116,8 +116,8 @@ impl Mode {
             Mode::Cooperative => builder.setup_coop_taskrun(),
         };
         let ring: IoUring = builder.build(queues.submissions)?;
-        // The kernel gives a send to a thread of its own if the host has no memory for sockets; as many as there are stuck
-        // peers, without this.
+        // The kernel gives a send to a thread of its own if the host has no memory for sockets; as many as there are
+        // stuck peers, without this.
         let _ = ring.submitter().register_iowq_max_workers(&mut [WORKERS_MAX; 2]); // Linux 5.15; without it there is no limit.
         ring.submitter().register_restrictions(&mut role.restrictions())?;
         ring.submitter().register_enable_rings()?;
@@ -135,8 +135,8 @@ impl Queues {
         (half.submissions >= SMALLEST).then_some(half)
     }
 
-    /// So small that `rings` of them take at most half of the locked memory that the user of this process may have: the server
-    /// and the load may be two processes of one user, and the limit is the user's.
+    /// So small that `rings` of them take at most half of the locked memory that the user of this process may have: the
+    /// server and the load may be two processes of one user, and the limit is the user's.
     pub(super) fn within_locked_memory(self, rings: usize) -> Queues {
         let Some(limit) = shortage::locked_memory() else {
             return self;
@@ -158,8 +158,8 @@ impl Queues {
     }
 }
 
-/// The locked memory that the user of this process may have, and how many of the smallest rings that leaves room for; none if it
-/// is not limited.
+/// The locked memory that the user of this process may have, and how many of the smallest rings that leaves room for;
+/// none if it is not limited.
 pub fn rings_within_locked_memory() -> Option<(u64, u64)> {
     let smallest = Queues {
         submissions: SMALLEST,
@@ -182,8 +182,8 @@ pub(super) fn build(queues: Queues, role: Role) -> io::Result<(IoUring, Mode)> {
     Err(refused)
 }
 
-/// The flags of every io_uring_enter(2) of a ring. Where the kernel lets them (Linux 6.15), its sleeps do not count as waits for
-/// a disk: an idle server had 60 to 90 % of /proc/pressure/io without that.
+/// The flags of every io_uring_enter(2) of a ring. Where the kernel lets them (Linux 6.15), its sleeps do not count as
+/// waits for a disk: an idle server had 60 to 90 % of /proc/pressure/io without that.
 pub(super) fn enter_flags(ring: &IoUring) -> u32 {
     let mut flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
     flags.set(EnterFlags::NO_IOWAIT, ring.params().is_feature_no_iowait());

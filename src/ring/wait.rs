@@ -26,8 +26,8 @@ impl Ring {
 
     pub(super) fn enqueue(&mut self, entry: Entry) {
         loop {
-            // SAFETY: the entry points to memory of this ring only: pool buffers whose chunks `outgoing` holds until the send
-            // completes, and scratch that does not change until the entry is submitted.
+            // SAFETY: the entry points to memory of this ring only: pool buffers whose chunks `outgoing` holds until
+            // the send completes, and scratch that does not change until the entry is submitted.
             if unsafe { self.uring.submission().push(&entry) }.is_ok() {
                 return;
             }
@@ -43,8 +43,8 @@ impl Ring {
         self.push(opcode::AsyncCancel2::new(target).build(), Op::Cancel, key);
     }
 
-    /// Ensures that the next entry and the scratch that it points to are submitted together: a submission between them would
-    /// free the scratch. False if the ring is broken.
+    /// Ensures that the next entry and the scratch that it points to are submitted together: a submission between them
+    /// would free the scratch. False if the ring is broken.
     pub(super) fn make_room(&mut self) -> bool {
         if self.scratch.is_full() || self.uring.submission().is_full() {
             self.submit();
@@ -116,8 +116,8 @@ impl Ring {
         self.enter(want, until);
     }
 
-    /// One io_uring_enter(2): submits everything, runs deferred work of the kernel, and waits for `want` completions until
-    /// `until`.
+    /// One io_uring_enter(2): submits everything, runs deferred work of the kernel, and waits for `want` completions
+    /// until `until`.
     fn enter(&mut self, want: usize, until: Nanos) {
         self.counts.enters += 1;
         let pending = self.uring.submission().len() as u32;
@@ -196,8 +196,8 @@ impl Ring {
 impl Drop for Ring {
     /// Takes everything back from the kernel before the buffers are unmapped.
     ///
-    /// An owner of many connections should shut them down first: the time to cancel everything grows with the square of the
-    /// number of operations.
+    /// An owner of many connections should shut them down first: the time to cancel everything grows with the square of
+    /// the number of operations.
     fn drop(&mut self) {
         let mut last = Vec::new();
         self.reap(Nanos(0), &mut last);

@@ -1,11 +1,11 @@
 //! Whether a worker accepts connections, in the same way for every engine.
 //!
 //! When descriptors or memory run out, accepting again at once would fail again and spin. So accepting pauses until a
-//! connection of this server closes, and for 100 ms at most: another process may have freed what was missing. Where there is
-//! no room for another connection (`admission`), it pauses until one closes.
+//! connection of this server closes, and for 100 ms at most: another process may have freed what was missing. Where
+//! there is no room for another connection (`admission`), it pauses until one closes.
 //!
-//! A listener that is shut down resets every connection in its queue, whose peers may have sent bytes already. So a drain
-//! first accepts what waits there.
+//! A listener that is shut down resets every connection in its queue, whose peers may have sent bytes already. So a
+//! drain first accepts what waits there.
 
 use crate::clock::Nanos;
 

@@ -1,8 +1,8 @@
 //! How many connections a server lets in: in total, and from one address.
 //!
-//! At the limit of all, the acceptor stops accepting, and further connections wait in the queue of the listener until one
-//! closes on any worker; or it accepts and closes them ([`AtLimit`]). Beyond the limit of an address they are always closed:
-//! one that waits at the head of the queue would keep those of all other addresses waiting.
+//! At the limit of all, the acceptor stops accepting, and further connections wait in the queue of the listener until
+//! one closes on any worker; or it accepts and closes them ([`AtLimit`]). Beyond the limit of an address they are
+//! always closed: one that waits at the head of the queue would keep those of all other addresses waiting.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,7 +14,8 @@ use crate::error::{Error, Result};
 use crate::sys::limits;
 use crate::sys::waker::Waker;
 
-/// Descriptors that connections leave free, as a share of the limit and at most: for a log, a resolver, or a second listener.
+/// Descriptors that connections leave free, as a share of the limit and at most: for a log, a resolver, or a second
+/// listener.
 const RESERVE_SHARE: u64 = 64;
 const RESERVE_MAX: u64 = 64;
 
@@ -102,8 +103,8 @@ impl Admission {
         })
     }
 
-    /// Lowers the limit to what the descriptors allow, now that everything but connections has taken its own. Returns the
-    /// limit. Errors: [`Error::Machine`] if there is no descriptor for a connection.
+    /// Lowers the limit to what the descriptors allow, now that everything but connections has taken its own. Returns
+    /// the limit. Errors: [`Error::Machine`] if there is no descriptor for a connection.
     pub(super) fn fit_descriptors(&self) -> Result<usize> {
         let limit = limits::descriptors().soft;
         let free = limit.saturating_sub(limits::open_descriptors() as u64 + reserve(limit));
@@ -135,8 +136,8 @@ impl Admission {
         }
     }
 
-    /// Lets a connection in beside `open` others, or says why not. `peer` is its address, if it still has one: a peer that has
-    /// reset its connection is not counted, and closes at once.
+    /// Lets a connection in beside `open` others, or says why not. `peer` is its address, if it still has one: a peer
+    /// that has reset its connection is not counted, and closes at once.
     pub(super) fn admit(
         &self,
         connection: &impl AsRawFd,
@@ -159,7 +160,8 @@ impl Admission {
         }
     }
 
-    /// The acceptor waits for a connection to close; the next one wakes it. It must look for room once more after this call.
+    /// The acceptor waits for a connection to close; the next one wakes it. It must look for room once more after this
+    /// call.
     pub(super) fn wait_for_close(&self) {
         self.acceptor_waits.store(true, Ordering::SeqCst);
     }

@@ -1,8 +1,9 @@
 //! The drain of a worker: from the stop to its end, in the same way for every engine.
 //!
-//! A stop gives every idle connection FIN, sweeping over all of them again and again. A connection is idle if nothing was
-//! received or sent on it since the last sweep. After half of the drain timeout those in use get FIN as well, each after the
-//! echo of what has arrived by then: a client in a closed loop is never idle. The end of the timeout cuts the rest.
+//! A stop gives every idle connection FIN, sweeping over all of them again and again. A connection is idle if nothing
+//! was received or sent on it since the last sweep. After half of the drain timeout those in use get FIN as well, each
+//! after the echo of what has arrived by then: a client in a closed loop is never idle. The end of the timeout cuts the
+//! rest.
 
 use crate::clock::Nanos;
 use crate::slab::{Key, Slab};
@@ -46,8 +47,8 @@ impl Drain {
         Drain { state: State::Serving }
     }
 
-    /// Begins the drain, which ends after `timeout`; false if it had begun before. `take_had_io` resets a connection's busy mark and returns what it
-    /// was: idle time counts from here on.
+    /// Begins the drain, which ends after `timeout`; false if it had begun before. `take_had_io` resets a connection's
+    /// busy mark and returns what it was: idle time counts from here on.
     pub(super) fn begin<C>(
         &mut self,
         now: Nanos,

@@ -6,15 +6,15 @@
 //! - A peer that sends FIN gets the rest of its echo, then FIN; then the connection closes.
 //! - Memory is bounded, per connection and in total: while a peer does not read, the server does not read from it.
 //! - No connection waits for ever because others are busy, slow or gone.
-//! - When peers that do not read hold all buffers of a worker for a second while others wait for one, they are reset and
-//!   counted: so no number of them keeps others from being served.
-//! - At the limit on connections, and when descriptors run out, accepting pauses until a connection closes on any worker.
-//!   Pauses are counted.
+//! - When peers that do not read hold all buffers of a worker for a second while others wait for one, they are reset
+//!   and counted: so no number of them keeps others from being served.
+//! - At the limit on connections, and when descriptors run out, accepting pauses until a connection closes on any
+//!   worker. Pauses are counted.
 //! - A connection without traffic for the idle timeout is closed, and no other.
-//! - A stop accepts what waits in the kernel's queue, then refuses new connections. Each connection ends with FIN once it is
-//!   idle and has its echo; after half of the drain timeout also while it is in use, after the echo of what has arrived. At
-//!   the end of the timeout the others are cut and counted. What arrives after our FIN is read and dropped, so that no RST
-//!   destroys the end of an echo.
+//! - A stop accepts what waits in the kernel's queue, then refuses new connections. Each connection ends with FIN once
+//!   it is idle and has its echo; after half of the drain timeout also while it is in use, after the echo of what has
+//!   arrived. At the end of the timeout the others are cut and counted. What arrives after our FIN is read and dropped,
+//!   so that no RST destroys the end of an echo.
 //! - Every accepted connection is closed, refused or cut, and counted as that.
 //! - A listener that is handed over to another process is left open, with everything in its queue.
 //! - A worker that fails closes the listeners and ends the server within a second.

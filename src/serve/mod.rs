@@ -43,8 +43,8 @@ use uring::UringPlan;
 pub struct Plan {
     /// The engine and its settings.
     pub engine: EnginePlan,
-    /// Where [`listen`] opens listeners, at least in one place. Each is a list of addresses of which the first that this
-    /// machine has is taken; port 0 takes a free one.
+    /// Where [`listen`] opens listeners, at least in one place. Each is a list of addresses of which the first that
+    /// this machine has is taken; port 0 takes a free one.
     pub listen: Vec<Vec<SocketAddr>>,
     /// Number of worker threads.
     pub workers: usize,
@@ -152,7 +152,8 @@ pub struct Listening {
 pub struct Served {
     /// Counters of the workers that did not fail.
     pub workers: Vec<Counters>,
-    /// [`Error::Machine`] when the address, an engine or a CPU is not available; [`Error::Bug`] when a worker failed later.
+    /// [`Error::Machine`] when the address, an engine or a CPU is not available; [`Error::Bug`] when a worker failed
+    /// later.
     pub failure: Option<Error>,
 }
 
@@ -162,11 +163,11 @@ pub fn listen(plan: &Plan) -> Result<Vec<OwnedFd>> {
     plan.listen.iter().map(open).collect()
 }
 
-/// Serves on these listeners until `stop` fires and the connections are drained. Calls `on_listening` once, when connections
-/// are accepted.
+/// Serves on these listeners until `stop` fires and the connections are drained. Calls `on_listening` once, when
+/// connections are accepted.
 ///
-/// Errors: the server could not start. A worker that fails later ends it, and is in [`Served::failure`]. Every worker has
-/// ended when it returns.
+/// Errors: the server could not start. A worker that fails later ends it, and is in [`Served::failure`]. Every worker
+/// has ended when it returns.
 pub fn run(
     plan: Plan,
     listeners: Vec<OwnedFd>,

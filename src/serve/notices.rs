@@ -1,5 +1,5 @@
-//! What a server reports while it runs: pauses in accepting, refusals, starvation, and its drain. Never per message, and each
-//! kind at most once a second: the next report says how many were left out.
+//! What a server reports while it runs: pauses in accepting, refusals, starvation, and its drain. Never per message,
+//! and each kind at most once a second: the next report says how many were left out.
 
 use std::mem;
 

@@ -94,8 +94,8 @@ impl Shared {
         }
     }
 
-    /// Index of the worker that serves a new connection, or why none does. That worker has one connection more then. `peer` as
-    /// for [`Admission::admit`].
+    /// Index of the worker that serves a new connection, or why none does. That worker has one connection more then.
+    /// `peer` as for [`Admission::admit`].
     pub(super) fn place(
         &self,
         connection: &impl AsRawFd,
@@ -114,8 +114,8 @@ impl Shared {
         self.admission.connection_closed();
     }
 
-    /// Copies of the listeners for the first worker, which accepts; none for the others. Errors: [`Error::Machine`] when
-    /// descriptors have run out.
+    /// Copies of the listeners for the first worker, which accepts; none for the others. Errors: [`Error::Machine`]
+    /// when descriptors have run out.
     pub(super) fn listeners_of(&self, index: usize) -> Result<Vec<TcpListener>> {
         let copy = |listener: &OwnedFd| {
             let copy = listener.try_clone().map_err(|cause| {
@@ -129,8 +129,8 @@ impl Shared {
         own.iter().map(copy).collect()
     }
 
-    /// Confines the calling thread, as the plan says. Errors: [`Error::Machine`] where that is not possible, [`Error::Bug`] if
-    /// it does not hold.
+    /// Confines the calling thread, as the plan says. Errors: [`Error::Machine`] where that is not possible,
+    /// [`Error::Bug`] if it does not hold.
     pub(super) fn confine(&self) -> Result<()> {
         let mode = self.plan.sandbox;
         if matches!(mode, Sandbox::On | Sandbox::Tested) {

@@ -1,15 +1,15 @@
-//! A whole server worker on the crate tokio-uring: one task per connection reads into a buffer of its own and writes back
-//! what arrived. For comparison: io_uring as an async library offers it.
+//! A whole server worker on the crate tokio-uring: one task per connection reads into a buffer of its own and writes
+//! back what arrived. For comparison: io_uring as an async library offers it.
 //!
 //! The contract is kept within the limits of the crate (0.5):
-//! - An operation cannot be cancelled. A stop ends a pending read only by FIN from either side or by a cut. So bytes that
-//!   arrive at the very moment of our FIN are read and dropped (counted as discarded), where the other engines would check
-//!   for them and echo them. A connection in use at the end of a drain gets FIN after its next echo.
+//! - An operation cannot be cancelled. A stop ends a pending read only by FIN from either side or by a cut. So bytes
+//!   that arrive at the very moment of our FIN are read and dropped (counted as discarded), where the other engines
+//!   would check for them and echo them. A connection in use at the end of a drain gets FIN after its next echo.
 //! - Every connection owns its buffer for its whole life: memory grows with connections, not with traffic.
-//! - The runtime hangs if its completion queue overflows. The queue has room for one operation per descriptor, for up to
-//!   65,536 connections per worker.
-//! - The runtime hangs with IORING_SETUP_DEFER_TASKRUN, so it goes without, and it waits for its ring with epoll: two system
-//!   calls per pass.
+//! - The runtime hangs if its completion queue overflows. The queue has room for one operation per descriptor, for up
+//!   to 65,536 connections per worker.
+//! - The runtime hangs with IORING_SETUP_DEFER_TASKRUN, so it goes without, and it waits for its ring with epoll: two
+//!   system calls per pass.
 
 mod accepting;
 mod peer;
@@ -375,7 +375,8 @@ impl Drop for ReportPanic<'_> {
 /// A descriptor whose edges the runtime waits for.
 type Watched<'a> = AsyncFd<BorrowedFd<'a>>;
 
-// Deprecated because the descriptor might be closed meanwhile, which a borrowed one cannot be. The replacement is unsafe.
+// Deprecated because the descriptor might be closed meanwhile, which a borrowed one cannot be. The replacement is
+// unsafe.
 #[allow(deprecated)]
 fn watch(descriptor: BorrowedFd<'_>) -> Result<Watched<'_>> {
     AsyncFd::with_interest(descriptor, Interest::READABLE).map_err(|cause| {

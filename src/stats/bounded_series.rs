@@ -29,7 +29,8 @@ impl<T> Default for BoundedSeries<T> {
 }
 
 impl<T: Merge> BoundedSeries<T> {
-    /// Appends an item. If that makes more than 256 blocks, neighbours are merged, and blocks are twice as long from then on.
+    /// Appends an item. If that makes more than 256 blocks, neighbours are merged, and blocks are twice as long from
+    /// then on.
     pub fn push(&mut self, item: T) {
         let filling = self.in_last < self.length;
         if let Some(last) = self.blocks.last_mut().filter(|_| filling) {

@@ -1,15 +1,17 @@
-//! Permanent shifts in a growing series of values, searched for again after each value: a nonparametric change-point chart.
+//! Permanent shifts in a growing series of values, searched for again after each value: a nonparametric change-point
+//! chart.
 //!
-//! Every split of the values since the last change is compared by the rank sum of its two sides (Mann-Whitney), in standard
-//! deviations of that sum. The series has changed where the largest exceeds a limit. With this limit, a series without
-//! a change has one found in its first [`HORIZON`] values with probability [`ALPHA`], all analyses together. That holds
-//! for every distribution, since only ranks count. A change that was found stays found: later values cannot retract it.
-//! Source: Hawkins & Deng, A nonparametric change-point control chart, Journal of Quality Technology 42 (2010); Ross,
-//! Tasoulis & Adams, Nonparametric monitoring of data streams for changes in location and scale, Technometrics 53
-//! (2011).
+//! Every split of the values since the last change is compared by the rank sum of its two sides (Mann-Whitney), in
+//! standard deviations of that sum. The series has changed where the largest exceeds a limit. With this limit, a series
+//! without a change has one found in its first [`HORIZON`] values with probability [`ALPHA`], all analyses together.
+//! That holds for every distribution, since only ranks count. A change that was found stays found: later values cannot
+//! retract it. Source: Hawkins & Deng, A nonparametric change-point control chart, Journal of Quality Technology 42
+//! (2010); Ross, Tasoulis & Adams, Nonparametric monitoring of data streams for changes in location and scale,
+//! Technometrics 53 (2011).
 //!
-//! *Assumptions.* Without a change the order of the values is random: values that depend on their neighbours are a change to
-//! this test. It finds changes of level, not of spread. A clear step takes 9 values after a long history, 17 after 17.
+//! *Assumptions.* Without a change the order of the values is random: values that depend on their neighbours are a
+//! change to this test. It finds changes of level, not of spread. A clear step takes 9 values after a long history, 17
+//! after 17.
 
 use super::median;
 
@@ -19,7 +21,8 @@ pub const ALPHA: f64 = 0.001;
 /// Values for which [`ALPHA`] holds.
 pub const HORIZON: usize = 500;
 
-/// The limit, in standard deviations of a rank sum. That series without a change stay below it is simulated in the tests.
+/// The limit, in standard deviations of a rank sum. That series without a change stay below it is simulated in the
+/// tests.
 const LIMIT: f64 = 4.95;
 
 /// The values before `at` differ from those from `at` on.

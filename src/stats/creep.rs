@@ -1,15 +1,15 @@
 //! Creep: many small changes in one direction, none of them significant by itself.
 //!
-//! Estimates of consecutive changes add up. Their sum, from any of them to the last, has a confidence interval that holds
-//! for all later sums from the same beginning together (Robbins, Statistical methods related to the law of the iterated
-//! logarithm, 1970; Howard et al., Time-uniform, nonparametric, nonasymptotic confidence sequences, 2021, equation 14). The
-//! beginnings share the error (Bonferroni): in [`HORIZON`] changes without creep, one is found with probability
-//! [`ALPHA`] at most, however often the series is examined.
+//! Estimates of consecutive changes add up. Their sum, from any of them to the last, has a confidence interval that
+//! holds for all later sums from the same beginning together (Robbins, Statistical methods related to the law of the
+//! iterated logarithm, 1970; Howard et al., Time-uniform, nonparametric, nonasymptotic confidence sequences, 2021,
+//! equation 14). The beginnings share the error (Bonferroni): in [`HORIZON`] changes without creep, one is found with
+//! probability [`ALPHA`] at most, however often the series is examined.
 //!
 //! *Assumptions.* The estimates are independent and without bias. Their variance is what they state, or what their
-//! successive differences show, whichever is larger: a creep does not enlarge the latter. One change is no creep, so the
-//! largest does not count as evidence; this also keeps outliers out. A bias adds up like creep does: for example if the two
-//! versions are always built in different ways.
+//! successive differences show, whichever is larger: a creep does not enlarge the latter. One change is no creep, so
+//! the largest does not count as evidence; this also keeps outliers out. A bias adds up like creep does: for example if
+//! the two versions are always built in different ways.
 
 /// Probability that creep in one direction is found among [`HORIZON`] changes without.
 pub const ALPHA: f64 = 0.001;

@@ -12,8 +12,8 @@ const TAIL: f64 = 0.025;
 
 /// The fewest samples that give the q-quantile an interval: 368 for p99, 3,688 for p99.9, 36,887 for p99.99.
 ///
-/// The upper end must be a sample above the quantile. All n samples lie below it with probability q^n, which may be 2.5 %
-/// at most: n ≥ ln 0.025 / ln q. Below the median the same holds for the lower end and 1 - q.
+/// The upper end must be a sample above the quantile. All n samples lie below it with probability q^n, which may be 2.5
+/// % at most: n ≥ ln 0.025 / ln q. Below the median the same holds for the lower end and 1 - q.
 /// Panics unless `0 < q < 1`.
 pub fn needs(q: f64) -> u64 {
     assert!(q > 0.0 && q < 1.0, "{q} is not a share of the samples");

@@ -1,8 +1,9 @@
 //! Where the next value of a small sample lies: the prediction interval of a normal distribution.
 //!
-//! The next value exceeds the mean of n values by more than t s √(1 + 1/n) with probability α, where s is their standard
-//! deviation and t the upper α-quantile of Student's t with n - 1 degrees of freedom. Source: Hahn & Meeker, Statistical
-//! Intervals (1991), section 4.8. Tails heavier than normal make it too narrow: the tests measure by how much.
+//! The next value exceeds the mean of n values by more than t s √(1 + 1/n) with probability α, where s is their
+//! standard deviation and t the upper α-quantile of Student's t with n - 1 degrees of freedom. Source: Hahn & Meeker,
+//! Statistical Intervals (1991), section 4.8. Tails heavier than normal make it too narrow: the tests measure by how
+//! much.
 
 use super::quantiles::student_t;
 

@@ -4,8 +4,8 @@
 
 /// One-sided upper confidence bound of a proportion, if `hits` of `trials` had it. 1 without trials.
 ///
-/// At this proportion, `hits` or fewer have probability 1 - confidence. 0 of 299 is below 1 % with 95 % confidence, and so
-/// is 1 of 473. Panics unless `0 < confidence < 1`.
+/// At this proportion, `hits` or fewer have probability 1 - confidence. 0 of 299 is below 1 % with 95 % confidence, and
+/// so is 1 of 473. Panics unless `0 < confidence < 1`.
 pub fn upper_bound(hits: u64, trials: u64, confidence: f64) -> f64 {
     assert!(confidence > 0.0 && confidence < 1.0, "{confidence}");
     if hits >= trials {

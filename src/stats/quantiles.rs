@@ -16,8 +16,8 @@ pub fn chi_square_95_per_degree(degrees: usize) -> f64 {
     (1.0 - ninth + NORMAL_95 * ninth.sqrt()).powi(3)
 }
 
-/// Student's t: exceeded with probability `alpha`, up to one half. The distribution function is exact, so this is as good
-/// as the bisection of it: 11 digits, for alphas from 0.000001 on.
+/// Student's t: exceeded with probability `alpha`, up to one half. The distribution function is exact, so this is as
+/// good as the bisection of it: 11 digits, for alphas from 0.000001 on.
 pub fn student_t(alpha: f64, degrees: usize) -> f64 {
     assert!(alpha > 0.0 && alpha <= 0.5, "{alpha}");
     let (mut low, mut high) = (0.0, 1.0);

@@ -1,21 +1,22 @@
-//! The location of a small sample, with an exact interval: the Hodges-Lehmann estimate and the distribution of Wilcoxon's
-//! signed-rank statistic.
+//! The location of a small sample, with an exact interval: the Hodges-Lehmann estimate and the distribution of
+//! Wilcoxon's signed-rank statistic.
 //!
 //! T⁺ is the sum of the ranks, by absolute distance, of the values above an assumed location. If the distribution is
-//! symmetric about it, each rank counts with probability 1/2: T⁺ is a sum of fair coins worth 1 … n, and its distribution
-//! is counted, not approximated. T⁺ is also the number of Walsh averages above the assumed location, so order statistics of
-//! the averages enclose the true one. Nothing is random. Sources: Hodges & Lehmann, Estimates of location based on rank
-//! tests (1963); Hollander & Wolfe, Nonparametric Statistical Methods (1999), sections 3.1 to 3.3.
+//! symmetric about it, each rank counts with probability 1/2: T⁺ is a sum of fair coins worth 1 … n, and its
+//! distribution is counted, not approximated. T⁺ is also the number of Walsh averages above the assumed location, so
+//! order statistics of the averages enclose the true one. Nothing is random. Sources: Hodges & Lehmann, Estimates of
+//! location based on rank tests (1963); Hollander & Wolfe, Nonparametric Statistical Methods (1999), sections 3.1 to
+//! 3.3.
 //!
-//! *Ties and zeros.* Nothing is dropped and no rank is shared. The interval is closed, so on a grid it covers the location
-//! at least as often as promised (Noether, Elements of Nonparametric Statistics, 1967): a low end strictly above zero has
-//! probability alpha at most if the location is zero.
+//! *Ties and zeros.* Nothing is dropped and no rank is shared. The interval is closed, so on a grid it covers the
+//! location at least as often as promised (Noether, Elements of Nonparametric Statistics, 1967): a low end strictly
+//! above zero has probability alpha at most if the location is zero.
 //!
 //! *Outliers.* The estimate withstands almost 30 % of them. Each affects n averages, though: at an alpha of 0.5 %, one
 //! outlier in ten values moves the end on its side, and in twenty values it takes two. The other end still holds.
 //!
-//! *Assumptions.* Values are independent and symmetric about their location. The log-ratio of two equal servers is, however
-//! skewed each of them is. If they differ, the location is that of the averages, not the median.
+//! *Assumptions.* Values are independent and symmetric about their location. The log-ratio of two equal servers is,
+//! however skewed each of them is. If they differ, the location is that of the averages, not the median.
 
 use super::median;
 
@@ -75,8 +76,8 @@ pub fn walsh(values: &[f64]) -> Vec<f64> {
     averages
 }
 
-/// The rank, from 1, of the Walsh average that is the low end of the interval of n values: one more than the largest t with
-/// P(T⁺ ≤ t) ≤ alpha. None if even t = 0, which has probability 2^-n, is too likely.
+/// The rank, from 1, of the Walsh average that is the low end of the interval of n values: one more than the largest t
+/// with P(T⁺ ≤ t) ≤ alpha. None if even t = 0, which has probability 2^-n, is too likely.
 ///
 /// The 4th of 55 for n = 10 and 5/1024; the 38th of 210 for n = 20 and 0.5 %. Panics unless `0 < alpha < 0.5`.
 pub fn rank(n: usize, alpha: f64) -> Option<usize> {

@@ -11,8 +11,8 @@ const THIS_THREAD: Pid = Pid::from_raw(0);
 /// More CPUs than Linux can be built for (NR_CPUS, 8,192).
 const CPUS_MAX: usize = 10_000;
 
-/// The CPUs that the calling thread may use, ascending; never empty. A process starts with those that taskset, a container or
-/// a cpuset allow, and threads inherit them. Call this before the first [`pin`], which leaves only one.
+/// The CPUs that the calling thread may use, ascending; never empty. A process starts with those that taskset, a
+/// container or a cpuset allow, and threads inherit them. Call this before the first [`pin`], which leaves only one.
 pub fn allowed() -> Vec<usize> {
     match sched_getaffinity(THIS_THREAD) {
         // An index beyond the set is an error, not a CPU.
@@ -53,8 +53,8 @@ pub fn set_affinity(cpus: &[usize]) -> Result<()> {
         })
 }
 
-/// Reads the list format of cpuset(7) and taskset(1): `3`, `0-3,8`, and every second CPU of a range as `0-6:2`. In the order
-/// given. Errors: one line that shows the form, without the text itself.
+/// Reads the list format of cpuset(7) and taskset(1): `3`, `0-3,8`, and every second CPU of a range as `0-6:2`. In the
+/// order given. Errors: one line that shows the form, without the text itself.
 pub fn parse(text: &str) -> std::result::Result<Vec<usize>, String> {
     const FORMS: &str = "write CPUs like `0`, `0-3` or `0,2,4-7`";
     let number = |text: &str| text.trim().parse::<usize>().ok().filter(|&cpu| cpu < CPUS_MAX);

@@ -1,5 +1,5 @@
-//! The allocator of the binary, and what happens when it has no memory left: an exit with the true reason, where the standard
-//! library would abort.
+//! The allocator of the binary, and what happens when it has no memory left: an exit with the true reason, where the
+//! standard library would abort.
 
 use std::alloc::{GlobalAlloc, Layout};
 

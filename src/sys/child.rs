@@ -26,7 +26,8 @@ pub struct TiedChild {
     others: Vec<i32>,
 }
 
-/// Spawns a child that is [tied](tie) to this process, in a process group of its own. End it with [`TiedChild::kill_all`].
+/// Spawns a child that is [tied](tie) to this process, in a process group of its own. End it with
+/// [`TiedChild::kill_all`].
 pub fn spawn(command: &mut Command) -> io::Result<TiedChild> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -73,8 +74,8 @@ impl TiedChild {
         elsewhere.iter().copied().for_each(guard::watch_process);
     }
 
-    /// Kills it and everything it has started (SIGKILL). It must not have been waited for yet, or its id may belong to another
-    /// process.
+    /// Kills it and everything it has started (SIGKILL). It must not have been waited for yet, or its id may belong to
+    /// another process.
     pub fn kill_all(&self) {
         offspring::kill_all(&[self.id().cast_signed()], &self.mark);
         guard::release(self.id());
@@ -105,8 +106,8 @@ fn tie(command: &mut Command) -> &mut Command {
     let parent = Pid::this();
     let before_exec = move || {
         prctl::set_pdeathsig(Signal::SIGKILL)?;
-        // Settings of this process that a child must not inherit: see `super::prctl`, and the blocked signals in `signal`. A
-        // server with SIGTERM blocked would never stop.
+        // Settings of this process that a child must not inherit: see `super::prctl`, and the blocked signals in
+        // `signal`. A server with SIGTERM blocked would never stop.
         prctl::set_thp_disable(false)?;
         SigSet::empty().thread_set_mask()?;
         super::prctl::reset_file_size_limits();

@@ -1,7 +1,7 @@
 //! How much CPU time a measurement lost to other guests and other tasks.
 //!
-//! Steal is from /proc/stat (proc(5)), pressure from /proc/pressure/cpu (PSI, Documentation/accounting/psi.rst). What is
-//! hidden, as in many containers, is `None`.
+//! Steal is from /proc/stat (proc(5)), pressure from /proc/pressure/cpu (PSI, Documentation/accounting/psi.rst). What
+//! is hidden, as in many containers, is `None`.
 
 use std::fs;
 
@@ -25,11 +25,12 @@ pub struct Disturbance {
     /// Time between the snapshots.
     #[serde(rename = "span_ns")]
     pub span: Nanos,
-    /// Steal: time in which the hypervisor ran other guests although a CPU of this machine was runnable, summed over CPUs,
-    /// in steps of 10 ms. Zero on hypervisors that do not report it.
+    /// Steal: time in which the hypervisor ran other guests although a CPU of this machine was runnable, summed over
+    /// CPUs, in steps of 10 ms. Zero on hypervisors that do not report it.
     #[serde(rename = "steal_ns")]
     pub steal: Option<Nanos>,
-    /// Pressure: time in which at least one task of this machine waited for a CPU. None without CONFIG_PSI or with psi=0.
+    /// Pressure: time in which at least one task of this machine waited for a CPU. None without CONFIG_PSI or with
+    /// psi=0.
     #[serde(rename = "pressure_ns")]
     pub pressure: Option<Nanos>,
 }

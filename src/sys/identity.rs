@@ -1,8 +1,8 @@
 //! Which machine this is, and which boot of it, without naming it.
 //!
-//! Each identity of the machine is hashed with a salt that belongs to one file: the hashes of one file can be compared with
-//! each other, and with nothing else. machine-id(5) demands that an identity leaves the machine only through a keyed
-//! cryptographic hash: this is HMAC-SHA256, and the salt is the key.
+//! Each identity of the machine is hashed with a salt that belongs to one file: the hashes of one file can be compared
+//! with each other, and with nothing else. machine-id(5) demands that an identity leaves the machine only through a
+//! keyed cryptographic hash: this is HMAC-SHA256, and the salt is the key.
 //!
 //! *Limits.* Clones of a running machine (snapshots that are resumed several times) are equal in every identity.
 
@@ -92,8 +92,9 @@ impl MachineIdentity {
 
     /// How the other is related to this one.
     ///
-    /// A boot belongs to one machine, so equal boots decide, whatever the container calls its installation. Otherwise nothing
-    /// may differ that both have, and one part must be equal: images are copied with their machine-id, boards are not.
+    /// A boot belongs to one machine, so equal boots decide, whatever the container calls its installation. Otherwise
+    /// nothing may differ that both have, and one part must be equal: images are copied with their machine-id,
+    /// boards are not.
     pub fn relation(&self, other: &MachineIdentity) -> Relation {
         let equal = |ours: &Option<String>, theirs: &Option<String>| Some(ours.as_ref()? == theirs.as_ref()?);
         let parts = [

@@ -124,7 +124,8 @@ pub fn ephemeral_ports() -> RangeInclusive<u16> {
     text.and_then(|text| port_range(&text)).unwrap_or(32_768..=60_999)
 }
 
-/// Ports that the kernel never chooses (net.ipv4.ip_local_reserved_ports, for IPv6 as well). Empty if /proc/sys is hidden.
+/// Ports that the kernel never chooses (net.ipv4.ip_local_reserved_ports, for IPv6 as well). Empty if /proc/sys is
+/// hidden.
 pub fn reserved_ports() -> Vec<RangeInclusive<u16>> {
     let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default();
     port_list(&text)

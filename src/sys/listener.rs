@@ -1,4 +1,5 @@
-//! The local processes that listen on TCP addresses, from the kernel's socket tables and the links in /proc/PID/fd. proc(5).
+//! The local processes that listen on TCP addresses, from the kernel's socket tables and the links in /proc/PID/fd.
+//! proc(5).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,14 +9,14 @@ use std::os::unix::fs::MetadataExt;
 
 use super::usage::processes;
 
-/// The processes that accept when this machine connects to these addresses, ascending: every process that holds one of the
-/// listening sockets, so a parent and its forks, and all that share a port by SO_REUSEPORT. Errors: why those of an address
-/// are not known.
+/// The processes that accept when this machine connects to these addresses, ascending: every process that holds one of
+/// the listening sockets, so a parent and its forks, and all that share a port by SO_REUSEPORT. Errors: why those of an
+/// address are not known.
 ///
-/// An exact address wins over a wildcard, as in the kernel; a `::` that refuses IPv4 cannot be distinguished from one that
-/// accepts it. Neither can a relay (docker-proxy, ssh -L) from a server: callers show names. A server that keeps its
-/// listener as an io_uring direct descriptor has no link in /proc and is not found. Reads the links of all processes:
-/// milliseconds per 10,000 descriptors.
+/// An exact address wins over a wildcard, as in the kernel; a `::` that refuses IPv4 cannot be distinguished from one
+/// that accepts it. Neither can a relay (docker-proxy, ssh -L) from a server: callers show names. A server that keeps
+/// its listener as an io_uring direct descriptor has no link in /proc and is not found. Reads the links of all
+/// processes: milliseconds per 10,000 descriptors.
 pub fn processes_at(addresses: &[SocketAddr]) -> Result<Vec<i32>, String> {
     let listeners = listeners().unwrap_or_default();
     let mut wanted = BTreeMap::new();
@@ -125,8 +126,8 @@ fn destination(mut addr: SocketAddr) -> SocketAddr {
     addr
 }
 
-/// True if the address belongs to this machine: only then it can be bound (unless net.ipv4.ip_nonlocal_bind is set). All of
-/// its ports may be taken or reserved.
+/// True if the address belongs to this machine: only then it can be bound (unless net.ipv4.ip_nonlocal_bind is set).
+/// All of its ports may be taken or reserved.
 fn is_local(mut addr: SocketAddr) -> bool {
     addr.set_port(0);
     UdpSocket::bind(addr).map_or_else(|cause| cause.kind() == ErrorKind::AddrInUse, |_| true)

@@ -1,7 +1,7 @@
 //! Description of the machine that a result belongs to.
 //!
-//! It has what a reader needs to repeat a measurement, and nothing that identifies the machine or its owner: no host name,
-//! no address. What is hidden, as in many containers, is `None`, never an error. Files of /proc: proc(5).
+//! It has what a reader needs to repeat a measurement, and nothing that identifies the machine or its owner: no host
+//! name, no address. What is hidden, as in many containers, is `None`, never an error. Files of /proc: proc(5).
 
 use std::fs;
 

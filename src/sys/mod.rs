@@ -1,8 +1,8 @@
 //! The kernel apart from io_uring: sockets, signals, child processes, limits, CPUs, and what processes use.
 //!
-//! With `ring/` the only user of libc, socket2 and nix, so that the rooms above need no `unsafe`. Files of /proc are parsed
-//! here: the crate procfs has no /proc/net/netstat, and for the rest (socket tables, a few lines of meminfo, cpuinfo and
-//! status) it would save about 80 lines for three more crates.
+//! With `ring/` the only user of libc, socket2 and nix, so that the rooms above need no `unsafe`. Files of /proc are
+//! parsed here: the crate procfs has no /proc/net/netstat, and for the rest (socket tables, a few lines of meminfo,
+//! cpuinfo and status) it would save about 80 lines for three more crates.
 
 #![allow(unsafe_code)] // `unsafe` is allowed in this room and in ring/ only; tests/it/tidy checks
 

@@ -1,8 +1,8 @@
 //! TCP counters of the kernel that explain a long tail: overflows of accept queues, retransmits.
 //!
-//! They belong to the network namespace, not to a process or a connection: on a machine with other TCP traffic they count
-//! that as well. Only differences over a run are meaningful; `report` judges them. /proc/net/netstat and /proc/net/snmp:
-//! proc_pid_net(5), names in the kernel's net/ipv4/proc.c.
+//! They belong to the network namespace, not to a process or a connection: on a machine with other TCP traffic they
+//! count that as well. Only differences over a run are meaningful; `report` judges them. /proc/net/netstat and
+//! /proc/net/snmp: proc_pid_net(5), names in the kernel's net/ipv4/proc.c.
 
 use std::fs;
 
@@ -13,8 +13,8 @@ use serde::Serialize;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Netstat {
-    /// Connections that found the accept queue full (ListenOverflows). The client retries after a second, or considers itself
-    /// connected and retransmits its first message.
+    /// Connections that found the accept queue full (ListenOverflows). The client retries after a second, or considers
+    /// itself connected and retransmits its first message.
     pub listen_overflows: u64,
     /// Connections dropped by a listener for any reason, including overflows (ListenDrops).
     pub listen_drops: u64,

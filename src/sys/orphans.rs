@@ -15,8 +15,8 @@ use super::offspring::{self, ROUND, ROUNDS};
 /// All children that this process has started, also those that have ended.
 static STARTED: Mutex<Vec<i32>> = Mutex::new(Vec::new());
 
-/// Orphans become children of this process from now on. Not if it has children that it did not start (`exec` in a script), or
-/// is the init process of a container: then others may become its children as well.
+/// Orphans become children of this process from now on. Not if it has children that it did not start (`exec` in a
+/// script), or is the init process of a container: then others may become its children as well.
 pub(super) fn collect() {
     collects();
 }

@@ -1,8 +1,8 @@
-//! Ports for servers under test, handed out so that runs that share this host do not collide, and what has become of the
-//! ports of clients. ip(7), unix(7).
+//! Ports for servers under test, handed out so that runs that share this host do not collide, and what has become of
+//! the ports of clients. ip(7), unix(7).
 //!
-//! A port is locked by the name of an abstract Unix socket, which exists for as long as the process that bound it, in the
-//! network namespace to which the port belongs: nothing is left behind by a process that is killed.
+//! A port is locked by the name of an abstract Unix socket, which exists for as long as the process that bound it, in
+//! the network namespace to which the port belongs: nothing is left behind by a process that is killed.
 
 use std::fs;
 use std::io;
@@ -30,9 +30,9 @@ pub struct ReservedPort {
 }
 
 impl ReservedPort {
-    /// A port that nothing uses on any address of this machine. Where the range allows it, not one that the kernel may choose
-    /// for an outgoing connection: thousands may be opened before the server binds it. Errors: all are taken, or descriptors
-    /// have run out.
+    /// A port that nothing uses on any address of this machine. Where the range allows it, not one that the kernel may
+    /// choose for an outgoing connection: thousands may be opened before the server binds it. Errors: all are
+    /// taken, or descriptors have run out.
     pub fn any() -> io::Result<ReservedPort> {
         let (clients, reserved) = (limits::ephemeral_ports(), limits::reserved_ports());
         for tier in tiers(&clients, &reserved) {
@@ -68,8 +68,8 @@ impl ReservedPort {
     }
 }
 
-/// True if it can be bound on all addresses, also by a server that does not set SO_REUSEADDR: so there is no connection in
-/// TIME_WAIT either.
+/// True if it can be bound on all addresses, also by a server that does not set SO_REUSEADDR: so there is no connection
+/// in TIME_WAIT either.
 fn is_free(port: u16) -> bool {
     let can_bind = |address: SocketAddr| {
         let bound = Socket::new(Domain::for_address(address), Type::STREAM, None).and_then(|socket| {

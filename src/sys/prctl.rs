@@ -10,8 +10,8 @@ pub fn restore_name() {
     }
 }
 
-/// Disables transparent huge pages for this process (PR_SET_THP_DISABLE). The allocator asks for them, and a server with
-/// 10,000 connections then has 2 MiB resident for every few kilobytes in use: 30 MB instead of 11 (measured).
+/// Disables transparent huge pages for this process (PR_SET_THP_DISABLE). The allocator asks for them, and a server
+/// with 10,000 connections then has 2 MiB resident for every few kilobytes in use: 30 MB instead of 11 (measured).
 ///
 /// Children inherit the setting; `child::spawn` resets it.
 pub fn disable_huge_pages() {
@@ -24,14 +24,15 @@ pub fn minimise_timer_slack() {
     let _ = prctl::set_timerslack(1); // In nanoseconds. Cannot be refused for the calling thread.
 }
 
-/// The exit status of every child is kept until this process asks for it, also where SIGCHLD was ignored when it started.
+/// The exit status of every child is kept until this process asks for it, also where SIGCHLD was ignored when it
+/// started.
 pub fn keep_exit_statuses() {
     // SAFETY: the default handler runs no code of this process.
     let _ = unsafe { signal::signal(Signal::SIGCHLD, SigHandler::SigDfl) }; // Cannot fail: the number is that of a signal.
 }
 
-/// A file that has reached the limit of its size (`ulimit -f`) is an output that cannot be written, as one on a full disk is:
-/// without this, SIGXFSZ would end the process. Children inherit it; `child::spawn` resets it.
+/// A file that has reached the limit of its size (`ulimit -f`) is an output that cannot be written, as one on a full
+/// disk is: without this, SIGXFSZ would end the process. Children inherit it; `child::spawn` resets it.
 pub fn survive_file_size_limits() {
     handle_file_size_limits(SigHandler::SigIgn);
 }

@@ -4,8 +4,9 @@ use nix::unistd::{Gid, Uid, User, setgid, setgroups, setuid};
 
 use crate::error::{Error, Result};
 
-/// Becomes this user, given by name or number, with its primary group and no other. Nothing happens if this process runs as
-/// that user already. Errors: [`Error::Usage`] if there is no such user, [`Error::Machine`] if this process may not.
+/// Becomes this user, given by name or number, with its primary group and no other. Nothing happens if this process
+/// runs as that user already. Errors: [`Error::Usage`] if there is no such user, [`Error::Machine`] if this process may
+/// not.
 pub fn become_user(name: &str) -> Result<()> {
     let (user, group) = find(name)?;
     if Uid::current() == user && Uid::effective() == user {

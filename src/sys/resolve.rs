@@ -36,8 +36,9 @@ pub fn without_brackets(host: &str) -> &str {
     inner.unwrap_or(host)
 }
 
-/// All addresses of a host, in the order of the resolver, each once. `host` is a name or an address, which may have a scope:
-/// `fe80::1%lo`. Tries again while the failure is temporary and `retry_time` is not over; returns early when `stop` fires.
+/// All addresses of a host, in the order of the resolver, each once. `host` is a name or an address, which may have a
+/// scope: `fe80::1%lo`. Tries again while the failure is temporary and `retry_time` is not over; returns early when
+/// `stop` fires.
 pub fn addresses(host: &str, port: u16, retry_time: Nanos, stop: &Stop) -> Result<Vec<SocketAddr>, Failure> {
     if let Ok(ip) = host.parse() {
         return Ok(vec![SocketAddr::new(ip, port)]);

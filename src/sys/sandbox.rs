@@ -1,8 +1,8 @@
 //! What a thread that handles the bytes of peers can still do: serve connections, and nothing else.
 //!
-//! seccomp(2) allows the system calls that serving needs; any other fails with EPERM, so that an error path ends in an error
-//! and not in a kill. landlock(7) takes all files away besides. Neither can be undone. Both are for the calling thread only.
-//! io_uring does not pass through seccomp(2), so rings are restricted on their own (`ring::setup`).
+//! seccomp(2) allows the system calls that serving needs; any other fails with EPERM, so that an error path ends in an
+//! error and not in a kill. landlock(7) takes all files away besides. Neither can be undone. Both are for the calling
+//! thread only. io_uring does not pass through seccomp(2), so rings are restricted on their own (`ring::setup`).
 
 use std::ffi::CStr;
 use std::fs::{self, File};
@@ -14,7 +14,8 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
 use crate::error::{Error, Result};
 
-/// What serving needs: sockets that exist, io_uring rings that exist, epoll, memory, time, threads that exist, and the end.
+/// What serving needs: sockets that exist, io_uring rings that exist, epoll, memory, time, threads that exist, and the
+/// end.
 const ALLOWED: [libc::c_long; 57] = [
     libc::SYS_io_uring_enter,
     libc::SYS_accept4,
@@ -81,8 +82,8 @@ const ALSO_ALLOWED: [libc::c_long; 3] = [libc::SYS_epoll_wait, libc::SYS_poll, l
 #[cfg(not(target_arch = "x86_64"))]
 const ALSO_ALLOWED: [libc::c_long; 0] = [];
 
-/// Confines the calling thread. Errors: [`Error::Machine`] where seccomp(2) is not available. landlock(7) is used as far as
-/// the kernel has it.
+/// Confines the calling thread. Errors: [`Error::Machine`] where seccomp(2) is not available. landlock(7) is used as
+/// far as the kernel has it.
 pub fn confine() -> Result<()> {
     let unavailable = |cause: String| {
         Error::Machine(format!(

@@ -1,7 +1,8 @@
-//! What ran out, where the kernel says only ENOMEM or EAGAIN: several limits are behind each, and advice about the wrong one
-//! costs an hour. getrlimit(2), clone(2), capabilities(7).
+//! What ran out, where the kernel says only ENOMEM or EAGAIN: several limits are behind each, and advice about the
+//! wrong one costs an hour. getrlimit(2), clone(2), capabilities(7).
 //!
-//! Nothing here needs /proc, which may be hidden: what cannot be read is taken as not limiting, except for the locked memory.
+//! Nothing here needs /proc, which may be hidden: what cannot be read is taken as not limiting, except for the locked
+//! memory.
 
 use std::{fs, io};
 

@@ -1,7 +1,7 @@
 //! Stopping on SIGINT, SIGTERM and SIGHUP, as a descriptor that rings and pollers can wait for.
 //!
-//! The signals are blocked in all threads and taken by a thread that does nothing else, so no system call is interrupted.
-//! A [`Stop`] stays readable once fired: any number of rings can watch it, and late ones see it too.
+//! The signals are blocked in all threads and taken by a thread that does nothing else, so no system call is
+//! interrupted. A [`Stop`] stays readable once fired: any number of rings can watch it, and late ones see it too.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,8 +19,8 @@ use crate::error::{self, Error, Outcome, Result};
 use crate::sys::shortage;
 use crate::sys::waker::Waker;
 
-/// A second signal within this time of the first is the same request: timeout(1) signals its child, and then the group of
-/// both.
+/// A second signal within this time of the first is the same request: timeout(1) signals its child, and then the group
+/// of both.
 const SAME_REQUEST: Nanos = Nanos(300_000_000);
 
 /// The number of the first signal, or zero.

@@ -23,15 +23,15 @@ pub struct Options {
     pub nodelay: bool,
     /// Congestion control by name (TCP_CONGESTION); none for the system's default.
     pub congestion: Option<String>,
-    /// How long a peer may be silent before it is asked whether it is still there (SO_KEEPALIVE, TCP_KEEPIDLE); none for never.
-    /// One that vanished without FIN, by a crash or a lost network, would hold its descriptor for ever. It is asked six times,
-    /// a sixth of this apart.
+    /// How long a peer may be silent before it is asked whether it is still there (SO_KEEPALIVE, TCP_KEEPIDLE); none
+    /// for never. One that vanished without FIN, by a crash or a lost network, would hold its descriptor for ever.
+    /// It is asked six times, a sixth of this apart.
     pub keepalive: Option<Nanos>,
-    /// How long what was sent may be unacknowledged, or wait because the peer does not read (TCP_USER_TIMEOUT); none for the
-    /// system's retransmission limit, and any time for a peer that does not read.
+    /// How long what was sent may be unacknowledged, or wait because the peer does not read (TCP_USER_TIMEOUT); none
+    /// for the system's retransmission limit, and any time for a peer that does not read.
     pub user_timeout: Option<Nanos>,
-    /// Bytes of the send and of the receive buffer, which the kernel doubles (SO_SNDBUF, SO_RCVBUF); none for buffers that
-    /// grow as they are needed.
+    /// Bytes of the send and of the receive buffer, which the kernel doubles (SO_SNDBUF, SO_RCVBUF); none for buffers
+    /// that grow as they are needed.
     pub buffer: Option<u32>,
 }
 
@@ -48,8 +48,8 @@ impl Options {
     }
 }
 
-/// Opens a listener on the first of these addresses that this machine has. Errors: [`Error::Machine`] that names the address,
-/// the cause and what to try.
+/// Opens a listener on the first of these addresses that this machine has. Errors: [`Error::Machine`] that names the
+/// address, the cause and what to try.
 pub fn listen(addresses: &[SocketAddr], backlog: u32, options: &Options) -> Result<OwnedFd> {
     let (last, others) = addresses.split_last().expect("at least one address");
     let address = others.iter().copied().find(|&address| is_of_this_machine(address));
@@ -92,8 +92,8 @@ fn listen_on(address: SocketAddr, backlog: u32, options: &Options) -> Result<Own
     Ok(socket.into())
 }
 
-/// Tries again for a moment while the address is in use: the kernel keeps the listener of a process that was killed until the
-/// operations of its io_uring have ended, which took 4 to 15 ms.
+/// Tries again for a moment while the address is in use: the kernel keeps the listener of a process that was killed
+/// until the operations of its io_uring have ended, which took 4 to 15 ms.
 fn bind_and_listen(socket: &Socket, address: SocketAddr, backlog: u32) -> io::Result<()> {
     const PERIOD: Duration = Duration::from_millis(5);
     const ATTEMPTS: u32 = 40;
@@ -190,8 +190,8 @@ fn await_connect(socket: &Socket, timeout: Duration, stop: BorrowedFd<'_>) -> io
     }
 }
 
-/// Errors: ECONNREFUSED if both ends of a connection are this socket. TCP allows that (simultaneous open), and the kernel may
-/// choose the port of a target of this machine where nothing listens; it would be a perfect echo.
+/// Errors: ECONNREFUSED if both ends of a connection are this socket. TCP allows that (simultaneous open), and the
+/// kernel may choose the port of a target of this machine where nothing listens; it would be a perfect echo.
 pub fn refuse_itself(socket: BorrowedFd<'_>, target: SocketAddr) -> std::result::Result<(), Errno> {
     let address = SockRef::from(&socket)
         .local_addr()
@@ -241,8 +241,8 @@ pub fn peer_ip(socket: BorrowedFd<'_>) -> Option<IpAddr> {
     address.as_socket().map(|address| address.ip())
 }
 
-/// Ends a connection without traffic, whose pending operations complete with that: with FIN, or with RST if the peer has not
-/// taken what was sent. False if bytes have just arrived.
+/// Ends a connection without traffic, whose pending operations complete with that: with FIN, or with RST if the peer
+/// has not taken what was sent. False if bytes have just arrived.
 pub fn end_idle(socket: BorrowedFd<'_>) -> bool {
     let unsent = unsent_bytes(socket);
     if unsent == 0 && readable_bytes(socket) > 0 {
@@ -272,8 +272,8 @@ pub fn set_nonblocking(socket: BorrowedFd<'_>, nonblocking: bool) -> io::Result<
     SockRef::from(&socket).set_nonblocking(nonblocking)
 }
 
-/// Sends FIN after all queued bytes; receiving continues. shutdown(2), because io_uring's operation always runs on a worker
-/// thread of the kernel.
+/// Sends FIN after all queued bytes; receiving continues. shutdown(2), because io_uring's operation always runs on a
+/// worker thread of the kernel.
 pub fn shutdown_write(socket: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&socket).shutdown(std::net::Shutdown::Write)
 }

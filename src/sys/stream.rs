@@ -1,5 +1,5 @@
-//! Writing to descriptors that may not take everything at once: pipes with a slow reader, also in non-blocking mode, files
-//! on a full disk, terminals.
+//! Writing to descriptors that may not take everything at once: pipes with a slow reader, also in non-blocking mode,
+//! files on a full disk, terminals.
 //!
 //! By system call: `std::io::Stdout` fails at EAGAIN, and does not say how much it has written.
 

@@ -1,8 +1,8 @@
-//! Listening sockets that come from another process: a service manager (sd_listen_fds(3)), or the process of this program
-//! that this one replaces; and the way to be replaced.
+//! Listening sockets that come from another process: a service manager (sd_listen_fds(3)), or the process of this
+//! program that this one replaces; and the way to be replaced.
 //!
-//! A successor finds the numbers of its descriptors in an environment variable: `LISTENER,LISTENER;READY`. It writes a byte
-//! to READY once it accepts connections.
+//! A successor finds the numbers of its descriptors in an environment variable: `LISTENER,LISTENER;READY`. It writes a
+//! byte to READY once it accepts connections.
 
 use std::env;
 use std::ffi::OsStr;
@@ -31,7 +31,8 @@ pub struct Inherited {
 }
 
 impl Inherited {
-    /// What was passed, if anything was. Call it once. Errors: [`Error::Machine`] if the environment is not what it should be.
+    /// What was passed, if anything was. Call it once. Errors: [`Error::Machine`] if the environment is not what it
+    /// should be.
     pub fn take() -> Result<Option<Inherited>> {
         if let Ok(text) = env::var(VARIABLE) {
             let numbers = parse(&text).ok_or_else(|| invalid(VARIABLE, &text))?;
@@ -85,13 +86,13 @@ fn own(number: RawFd) -> Result<OwnedFd> {
             "descriptor {number} was not passed by another process: {errno}"
         ))
     })?;
-    // SAFETY: it is open, it was passed to this process, and `take` is called once, before this process opens anything that
-    // another owner would close.
+    // SAFETY: it is open, it was passed to this process, and `take` is called once, before this process opens anything
+    // that another owner would close.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Starts `program` with the arguments of this process and these descriptors, and waits until it reports that it is ready.
-/// Returns its process id. Errors: it could not be started, ended, or was not ready in time and was killed.
+/// Starts `program` with the arguments of this process and these descriptors, and waits until it reports that it is
+/// ready. Returns its process id. Errors: it could not be started, ended, or was not ready in time and was killed.
 pub fn start(program: &Path, descriptors: &[BorrowedFd<'_>]) -> io::Result<u32> {
     let (ready, report) = io::pipe()?;
     let passed = descriptors.iter().map(inheritable).collect::<io::Result<Vec<_>>>()?;

@@ -10,13 +10,13 @@ use crate::clock::Nanos;
 /// The kernel's view of one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpInfo {
-    /// Smoothed round-trip time, in steps of 1 µs (RFC 6298): from a segment to its acknowledgement. That often arrives with
-    /// the echo, so this includes the server's time and is no lower bound of the latency.
+    /// Smoothed round-trip time, in steps of 1 µs (RFC 6298): from a segment to its acknowledgement. That often
+    /// arrives with the echo, so this includes the server's time and is no lower bound of the latency.
     pub rtt: Nanos,
     /// Retransmitted segments since the connection was opened.
     pub retransmits_total: u32,
-    /// Segments that arrived out of order since then: an earlier one was lost or delayed on its way to us. A segment that was
-    /// lost alone, and sent again, does not show. Zero before Linux 5.4.
+    /// Segments that arrived out of order since then: an earlier one was lost or delayed on its way to us. A segment
+    /// that was lost alone, and sent again, does not show. Zero before Linux 5.4.
     pub out_of_order_total: u32,
 }
 

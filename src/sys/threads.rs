@@ -18,8 +18,8 @@ pub struct ThreadGroup<T> {
 }
 
 impl<T: Send + 'static> ThreadGroup<T> {
-    /// No threads yet. They will be named `role-0`, `role-1`, …, and pinned to `cpus` in turn (not pinned if it is empty).
-    /// `stop` fires when a worker returns an error or panics, so that a lost worker never goes unnoticed.
+    /// No threads yet. They will be named `role-0`, `role-1`, …, and pinned to `cpus` in turn (not pinned if it is
+    /// empty). `stop` fires when a worker returns an error or panics, so that a lost worker never goes unnoticed.
     pub fn new(role: &'static str, cpus: &[usize], stop: &Stop) -> ThreadGroup<T> {
         ThreadGroup {
             role,
@@ -29,8 +29,8 @@ impl<T: Send + 'static> ThreadGroup<T> {
         }
     }
 
-    /// Starts the next worker. Errors: [`Error::Machine`] when no thread can be created. If its CPU is not available, the
-    /// worker returns the error.
+    /// Starts the next worker. Errors: [`Error::Machine`] when no thread can be created. If its CPU is not available,
+    /// the worker returns the error.
     pub fn spawn(&mut self, body: impl FnOnce() -> Result<T> + Send + 'static) -> Result<()> {
         let index = self.handles.len();
         let cpu = (!self.cpus.is_empty()).then(|| self.cpus[index % self.cpus.len()]);
@@ -57,8 +57,8 @@ impl<T: Send + 'static> ThreadGroup<T> {
         !self.handles.iter().any(JoinHandle::is_finished)
     }
 
-    /// Waits for all workers and returns their results in order. Errors: the first error in that order; [`Error::Bug`] for a
-    /// panic.
+    /// Waits for all workers and returns their results in order. Errors: the first error in that order; [`Error::Bug`]
+    /// for a panic.
     pub fn join(&mut self) -> Result<Vec<T>> {
         self.join_each().into_iter().collect()
     }
@@ -96,7 +96,8 @@ pub fn scoped<'scope, T: Send + 'scope>(
 /// Stack of a thread that waits most of the time.
 const SMALL_STACK: usize = 256 << 10;
 
-/// Starts a thread that is not joined and needs little stack, where [`thread::spawn`] would panic. Errors: [`Error::Machine`].
+/// Starts a thread that is not joined and needs little stack, where [`thread::spawn`] would panic. Errors:
+/// [`Error::Machine`].
 pub fn detached(body: impl FnOnce() + Send + 'static) -> Result<()> {
     let started = thread::Builder::new().stack_size(SMALL_STACK).spawn(body);
     started.map(drop).map_err(|cause| refused(&cause))

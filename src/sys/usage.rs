@@ -1,7 +1,7 @@
 //! What threads and processes have used: CPU time, memory, context switches.
 //!
-//! Everything about another process is an `Option`: it may have ended, or belong to another user. clock_getcpuclockid(3),
-//! proc(5).
+//! Everything about another process is an `Option`: it may have ended, or belong to another user.
+//! clock_getcpuclockid(3), proc(5).
 
 mod cpus;
 mod tree;
@@ -26,13 +26,13 @@ pub fn thread_cpu() -> Nanos {
 /// CPU time of all threads of a process, user and system, including those that have exited. None if there is no such
 /// process; a child that has exited still has one until it is waited for.
 ///
-/// From the process's CPU clock: the same nanoseconds as in /proc/PID/task/*/schedstat, but the time of threads that have
-/// exited is kept, and one system call suffices. /proc/PID/stat would round to 10 ms. A thread that is running on another
-/// CPU was last accounted at its scheduler tick: up to one tick (1 to 10 ms, CONFIG_HZ) per CPU is missing, which averages
-/// out in differences.
+/// From the process's CPU clock: the same nanoseconds as in /proc/PID/task/*/schedstat, but the time of threads that
+/// have exited is kept, and one system call suffices. /proc/PID/stat would round to 10 ms. A thread that is running on
+/// another CPU was last accounted at its scheduler tick: up to one tick (1 to 10 ms, CONFIG_HZ) per CPU is missing,
+/// which averages out in differences.
 pub fn process_cpu(pid: i32) -> Option<Nanos> {
-    // PID_MAX_LIMIT, proc_sys_kernel(5). To the kernel zero is the calling process, and so are numbers of more than 29 bits,
-    // which are truncated in the id of a clock.
+    // PID_MAX_LIMIT, proc_sys_kernel(5). To the kernel zero is the calling process, and so are numbers of more than 29
+    // bits, which are truncated in the id of a clock.
     const HIGHEST: i32 = 1 << 22;
     if !(1..=HIGHEST).contains(&pid) {
         return None;

@@ -11,7 +11,8 @@ use crate::sys::shortage;
 
 /// Wakes every thread that watches its descriptor, for rings and edge-triggered pollers such as those of mio and tokio.
 ///
-/// Every [`wake`](Waker::wake) is an edge of its own, even if the last one has not been handled, so nothing ever reads it.
+/// Every [`wake`](Waker::wake) is an edge of its own, even if the last one has not been handled, so nothing ever reads
+/// it.
 #[derive(Debug)]
 pub struct Waker(EventFd);
 

@@ -58,8 +58,8 @@ impl Number<'_> {
     }
 }
 
-/// Splits the text into the number that it begins with and the rest, spaces between them left out. Errors say why it is not
-/// a number.
+/// Splits the text into the number that it begins with and the rest, spaces between them left out. Errors say why it is
+/// not a number.
 pub(super) fn split(text: &str) -> Result<(Number<'_>, &str), String> {
     let text = text.trim();
     if text.is_empty() {

@@ -1,7 +1,7 @@
 //! After warm-up, neither server nor load generator allocates, per message or per pass of their loops.
 //!
-//! The allocator of this test binary counts by thread name. Other tests would disturb the count, so that the test executes
-//! itself again in a process of its own.
+//! The allocator of this test binary counts by thread name. Other tests would disturb the count, so that the test
+//! executes itself again in a process of its own.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::process::Command;

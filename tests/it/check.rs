@@ -1,5 +1,5 @@
-//! `urecho check` on real servers: that it runs, what it writes, and that it detects an injected slowdown. How it decides
-//! is tested in `src/check/judge`, on constructed records.
+//! `urecho check` on real servers: that it runs, what it writes, and that it detects an injected slowdown. How it
+//! decides is tested in `src/check/judge`, on constructed records.
 
 use std::fs;
 use std::process::Command;

@@ -154,6 +154,38 @@ fn servers_are_compared_in_an_open_loop_and_with_churn() {
 }
 
 #[test]
+fn every_block_of_an_open_loop_has_other_arrivals() {
+    let flags = "-c 4 --rate 5k/s --restarts 1 --blocks 6 --slice 100ms --slice-warmup 10ms --seed 1";
+    let measured = Running::compare(&[ours("ours")], flags).wait();
+    let blocks = server(measured.report(0), "ours")["restarts"][0].as_array().unwrap();
+    let messages: Vec<u64> = blocks.iter().map(|block| block["messages"].as_u64().unwrap()).collect();
+    let (least, most) = (messages.iter().min().unwrap(), messages.iter().max().unwrap());
+    // Poisson: a block has 1,000 ± 32. The messages of a repeated second of traffic would differ by one or two.
+    assert!(messages.len() == 6 && most - least >= 20, "{messages:?}");
+}
+
+#[test]
+fn what_is_sent_while_servers_settle_does_not_count() {
+    let flags = "-c 4 --rate 2k/s --restarts 1 --blocks 1 --slice 30ms --slice-warmup 5ms --settle 1s";
+    let measured = Running::compare(&[ours("ours")], flags).wait();
+    let block = &server(measured.report(0), "ours")["restarts"][0][0];
+    // Two slices have 120. In a second there are more than 25 others.
+    let messages = block["messages"].as_u64().unwrap();
+    assert!((50..700).contains(&messages), "{messages}");
+}
+
+#[test]
+fn a_stall_of_more_than_a_second_is_measured_and_fails_no_server() {
+    let flags = "-c 4 --rate 1k/s --restarts 1 --blocks 1 --slice 300ms --slice-warmup 10ms";
+    let stalls = ours("stalls") + " --fault stall=1200ms/300ms";
+    let measured = Running::compare(&[stalls], flags).wait();
+    let server = server(measured.report(0), "stalls");
+    assert_eq!(server["failure"], Value::Null, "{server:#}");
+    let p99 = server["restarts"][0][0]["p99_ns"].as_u64();
+    assert!(p99.is_some_and(|p99| p99 > 500_000_000), "{server:#}");
+}
+
+#[test]
 fn connections_that_do_not_fit_at_once_are_opened_for_each_slice() {
     // 80 descriptors suffice for one session of 20 connections with its ring and timers, but not for two.
     let candidates = [ours("a"), ours("b")];

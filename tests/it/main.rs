@@ -58,7 +58,8 @@ mod command_line;
 // Neither the server nor the load generator allocates per message.
 mod allocations;
 
-// Places with limits: little memory, few threads, blocked io_uring, other clocks, quotas; and the exit codes of all commands.
+// Places with limits: little memory, few threads, blocked io_uring, other clocks, quotas; and the exit codes of all
+// commands.
 mod limits;
 
 // Other projects' readers agree with the files that we write.

@@ -1,4 +1,5 @@
-//! Ports and other processes: a server under test is ours, and ports that are lacking here are not blamed on the target.
+//! Ports and other processes: a server under test is ours, and ports that are lacking here are not blamed on the
+//! target.
 
 use crate::addresses::in_namespace;
 use crate::support::assert_says;

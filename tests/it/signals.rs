@@ -1,5 +1,5 @@
-//! Signals end any phase of any command soon, and keep what was measured. That it is soon shows in runs that would otherwise
-//! take an hour.
+//! Signals end any phase of any command soon, and keep what was measured. That it is soon shows in runs that would
+//! otherwise take an hour.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;

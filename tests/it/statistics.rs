@@ -1,4 +1,5 @@
-//! SciPy agrees with our statistics: the signed-rank distribution, the estimate, and an interval computed in another way.
+//! SciPy agrees with our statistics: the signed-rank distribution, the estimate, and an interval computed in another
+//! way.
 //!
 //! `tests/it/readers/install` puts SciPy into `target/readers`; without that, the system's is used.
 

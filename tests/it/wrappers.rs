@@ -40,8 +40,8 @@ fn command_line(pid: i32) -> String {
     String::from_utf8_lossy(&line).replace('\0', " ")
 }
 
-/// Starts a comparison of a wrapped server, waits until that is under load, and passes all to `end`. Checks that nothing is
-/// left.
+/// Starts a comparison of a wrapped server, waits until that is under load, and passes all to `end`. Checks that
+/// nothing is left.
 fn assert_ends_with_the_tool(wrapper: &str, end: impl FnOnce(&Process)) {
     let folder = TempDir::new().unwrap();
     let value = folder.path().to_str().unwrap();

@@ -1,8 +1,8 @@
 //! A run against stored ones: judgement and summary.
 //!
-//! A run's value of a metric is the median over its restarts. The next run of an unchanged server lies within the prediction
-//! interval of the stored values ([`prediction`]); the interval of the change is as wide around the difference to their mean.
-//! The values are log ratios, so a factor counts the same in both directions.
+//! A run's value of a metric is the median over its restarts. The next run of an unchanged server lies within the
+//! prediction interval of the stored values ([`prediction`]); the interval of the change is as wide around the
+//! difference to their mean. The values are log ratios, so a factor counts the same in both directions.
 //!
 //! *Error.* Values vary from day to day with tails heavier than normal. In simulations of servers that did not change,
 //! with values of eight independent gating metrics that are normal, Laplace, contaminated normal or of Student's t with

@@ -1,9 +1,9 @@
 //! Which stored runs a run is compared with.
 //!
-//! They must differ from each other as this run differs from them. A machine's speed is correlated over minutes: of runs
-//! within an hour, one counts. And runs of one boot differ less than runs of two: a boot decides where the kernel and
-//! the pages of all files lie in memory, and a virtual machine that was stopped may start on another host. So either all
-//! are from the boot of this run, or each is from a different boot.
+//! They must differ from each other as this run differs from them. A machine's speed is correlated over minutes: of
+//! runs within an hour, one counts. And runs of one boot differ less than runs of two: a boot decides where the kernel
+//! and the pages of all files lie in memory, and a virtual machine that was stopped may start on another host. So
+//! either all are from the boot of this run, or each is from a different boot.
 
 use super::{Baseline, StoredRun};
 use crate::sys::identity::{MachineIdentity, Relation};

@@ -204,8 +204,8 @@ const SCATTER: [fn(&mut Random) -> f64; 4] = [
     },
 ];
 
-/// The share of comparisons by eight independent metrics with `runs` stored runs that end as regressed, if head is worse
-/// by `change` (a log ratio) in all of them, and the threshold is 2 %.
+/// The share of comparisons by eight independent metrics with `runs` stored runs that end as regressed, if head is
+/// worse by `change` (a log ratio) in all of them, and the threshold is 2 %.
 fn regressed(draw: fn(&mut Random) -> f64, spread: f64, runs: usize, change: f64, trials: u32) -> f64 {
     let mut random = Random::new(1, runs as u64);
     let mut metric = || {

@@ -61,9 +61,9 @@ pub enum Metric {
     Spikes,
 }
 
-/// How much longer than the other side's the p99.9 of a block with a latency spike is. Of two equal servers, the shares of
-/// such blocks differed from restart to restart with a standard deviation of 0.09; with a ratio of 2, 0.15 (26 restarts). A
-/// stall of 5 ms in each second moves either by 0.18.
+/// How much longer than the other side's the p99.9 of a block with a latency spike is. Of two equal servers, the shares
+/// of such blocks differed from restart to restart with a standard deviation of 0.09; with a ratio of 2, 0.15 (26
+/// restarts). A stall of 5 ms in each second moves either by 0.18.
 const SPIKE_RATIO: f64 = 8.0;
 
 /// Memory below which differences are ignored: a server that uses less counts as if it used this much.
@@ -96,10 +96,10 @@ impl Metric {
     ];
 
     /// Those that gate by default. The tail gates twice: p99.9, which is a median over blocks, when most of the time is
-    /// affected, and the share of blocks with a spike when only some of it is. A p99.9 of all slices of a restart together
-    /// cannot gate: of two equal servers on a machine with two CPUs, its logarithm varied from restart to restart by 1.6, and
-    /// the median over blocks by 0.33 (27 and 26 restarts), because a burst of the machine lasts for milliseconds and falls
-    /// on one side. Every gating metric reduces the power of the others.
+    /// affected, and the share of blocks with a spike when only some of it is. A p99.9 of all slices of a restart
+    /// together cannot gate: of two equal servers on a machine with two CPUs, its logarithm varied from restart to
+    /// restart by 1.6, and the median over blocks by 0.33 (27 and 26 restarts), because a burst of the machine
+    /// lasts for milliseconds and falls on one side. Every gating metric reduces the power of the others.
     pub const DEFAULT_GATE: [Metric; 8] = [
         Metric::P50,
         Metric::P99_9,
@@ -127,8 +127,8 @@ impl Metric {
         }
     }
 
-    /// True if it is a share, of the time or of the blocks. Shares are compared by their difference: that of base is often
-    /// zero.
+    /// True if it is a share, of the time or of the blocks. Shares are compared by their difference: that of base is
+    /// often zero.
     fn is_share(self) -> bool {
         matches!(self, Metric::Stalled | Metric::IdleCpu | Metric::Spikes)
     }
@@ -164,9 +164,9 @@ impl Metric {
 
     /// Its default threshold.
     ///
-    /// 3 % for the median, more for metrics that vary more: the confidence interval of p99.9 of two equal servers was ±20 to
-    /// 40 % wide, so a smaller threshold could not be passed. 2 % for throughput, so that a loss of 3 % is found: a change
-    /// as large as the threshold itself is found half of the time.
+    /// 3 % for the median, more for metrics that vary more: the confidence interval of p99.9 of two equal servers was
+    /// ±20 to 40 % wide, so a smaller threshold could not be passed. 2 % for throughput, so that a loss of 3 % is
+    /// found: a change as large as the threshold itself is found half of the time.
     pub fn default_threshold(self) -> Threshold {
         let (min_effect, min_change) = match self {
             Metric::P50 => (0.03, 0.0),
@@ -282,16 +282,16 @@ impl Metric {
 pub(in crate::check) enum Source {
     /// The median over blocks. Robust: what is not in half of the blocks does not show.
     Blocks(fn(&BlockFigures) -> Option<f64>),
-    /// The share of blocks in which this is true of a side and the other. A rare event shows, and a burst of the machine is
-    /// one block.
+    /// The share of blocks in which this is true of a side and the other. A rare event shows, and a burst of the
+    /// machine is one block.
     Pairs(fn(&BlockFigures, &BlockFigures) -> Option<bool>),
-    /// All slices of the restart together, of all loads. No block is dropped: what a busy machine does to memory, stalls and
-    /// idle CPU befalls both sides and widens the confidence interval.
+    /// All slices of the restart together, of all loads. No block is dropped: what a busy machine does to memory,
+    /// stalls and idle CPU befalls both sides and widens the confidence interval.
     Pool(fn(&PooledFigures) -> Option<f64>),
 }
 
-/// The mean over loads of what all slices of a load are together; a load counts by its number of blocks, because all slices
-/// are equally long. None without loads, or if one has no value.
+/// The mean over loads of what all slices of a load are together; a load counts by its number of blocks, because all
+/// slices are equally long. None without loads, or if one has no value.
 pub(in crate::check) fn mean_of_loads(loads: impl Iterator<Item = (Option<f64>, usize)>) -> Option<f64> {
     let mut sum = (0.0, 0);
     for (figure, blocks) in loads {

@@ -1,8 +1,8 @@
 //! From a record to a verdict. Pure: the same record has the same verdict, wherever and whenever it is judged.
 //!
 //! `metric` is what can get worse, `noise` drops blocks in which the machine was disturbed before any score is seen,
-//! `sample` has one value per restart, `decision` is the statistics of one metric, `verdict` applies them to a whole record.
-//! `warm_up` notes a server that changes within restarts.
+//! `sample` has one value per restart, `decision` is the statistics of one metric, `verdict` applies them to a whole
+//! record. `warm_up` notes a server that changes within restarts.
 
 pub mod decision;
 pub mod metric;

@@ -1,9 +1,9 @@
 //! Which blocks count: not those in which the machine was disturbed.
 //!
-//! The rule sees the noise of a whole block, in which base and head both had their turns, and no score: it cannot know whom
-//! it favours. If head itself causes the noise, whole blocks are dropped and too few are left: the check is inconclusive,
-//! not wrong. Interleaving and medians tolerate much noise without it, so only hopeless blocks are dropped: beyond what
-//! makes a single run INVALID, and for pressure, far beyond the other blocks.
+//! The rule sees the noise of a whole block, in which base and head both had their turns, and no score: it cannot know
+//! whom it favours. If head itself causes the noise, whole blocks are dropped and too few are left: the check is
+//! inconclusive, not wrong. Interleaving and medians tolerate much noise without it, so only hopeless blocks are
+//! dropped: beyond what makes a single run INVALID, and for pressure, far beyond the other blocks.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -14,15 +14,15 @@ use crate::stats::median;
 /// With a tenth of the time stolen by the hypervisor, even p90 is the length of a gap.
 const STEAL_MAX: f64 = 0.1;
 
-/// How far pressure may exceed the typical pressure of the check: beyond it another program ran, and one side may have met
-/// more of it. Typical pressure is tolerated, because servers with more threads than CPUs cause it themselves.
+/// How far pressure may exceed the typical pressure of the check: beyond it another program ran, and one side may have
+/// met more of it. Typical pressure is tolerated, because servers with more threads than CPUs cause it themselves.
 pub const PRESSURE_EXCESS_MAX: f64 = 0.5;
 
 /// With one message in a hundred sent a millisecond late, differences of microseconds mean nothing.
 const LAG_MAX: Nanos = Nanos(1_000_000);
 
-/// A CPU quota of the generator's control group stops all of its threads, and those of servers in the same group: gaps of 1 %
-/// of the time reach p99, on whichever side they fall.
+/// A CPU quota of the generator's control group stops all of its threads, and those of servers in the same group: gaps
+/// of 1 % of the time reach p99, on whichever side they fall.
 const THROTTLED_MAX: f64 = 0.01;
 
 /// The noise in a block, over the slices of both servers.

@@ -142,8 +142,8 @@ pub fn can_stop_early(sample: Sample<'_>) -> bool {
     verdicts.contains(&Verdict::Regressed) || !verdicts.contains(&Verdict::Inconclusive)
 }
 
-/// CPU that base and head used while the other had the traffic, if they differ and share a CPU: one of them then appears
-/// slower than it is.
+/// CPU that base and head used while the other had the traffic, if they differ and share a CPU: one of them then
+/// appears slower than it is.
 fn not_idle(record: &Record) -> Option<(f64, f64)> {
     let ratio = |side: fn(&Block) -> &BlockFigures| {
         let idle = record.blocks().filter_map(|block| side(block).background_cpu_ratio);
@@ -320,7 +320,8 @@ fn too_few(restarts: usize, alpha: f64) -> String {
     format!("too few restarts for an interval: {restarts} of {needed}")
 }
 
-/// A note on a machine that was busy all the time. No block was dropped for it, because servers may cause it themselves.
+/// A note on a machine that was busy all the time. No block was dropped for it, because servers may cause it
+/// themselves.
 fn busy(record: &Record) -> Option<String> {
     let blocks: Vec<Block> = record.blocks().copied().collect();
     let typical = noise::typical_pressure(&signs(&blocks, Sample::of(record).cpus));

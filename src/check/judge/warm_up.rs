@@ -1,8 +1,8 @@
 //! Whether head becomes faster or slower, compared with base, within a restart: block number against score.
 //!
-//! A server that compiles itself or fills pools while it runs is ranked by its first seconds otherwise. In each restart the
-//! median score of the first half of the blocks is subtracted from that of the second; the restarts are the sample, as for
-//! the verdict ([`signed_rank`]). It changes no verdict: it says to use `--settle`.
+//! A server that compiles itself or fills pools while it runs is ranked by its first seconds otherwise. In each restart
+//! the median score of the first half of the blocks is subtracted from that of the second; the restarts are the sample,
+//! as for the verdict ([`signed_rank`]). It changes no verdict: it says to use `--settle`.
 
 use super::metric::{Metric, Source};
 use super::sample::{Sample, plausible};

@@ -7,8 +7,8 @@ use crate::check::record::Inconclusive;
 use crate::output::untrusted;
 
 impl Summary {
-    /// One error per metric that fails the build, one for a failed server; one warning for an inconclusive check, and one
-    /// per metric that is worse and does not gate.
+    /// One error per metric that fails the build, one for a failed server; one warning for an inconclusive check, and
+    /// one per metric that is worse and does not gate.
     pub fn annotations(&self) -> Vec<String> {
         let mut annotations = self.outcome();
         annotations.extend(self.ungated_regressions().map(|metric| {

@@ -89,8 +89,9 @@ pub(super) struct JudgementFlags {
     gate: Vec<Metric>,
     /// Smallest relative change of a metric that counts, as in `p50=3%`; repeatable
     ///
-    /// Defaults: p50 3%, p90 5%, p99 50%, p99.9 50%, throughput 2%, cpu 2%, memory 5%, stalled 1%, idle-cpu 1%, spikes 10%.
-    /// The last three are shares: of the time, and of the blocks whose p99.9 is at least eight times the other side's.
+    /// Defaults: p50 3%, p90 5%, p99 50%, p99.9 50%, throughput 2%, cpu 2%, memory 5%, stalled 1%, idle-cpu 1%, spikes
+    /// 10%. The last three are shares: of the time, and of the blocks whose p99.9 is at least eight times the
+    /// other side's.
     #[arg(long, value_name = "METRIC=PERCENT", value_parser = min_effect)]
     min_effect: Vec<(Metric, f64)>,
     /// Smallest absolute change of a metric that counts, as in `p99=20us`; repeatable

@@ -15,7 +15,8 @@ use crate::output::written::Written;
 
 #[derive(Debug, Default, Args)]
 pub(super) struct JsonFlag {
-    /// Write the verdict and the recorded data as JSON; `-`, here and below, writes to stdout in place of the text report
+    /// Write the verdict and the recorded data as JSON; `-`, here and below, writes to stdout in place of the text
+    /// report
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -52,8 +53,9 @@ pub(super) struct Outputs {
 }
 
 impl OutputFlags {
-    /// Opens all places before anything is measured. Errors: [`Error::Usage`](crate::error::Error::Usage) if two of them, or
-    /// one and the `input`, are the same, [`Error::Machine`](crate::error::Error::Machine) if one cannot be written.
+    /// Opens all places before anything is measured. Errors: [`Error::Usage`](crate::error::Error::Usage) if two of
+    /// them, or one and the `input`, are the same, [`Error::Machine`](crate::error::Error::Machine) if one cannot
+    /// be written.
     pub(super) fn open(&self, json: &JsonFlag, input: Option<&Path>) -> Result<Outputs> {
         let places = place::open_all([&json.json, &self.markdown, &self.junit, &self.append])?;
         for (place, input) in places.iter().flatten().zip(input.into_iter().cycle()) {
@@ -118,8 +120,8 @@ impl Outputs {
     }
 }
 
-/// Writes annotations to the log and the summary of the step, where GitHub runs us. Neither is an output that was requested,
-/// so a summary that cannot be written is a warning.
+/// Writes annotations to the log and the summary of the step, where GitHub runs us. Neither is an output that was
+/// requested, so a summary that cannot be written is a warning.
 fn publish_on_github(summary: &Summary, is_stdout_taken: bool) {
     if std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
         for annotation in summary.annotations() {

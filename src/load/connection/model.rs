@@ -1,8 +1,8 @@
 //! `Connection` against a kernel and a target that do whatever is legal: what must hold in every order of completions.
 //!
-//! A world is one connection. Each step lets the target, the kernel or the worker do one legal thing, chosen by the seed:
-//! bytes in any pieces, short sends, no free buffer, receives that end for no reason, FIN and RST at any time, a connect
-//! that is refused or never answered, cancels that complete early or late.
+//! A world is one connection. Each step lets the target, the kernel or the worker do one legal thing, chosen by the
+//! seed: bytes in any pieces, short sends, no free buffer, receives that end for no reason, FIN and RST at any time, a
+//! connect that is refused or never answered, cancels that complete early or late.
 
 mod world;
 

@@ -1,7 +1,8 @@
-//! One message there and back over a blocking socket of the standard library, so that a fault of the ring cannot hide here.
+//! One message there and back over a blocking socket of the standard library, so that a fault of the ring cannot hide
+//! here.
 //!
-//! It fails when nothing moves for the time-out, so a large message takes the time that it needs; and it holds a piece of the
-//! message at a time.
+//! It fails when nothing moves for the time-out, so a large message takes the time that it needs; and it holds a piece
+//! of the message at a time.
 
 use std::fmt::{self, Display, Formatter};
 use std::io::{self, ErrorKind, Read, Write};

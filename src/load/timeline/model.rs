@@ -1,7 +1,7 @@
 //! `Timeline` against a clock that jumps: to when the timeline wants to wake up, or to any other time.
 //!
-//! Messages complete after a random time. What is due must come once, never early, and not be forgotten by a worker that
-//! sleeps until the timeline's wake-up.
+//! Messages complete after a random time. What is due must come once, never early, and not be forgotten by a worker
+//! that sleeps until the timeline's wake-up.
 
 mod single;
 mod slices;
@@ -216,8 +216,8 @@ impl World {
         instants.collect()
     }
 
-    /// Every message of a slice's plan is issued, and so are those that are due until it has caught up. Returns how many
-    /// were due in the slice itself.
+    /// Every message of a slice's plan is issued, and so are those that are due until it has caught up. Returns how
+    /// many were due in the slice itself.
     fn check_slice(&self, start: Nanos, worker: usize, end: Nanos) -> usize {
         let last = self
             .log

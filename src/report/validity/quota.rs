@@ -6,11 +6,12 @@ use crate::report::sections::ratio;
 use crate::sys::throttling::Throttling;
 use crate::units::plural;
 
-/// A quota stops all threads until its period is over, some tens of milliseconds: one is enough for the largest latencies.
-/// Groups may hold other processes as well; a tenth of the time is much more than they explain.
+/// A quota stops all threads until its period is over, some tens of milliseconds: one is enough for the largest
+/// latencies. Groups may hold other processes as well; a tenth of the time is much more than they explain.
 const INVALID: f64 = 0.1;
 
-/// What a quota of the generator's control group means for figures that were measured in `span`. None if it stopped nothing.
+/// What a quota of the generator's control group means for figures that were measured in `span`. None if it stopped
+/// nothing.
 pub fn of_generator(throttling: Option<Throttling>, span: Nanos) -> Option<Reason> {
     let used_up = used_up("our control group", throttling, span)?;
     Some(Reason {
@@ -27,8 +28,8 @@ pub fn of_generator(throttling: Option<Throttling>, span: Nanos) -> Option<Reaso
 
 /// The same for a quota of a control group that a server is in and the generator is not.
 pub fn of_server(server: &str, throttling: Option<Throttling>, span: Nanos) -> Option<Reason> {
-    // The quota may be how the server is deployed: then its gaps belong to the figures. The reader must know that the tail is
-    // that of the quota.
+    // The quota may be how the server is deployed: then its gaps belong to the figures. The reader must know that the
+    // tail is that of the quota.
     Some(Reason {
         grade: Grade::Suspect,
         code: "server-cpu-quota",

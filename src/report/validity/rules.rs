@@ -145,9 +145,9 @@ fn send_lag(inputs: &Inputs) -> Option<Reason> {
     // share; lag above it makes the response time a property of the generator.
     const SUSPECT: f64 = 0.1;
     const INVALID: f64 = 1.0;
-    // Below these floors the share does not matter. 50 µs is what we require on an idle machine: a thread must be woken,
-    // and no wake-up stays below a tenth of an echo of 20 µs. 1 ms is the timer resolution of wrk2: beyond it, figures in
-    // microseconds mean nothing.
+    // Below these floors the share does not matter. 50 µs is what we require on an idle machine: a thread must be
+    // woken, and no wake-up stays below a tenth of an echo of 20 µs. 1 ms is the timer resolution of wrk2: beyond
+    // it, figures in microseconds mean nothing.
     const SUSPECT_FROM: Nanos = Nanos(50_000);
     const INVALID_FROM: Nanos = Nanos(1_000_000);
     let lag = inputs.send_lag_p99.filter(|_| inputs.open_loop)?;
@@ -209,8 +209,8 @@ fn behind(inputs: &Inputs) -> Option<Reason> {
 }
 
 fn generator_busy(inputs: &Inputs) -> Option<Reason> {
-    // In an M/D/1 queue the mean wait is u / (2 (1 - u)) service times: 2 at 80 % utilisation, 4.5 at 90 %, 9.5 at 95 %.
-    // Beyond 80 % the generator's own queue is in the figures.
+    // In an M/D/1 queue the mean wait is u / (2 (1 - u)) service times: 2 at 80 % utilisation, 4.5 at 90 %, 9.5 at 95
+    // %. Beyond 80 % the generator's own queue is in the figures.
     const SUSPECT: f64 = 0.8;
     let busy = inputs.generator_busy;
     (inputs.open_loop && busy > SUSPECT).then(|| Reason {
@@ -230,8 +230,8 @@ fn bottleneck(inputs: &Inputs) -> Option<Reason> {
     (!inputs.open_loop).then(|| bottleneck.reason("the server"))
 }
 
-/// Share of its CPUs that the server used. If their number is unknown, the smallest that explains the figure is assumed,
-/// so that this rule fires only on evidence.
+/// Share of its CPUs that the server used. If their number is unknown, the smallest that explains the figure is
+/// assumed, so that this rule fires only on evidence.
 fn server_share(inputs: &Inputs) -> Option<f64> {
     let busy = inputs.server_busy?;
     let cpus = match inputs.server_cpus {
@@ -243,8 +243,8 @@ fn server_share(inputs: &Inputs) -> Option<f64> {
 
 fn overflows(inputs: &Inputs) -> Option<Reason> {
     let times = inputs.overflows;
-    // None is ever expected. The kernel keeps what does not fit (IORING_FEAT_NODROP) but delivers it late, and that delay
-    // is in the latencies.
+    // None is ever expected. The kernel keeps what does not fit (IORING_FEAT_NODROP) but delivers it late, and that
+    // delay is in the latencies.
     (times > 0).then(|| Reason {
         grade: Grade::Suspect,
         code: "completion-queue-overflow",
@@ -299,9 +299,9 @@ fn pressure(inputs: &Inputs) -> Option<Reason> {
 }
 
 fn unfair_service(inputs: &Inputs) -> Option<Reason> {
-    // Jain's index is 1 / (1 + cv²). At 0.8 the messages per connection have a standard deviation of half their mean, or a
-    // fifth of the connections completed nothing while the others completed the same number. Only in a closed loop: an
-    // open one picks connections at random, and with a few messages each they are that uneven by chance.
+    // Jain's index is 1 / (1 + cv²). At 0.8 the messages per connection have a standard deviation of half their mean,
+    // or a fifth of the connections completed nothing while the others completed the same number. Only in a closed
+    // loop: an open one picks connections at random, and with a few messages each they are that uneven by chance.
     const SUSPECT: f64 = 0.8;
     let jain = inputs.fairness_jain.filter(|_| !inputs.open_loop)?;
     (jain < SUSPECT).then(|| Reason {
@@ -320,8 +320,8 @@ fn server_throttled(inputs: &Inputs) -> Option<Reason> {
 
 fn retransmits(inputs: &Inputs) -> Option<Reason> {
     // A retransmission delays its connection by 200 ms. At 20k/s over 50 connections that is 80 messages: up to 1
-    // retransmit in 10,000, fewer than 1 % of the messages are delayed, and p99 stands. The counter is the machine's, so a
-    // threshold of zero would also count an unrelated ssh session.
+    // retransmit in 10,000, fewer than 1 % of the messages are delayed, and p99 stands. The counter is the machine's,
+    // so a threshold of zero would also count an unrelated ssh session.
     const SUSPECT: f64 = 1e-4;
     let retransmits = inputs.retransmits?;
     let share = ratio(retransmits as f64, inputs.sent as f64);

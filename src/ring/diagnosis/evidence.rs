@@ -12,7 +12,8 @@ pub(super) struct Evidence {
     pub(super) disabled: Option<u8>,
     /// True if this process has CAP_SYS_ADMIN.
     pub(super) is_administrator: bool,
-    /// What io_uring_enter(2) says about a number that is no descriptor. The kernel says EBADF, whatever its sysctl is.
+    /// What io_uring_enter(2) says about a number that is no descriptor. The kernel says EBADF, whatever its sysctl
+    /// is.
     pub(super) entering: i32,
     /// True if the kernel surely has io_uring.
     pub(super) is_in_kernel: bool,

@@ -1,9 +1,9 @@
 //! One connection of the epoll worker: read into the worker's buffer, write back at once, keep only what the socket did
 //! not take.
 //!
-//! Events are edges (epoll(7)): one reports that something has changed, and no other follows until it changes again. So a
-//! connection counts as readable from an event until a short read. At a short read the receive queue was empty, and what
-//! arrives later is an edge of its own. A FIN or out-of-band data shortens a read as well: after such an event the
+//! Events are edges (epoll(7)): one reports that something has changed, and no other follows until it changes again. So
+//! a connection counts as readable from an event until a short read. At a short read the receive queue was empty, and
+//! what arrives later is an edge of its own. A FIN or out-of-band data shortens a read as well: after such an event the
 //! connection reads until the socket has nothing (EAGAIN).
 
 use std::io::{self, Read, Write};
@@ -68,7 +68,8 @@ pub(super) struct Connection {
     active_at: Nanos,
     /// True once our FIN is out: what still arrives is read and dropped, so that close(2) sends no RST.
     fin_sent: bool,
-    /// Bytes to receive before FIN is sent, whatever arrives after them; none if FIN waits until the connection is idle.
+    /// Bytes to receive before FIN is sent, whatever arrives after them; none if FIN waits until the connection is
+    /// idle.
     last_bytes: Option<usize>,
 }
 

@@ -1,8 +1,8 @@
-//! A whole server worker on epoll(7), through mio: the loop to compare io_uring with, as fast as it can honestly be made,
-//! and the engine for hosts that block io_uring.
+//! A whole server worker on epoll(7), through mio: the loop to compare io_uring with, as fast as it can honestly be
+//! made, and the engine for hosts that block io_uring.
 //!
-//! One buffer serves all connections: what is read is written back at once, from where it lies. `connection` decides what a
-//! connection does; this file waits for events, gives every connection its turn, accepts and drains.
+//! One buffer serves all connections: what is read is written back at once, from where it lies. `connection` decides
+//! what a connection does; this file waits for events, gives every connection its turn, accepts and drains.
 
 mod connection;
 

@@ -1,7 +1,7 @@
 //! How connections come into a worker: the first one accepts for all, and hands each to the worker that has the fewest.
 //!
-//! With accept4(2) when a listener is readable, and not through the crate: its accept cannot be cancelled, so a connection
-//! that arrives at the moment of a stop would be lost.
+//! With accept4(2) when a listener is readable, and not through the crate: its accept cannot be cancelled, so a
+//! connection that arrives at the moment of a stop would be lost.
 
 use std::future::poll_fn;
 use std::net::TcpStream as StdStream;

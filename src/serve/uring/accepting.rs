@@ -49,7 +49,8 @@ impl Acceptor {
 }
 
 impl Worker<'_> {
-    /// Accepts on every listener: connections as they come, or one by one where each may be the last that there is room for.
+    /// Accepts on every listener: connections as they come, or one by one where each may be the last that there is room
+    /// for.
     pub(super) fn arm_accepts(&mut self) {
         for index in 0..self.acceptor.armed.len() {
             if self.acceptor.state.is_on() && self.acceptor.armed[index] == Armed::No {
@@ -68,8 +69,8 @@ impl Worker<'_> {
         self.acceptor.armed[index] = Armed::Accept;
     }
 
-    /// A connection of this server has closed, a pause is over, or the drain begins. A drain serves what was accepted already,
-    /// because nothing may be closed before.
+    /// A connection of this server has closed, a pause is over, or the drain begins. A drain serves what was accepted
+    /// already, because nothing may be closed before.
     pub(super) fn resume_accepting(&mut self) {
         while self.drain.has_begun() || self.shared.room() != Room::None {
             let Some(socket) = self.acceptor.held.pop_front() else {

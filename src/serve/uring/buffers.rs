@@ -7,9 +7,9 @@ use crate::ring::SizeClass;
 use crate::serve::uring::echo::BufferAllowance;
 use crate::slab::Key;
 
-/// The least that a connection may hold unless buffers are low. With one, every connection that sends a message and waits
-/// for its echo would have its receive cancelled and armed again each time: with 10,000 connections that is more than
-/// half of the pool.
+/// The least that a connection may hold unless buffers are low. With one, every connection that sends a message and
+/// waits for its echo would have its receive cancelled and armed again each time: with 10,000 connections that is more
+/// than half of the pool.
 const HELD_MIN: usize = 2;
 
 /// How long streams wait for a large buffer before they receive into small ones.
@@ -53,8 +53,8 @@ pub(super) struct BufferShares {
 }
 
 impl BufferShares {
-    /// For a ring with `total` small buffers of `size` bytes. A connection may hold `limit` bytes: with 64 KiB instead of 256,
-    /// one bulk stream was about 10 % slower, because receiving waited for sending.
+    /// For a ring with `total` small buffers of `size` bytes. A connection may hold `limit` bytes: with 64 KiB instead
+    /// of 256, one bulk stream was about 10 % slower, because receiving waited for sending.
     pub(super) fn new(total: usize, size: usize, limit: u64) -> BufferShares {
         let held_max = usize::try_from(limit).unwrap_or(usize::MAX) / size;
         BufferShares {
@@ -90,9 +90,10 @@ impl BufferShares {
 
     /// True if buffers have just become low, with `in_use` small ones in use: then every armed receive must be renewed.
     ///
-    /// A multishot receive takes a whole batch of buffers before it can be cancelled, and a peer that does not read keeps
-    /// them: enough such peers would starve all others permanently. So once half of the pool is in use, every receive takes
-    /// one buffer, and all shares together are a quarter of the pool. The last quarter is for receives under way.
+    /// A multishot receive takes a whole batch of buffers before it can be cancelled, and a peer that does not read
+    /// keeps them: enough such peers would starve all others permanently. So once half of the pool is in use, every
+    /// receive takes one buffer, and all shares together are a quarter of the pool. The last quarter is for
+    /// receives under way.
     pub(super) fn becomes_low(&mut self, in_use: usize) -> bool {
         let was_low = self.low;
         self.low = if was_low {
@@ -138,8 +139,8 @@ impl BufferShares {
         }
     }
 
-    /// Number of connections that have waited for a small buffer for too long, while there was none. Each time is the beginning
-    /// of another wait.
+    /// Number of connections that have waited for a small buffer for too long, while there was none. Each time is the
+    /// beginning of another wait.
     pub(super) fn overdue(&mut self, levels: BufferLevels, now: impl FnOnce() -> Nanos) -> usize {
         if self.starved_small.is_empty() || levels.small > 0 || levels.has_spare {
             self.overdue_at = Nanos::NEVER;
@@ -161,8 +162,8 @@ impl BufferShares {
             return now();
         }
         if small && levels.has_spare {
-            // Buffers taken in one pass count as on their way back until the next. If peers that do not read have kept them
-            // all, only another pass finds that out and offers spare ones.
+            // Buffers taken in one pass count as on their way back until the next. If peers that do not read have kept
+            // them all, only another pass finds that out and offers spare ones.
             return self.large_deadline.min(now() + SMALL_RETRY);
         }
         self.large_deadline.min(self.overdue_at)

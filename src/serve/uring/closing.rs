@@ -36,8 +36,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Resets connections that hold buffers and do not read, the longest stuck first, when others have waited for a buffer
-    /// for too long: as many as wait.
+    /// Resets connections that hold buffers and do not read, the longest stuck first, when others have waited for a
+    /// buffer for too long: as many as wait.
     pub(super) fn evict_stuck(&mut self) {
         let waiting = self.buffers.overdue(self.buffer_levels(), clock::now);
         if waiting == 0 {

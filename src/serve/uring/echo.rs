@@ -111,7 +111,8 @@ enum Fin {
     Due,
     /// To be sent after the echo of all that has arrived, even if more arrives meanwhile.
     Last {
-        /// How much of it has not been received. Known once no receive is armed: until then, some of it may be in completions.
+        /// How much of it has not been received. Known once no receive is armed: until then, some of it may be in
+        /// completions.
         unread: Option<usize>,
     },
     /// Sent. What still arrives is dropped, so that close(2) sends no RST.

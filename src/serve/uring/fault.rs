@@ -1,5 +1,5 @@
-//! Fault injection: a worker that is slower on purpose, to prove that `urecho check` finds regressions. A hidden flag of
-//! `urecho serve`.
+//! Fault injection: a worker that is slower on purpose, to prove that `urecho check` finds regressions. A hidden flag
+//! of `urecho serve`.
 
 use std::collections::VecDeque;
 use std::hint;

@@ -1,8 +1,9 @@
 //! A whole server worker on io_uring: one thread, one ring, its share of the connections.
 //!
-//! `accepting` is how connections come in, `closing` how they end. `echo` decides what a connection does, with `stream_detector`; `buffers` which
-//! connections get buffers; `spinning` when to busy-poll. This file waits on the ring, passes completions to the
-//! connections and applies what they say. `fault` slows a worker down for tests of `urecho check`.
+//! `accepting` is how connections come in, `closing` how they end. `echo` decides what a connection does, with
+//! `stream_detector`; `buffers` which connections get buffers; `spinning` when to busy-poll. This file waits on the
+//! ring, passes completions to the connections and applies what they say. `fault` slows a worker down for tests of
+//! `urecho check`.
 
 mod accepting;
 mod buffers;
@@ -68,8 +69,8 @@ impl Default for UringPlan {
                 submissions: 256,
                 completions: 4096,
             },
-            // 256 × 4 KiB = 1 MiB circulate: half of the L2 of one core. 64 MiB of address space stand behind them for peers
-            // that do not read; they stay untouched until such peers come.
+            // 256 × 4 KiB = 1 MiB circulate: half of the L2 of one core. 64 MiB of address space stand behind them for
+            // peers that do not read; they stay untouched until such peers come.
             buffers: Buffers {
                 circulating: 256,
                 total: 16_384,
@@ -234,7 +235,8 @@ impl<'a> Worker<'a> {
             }
             Event::Received(what) => self.received(key, what, more),
             Event::Sent { sent, rest } => self.sent(key, sent, rest),
-            Event::Cancelled if listener_index(key) < self.shared.listeners.len() => {} // Its accept completes on its own.
+            Event::Cancelled if listener_index(key) < self.shared.listeners.len() => {} /* Its accept completes on
+                                                                                          * its own. */
             Event::Cancelled => self.update(key, Echo::cancelled),
             Event::Woken if key == STOP => self.begin_drain(),
             Event::Woken if key == CONNECTION_CLOSED => {
@@ -366,8 +368,8 @@ impl Worker<'_> {
         self.buffers.allowance(self.connections.len(), large_offered)
     }
 
-    /// Counts a completion for a closed connection. A connection closes only when nothing of it is in the kernel, so this
-    /// is a bug; release builds survive it.
+    /// Counts a completion for a closed connection. A connection closes only when nothing of it is in the kernel, so
+    /// this is a bug; release builds survive it.
     fn stale(&mut self, chunks: ChunkQueue) {
         debug_assert!(false, "a completion for a connection that has been closed");
         self.ring.give_back_all(chunks);

@@ -5,8 +5,8 @@ use crate::ring::SizeClass;
 /// Consecutive full small buffers that make a stream. Switching costs a cancel, and so does switching back.
 const FULL: u8 = 4;
 
-/// Consecutive large buffers whose bytes would have fitted into half a small one that end a stream. Half, so that messages
-/// of exactly one small buffer do not switch back and forth.
+/// Consecutive large buffers whose bytes would have fitted into half a small one that end a stream. Half, so that
+/// messages of exactly one small buffer do not switch back and forth.
 const NEARLY_EMPTY: u8 = 8;
 
 /// Large buffers that a stream may hold before its peer must read: there are few of them.

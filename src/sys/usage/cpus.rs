@@ -6,25 +6,25 @@ use std::fs;
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 
-/// A thread with less than this share of the busiest thread's CPU time is ignored. A server with pinned workers has other
-/// threads that are not pinned: one that starts and joins the workers, one that waits for signals, io_uring's helpers. They
-/// sleep, and would make every such server look as if it ran everywhere.
+/// A thread with less than this share of the busiest thread's CPU time is ignored. A server with pinned workers has
+/// other threads that are not pinned: one that starts and joins the workers, one that waits for signals, io_uring's
+/// helpers. They sleep, and would make every such server look as if it ran everywhere.
 const IDLE: f64 = 0.1;
 
-/// CPU time in nanoseconds from which a busy thread can be distinguished from an idle one. Up to that, it may have been used
-/// for start-up: 2 ms by the first thread of `urecho serve`, less by its worker.
+/// CPU time in nanoseconds from which a busy thread can be distinguished from an idle one. Up to that, it may have been
+/// used for start-up: 2 ms by the first thread of `urecho serve`, less by its worker.
 const STARTED: u64 = 50_000_000;
 
-/// The CPUs that the working threads of some processes may run on, ascending: what taskset, a cpuset or the process itself
-/// allow. A thread works if it has used a tenth of the busiest thread's CPU time. If the processes have just started, their
-/// working threads are those that are restricted to fewer CPUs than others, or all if none is.
+/// The CPUs that the working threads of some processes may run on, ascending: what taskset, a cpuset or the process
+/// itself allow. A thread works if it has used a tenth of the busiest thread's CPU time. If the processes have just
+/// started, their working threads are those that are restricted to fewer CPUs than others, or all if none is.
 /// None if there are no such processes, or if they belong to another user.
 pub fn cpus_of(pids: &[i32]) -> Option<Vec<usize>> {
     Some(union(&working(threads_of_all(pids)?)))
 }
 
-/// How many CPUs these processes can keep busy at once: one for each working thread, and no more than [`cpus_of`] has. A
-/// process with a single thread is saturated at 1, however many CPUs there are.
+/// How many CPUs these processes can keep busy at once: one for each working thread, and no more than [`cpus_of`] has.
+/// A process with a single thread is saturated at 1, however many CPUs there are.
 pub fn parallelism_of(pids: &[i32]) -> Option<usize> {
     let workers = working(threads_of_all(pids)?);
     Some(workers.len().min(union(&workers).len()))

@@ -1,7 +1,7 @@
 //! What a server of any number of processes has used: some processes and all of their descendants.
 //!
-//! A process that ends adds its CPU time to that of the parent that waits for it (`cutime` and `cstime`), so processes that
-//! come and go between two samples are counted. Where that cannot be known, there is no figure but a reason.
+//! A process that ends adds its CPU time to that of the parent that waits for it (`cutime` and `cstime`), so processes
+//! that come and go between two samples are counted. Where that cannot be known, there is no figure but a reason.
 //! proc_pid_stat(5), proc_pid_status(5), proc_pid_smaps(5).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -118,8 +118,8 @@ impl ProcessTree {
         names.into_iter().cloned().collect()
     }
 
-    /// Resident memory in bytes. Of several processes, pages that they share count once (proportional set sizes). `None` if
-    /// that of a process is not readable.
+    /// Resident memory in bytes. Of several processes, pages that they share count once (proportional set sizes).
+    /// `None` if that of a process is not readable.
     pub fn resident(&self) -> Option<u64> {
         match self.pids().as_slice() {
             [] => None,
@@ -268,8 +268,8 @@ impl Stat {
     }
 }
 
-/// The roots and their descendants without process `own` and its descendants; and whether each counts alone, because it is
-/// an ancestor of `own`.
+/// The roots and their descendants without process `own` and its descendants; and whether each counts alone, because it
+/// is an ancestor of `own`.
 fn members(roots: &[i32], stats: &BTreeMap<i32, Stat>, own: i32) -> BTreeMap<i32, bool> {
     let mut ancestors = BTreeSet::new();
     let mut above = own;

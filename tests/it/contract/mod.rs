@@ -1,7 +1,7 @@
 //! The README's contract: every row of its table is produced, and the program does what the row says.
 //!
-//! The exit codes are read from the table, so that neither can change alone. What else belongs to a subject - every command,
-//! every limit, every stream - is in the tests of that subject.
+//! The exit codes are read from the table, so that neither can change alone. What else belongs to a subject - every
+//! command, every limit, every stream - is in the tests of that subject.
 
 mod endings;
 mod outputs;

@@ -34,7 +34,8 @@ fn text(folder: &TempDir, name: &str) -> String {
     fs::read_to_string(folder.path().join(name)).unwrap_or_default()
 }
 
-/// An interrupted run with these flags, each with a file of that name; `while_it_runs` is called when two seconds are out.
+/// An interrupted run with these flags, each with a file of that name; `while_it_runs` is called when two seconds are
+/// out.
 fn interrupted_run(folder: &TempDir, flags: &[&str], while_it_runs: impl FnOnce()) {
     let peer = Peer::honest();
     let mut command = urecho(&format!("load {} -c 2 --rate 1k/s -d 60m --warmup 0s", peer.address));

@@ -1,8 +1,9 @@
-//! Places with limits: users without privileges, little memory, few threads, short descriptors, clocks that lie, quotas, a
-//! hidden /proc. Each command measures right there, or refuses with the true reason and exit code 4; it never panics.
+//! Places with limits: users without privileges, little memory, few threads, short descriptors, clocks that lie,
+//! quotas, a hidden /proc. Each command measures right there, or refuses with the true reason and exit code 4; it never
+//! panics.
 //!
-//! The places are made by shell commands (`ulimit`, `unshare`, `setpriv`, `strace`). A machine that cannot make one skips its
-//! tests, and says so.
+//! The places are made by shell commands (`ulimit`, `unshare`, `setpriv`, `strace`). A machine that cannot make one
+//! skips its tests, and says so.
 
 mod clock;
 mod exit_codes;
@@ -79,8 +80,8 @@ fn is_root() -> bool {
     )
 }
 
-/// A prefix for a script: the rest runs as a user that runs nothing else, to whom limits apply that count per user. `$U` is a
-/// copy that any user may execute, removed with `$D`.
+/// A prefix for a script: the rest runs as a user that runs nothing else, to whom limits apply that count per user.
+/// `$U` is a copy that any user may execute, removed with `$D`.
 fn as_user(uid: u32, script: &str) -> String {
     format!(
         "D=$(mktemp -d) && trap 'rm -rf \"$D\"' EXIT && chmod 755 \"$D\" && cp \"$U\" \"$D/urecho\" && chmod 755 \"$D/urecho\" && \

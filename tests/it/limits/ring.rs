@@ -59,7 +59,8 @@ fn the_lines_of_a_run_that_an_error_ended_are_marked_as_partial() {
         return;
     }
     let server = Server::start();
-    // Ten milliseconds pass between two calls at least: the error comes after the first second, and long before the last.
+    // Ten milliseconds pass between two calls at least: the error comes after the first second, and long before the
+    // last.
     let script = "D=$(mktemp -d); strace -f -qq -o /dev/null -e trace=io_uring_enter -e inject=io_uring_enter:error=EPERM:when=900+ \
         \"$U\" load \"$1\" -c 1 --rate 100/s -d 60m --warmup 0s --csv $D/csv --jsonl $D/jsonl --hlog $D/hlog --json $D/json; R=$?; \
         cat $D/json; for f in csv jsonl hlog; do wc -l < $D/$f; tail -n 1 $D/$f; done; rm -r $D; exit $R";

@@ -1,8 +1,8 @@
 //! A stalled server: an open loop measures the stall, a closed loop hides it.
 //!
 //! The server is stopped (SIGSTOP) for S seconds in the middle of T seconds of measuring. In an open loop every message
-//! planned meanwhile waits for the rest of the stall, so that p99 is about S - T/100. A closed loop sends nothing meanwhile,
-//! and its percentiles do not contain the stall: coordinated omission (Gil Tene).
+//! planned meanwhile waits for the rest of the stall, so that p99 is about S - T/100. A closed loop sends nothing
+//! meanwhile, and its percentiles do not contain the stall: coordinated omission (Gil Tene).
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -225,7 +225,8 @@ fn lines_are_out_each_second_and_survive_a_kill() {
     );
 }
 
-/// Runs a script that prints `code` and an exit code, where it may mount. None if that is not possible here, which is said.
+/// Runs a script that prints `code` and an exit code, where it may mount. None if that is not possible here, which is
+/// said.
 fn in_mount_namespace(folder: &TempDir, script: &str) -> Option<support::Output> {
     let mut command = Command::new("unshare");
     command

@@ -33,8 +33,8 @@ fn a_thousand_peers_that_never_read_grow_no_memory_and_stop_no_other(engine: Eng
         assert_at_most("resident memory", server.resident(), plateau + SLACK);
         assert_at_most("CPU", busy, 0.25);
         streams.into_iter().for_each(reset);
-        // What they have left is used again. How much a peer makes the server keep depends on when its socket was full, so one
-        // wave needs more than another; after a leak each would need more than all before it.
+        // What they have left is used again. How much a peer makes the server keep depends on when its socket was full,
+        // so one wave needs more than another; after a leak each would need more than all before it.
         let mut most = plateau;
         let fits = (0..WAVES).any(|_| {
             let streams = never_readers(&server);

@@ -1,4 +1,5 @@
-//! Draining: what has arrived is echoed, every connection ends with FIN, and the second signal ends the process at once.
+//! Draining: what has arrived is echoed, every connection ends with FIN, and the second signal ends the process at
+//! once.
 
 use std::net::{Shutdown, TcpStream};
 

@@ -20,8 +20,8 @@ pub(crate) struct Tag {
     pub(crate) intervals_ms: Vec<(u64, u64, u64)>,
     pub(crate) max: u64,
     pub(crate) mean: f64,
-    /// Value, quantile and samples up to it: the reader's own percentile distribution. Empty for a reader that does not
-    /// step through the percentiles as Java's does.
+    /// Value, quantile and samples up to it: the reader's own percentile distribution. Empty for a reader that does
+    /// not step through the percentiles as Java's does.
     #[serde(default)]
     pub(crate) rows: Vec<(u64, f64, u64)>,
     #[serde(flatten)]
@@ -35,8 +35,8 @@ pub(crate) const PERCENTILES: [(&str, f64); 4] =
 const MISSING: i32 = 77;
 
 /// Checks that three files of one run agree on one latency (`service` or `response`): the JSON report, the interval log
-/// by each reader, and the percentile distribution by a plotter. Percentiles agree to bucket precision, 0.1 %; those that
-/// the report leaves out are not compared.
+/// by each reader, and the percentile distribution by a plotter. Percentiles agree to bucket precision, 0.1 %; those
+/// that the report leaves out are not compared.
 pub(crate) fn assert_files_agree(report: &Path, log: &Path, distribution: &Path, latency: &str) {
     let reported = assert_log_agrees(report, log, latency);
     let text = fs::read_to_string(distribution).unwrap();
@@ -162,7 +162,8 @@ pub(crate) fn rows(text: &str) -> Vec<(u64, f64, u64)> {
         .collect()
 }
 
-/// Checks that the plotted curve passes through a percentile: between the last point before it and the first at or after it.
+/// Checks that the plotted curve passes through a percentile: between the last point before it and the first at or
+/// after it.
 pub(crate) fn assert_on_curve(points: &[(f64, f64)], q: f64, ns: u64) {
     // Points have two decimals.
     let x = 1.0 / (1.0 - q);

@@ -117,8 +117,8 @@ impl Running {
 }
 
 impl Finished {
-    /// Its report, if it exited with `code`. Where 0 is expected, 3 is accepted with an INVALID report: a run this short
-    /// on a machine this busy may be invalid, and these tests are not about that.
+    /// Its report, if it exited with `code`. Where 0 is expected, 3 is accepted with an INVALID report: a run this
+    /// short on a machine this busy may be invalid, and these tests are not about that.
     pub(crate) fn report(&self, code: i32) -> &Value {
         let report = self
             .report

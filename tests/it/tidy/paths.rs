@@ -29,7 +29,8 @@ impl<'a> Modules<'a> {
         }
     }
 
-    /// The paths of the files that this one uses outside of its tests, each once. Re-exports are followed to their origin.
+    /// The paths of the files that this one uses outside of its tests, each once. Re-exports are followed to their
+    /// origin.
     pub(super) fn used_by(&self, source: &Source) -> Vec<&'a Source> {
         let used = absolute_paths(source).into_iter();
         let mut files: Vec<&Source> = used.filter_map(|path| self.resolve(&path, 0)).collect();

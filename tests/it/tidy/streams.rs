@@ -1,4 +1,5 @@
-//! Who may write to stdout and stderr: `src/output` alone. The macros of the standard library panic when a reader is gone.
+//! Who may write to stdout and stderr: `src/output` alone. The macros of the standard library panic when a reader is
+//! gone.
 
 use super::{assert_none, sources};
 use crate::support::source::Source;

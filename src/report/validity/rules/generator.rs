@@ -1,5 +1,5 @@
-//! Rules about a generator that stood still, or is too slow to be exact. They hold in a closed loop too, where nothing else
-//! shows it: what the generator does not send was planned nowhere.
+//! Rules about a generator that stood still, or is too slow to be exact. They hold in a closed loop too, where nothing
+//! else shows it: what the generator does not send was planned nowhere.
 
 use super::{grade_of, percent};
 use crate::clock::Nanos;
@@ -8,8 +8,9 @@ use crate::report::validity::{Grade, Inputs, Reason, quota};
 use crate::units::{show_count, show_duration};
 
 pub(super) fn stalled(inputs: &Inputs) -> Option<Reason> {
-    // As with steal: stalls of 1 % of the time reach p99, those of 10 % reach p90. A long one makes the largest latencies
-    // those of the generator, however long the run. Less than that in all is a wake-up that came late in a short run.
+    // As with steal: stalls of 1 % of the time reach p99, those of 10 % reach p90. A long one makes the largest
+    // latencies those of the generator, however long the run. Less than that in all is a wake-up that came late in
+    // a short run.
     const SUSPECT: f64 = 0.01;
     const INVALID: f64 = 0.1;
     const LONG: Nanos = Nanos(50_000_000);
@@ -37,8 +38,8 @@ pub(super) fn stalled(inputs: &Inputs) -> Option<Reason> {
 }
 
 pub(super) fn waited(inputs: &Inputs) -> Option<Reason> {
-    // Kernel threads and interrupts take up to a few per cent of a CPU that nothing else uses. Beyond, other tasks run on it
-    // while messages wait to be sent and replies to be seen.
+    // Kernel threads and interrupts take up to a few per cent of a CPU that nothing else uses. Beyond, other tasks run
+    // on it while messages wait to be sent and replies to be seen.
     const SUSPECT: f64 = 0.05;
     let share = share_of(inputs, inputs.run_delay);
     (share > SUSPECT).then(|| Reason {
@@ -58,9 +59,9 @@ pub(super) fn throttled(inputs: &Inputs) -> Option<Reason> {
 }
 
 pub(super) fn passes(inputs: &Inputs) -> Option<Reason> {
-    // All that a pass handles gets the instant of its beginning, and all that it sends leaves at its end: its length is the
-    // largest error of a latency. Half of the median is a different experiment. A fifth of a millisecond is what a hundred
-    // messages take that arrive at once.
+    // All that a pass handles gets the instant of its beginning, and all that it sends leaves at its end: its length is
+    // the largest error of a latency. Half of the median is a different experiment. A fifth of a millisecond is
+    // what a hundred messages take that arrive at once.
     const SUSPECT: f64 = 0.5;
     const FLOOR: Nanos = Nanos(200_000);
     let pass = inputs.pass_p99?;

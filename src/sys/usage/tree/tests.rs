@@ -7,7 +7,8 @@ use super::*;
 
 const SECOND: u64 = 1_000_000_000;
 
-/// A tree of (pid, parent, CPU seconds, reaped CPU seconds, faults of reaped children), started at tick 5, sampled at 10.
+/// A tree of (pid, parent, CPU seconds, reaped CPU seconds, faults of reaped children), started at tick 5, sampled at
+/// 10.
 fn tree(processes: &[(i32, i32, u64, u64, u64)]) -> ProcessTree {
     let process = |&(pid, parent, cpu, reaped, faults): &(i32, i32, u64, u64, u64)| {
         let process = Process {
