@@ -18,7 +18,7 @@ pub enum Error {
     /// This machine does not allow it: a limit, a blocked io_uring, an address in use.
     Machine(String),
     /// What was measured cannot be compared: a server's program changed meanwhile.
-    Invalid(String),
+    ProgramChanged(String),
     /// The target cannot be reached, or is not an echo server.
     Target(String),
     /// The target returned wrong data.
@@ -32,7 +32,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) => USAGE,
-            Error::Invalid(_) => CHANGED,
+            Error::ProgramChanged(_) => CHANGED,
             Error::Machine(_) => MACHINE,
             Error::Target(_) => TARGET,
             Error::Data(_) => DATA,
@@ -44,7 +44,7 @@ impl Error {
     #[must_use]
     pub fn with(mut self, more: &str) -> Error {
         let (Error::Usage(text)
-        | Error::Invalid(text)
+        | Error::ProgramChanged(text)
         | Error::Machine(text)
         | Error::Target(text)
         | Error::Data(text)
@@ -57,7 +57,7 @@ impl Error {
 const FALSE: u8 = 1;
 const USAGE: u8 = 2;
 const UNDECIDED: u8 = 3;
-/// The exit code of [`Error::Invalid`]: what was measured decides nothing.
+/// The exit code of [`Error::ProgramChanged`]: what was measured decides nothing.
 pub const CHANGED: u8 = UNDECIDED;
 const MACHINE: u8 = 4;
 const TARGET: u8 = 5;
@@ -76,7 +76,7 @@ pub enum Outcome {
     /// Messages had no reply when the run ended, though the target may still have sent one.
     Unanswered,
     /// An assertion is false, a server regressed, a history creeps, or no rate keeps the conditions.
-    False,
+    ConditionFailed,
     /// An assertion is undecided, or a check inconclusive.
     Undecided,
 }
@@ -99,7 +99,7 @@ impl Outcome {
             }
             Outcome::Invalid => (10, UNDECIDED),
             Outcome::Unanswered => (11, DATA),
-            Outcome::False => (12, FALSE),
+            Outcome::ConditionFailed => (12, FALSE),
             Outcome::Undecided => (13, UNDECIDED),
         }
     }
@@ -115,7 +115,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Usage(text)
-            | Error::Invalid(text)
+            | Error::ProgramChanged(text)
             | Error::Machine(text)
             | Error::Target(text)
             | Error::Data(text)
@@ -146,18 +146,18 @@ impl From<std::io::Error> for Errno {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Outcome::{Failed, False, Interrupted, Invalid, Unanswered, Undecided};
+    use Outcome::{ConditionFailed, Failed, Interrupted, Invalid, Unanswered, Undecided};
 
     #[test]
     fn the_exit_code_is_that_of_what_outweighs_the_rest() {
         let table: [(&[Outcome], u8); 19] = [
             (&[], 0),
-            (&[False], 1),
+            (&[ConditionFailed], 1),
             (&[Undecided], 3),
-            (&[Undecided, False], 1),
-            (&[False, Invalid], 3),
+            (&[Undecided, ConditionFailed], 1),
+            (&[ConditionFailed, Invalid], 3),
             (&[Unanswered], 6),
-            (&[Unanswered, False], 6),
+            (&[Unanswered, ConditionFailed], 6),
             (&[Unanswered, Invalid], 3),
             (&[Invalid, Failed(DATA)], 6),
             (&[Failed(TARGET), Failed(DATA)], 6),
@@ -167,7 +167,7 @@ mod tests {
             (&[Interrupted(1), Failed(CHANGED)], 129),
             (&[Failed(USAGE), Failed(TARGET)], 5),
             (&[Failed(MACHINE), Interrupted(2)], 130),
-            (&[Interrupted(15), False], 143),
+            (&[Interrupted(15), ConditionFailed], 143),
             (&[Interrupted(2), Failed(BUG)], 70),
             (&[Failed(99), Undecided], 99),
         ];

@@ -213,6 +213,11 @@ pub fn show_percent(share: f64, decimals: usize) -> String {
     format!("{:.decimals$} %", share * 100.0)
 }
 
+/// A change in percent with its sign and one decimal: `+2.5 %`.
+pub fn show_change(share: f64) -> String {
+    format!("{:+.1} %", share * 100.0)
+}
+
 /// Binary units with one decimal unless that is zero: `64 B`, `4 KiB`, `1.5 MiB`.
 pub fn show_size(bytes: u64) -> String {
     if bytes < KIB {

@@ -7,7 +7,7 @@ use urecho::check::judge::{Metric, MetricVerdict, Verdict};
 use urecho::clock::Nanos;
 use urecho::output::markdown::table;
 use urecho::stats::{median, proportion};
-use urecho::units::{plural, show_duration, show_percent};
+use urecho::units::{plural, show_change, show_duration, show_percent};
 
 use crate::log::{Begin, End, Entry};
 
@@ -81,7 +81,7 @@ pub(crate) fn page(log: &[Entry]) -> String {
         power(&faults),
         "## Time".to_owned(),
         format!(
-            "{} Checks without an answer, because they were interrupted or a server failed: {without_answer}. Checks by other \
+            "{} Checks without a verdict, because they were interrupted or a server failed: {without_answer}. Checks by other \
              methods or with other arguments, not counted above: {}.",
             duration(&answers),
             other.len()
@@ -363,7 +363,7 @@ fn change_and_count(ends: &[&End], metric: Metric) -> String {
         .filter(|verdict| verdict.verdict == Verdict::Regressed)
         .count();
     let changes: Vec<f64> = verdicts.iter().filter_map(|verdict| verdict.change).collect();
-    let change = median(&changes).map_or("n/a".into(), |change| format!("{:+.1} %", change * 100.0));
+    let change = median(&changes).map_or("n/a".into(), show_change);
     format!("{found} of {}, {change}", ends.len())
 }
 
@@ -388,7 +388,7 @@ fn power(answers: &[Answer<'_>]) -> String {
         }
     };
     format!(
-        "Detected in every check, {DETECTIONS_IN_A_ROW} or more: {}. Not so, or not yet: {}.",
+        "Detected in every check, {DETECTIONS_IN_A_ROW} or more: {}. Not (or not yet): {}.",
         list(&met),
         list(&rest)
     )

@@ -17,6 +17,7 @@ use urecho::load::{self, Plan, Workload};
 use urecho::output::json;
 use urecho::random::Random;
 use urecho::report::Environment;
+use urecho::serve::engine::Engine;
 use urecho::sys::machine;
 use urecho::sys::signal::Stop;
 
@@ -140,7 +141,7 @@ struct SecondLoad {
 
 impl SecondLoad {
     fn start() -> Result<SecondLoad> {
-        let server = Server::start_program(URECHO, 1, &[])?;
+        let server = Server::start_program(URECHO, Engine::Uring, 1, &[])?;
         let stop = Stop::new()?;
         let rate = SECOND_LOAD_RATE;
         let workload = Workload {

@@ -20,7 +20,8 @@ use urecho::load::pipeline::Pipeline;
 use urecho::load::sizes::Sizes;
 use urecho::load::{self, Plan, Traffic, Workload};
 use urecho::random::Random;
-use urecho::stats::signed_rank::{self, Interval};
+use urecho::serve::engine::Engine;
+use urecho::stats::signed_rank::{self, ConfidenceInterval};
 use urecho::sys::affinity;
 use urecho::sys::signal::Stop;
 
@@ -59,7 +60,7 @@ fn main() {
     let seed = number("--seed").unwrap_or_else(Random::seed_from_os);
     let cpus = affinity::allowed();
     let (servers, ours) = (&cpus[..1], *cpus.last().unwrap());
-    let server = Server::start_program(env!("CARGO_BIN_EXE_urecho"), 1, servers).unwrap();
+    let server = Server::start_program(env!("CARGO_BIN_EXE_urecho"), Engine::Uring, 1, servers).unwrap();
     affinity::pin(ours).unwrap();
     println!(
         "{CONNECTIONS} connections, {SIZE} B, server on CPU {}, client on CPU {ours}",
@@ -120,7 +121,9 @@ fn summarise(blocks: &[Block]) {
         let ratios: Vec<f64> = blocks.iter().map(|block| block.log_ratio(figure)).collect();
         let estimate = signed_rank::estimate(&ratios, ALPHA).unwrap();
         let interval = match estimate.interval {
-            Some(Interval { low, high }) => format!("95 % confidence interval {:.3} to {:.3}", low.exp(), high.exp()),
+            Some(ConfidenceInterval { low, high }) => {
+                format!("95 % confidence interval {:.3} to {:.3}", low.exp(), high.exp())
+            }
             None => format!("{} is too few for an interval", estimate.n),
         };
         println!(

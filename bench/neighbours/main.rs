@@ -19,7 +19,7 @@ use urecho::clock::Nanos;
 use urecho::load::{self, Plan, Workload};
 use urecho::random::Random;
 use urecho::serve::engine::Engine;
-use urecho::stats::signed_rank::{self, Interval};
+use urecho::stats::signed_rank::{self, ConfidenceInterval};
 use urecho::sys::signal::Stop;
 use urecho::sys::{affinity, limits};
 
@@ -171,7 +171,7 @@ impl Experiment {
             let ratios: Vec<f64> = blocks.iter().map(|block| log_ratio(block, *over, *under)).collect();
             let estimate = signed_rank::estimate(&ratios, ALPHA).unwrap();
             let interval = match estimate.interval {
-                Some(Interval { low, high }) => {
+                Some(ConfidenceInterval { low, high }) => {
                     format!("95 % confidence interval {:.2} to {:.2}", low.exp(), high.exp())
                 }
                 None => format!("{} is too few for an interval", estimate.n),

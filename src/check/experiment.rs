@@ -382,7 +382,7 @@ fn failure(result: &CandidateFigures) -> Option<Failure> {
 /// The error that a failure was. That of an interruption is never shown.
 fn into_error(failure: Option<Failure>) -> Error {
     match failure {
-        Some(failure) if failure.exit_code == 3 => Error::Invalid(failure.what),
+        Some(failure) if failure.exit_code == 3 => Error::ProgramChanged(failure.what),
         Some(failure) if failure.exit_code == 4 => Error::Machine(failure.what),
         Some(failure) if failure.exit_code == 6 => Error::Data(failure.what),
         Some(failure) if failure.exit_code == 70 => Error::Bug(failure.what),

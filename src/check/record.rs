@@ -137,7 +137,7 @@ impl Inconclusive {
         match self {
             Inconclusive::Distinct => Some(Outcome::Undecided),
             Inconclusive::Pass => None,
-            Inconclusive::Fail => Some(Outcome::False),
+            Inconclusive::Fail => Some(Outcome::ConditionFailed),
         }
     }
 }

@@ -11,8 +11,9 @@ use crate::cli::outputs::OutputFlags;
 use crate::cli::values;
 use crate::compare::Server;
 use crate::error::Result;
-use crate::load::{Plan, check_machine};
+use crate::load::{Io, Plan, check_machine};
 use crate::report::Environment;
+use crate::serve::engine::Engine;
 use crate::sys::signal::Stop;
 
 #[derive(Debug, Args)]
@@ -21,6 +22,9 @@ pub(super) struct Flags {
     load: LoadFlags,
     #[command(flatten)]
     outputs: OutputFlags,
+    /// I/O engine of the server: uring, tokio-uring or epoll [default: uring; epoll with --io epoll]
+    #[arg(long, value_name = "NAME")]
+    engine: Option<Engine>,
     /// Threads of the server [default: the CPUs that the generator leaves, at least 1]
     #[arg(long, value_name = "N", value_parser = values::threads)]
     workers: Option<u32>,
@@ -38,8 +42,12 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     let observer = flags.outputs.open(&workload)?;
     let stop = Stop::on_signals()?;
     generator.connect_locally_from(&mut workload, &stop)?;
-    check_machine()?;
-    let mut server = Server::start(workers, &cpus.server)?;
+    check_machine(workload.io)?;
+    let engine = flags.engine.unwrap_or(match workload.io {
+        Io::Uring => Engine::Uring,
+        Io::Epoll => Engine::Epoll,
+    });
+    let mut server = Server::start(engine, workers, &cpus.server)?;
     let targets = vec![server.address().into()];
     let plan = Plan { targets, workload };
     let result = load::execute(plan, observer, flags.outputs.assertions(), environment, &stop);

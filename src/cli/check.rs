@@ -52,7 +52,7 @@ enum Command {
     /// Compare with stored runs, when the two versions cannot run side by side
     #[command(subcommand)]
     Baseline(Box<baseline::Command>),
-    /// Find shifts and creep in a history written by --append; runs nothing. Exit 1 for a creep
+    /// Find shifts and creep in a history written by --append; runs nothing; exits with 1 if creep is found
     History(HistoryFlags),
 }
 
@@ -115,7 +115,7 @@ fn run_pair(pair: &PairFlags, flags: &Flags, environment: Environment) -> Result
     let head = flags::with_ready_text(pair.head.clone(), &pair.head_ready);
     let mut experiment = flags.measurement.experiment(flags.rate.offered(), &flags.judgement)?;
     let outputs = flags.outputs.open(&flags.json, None)?;
-    load::check_machine()?;
+    load::check_machine(flags.measurement.io())?;
     let stop = Stop::on_signals()?;
     flags.measurement.connect_locally(&mut experiment, &stop)?;
     let mut progress = Progress::new(&experiment);

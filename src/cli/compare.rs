@@ -83,7 +83,7 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     let candidates = flags.candidates(&cpus)?;
     let mut workloads = flags.workloads(&cpus);
     let [json, markdown] = place::open_all([&flags.json, &flags.markdown])?;
-    load::check_machine()?;
+    load::check_machine(flags.generator.io())?;
     let stop = Stop::on_signals()?;
     for workload in &mut workloads {
         flags.generator.connect_locally_from(workload, &stop)?;

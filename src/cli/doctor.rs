@@ -16,8 +16,8 @@ use crate::units;
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-Exit codes: 0 if `urecho serve` can run here with io_uring, 4 if it cannot. What is only to change has no bearing on \
-it.")]
+Exit codes: 0 if `urecho serve` can run here with io_uring, 4 if it cannot. Findings under `to change` do not \
+affect it.")]
 pub(super) struct Flags {
     /// Write what was found as JSON to FILE; `-` writes to stdout in place of the text
     #[arg(long, value_name = "FILE")]

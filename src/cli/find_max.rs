@@ -29,12 +29,12 @@ const DURATION: Nanos = Nanos(10_000_000_000);
 
 #[derive(Debug, Args)]
 pub(super) struct Flags {
-    /// The condition to keep, as in `p99<1ms` or `response.p99.9<=5ms`
+    /// The condition that must hold, as in `p99<1ms` or `response.p99.9<=5ms`
     ///
-    /// A run that loses messages or connections, or completes less than 99 % of the rate, does not keep it.
+    /// A run that loses messages or connections, or completes less than 99 % of the rate, does not meet it.
     #[arg(value_name = "CONDITION", value_parser = assertion::parse)]
     condition: Assertion,
-    /// Another condition to keep, as in `errors<=0`; repeatable
+    /// Another condition that must hold, as in `errors<=0`; repeatable
     #[arg(long = "assert", value_name = "CONDITION", value_parser = assertion::parse)]
     others: Vec<Assertion>,
     #[command(flatten)]
@@ -114,7 +114,7 @@ pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> 
 fn exit_code(interrupted: Option<i32>, curve: &Curve) -> u8 {
     let result = match (curve.found_per_s, curve.undecided_per_s) {
         (Some(_), _) => None,
-        (None, None) => Some(Outcome::False),
+        (None, None) => Some(Outcome::ConditionFailed),
         (None, Some(_)) => Some(Outcome::Undecided),
     };
     error::exit_code(result.into_iter().chain(interrupted.map(Outcome::Interrupted)))

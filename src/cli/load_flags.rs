@@ -10,7 +10,7 @@ use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::load::schedule::{Arrivals, Pace, Rate};
 use crate::load::sizes::Sizes;
-use crate::load::{self, Churn, Close, Plan, Target, Traffic, Workload};
+use crate::load::{self, Churn, Close, Io, Plan, Target, Traffic, Workload};
 use crate::random::Random;
 use crate::sys::signal::Stop;
 use crate::sys::socket::Options;
@@ -81,9 +81,14 @@ pub(super) struct WorkloadFlags {
 /// The generator itself.
 #[derive(Debug, Args)]
 pub(super) struct GeneratorFlags {
-    /// Threads that generate load, each with its own ring
+    /// Threads that generate load, each with its own ring or epoll instance
     #[arg(short, long, value_name = "N", default_value = "1", value_parser = values::threads)]
     threads: u32,
+    /// How the generator sends and receives: uring or epoll. No fallback: it fails if unavailable
+    ///
+    /// The load is the same. epoll runs where io_uring is blocked, as in containers; every report names it.
+    #[arg(long, value_name = "NAME", default_value = "uring")]
+    io: IoFlag,
     /// Pin the threads to these CPUs, in turn, as in `0-3,8`
     ///
     /// By default `load` and `find-max` do not pin; commands that start servers give the generator the last CPUs, one
@@ -144,7 +149,8 @@ struct PaceFlags {
 pub(super) struct RunFlags {
     /// How long to measure [default: 30s; of find-max: 10s for each run]
     ///
-    /// Intervals need 30 s where latencies stay at a level for up to 5 s. A run that is too short to tell says so.
+    /// Where latency shifts between levels that last up to 5 s, confidence intervals need 30 s. A run that is too short for
+    /// an interval says so.
     #[arg(short, long, value_name = "TIME", value_parser = values::duration)]
     duration: Option<Nanos>,
     /// Warm-up time before measuring
@@ -166,6 +172,15 @@ pub(super) enum ArrivalsFlag {
     Poisson,
     /// Equal gaps
     Constant,
+}
+
+/// How the generator sends and receives.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum IoFlag {
+    /// io_uring
+    Uring,
+    /// epoll
+    Epoll,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -230,6 +245,7 @@ impl GeneratorFlags {
                 congestion: self.congestion.clone(),
                 ..Options::default()
             },
+            io: self.io(),
             ..Workload::default()
         }
     }
@@ -270,6 +286,14 @@ impl GeneratorFlags {
             targets: servers.into(),
             workload: workload.clone(),
         })
+    }
+
+    /// How the generator sends and receives.
+    pub(super) fn io(&self) -> Io {
+        match self.io {
+            IoFlag::Uring => Io::Uring,
+            IoFlag::Epoll => Io::Epoll,
+        }
     }
 
     /// The CPUs to pin to; empty if none were given.

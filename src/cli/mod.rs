@@ -143,7 +143,7 @@ fn answer(error: &clap::Error) -> ExitCode {
 /// One line that says what is wrong.
 fn refusal(error: &clap::Error) -> String {
     if let Some(number) = negative_number(error) {
-        return format!("urecho: no value of any flag is negative: write it without the sign, not '{number}'");
+        return format!("urecho: flag values cannot be negative: '{number}'");
     }
     let text = error.render().to_string();
     let is_message = |part: &&str| !part.starts_with("Usage:") && !part.starts_with("For more");

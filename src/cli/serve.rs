@@ -55,25 +55,24 @@ pub(super) struct Flags {
     /// Graceful-shutdown timeout; connections still open after it are aborted
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
     drain_timeout: Nanos,
-    /// Connections open at once, at most [default: what `ulimit -n` allows, minus a reserve]
+    /// Maximum open connections [default: what `ulimit -n` allows, minus a reserve]
     #[arg(long, value_name = "N", value_parser = values::at_least_one)]
     max_connections: Option<u32>,
     /// What happens to connections beyond --max-connections
     #[arg(long, value_name = "WHAT", default_value = "wait")]
     at_limit: AtLimitFlag,
-    /// Connections from one IP address open at once, at most; those beyond it are accepted and closed [default: no
-    /// limit]
+    /// Maximum open connections per IP address; excess ones are accepted and closed [default: no limit]
     #[arg(long, value_name = "N", value_parser = values::at_least_one)]
     max_per_ip: Option<u32>,
     /// Close connections that had no traffic for this long; 0s for never
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = units::duration)]
     idle_timeout: Nanos,
-    /// Ask peers that were silent for this long whether they are still there (TCP keep-alive); 0s for never
+    /// Send TCP keep-alive probes after this much silence; 0s for never
     ///
-    /// They are asked six times, a sixth of this time apart. A connection whose peer does not reply is closed.
+    /// Six probes, a sixth of this time apart. A connection whose peer does not reply is closed.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = units::duration, hide_short_help = true)]
     keepalive: Nanos,
-    /// Close connections whose peer has not acknowledged or not read what was sent for this long; 0s for never
+    /// Close connections whose peer leaves sent data unacknowledged or unread for this long; 0s for never
     ///
     /// See TCP_USER_TIMEOUT in tcp(7). It ends a peer that vanished while an echo was under way, and one that stopped
     /// reading.
@@ -95,7 +94,7 @@ pub(super) struct Flags {
     /// Let --metrics be an address that other hosts can reach
     #[arg(long, requires = "metrics", hide_short_help = true)]
     metrics_public: bool,
-    /// Give up root for this user, once the addresses are bound; a name or a number
+    /// Drop root privileges to this user after binding; a name or a number
     #[arg(long, value_name = "USER")]
     user: Option<String>,
     /// Do not confine the workers: let them make all system calls and open files
@@ -108,7 +107,7 @@ pub(super) struct Flags {
     /// second
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log: LogFormat,
-    /// Print limits and the memory that this server takes at most, and report also what is normal
+    /// Print the limits and the most memory that this server takes, and log normal events as well
     #[arg(long, short)]
     verbose: bool,
     /// Let every worker try to escape from its confinement before it serves
@@ -127,7 +126,7 @@ pub(super) struct Flags {
 enum LogFormat {
     /// For people
     Text,
-    /// An object a line
+    /// One JSON object per line
     Json,
 }
 

@@ -122,7 +122,7 @@ impl Candidate {
         self.is_this_executable.then_some(THIS_EXECUTABLE)
     }
 
-    /// Errors: [`Error::Invalid`] if a file of the command is not what it was when it was first started: then there are
+    /// Errors: [`Error::ProgramChanged`] if a file of the command is not what it was when it was first started: then there are
     /// two servers under one name.
     pub(super) fn check_program(&self) -> Result<()> {
         if self.is_this_executable {
@@ -130,7 +130,7 @@ impl Candidate {
         }
         match self.program.get_or_init(|| Program::of(&self.argv)).changed() {
             None => Ok(()),
-            Some(changed) => Err(Error::Invalid(format!(
+            Some(changed) => Err(Error::ProgramChanged(format!(
                 "{changed} while `{}` was being compared: its figures would be of two different servers. Compare copies of the \
                  files, or build first and compare then",
                 self.command()

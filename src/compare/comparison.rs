@@ -250,7 +250,7 @@ fn ratio(restarts: &[Vec<BlockFigures>], first: &[Vec<BlockFigures>], metric: Me
         estimate: estimate.location.exp(),
         interval: estimate
             .interval
-            .map(|signed_rank::Interval { low, high }| RatioInterval {
+            .map(|signed_rank::ConfidenceInterval { low, high }| RatioInterval {
                 low: low.exp(),
                 high: high.exp(),
             }),

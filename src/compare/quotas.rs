@@ -22,7 +22,7 @@ pub fn reasons(servers: &[NamedBlocks<'_>]) -> Vec<Reason> {
 /// How often they were used up, a clause each: for a verdict that has other grades than a run.
 pub fn used_up(servers: &[NamedBlocks<'_>]) -> Vec<String> {
     let (throttling, span) = of_generator(servers);
-    let generator = quota::used_up("our control group", throttling, span);
+    let generator = quota::used_up("the generator's control group", throttling, span);
     let server = |(name, blocks): &NamedBlocks<'_>| {
         let (throttling, span) = of_server(blocks);
         quota::used_up(&format!("{name}'s control group"), throttling, span)

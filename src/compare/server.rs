@@ -17,11 +17,12 @@ use std::time::Duration;
 use crate::clock::{self, Nanos};
 use crate::compare::Candidate;
 use crate::error::{Error, Result};
+use crate::serve::engine::Engine;
 use crate::sys::child::TiedChild;
 use crate::sys::guard::THIS_EXECUTABLE;
-use crate::sys::listener::{self, Owner};
-use crate::sys::ports::ReservedPort;
+use crate::sys::ports::ClaimedPort;
 use crate::sys::signal::Stop;
+use crate::sys::socket_owner::{self, Owner};
 use crate::sys::{affinity, child, offspring, shortage, threads};
 
 /// A server is started on another port if something else has taken the first meanwhile, this often at most.
@@ -61,7 +62,7 @@ pub struct Server {
     child: TiedChild,
     address: SocketAddr,
     /// Keeps other runs from its port.
-    port: Option<ReservedPort>,
+    port: Option<ClaimedPort>,
     /// Processes that it had started outside of its group when it began to listen.
     elsewhere: Vec<i32>,
     /// The end of its stderr, once that is closed.
@@ -77,16 +78,22 @@ impl Server {
     ///
     /// Call from the main thread: the server is killed when the thread that started it ends. Errors: it could not
     /// start, with the tail of its stderr.
-    pub fn start(workers: usize, cpus: &[usize]) -> Result<Server> {
-        Server::start_program(THIS_EXECUTABLE, workers, cpus)
+    pub fn start(engine: Engine, workers: usize, cpus: &[usize]) -> Result<Server> {
+        Server::start_program(THIS_EXECUTABLE, engine, workers, cpus)
     }
 
     /// Starts `program`, which must be `urecho`: for benches and tests, which are other executables.
-    pub fn start_program(program: impl AsRef<OsStr>, workers: usize, cpus: &[usize]) -> Result<Server> {
+    pub fn start_program(
+        program: impl AsRef<OsStr>,
+        engine: Engine,
+        workers: usize,
+        cpus: &[usize],
+    ) -> Result<Server> {
         let mut command = Command::new(program);
         command.arg0("urecho");
         let workers = workers.to_string();
         command.args(["serve", "--listen", "127.0.0.1:0", "--workers", &workers]);
+        command.args(["--engine", engine.name()]);
         if !cpus.is_empty() {
             command.arg("--pin");
         }
@@ -114,7 +121,7 @@ impl Server {
     pub fn launch(candidate: &Candidate, cpus: &[usize], stop: &Stop) -> Result<Server> {
         let mut failure = None;
         for _ in 0..LAUNCHES {
-            let port = match ReservedPort::any() {
+            let port = match ClaimedPort::any() {
                 Ok(port) => port,
                 Err(cause) => {
                     let cause = Error::Machine(format!("cannot find a free port on 127.0.0.1: {cause}"));
@@ -136,7 +143,7 @@ impl Server {
         Err(failure.expect("every attempt has failed"))
     }
 
-    fn spawn_candidate(candidate: &Candidate, port: ReservedPort, cpus: &[usize]) -> Result<Server> {
+    fn spawn_candidate(candidate: &Candidate, port: ClaimedPort, cpus: &[usize]) -> Result<Server> {
         let address = SocketAddr::from(([127, 0, 0, 1], port.number()));
         let mut argv = candidate.argv(port.number());
         let program = argv.next().unwrap_or_default();
@@ -189,7 +196,7 @@ impl Server {
 
     /// True once it accepts connections. Errors: another process does.
     fn listens(&self) -> Result<bool> {
-        match listener::owner_of(self.address, &[]) {
+        match socket_owner::owner_of(self.address, &[]) {
             Owner::Nothing => Ok(false),
             // Without socket tables a connection has to do, unless it has met itself.
             Owner::Unknown => Ok(TcpStream::connect(self.address).is_ok_and(|probe| !is_own_peer(&probe))),
@@ -199,11 +206,11 @@ impl Server {
 
     /// Errors: others accept connections on its port.
     pub fn check_owner(&self) -> Result<()> {
-        let Owner::Others(_) = listener::owner_of(self.address, &self.processes()) else {
+        let Owner::Others(_) = socket_owner::owner_of(self.address, &self.processes()) else {
             return Ok(());
         };
         // Those that left its group are found by their environment, which takes longer to read.
-        match listener::owner_of(self.address, &self.child.family()) {
+        match socket_owner::owner_of(self.address, &self.child.family()) {
             Owner::Others(other) => Err(Error::Target(format!(
                 "{} is not the server's: {other} listens there, which the command did not start (for a container: --network \
                  host)",
@@ -338,7 +345,7 @@ impl Server {
             Ok(_) => String::new(), // The status would be that of our SIGKILL.
             Err(cause) => format!(" ({cause})"),
         };
-        // A process that nothing finds may hold stderr open for ever.
+        // A process that nothing finds may hold stderr open forever.
         let stderr = self.stderr_tail.recv_timeout(EXIT_DELAY.into()).unwrap_or_default();
         let text = format!("the server {what}{ended}: {}", stderr.trim());
         text.trim_end_matches([':', ' ']).to_owned()

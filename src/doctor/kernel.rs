@@ -5,12 +5,12 @@ use crate::error::Errno;
 use crate::ring::{self, Diagnosis, Feature, Purpose, Refused, Ring, Role, Trial};
 use crate::serve::uring::UringPlan;
 use crate::sys::affinity;
-use crate::sys::confinement::Confinement;
 use crate::sys::machine::Machine;
+use crate::sys::restrictions::Restrictions;
 
 /// Findings about the kernel and io_uring.
 pub(super) fn findings(machine: &Machine) -> Vec<Finding> {
-    let mut findings = vec![kernel(machine), container(&Confinement::read())];
+    let mut findings = vec![kernel(machine), container(&Restrictions::read())];
     let works = match ring::killed_by() {
         Some(signal) => Err(killed(signal)),
         None => server_ring(),
@@ -32,17 +32,17 @@ fn kernel(machine: &Machine) -> Finding {
     }
 }
 
-fn container(confinement: &Confinement) -> Finding {
-    let filter = match confinement.seccomp_filter {
+fn container(restrictions: &Restrictions) -> Finding {
+    let filter = match restrictions.seccomp_filter {
         Some(true) => "a seccomp filter decides which system calls are allowed",
         Some(false) => "no seccomp filter",
         None => "whether there is a seccomp filter is hidden",
     };
-    let label = confinement.label.as_ref();
+    let label = restrictions.label.as_ref();
     let label = label
         .map(|label| format!("; a security module has labelled it `{label}`"))
         .unwrap_or_default();
-    match confinement.container {
+    match restrictions.container {
         Some(container) => Finding::note(
             "container",
             format!("this process runs in {container}; {filter}{label}"),

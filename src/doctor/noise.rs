@@ -171,7 +171,7 @@ impl BusyLoop {
         let share = self.gaps_ns as f64 / self.span_ns as f64;
         let longest = Nanos(self.longest_ns);
         let what = format!(
-            "a busy loop of {} stood still for {} of the time, {} at once ({} gaps of 5 µs or more)",
+            "a busy loop of {} was not running for {} of the time, {} at the longest ({} gaps of 5 µs or more)",
             show_duration(Nanos(self.span_ns)),
             show_percent(share, 2),
             show_duration(longest),

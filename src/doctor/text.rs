@@ -41,7 +41,7 @@ impl Examination {
         let counts = [
             (State::Blocked, "blocked"),
             (State::Warning, "to change"),
-            (State::Note, "to know"),
+            (State::Note, "for information"),
             (State::Unknown, "not known"),
         ];
         let counts: Vec<String> = counts

@@ -3,14 +3,14 @@
 //! A [`Recorder`] belongs to one worker and is merged after the worker has ended: no lock, no sharing. A percentile has
 //! a value only if there are enough samples for its confidence interval ([`order_statistics::needs`]). A message that
 //! never completed is right-censored: it counts with the age it had reached. A figure that would be another if it had
-//! taken for ever is a lower bound. The histogram is Gil Tene's HdrHistogram with 3 significant digits. `report` shows
+//! taken forever is a lower bound. The histogram is Gil Tene's HdrHistogram with 3 significant digits. `report` shows
 //! the values; `hlog` and `hgrm` are the file formats of the field.
 
-mod block_series;
+mod batch_series;
 mod hgrm;
 mod hlog;
 
-pub use block_series::BlockSeries;
+pub use batch_series::BatchSeries;
 pub use hgrm::hgrm;
 pub use hlog::Hlog;
 
@@ -67,8 +67,8 @@ pub enum IntervalMethod {
     OrderStatistics,
     /// From the ranks of the samples, although the run was too short to test whether they are independent.
     Untested,
-    /// From the differences between groups of neighbouring blocks: the samples are not independent.
-    Blocks {
+    /// From the differences between groups of neighbouring batches: the samples are not independent.
+    Batches {
         /// Number of groups.
         groups: usize,
     },
@@ -196,10 +196,10 @@ impl Recorder {
 
     /// The confidence interval of the q-quantile by order statistics. Its ends are bucket edges, so it is not narrower
     /// than from exact samples. None with fewer samples than [`order_statistics::needs`]. The upper end is what it
-    /// would be if all censored samples had taken for ever; `NEVER` if that is not bounded, or beyond the ceiling.
+    /// would be if all censored samples had taken forever; `NEVER` if that is not bounded, or beyond the ceiling.
     ///
     /// Holds for *independent* samples. Latencies of one run are not, because queues make neighbours similar: within a
-    /// run this interval is too narrow ([`BlockSeries::interval`] widens it), and comparing runs needs restarts as
+    /// run this interval is too narrow ([`BatchSeries::interval`] widens it), and comparing runs needs restarts as
     /// the unit of analysis.
     pub fn interval(&self, q: f64) -> Option<ConfidenceInterval> {
         let (low, high) = order_statistics::interval(self.count(), q)?;
@@ -239,7 +239,7 @@ impl Recorder {
     }
 
     /// The sample of this rank (1 is the smallest), to the precision of its bucket. Its value is what it would be, had
-    /// the censored samples taken for ever; if that is 1 % more than by their age, or unknown, it is a lower bound.
+    /// the censored samples taken forever; if that is 1 % more than by their age, or unknown, it is a lower bound.
     fn value_at(&self, rank: u64) -> Value {
         let (low, high) = self.bucket_at(rank);
         let most = if high < self.censored_from {

@@ -223,7 +223,7 @@ fn a_few_failures_change_no_percentile_that_they_cannot_reach() {
         );
         assert!(ends(&recorder, q).1 < Nanos(2 * MS), "{q}");
     }
-    // Had they taken for ever, p99.9 would be among them.
+    // Had they taken forever, p99.9 would be among them.
     assert!(recorder.quantile(0.9995).is_some_and(|value| value.lower_bound_only));
     assert_eq!(ends(&recorder, 0.9995).1, Nanos::NEVER);
 }

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::load::connection::Connection;
 use crate::load::pipeline::Message;
 use crate::load::timeline::QUEUE_MAX;
-use crate::load::workload::{Plan, Workload};
+use crate::load::workload::{Io, Plan, Workload};
 use crate::ring;
 use crate::sys::{affinity, limits, socket, usage};
 use crate::units::{plural, show_count, show_size};
@@ -31,12 +31,12 @@ pub struct MostConnections {
 impl MostConnections {
     /// Raises the soft descriptor limit, as a load does, then reads the limits.
     pub fn of_this_process() -> MostConnections {
-        let Capacity {
+        let ProcessLimits {
             descriptors,
             open,
             ports,
             memory,
-        } = Capacity::of_this_process();
+        } = ProcessLimits::of_this_process();
         MostConnections {
             descriptors: descriptors.saturating_sub(open + OVERHEAD + PER_THREAD),
             ports,
@@ -67,7 +67,7 @@ fn within_memory(free: u64) -> u64 {
 
 /// Limits of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Capacity {
+pub(super) struct ProcessLimits {
     /// Descriptors this process may have, after raising the soft limit.
     pub(super) descriptors: u64,
     /// Descriptors it has already.
@@ -78,11 +78,11 @@ pub(super) struct Capacity {
     pub(super) memory: Option<(u64, &'static str)>,
 }
 
-impl Capacity {
+impl ProcessLimits {
     /// Raises the soft descriptor limit, then reads the limits.
-    pub(super) fn of_this_process() -> Capacity {
+    pub(super) fn of_this_process() -> ProcessLimits {
         let descriptors = limits::raise_descriptors();
-        Capacity {
+        ProcessLimits {
             descriptors,
             open: limits::open_descriptors() as u64,
             ports: limits::source_ports() as u64,
@@ -116,9 +116,9 @@ impl Capacity {
         let most = self.ports.saturating_mul(pairs);
         if connections > most {
             return Err(Error::Machine(format!(
-                "{} connections need as many source ports, and {} to {} leave {} (net.ipv4.ip_local_port_range without \
-                 ip_local_reserved_ports has {}): connect from more addresses with --source (on loopback, --source 127.0.1.0/24), give more \
-                 targets, widen the range, or use at most -c {most}",
+                "{} connections need as many source ports, and {} to {} have {} (net.ipv4.ip_local_port_range minus \
+                 ip_local_reserved_ports has {}): connect from more addresses with --source (on loopback, --source \
+                 127.0.1.0/24), give more targets, widen the range, or use at most -c {most}",
                 show_count(connections),
                 plural(sources as u64, "source address"),
                 plural(plan.targets.len() as u64, "target"),
@@ -170,22 +170,25 @@ fn memory_of(workload: &Workload) -> u64 {
     ALL + threads * EACH_THREAD + messages.saturating_add(buffers + connections)
 }
 
-/// Checks that a load can be generated here at all, before servers are started for it: io_uring, and the loopback
-/// interface. Errors: [`Error::Machine`].
-pub fn check_machine() -> Result<()> {
+/// Checks that a load can be generated here at all, before servers are started for it: the loopback interface, and
+/// io_uring if it is used. Errors: [`Error::Machine`].
+pub fn check_machine(io: Io) -> Result<()> {
     socket::check_loopback()?;
-    ring::probe(1)
+    match io {
+        Io::Uring => ring::probe(1),
+        Io::Epoll => Ok(()),
+    }
 }
 
 /// Checks that a plan fits this machine, before servers are started for it. Errors: [`Error::Machine`] that names the
 /// limit.
 pub fn check_fits(plan: &Plan) -> Result<()> {
-    Capacity::of_this_process().check(plan)
+    ProcessLimits::of_this_process().check(plan)
 }
 
 /// True if this process can hold `sessions` sessions with this workload at once.
 pub fn fits_at_once(workload: &Workload, sessions: usize) -> bool {
-    let capacity = Capacity::of_this_process();
+    let capacity = ProcessLimits::of_this_process();
     let each = u64::from(workload.connections) + OVERHEAD + PER_THREAD * u64::from(workload.threads);
     capacity.open + each * sessions as u64 <= capacity.descriptors
 }
@@ -210,7 +213,7 @@ pub(super) fn has_spare_cpu(workload: &Workload, servers: &[i32], needed: usize)
 mod tests {
     use super::*;
 
-    const CAPACITY: Capacity = Capacity {
+    const CAPACITY: ProcessLimits = ProcessLimits {
         descriptors: 20_000,
         open: 5,
         ports: 28_232,
@@ -228,7 +231,7 @@ mod tests {
         }
     }
 
-    fn check(capacity: Capacity, connections: u64) -> std::result::Result<(), String> {
+    fn check(capacity: ProcessLimits, connections: u64) -> std::result::Result<(), String> {
         capacity.check(&plan(connections)).map_err(|error| error.to_string())
     }
 
@@ -244,7 +247,7 @@ mod tests {
     #[test]
     fn the_most_connections_that_are_named_fit_and_one_more_does_not() {
         let most = within_memory(1 << 30);
-        let capacity = Capacity {
+        let capacity = ProcessLimits {
             descriptors: u64::MAX,
             ports: u64::MAX,
             memory: Some((1 << 30, "a limit")),
@@ -258,7 +261,7 @@ mod tests {
     #[test]
     fn where_not_even_one_connection_fits_no_smaller_number_is_advised() {
         let text = check(
-            Capacity {
+            ProcessLimits {
                 descriptors: 20,
                 ..CAPACITY
             },
@@ -273,7 +276,7 @@ mod tests {
 
     #[test]
     fn the_messages_in_flight_have_to_fit_the_memory() {
-        let limited = Capacity {
+        let limited = ProcessLimits {
             memory: Some((2_000_000_000, "ulimit -v")),
             ..CAPACITY
         };
@@ -291,7 +294,7 @@ mod tests {
     #[test]
     fn source_ports_are_a_limit_of_their_own() {
         let text = check(
-            Capacity {
+            ProcessLimits {
                 descriptors: 1 << 20,
                 ..CAPACITY
             },
@@ -306,7 +309,7 @@ mod tests {
 
     #[test]
     fn more_source_addresses_allow_more_connections() {
-        let capacity = Capacity {
+        let capacity = ProcessLimits {
             descriptors: 1 << 20,
             ..CAPACITY
         };

@@ -41,7 +41,7 @@ pub use result::RunResult;
 pub use session::{Session, Slice};
 pub use target::Target;
 use workers::Workers;
-pub use workload::{Churn, Close, Plan, Traffic, Workload};
+pub use workload::{Churn, Close, Io, Plan, Traffic, Workload};
 
 /// Runs a plan until its time is over or `stop` fires. The first wrong byte fires it, and is in the
 /// [`wrong_data`](result::WorkerStats::wrong_data) of the result.

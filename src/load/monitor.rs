@@ -4,7 +4,7 @@ use std::thread;
 
 use crate::clock::{self, Nanos, WallTime};
 use crate::error::Result;
-use crate::histogram::BlockSeries;
+use crate::histogram::BatchSeries;
 use crate::load::capacity;
 use crate::load::interval::{Interval, IntervalMerger};
 use crate::load::observer::Observer;
@@ -14,7 +14,7 @@ use crate::load::result::{HostActivity, Latencies, Messages, ServerUsage};
 use crate::load::servers::{self, Servers};
 use crate::load::shared::Shared;
 use crate::load::workload::Workload;
-use crate::stats::batch_means::Block;
+use crate::stats::batch_means::Batch;
 use crate::stats::bounded_series::BoundedSeries;
 use crate::sys::disturbance::Snapshot;
 use crate::sys::netstat::{self, Netstat};
@@ -43,10 +43,10 @@ pub(super) struct Observed {
 pub(super) struct Totals {
     pub(super) messages: Messages,
     pub(super) latencies: Latencies,
-    pub(super) series: Latencies<BlockSeries>,
-    pub(super) connect: BlockSeries,
-    pub(super) send_lag: BlockSeries,
-    pub(super) rates: BoundedSeries<Block>,
+    pub(super) series: Latencies<BatchSeries>,
+    pub(super) connect: BatchSeries,
+    pub(super) send_lag: BatchSeries,
+    pub(super) rates: BoundedSeries<Batch>,
 }
 
 /// What happened outside of the generator while it measured. Empty if it never did.
@@ -126,7 +126,7 @@ fn observe(shared: &Shared, servers: &Servers, intervals: &mut IntervalMerger, m
 impl Totals {
     fn add(&mut self, interval: &Interval, workload: &Workload) {
         if interval.span.length() > Nanos(0) {
-            self.rates.push(Block {
+            self.rates.push(Batch {
                 sum: interval.achieved as f64,
                 weight: interval.span.length().as_secs(),
             });

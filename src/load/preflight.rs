@@ -131,8 +131,8 @@ fn prove(plan: &Plan, number: usize, stop: &Stop) -> Result<(SocketAddr, FirstCo
         for &address in &target.addresses {
             match attempt(plan, number as u64, address, stop) {
                 Ok(connection) => return Ok((address, connection)),
-                Err(Fault::Machine(error)) => return Err(error),
-                Err(Fault::Target(what, kind)) => failures.push((what, kind)),
+                Err(ProbeError::Machine(error)) => return Err(error),
+                Err(ProbeError::Target(what, kind)) => failures.push((what, kind)),
             }
         }
         let retry = failures
@@ -156,7 +156,7 @@ fn with_name(target: &Target, what: String) -> String {
 }
 
 /// Why an address has not echoed.
-enum Fault {
+enum ProbeError {
     /// This machine's doing.
     Machine(Error),
     /// The target's doing; with the cause, if connecting failed.
@@ -164,20 +164,27 @@ enum Fault {
 }
 
 /// Connects, and has message 0 of connection `number` echoed.
-fn attempt(plan: &Plan, number: u64, address: SocketAddr, stop: &Stop) -> std::result::Result<FirstConnection, Fault> {
+fn attempt(
+    plan: &Plan,
+    number: u64,
+    address: SocketAddr,
+    stop: &Stop,
+) -> std::result::Result<FirstConnection, ProbeError> {
     let (workload, source) = (&plan.workload, plan.source_of(number));
     let timeout = workload.preflight_timeout;
     let socket = socket::client(address, source, &workload.options)
-        .map_err(|cause| Fault::Machine(cannot_open(plan, source, &cause)))?;
+        .map_err(|cause| ProbeError::Machine(cannot_open(plan, source, &cause)))?;
     let begin = clock::now();
     let connected = socket::connect(socket, address, timeout.into(), stop.as_fd());
     let stream = connected.map_err(|cause| match cause.kind() {
-        ErrorKind::AddrNotAvailable => Fault::Machine(no_source_port(address)),
-        ErrorKind::NetworkUnreachable if address.ip().is_loopback() => Fault::Machine(socket::loopback_is_down(&cause)),
-        ErrorKind::PermissionDenied => Fault::Machine(Error::Machine(format!(
+        ErrorKind::AddrNotAvailable => ProbeError::Machine(no_source_port(address)),
+        ErrorKind::NetworkUnreachable if address.ip().is_loopback() => {
+            ProbeError::Machine(socket::loopback_is_down(&cause))
+        }
+        ErrorKind::PermissionDenied => ProbeError::Machine(Error::Machine(format!(
             "cannot connect to {address}: {cause}. A firewall or a security module of this machine forbids it"
         ))),
-        kind => Fault::Target(
+        kind => ProbeError::Target(
             format!("cannot connect to {address}: {cause}.{}", advice(kind, timeout)),
             Some(kind),
         ),
@@ -186,10 +193,10 @@ fn attempt(plan: &Plan, number: u64, address: SocketAddr, stop: &Stop) -> std::r
     let payload = PayloadStream::new(workload.seed, number);
     let size = workload.traffic.sizes.of(payload.draw(0));
     let exchange = Exchange::new(&stream, payload, size, timeout, stop);
-    let echoed = exchange.run().map_err(Fault::Machine)?;
-    echoed.map_err(|failure| Fault::Target(format!("{address} is not an echo server: {failure}"), None))?;
+    let echoed = exchange.run().map_err(ProbeError::Machine)?;
+    echoed.map_err(|failure| ProbeError::Target(format!("{address} is not an echo server: {failure}"), None))?;
     reset_timeouts(&stream)
-        .map_err(|cause| Fault::Target(format!("lost the first connection to {address}: {cause}"), None))?;
+        .map_err(|cause| ProbeError::Target(format!("lost the first connection to {address}: {cause}"), None))?;
     Ok(FirstConnection { stream, connect })
 }
 

@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use crate::clock::{Nanos, WallTime};
 use crate::error::Errno;
-use crate::histogram::{BlockSeries, Recorder};
+use crate::histogram::{BatchSeries, Recorder};
 use crate::load::by_target::ByTarget;
 use crate::load::workload::Plan;
-use crate::stats::batch_means::Block;
+use crate::stats::batch_means::Batch;
 use crate::stats::bounded_series::BoundedSeries;
 use crate::sys::disturbance::Disturbance;
 use crate::sys::netstat::Netstat;
@@ -166,12 +166,12 @@ pub struct GeneratorCpu {
     pub busiest_without_spin: Nanos,
 }
 
-/// When the loop of a worker stood still: neither waiting for something nor handling it.
+/// Stalls of a worker's event loop: times in which it neither waited nor worked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stalls {
     /// The longest one.
     pub longest: Nanos,
-    /// All together, of the worker that stood still for longest.
+    /// All together, of the worker that was stalled for longest.
     pub total: Nanos,
 }
 
@@ -229,7 +229,7 @@ pub struct WorkerStats {
     pub measured: Option<Span>,
     /// CPU time used meanwhile.
     pub cpu: GeneratorCpu,
-    /// When the loop stood still, from the beginning of measuring to the end of the run.
+    /// Stalls of the event loop, from the beginning of measuring to the end of the run.
     pub stalls: Stalls,
     /// How long the passes of the loop took while measuring, by what they handled: no latency is more exact than the
     /// pass that handled it is short.
@@ -357,13 +357,13 @@ pub struct RunResult {
     /// Their latencies.
     pub latencies: Latencies,
     /// Their latencies by seconds, for confidence intervals.
-    pub series: Latencies<BlockSeries>,
+    pub series: Latencies<BatchSeries>,
     /// Time to connect by seconds; empty without churn.
-    pub connect_series: BlockSeries,
+    pub connect_series: BatchSeries,
     /// Send lag by seconds; empty in a closed loop.
-    pub send_lag_series: BlockSeries,
+    pub send_lag_series: BatchSeries,
     /// Messages completed (sums) in each second of measuring (its length as weight), whenever they were due.
-    pub rates: BoundedSeries<Block>,
+    pub rates: BoundedSeries<Batch>,
     /// What the servers used while measuring, or why that is not known.
     pub server: Result<ServerUsage, String>,
     /// True if the server and a thread of the generator had to share a CPU.

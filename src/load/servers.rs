@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use crate::load::result::ServerUsage;
-use crate::sys::listener;
+use crate::sys::socket_owner;
 use crate::sys::usage::{self, ProcessTree};
 
 /// The processes that listen at all targets, when a run begins.
@@ -28,7 +28,7 @@ impl Servers {
     pub(super) fn find(targets: &[SocketAddr]) -> Servers {
         Servers {
             targets: targets.to_vec(),
-            listening: listener::processes_at(targets),
+            listening: socket_owner::processes_at(targets),
         }
     }
 
@@ -51,7 +51,7 @@ impl Servers {
         let ended = after.has_lost_processes(&before.tree);
         let resident = after.resident().filter(|_| !ended).or(before.resident);
         // Ask again: others may listen by now.
-        let others = listener::processes_at(&self.targets)?;
+        let others = socket_owner::processes_at(&self.targets)?;
         if others.iter().any(|pid| !after.pids().contains(pid)) {
             listening.extend(others);
             after = ProcessTree::read(&listening);

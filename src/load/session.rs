@@ -186,7 +186,7 @@ impl Session {
     fn failure(&mut self) -> Error {
         self.end(|stats| {
             if stats.lost.is_empty() {
-                Error::Target("it left messages unanswered".into())
+                Error::Target("it did not answer every message".into())
             } else {
                 connections_closed(stats)
             }

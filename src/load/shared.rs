@@ -26,7 +26,7 @@ pub(super) struct Shared {
     /// Workers that are still opening connections.
     opening: AtomicUsize,
     /// Workers that still have connections.
-    populated: AtomicUsize,
+    with_connections: AtomicUsize,
     /// When messages begin, in nanoseconds of the clock; `NEVER` until it is known. Set again for every slice.
     start: AtomicU64,
     /// Draws the arrivals of the current run or slice. Set before the start.
@@ -59,7 +59,7 @@ impl Shared {
             stop,
             slices,
             opening: AtomicUsize::new(workers),
-            populated: AtomicUsize::new(workers),
+            with_connections: AtomicUsize::new(workers),
             start: AtomicU64::new(Nanos::NEVER.0),
             seed: AtomicU64::new(seed),
             workers: (0..workers).map(|_| WorkerProgress::default()).collect(),
@@ -86,13 +86,13 @@ impl Shared {
     }
 
     /// One more worker has lost all of its connections.
-    pub(super) fn worker_deserted(&self) {
-        self.populated.fetch_sub(1, Ordering::AcqRel);
+    pub(super) fn worker_lost_all_connections(&self) {
+        self.with_connections.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// True once no worker has a connection any more.
-    pub(super) fn all_deserted(&self) -> bool {
-        self.populated.load(Ordering::Acquire) == 0
+    pub(super) fn all_without_connections(&self) -> bool {
+        self.with_connections.load(Ordering::Acquire) == 0
     }
 
     /// Draws the arrivals of the next slice from `seed`. Call before its start is set.

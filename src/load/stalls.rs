@@ -1,8 +1,8 @@
-//! When the loop of a worker stood still: stopped, throttled, or without a CPU. Pure.
+//! Stalls of a worker's event loop: stopped, throttled, or without a CPU. Pure.
 //!
-//! A worker never waits for longer than a [`HEARTBEAT`]. Whatever passes between the deadline of a wait, or a whole
-//! heartbeat after the beginning of a pass, and the next pass was not waited for: the generator did nothing, and a
-//! closed loop sent nothing that would show it. The idea is from jHiccup (Gil Tene).
+//! A worker never waits for longer than a [`HEARTBEAT`]. The time between the instant at which a wait should have ended
+//! (its deadline, at most a heartbeat after the beginning of the pass) and the next pass is a stall: the generator did
+//! nothing, and a closed loop sent nothing that would show it. The idea is from jHiccup (Gil Tene).
 
 use crate::clock::Nanos;
 use crate::load::result::Stalls;

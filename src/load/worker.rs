@@ -21,9 +21,7 @@ use crate::load::shared::Shared;
 use crate::load::stalls::StallDetector;
 use crate::load::timeline::Timeline;
 use crate::load::workload::Workload;
-use crate::ring::{
-    Chunk, ChunkQueue, Completion, Event, Received, Ring, Role, SizeClass, Spin, SpinLimits, SpinPolicy,
-};
+use crate::ring::{Chunk, ChunkQueue, Completion, Event, Received, Spin, SpinLimits, SpinPolicy, Transport};
 use crate::slab::{Key, Slab};
 use crate::sys::socket;
 
@@ -42,11 +40,11 @@ const SPIN: SpinLimits = SpinLimits {
 };
 
 /// One thread's share of a run. Made and run on its own thread.
-pub(super) struct Worker<'a> {
+pub(super) struct Worker<'a, T> {
     index: usize,
     shared: &'a Shared,
     workload: &'a Workload,
-    ring: Ring,
+    transport: T,
     connections: Slab<Client>,
     dialer: Dialer,
     timeline: Timeline,
@@ -63,7 +61,7 @@ pub(super) struct Worker<'a> {
     /// True once its initial connections have opened or failed.
     ready: bool,
     /// True once it has reported that it has no connections left.
-    deserted: bool,
+    without_connections: bool,
     stopped: bool,
 }
 
@@ -73,14 +71,14 @@ struct Client {
     connection: Connection,
 }
 
-impl<'a> Worker<'a> {
-    /// Makes the ring on this thread. `first` is a connection that has echoed already, and how long connecting took.
+impl<'a, T: Transport> Worker<'a, T> {
+    /// Opens the transport on this thread. `first` is a connection that has echoed already, and how long connecting took.
     pub(super) fn new(
         index: usize,
         shared: &'a Shared,
         writer: IntervalWriter,
         first: Option<(OwnedFd, Nanos)>,
-    ) -> Result<Worker<'a>> {
+    ) -> Result<Worker<'a, T>> {
         let (workload, now) = (&shared.plan.workload, clock::now());
         let dialer = Dialer::new(workload, index, u64::from(first.is_some()), now);
         let limits = SpinLimits {
@@ -91,8 +89,7 @@ impl<'a> Worker<'a> {
             index,
             shared,
             workload,
-            ring: Ring::new(
-                Role::Client,
+            transport: T::open(
                 workload.queues(),
                 workload.buffers(dialer.share()),
                 workload.threads as usize,
@@ -109,13 +106,13 @@ impl<'a> Worker<'a> {
             now,
             stalls: StallDetector::default(),
             ready: false,
-            deserted: false,
+            without_connections: false,
             stopped: false,
         };
         worker.accounting.set_drain(workload.drain);
-        worker.ring.watch(STOP, shared.stop.as_fd());
+        worker.transport.watch(STOP, shared.stop.as_fd());
         if let Some(control) = &shared.slices {
-            worker.ring.watch(WAKER, control.waker.as_fd());
+            worker.transport.watch(WAKER, control.waker.as_fd());
         }
         if let Some((socket, took)) = first {
             worker.take_over(socket, took);
@@ -136,7 +133,7 @@ impl<'a> Worker<'a> {
                 return Ok(self.finish());
             }
             let (began, deadline) = (self.pass, self.deadline());
-            let waited = self.ring.submit_and_wait(deadline, &mut completions);
+            let waited = self.transport.submit_and_wait(deadline, &mut completions);
             self.now = clock::now();
             if let Err(error) = waited {
                 self.abandon();
@@ -182,17 +179,17 @@ impl<'a> Worker<'a> {
         let (running, measuring) = (self.timeline.is_running(), self.timeline.is_measuring(now));
         let Some(Client { connection, .. }) = self.connections.get_mut(key) else {
             debug_assert!(false, "a completion of a connection that was removed");
-            return self.ring.give_back(chunk);
+            return self.transport.give_back(chunk);
         };
         let (accounting, number) = (&mut self.accounting, connection.number());
-        let bytes = self.ring.bytes(&chunk);
+        let bytes = self.transport.bytes(&chunk);
         if measuring {
             accounting.received(bytes.len());
         }
         let result = connection.received(traffic, bytes, more, now, |message| {
             accounting.completed(number, message, now, running, measuring);
         });
-        self.ring.give_back(chunk);
+        self.transport.give_back(chunk);
         note_progress(connection, &mut self.timeline, &mut self.dialer, now);
         let next = result.unwrap_or_else(|Corruption { mismatch, next }| {
             self.corrupted(number, mismatch);
@@ -204,15 +201,15 @@ impl<'a> Worker<'a> {
     fn sent(&mut self, key: Key, sent: std::result::Result<u32, Errno>, rest: ChunkQueue) {
         let Some(Client { connection, socket }) = self.connections.get_mut(key) else {
             debug_assert!(false, "a completion of a connection that was removed");
-            return self.ring.give_back_all(rest);
+            return self.transport.give_back_all(rest);
         };
         let result = sent.map(drop).map_err(Loss::from);
         let next = connection.sent(result, !rest.is_empty(), self.now);
         note_progress(connection, &mut self.timeline, &mut self.dialer, self.now);
         if next.send == Some(Outgoing::Rest) {
-            self.ring.send(key, socket.as_fd(), rest);
+            self.transport.send(key, socket.as_fd(), rest);
         } else {
-            self.ring.give_back_all(rest);
+            self.transport.give_back_all(rest);
         }
         self.apply(key, next);
     }
@@ -266,12 +263,12 @@ impl<'a> Worker<'a> {
         }
         match next.receive {
             Receive::Keep => {}
-            Receive::Arm => self.ring.receive(key, socket, SizeClass::Small),
+            Receive::Arm => self.transport.receive(key, socket),
             Receive::Starve => self.starved.push_back(key),
-            Receive::Cancel => self.ring.cancel_receive(key),
+            Receive::Cancel => self.transport.cancel_receive(key),
         }
         if next.cancel_connect {
-            self.ring.cancel_connect(key);
+            self.transport.cancel_connect(key);
         }
     }
 
@@ -314,17 +311,17 @@ impl<'a> Worker<'a> {
 
     /// Sends the next bytes of a connection that wants a buffer. False if none is free.
     fn send(&mut self, key: Key) -> bool {
-        let Some(mut chunk) = self.ring.lease() else {
+        let Some(mut chunk) = self.transport.lease() else {
             return false;
         };
         match self.connections.get_mut(key) {
             Some(Client { socket, connection }) if connection.wants_buffer() => {
                 let (traffic, now) = (&self.workload.traffic, self.now);
-                self.ring.fill(&mut chunk, |out| connection.write(traffic, out, now));
-                let chunks = ChunkQueue::of(chunk, self.ring.chunk_table());
-                self.ring.send(key, socket.as_fd(), chunks);
+                self.transport.fill(&mut chunk, |out| connection.write(traffic, out, now));
+                let chunks = ChunkQueue::of(chunk, self.transport.chunk_table());
+                self.transport.send(key, socket.as_fd(), chunks);
             }
-            _ => self.ring.give_back(chunk), // It has ended meanwhile.
+            _ => self.transport.give_back(chunk), // It has ended meanwhile.
         }
         true
     }
@@ -356,7 +353,7 @@ impl<'a> Worker<'a> {
 
     /// Serves those that wait for a buffer, in order.
     fn feed(&mut self) {
-        for _ in 0..self.starved.len().min(self.ring.offered(SizeClass::Small)) {
+        for _ in 0..self.starved.len().min(self.transport.offered()) {
             if let Some(key) = self.starved.pop_front() {
                 self.update(key, Connection::buffer_available);
             }
@@ -389,7 +386,7 @@ fn note_progress(connection: &Connection, timeline: &mut Timeline, dialer: &mut 
 }
 
 /// Opening connections.
-impl Worker<'_> {
+impl<T: Transport> Worker<'_, T> {
     /// Gives up connections that have not opened in time, and dials those that are due.
     fn dial(&mut self) {
         let now = self.now;
@@ -422,7 +419,7 @@ impl Worker<'_> {
         let key = self.connections.insert(Client { socket, connection });
         self.dialer.dialed(number, key, now);
         if let Some(Client { socket, .. }) = self.connections.get_mut(key) {
-            self.ring.connect(key, socket.as_fd(), target);
+            self.transport.connect(key, socket.as_fd(), target);
         }
     }
 

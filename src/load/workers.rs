@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::clock::Nanos;
 use crate::error::Result;
-use crate::load::capacity::{self, Capacity};
+use crate::load::capacity::{self, ProcessLimits};
 use crate::load::interval::{IntervalMerger, IntervalWriter};
 use crate::load::preflight;
 use crate::load::result::WorkerStats;
@@ -13,7 +13,8 @@ use crate::load::servers::Servers;
 use crate::load::shared::{Shared, SliceControl};
 use crate::load::target::Target;
 use crate::load::worker::Worker;
-use crate::load::workload::Plan;
+use crate::load::workload::{Io, Plan};
+use crate::ring::{Poller, Ring};
 use crate::sys::prctl;
 use crate::sys::signal::Stop;
 use crate::sys::threads::ThreadGroup;
@@ -30,7 +31,7 @@ impl Workers {
     /// Checks that the plan fits this machine and that the targets echo, then starts the workers. They open their
     /// connections. Errors: as [`load::run`](crate::load::run).
     pub(super) fn start(plan: Plan, stop: &Stop, slices: Option<SliceControl>) -> Result<Workers> {
-        Capacity::of_this_process().check(&plan)?;
+        ProcessLimits::of_this_process().check(&plan)?;
         let (plan, first) = preflight::check(&plan, stop)?;
         let workload = &plan.workload;
         let addresses: Vec<_> = plan.targets.iter().map(Target::address).collect();
@@ -55,7 +56,10 @@ impl Workers {
         let shared = Arc::clone(&self.shared);
         self.threads.spawn(move || {
             prctl::minimise_timer_slack();
-            Worker::new(index, &shared, writer, first)?.run()
+            match shared.plan.workload.io {
+                Io::Uring => Worker::<Ring>::new(index, &shared, writer, first)?.run(),
+                Io::Epoll => Worker::<Poller>::new(index, &shared, writer, first)?.run(),
+            }
         })
     }
 

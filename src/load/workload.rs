@@ -45,7 +45,7 @@ pub struct Workload {
     pub preflight_timeout: Nanos,
     /// Seed for payloads, sizes, arrival times and the choice of connections.
     pub seed: u64,
-    /// Threads, each with a ring and its share of the connections.
+    /// Threads, each with a ring or an epoll instance, and its share of the connections.
     pub threads: u32,
     /// The CPU of each thread, taken in turn; empty: not pinned.
     pub cpus: Vec<usize>,
@@ -55,6 +55,20 @@ pub struct Workload {
     pub sources: Vec<SocketAddr>,
     /// Socket options of every connection.
     pub options: Options,
+    /// How the generator talks to the kernel.
+    pub io: Io,
+}
+
+/// How a generator sends and receives. The load is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Io {
+    /// io_uring(7).
+    #[default]
+    Uring,
+    /// epoll(7), for machines that block io_uring.
+    Epoll,
 }
 
 /// The messages of a connection.
@@ -115,6 +129,7 @@ impl Default for Workload {
                 nodelay: true,
                 ..Options::default()
             },
+            io: Io::default(),
         }
     }
 }

@@ -12,11 +12,11 @@ use super::console;
 pub enum Format {
     /// For people.
     Text,
-    /// An object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Writes events to stderr from now on: warnings, and if `verbose` also what is normal. Call it once.
+/// Writes events to stderr from now on: warnings, and if `verbose` normal events as well. Call it once.
 pub fn begin(format: Format, verbose: bool) {
     let level = if verbose { Level::INFO } else { Level::WARN };
     let lines = tracing_subscriber::fmt()

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::Random;
 
-/// Choices behind this many bytes of an input are drawn: an input may hold a world up, but not for ever.
+/// Choices behind this many bytes of an input are drawn: an input may hold a world up, but not forever.
 const INPUT_MAX: usize = 4096;
 
 /// A stream of choices.

@@ -327,7 +327,7 @@ pub struct AssertionOutcome {
 pub fn outcome(outcomes: &[AssertionOutcome]) -> Option<Outcome> {
     let any = |result| outcomes.iter().any(|outcome| outcome.result == result);
     if any(AssertionResult::False) {
-        Some(Outcome::False)
+        Some(Outcome::ConditionFailed)
     } else {
         any(AssertionResult::Undecided).then_some(Outcome::Undecided)
     }

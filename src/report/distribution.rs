@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::percentile::Percentile;
 use crate::clock::Nanos;
-use crate::histogram::{self, BlockSeries, ConfidenceInterval, Recorder, Value};
+use crate::histogram::{self, BatchSeries, ConfidenceInterval, Recorder, Value};
 use crate::stats::order_statistics::needs;
 
 /// A latency distribution in nanoseconds. Null where there are too few samples for a percentile.
@@ -45,14 +45,14 @@ pub struct Distribution {
     /// Figures that are lower bounds, because censored samples could only make them larger.
     pub lower_bounds: Vec<Statistic>,
     /// 95 % confidence intervals; null where there is none.
-    pub intervals: Intervals,
+    pub intervals: ConfidenceIntervals,
 }
 
 /// The 95 % confidence intervals of a distribution.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Intervals {
+pub struct ConfidenceIntervals {
     /// Of the median.
     pub p50_ns: Option<Bounds>,
     /// Of the 75th percentile.
@@ -156,8 +156,8 @@ pub struct Bounds {
     pub high_ns: Option<u64>,
     /// How it was found.
     pub method: IntervalMethod,
-    /// How long levels last, about, in a run that is too short to tell; otherwise null.
-    pub levels_last_ns: Option<u64>,
+    /// For about how long the samples are correlated, in a run that is too short for an interval; otherwise null.
+    pub correlated_over_ns: Option<u64>,
 }
 
 /// How a confidence interval was found.
@@ -167,8 +167,8 @@ pub struct Bounds {
 pub enum IntervalMethod {
     /// From the ranks of samples that passed a test for independence.
     OrderStatistics,
-    /// From blocks of 1, 2, 4, … seconds, because samples within a second depend on each other.
-    Blocks,
+    /// From batches of 1, 2, 4, … seconds, because samples within a second depend on each other.
+    Batches,
     /// From the ranks of the samples, if at all; the run was too short to test for independence. Decides no assertion.
     Untested,
     /// None: samples depend on each other for longer than a run of this length can tell. Decides no assertion.
@@ -179,7 +179,7 @@ impl From<ConfidenceInterval> for Bounds {
     fn from(interval: ConfidenceInterval) -> Bounds {
         let (method, level) = match interval.method {
             histogram::IntervalMethod::OrderStatistics => (IntervalMethod::OrderStatistics, None),
-            histogram::IntervalMethod::Blocks { .. } => (IntervalMethod::Blocks, None),
+            histogram::IntervalMethod::Batches { .. } => (IntervalMethod::Batches, None),
             histogram::IntervalMethod::Untested => (IntervalMethod::Untested, None),
             histogram::IntervalMethod::TooShort { level } => (IntervalMethod::TooShort, Some(level.0)),
         };
@@ -187,7 +187,7 @@ impl From<ConfidenceInterval> for Bounds {
             low_ns: Some(interval.low.0).filter(|&low| low > 0),
             high_ns: Some(interval.high.0).filter(|_| interval.high != Nanos::NEVER),
             method,
-            levels_last_ns: level,
+            correlated_over_ns: level,
         }
     }
 }
@@ -231,12 +231,12 @@ impl Distribution {
             max_ns,
             mean_ns,
             lower_bounds,
-            intervals: Intervals::default(),
+            intervals: ConfidenceIntervals::default(),
         }
     }
 
     /// With the confidence intervals that its seconds allow.
-    pub fn with_intervals(recorder: &Recorder, blocks: &BlockSeries) -> Distribution {
+    pub fn with_intervals(recorder: &Recorder, batches: &BatchSeries) -> Distribution {
         let [
             _,
             p50_ns,
@@ -249,9 +249,9 @@ impl Distribution {
             p99_999_ns,
             _,
             mean_ns,
-        ] = Statistic::TABLE.map(|statistic| bounds_of(recorder, blocks, statistic));
+        ] = Statistic::TABLE.map(|statistic| bounds_of(recorder, batches, statistic));
         Distribution {
-            intervals: Intervals {
+            intervals: ConfidenceIntervals {
                 p50_ns,
                 p75_ns,
                 p90_ns,
@@ -310,13 +310,13 @@ pub(super) struct Figure {
 
 impl Figure {
     /// Of a recorder; with the interval that its seconds allow, if there are any.
-    pub(super) fn of(recorder: &Recorder, blocks: Option<&BlockSeries>, statistic: Statistic) -> Figure {
+    pub(super) fn of(recorder: &Recorder, batches: Option<&BatchSeries>, statistic: Statistic) -> Figure {
         let value = value_of(recorder, statistic);
         let lower_bound = value.is_some_and(|value| value.lower_bound_only);
         Figure {
             value: value.map(|value| value.value),
             lower_bound,
-            bounds: blocks.and_then(|blocks| bounds_of(recorder, blocks, statistic)),
+            bounds: batches.and_then(|batches| bounds_of(recorder, batches, statistic)),
         }
     }
 }
@@ -330,11 +330,11 @@ fn value_of(recorder: &Recorder, statistic: Statistic) -> Option<Value> {
     }
 }
 
-fn bounds_of(recorder: &Recorder, blocks: &BlockSeries, statistic: Statistic) -> Option<Bounds> {
+fn bounds_of(recorder: &Recorder, batches: &BatchSeries, statistic: Statistic) -> Option<Bounds> {
     let interval = match statistic {
         Statistic::Min | Statistic::Max => None,
-        Statistic::Percentile(percentile) => blocks.interval(recorder, percentile.share()),
-        Statistic::Mean => blocks.mean_interval(recorder),
+        Statistic::Percentile(percentile) => batches.interval(recorder, percentile.share()),
+        Statistic::Mean => batches.mean_interval(recorder),
     };
     interval.map(Bounds::from)
 }

@@ -6,7 +6,7 @@ use super::distribution::{Figure, IntervalMethod, Statistic};
 use super::sections::ratio;
 use super::validity::Inputs;
 use crate::clock::Nanos;
-use crate::histogram::{BlockSeries, Recorder};
+use crate::histogram::{BatchSeries, Recorder};
 use crate::load::RunResult;
 use crate::load::schedule::Pace;
 use crate::units::{show_count, show_duration};
@@ -27,8 +27,8 @@ impl Figures {
             service_p50: self.latency.service.p50_ns.map(Nanos),
             offered_per_s: self.offered_per_s.unwrap_or(0.0),
             achieved_per_s: self.completed_per_s,
-            on_the_way_per_s: self.on_the_way_per_s(run),
-            carried_per_s: self.carried_per_s(),
+            in_flight_growth_per_s: self.in_flight_growth_per_s(run),
+            littles_law_limit_per_s: self.littles_law_limit_per_s(),
             generator_busy: self.generator.busy_ratio,
             server_busy: self.server.as_ref().map(|server| server.cpu_ratio),
             server_cpus: run.server.as_ref().ok().map(|server| server.parallelism),
@@ -67,8 +67,8 @@ impl Figures {
     pub(super) fn estimate(&self, run: &RunResult, metric: Metric) -> Result<Estimate, NoInterval> {
         match metric {
             Metric::Latency(latency, statistic) => {
-                let (recorder, blocks) = samples(run, latency);
-                latency_estimate(recorder, blocks, statistic)
+                let (recorder, batches) = samples(run, latency);
+                latency_estimate(recorder, batches, statistic)
             }
             Metric::Count(count) => Ok(Estimate::exact(self.count(count) as f64)),
             Metric::Rate => match self.completed_per_s_interval {
@@ -108,13 +108,13 @@ impl Figures {
     /// nothing queued. None in a closed loop.
     pub fn achieved_share(&self, run: &RunResult) -> Option<f64> {
         let offered = self.offered_per_s.filter(|&offered| offered > 0.0)?;
-        Some((self.completed_per_s + self.on_the_way_per_s(run)) / offered)
+        Some((self.completed_per_s + self.in_flight_growth_per_s(run)) / offered)
     }
 
     /// Messages per second of measuring that a path without a queue carries at the end and did not carry at the
     /// beginning, because the warm-up was shorter than the path, or because the rate has risen. The path is as long
     /// as the smallest service time.
-    fn on_the_way_per_s(&self, run: &RunResult) -> f64 {
+    fn in_flight_growth_per_s(&self, run: &RunResult) -> f64 {
         let Pace::Open { rate, .. } = self.plan.pace else {
             return 0.0;
         };
@@ -126,7 +126,7 @@ impl Figures {
 
     /// Messages per second that the connections carry if the server takes no time: each as many as are in flight, once
     /// in the smallest service time.
-    fn carried_per_s(&self) -> Option<f64> {
+    fn littles_law_limit_per_s(&self) -> Option<f64> {
         let path = Nanos(self.latency.service.min_ns?).as_secs();
         let in_flight = self.connections.requested * self.plan.pipeline;
         (path > 0.0).then(|| in_flight as f64 / path)
@@ -134,7 +134,7 @@ impl Figures {
 }
 
 /// What a latency was recorded in, and its seconds, if it has them. Empty for one that a closed loop does not have.
-fn samples(run: &RunResult, latency: Latency) -> (&Recorder, Option<&BlockSeries>) {
+fn samples(run: &RunResult, latency: Latency) -> (&Recorder, Option<&BatchSeries>) {
     let (latencies, series) = (&run.latencies, &run.series);
     match latency {
         Latency::Main if run.plan.workload.pace.is_open() => (&latencies.response, Some(&series.response)),
@@ -148,10 +148,10 @@ fn samples(run: &RunResult, latency: Latency) -> (&Recorder, Option<&BlockSeries
 
 fn latency_estimate(
     recorder: &Recorder,
-    blocks: Option<&BlockSeries>,
+    batches: Option<&BatchSeries>,
     statistic: Statistic,
 ) -> Result<Estimate, NoInterval> {
-    let figure = Figure::of(recorder, blocks, statistic);
+    let figure = Figure::of(recorder, batches, statistic);
     let Some(value) = figure.value else {
         let (needs, has) = (show_count(statistic.needs()), show_count(recorder.count()));
         return Err(NoInterval::no_figure(format!("needs {needs} samples, has {has}")));
@@ -171,8 +171,8 @@ fn latency_estimate(
     };
     match bounds.method {
         IntervalMethod::Untested => no_interval(UNTESTED),
-        IntervalMethod::TooShort => no_interval(&too_short(bounds.levels_last_ns)),
-        IntervalMethod::OrderStatistics | IntervalMethod::Blocks => {
+        IntervalMethod::TooShort => no_interval(&too_short(bounds.correlated_over_ns)),
+        IntervalMethod::OrderStatistics | IntervalMethod::Batches => {
             let low = Nanos(bounds.low_ns.unwrap_or(0));
             let high = bounds.high_ns.map_or(Nanos::NEVER, Nanos);
             Ok(Estimate::latency(value, low, high))
@@ -184,8 +184,11 @@ fn latency_estimate(
 pub(super) const UNTESTED: &str =
     "the run was too short to test whether its samples are independent; measure longer (--duration)";
 
-/// The same, for a run with levels of this length.
-pub(super) fn too_short(level: Option<u64>) -> String {
-    let level = show_duration(Nanos(level.unwrap_or(0)));
-    format!("the run is too short to tell, levels last about {level}; measure longer (--duration) or use --repeat")
+/// The same, for a run whose samples are correlated over this time.
+pub(super) fn too_short(correlated_over: Option<u64>) -> String {
+    let time = show_duration(Nanos(correlated_over.unwrap_or(0)));
+    format!(
+        "the run is too short for an interval: its samples are correlated over about {time}; measure longer (--duration) \
+         or use --repeat"
+    )
 }

@@ -34,10 +34,10 @@ impl Display for LatencyTable<'_> {
 impl LatencyTable<'_> {
     /// Explains the marks that occur in the table.
     fn legend(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        if self.any(|figure| method(figure) == Some(IntervalMethod::Blocks)) {
+        if self.any(|figure| method(figure) == Some(IntervalMethod::Batches)) {
             writeln!(
                 f,
-                "  b: from blocks of 1, 2, 4, … seconds, because the samples depend on each other"
+                "  b: from batches of 1, 2, 4, … seconds, because the samples depend on each other"
             )?;
         }
         if self.any(|figure| method(figure) == Some(IntervalMethod::Untested)) {
@@ -49,7 +49,7 @@ impl LatencyTable<'_> {
         if self.any(|figure| method(figure) == Some(IntervalMethod::TooShort)) {
             writeln!(
                 f,
-                "  n/a (levels last …): the run is too short to tell; measure longer (--duration), or use --repeat"
+                "  n/a (correlated over …): the run is too short for an interval; measure longer (--duration), or use --repeat"
             )?;
         }
         if self.any(|figure| figure.lower_bound) {
@@ -89,9 +89,9 @@ fn interval(bounds: Option<Bounds>) -> String {
     let ends = format!("{} .. {}", show(bounds.low_ns), show(bounds.high_ns));
     match bounds.method {
         IntervalMethod::OrderStatistics => ends,
-        IntervalMethod::Blocks => format!("{ends} b"),
+        IntervalMethod::Batches => format!("{ends} b"),
         IntervalMethod::Untested => format!("{ends} u"),
-        IntervalMethod::TooShort => format!("n/a (levels last {})", show(bounds.levels_last_ns)),
+        IntervalMethod::TooShort => format!("n/a (correlated over {})", show(bounds.correlated_over_ns)),
     }
 }
 

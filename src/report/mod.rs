@@ -26,13 +26,13 @@ use serde::Serialize;
 
 use crate::clock::WallTime;
 use crate::error::Outcome;
-use crate::histogram::{BlockSeries, Recorder};
+use crate::histogram::{BatchSeries, Recorder};
 use crate::load::RunResult;
 use crate::load::result::HostActivity;
 pub use crate::load::result::{ConnectionMessages, Messages};
 use crate::output;
 use assertion::{Assertion, AssertionOutcome};
-pub use distribution::{Bounds, Distribution, IntervalMethod, Intervals, Statistic};
+pub use distribution::{Bounds, ConfidenceIntervals, Distribution, IntervalMethod, Statistic};
 pub use rate_interval::RateInterval;
 use sections::ratio;
 pub use sections::{
@@ -174,12 +174,12 @@ impl Figures {
         let (open_loop, churns) = (pace.is_open(), run.plan.workload.churn.is_some());
         let server = Server::of(run, elapsed);
         let completed_per_s = ratio(stats.achieved as f64, elapsed.as_secs());
-        let latency = |recorder: &Recorder, blocks: &BlockSeries| {
+        let latency = |recorder: &Recorder, batches: &BatchSeries| {
             // The seconds of a ramp differ by design: an interval would be of no rate.
             if pace.is_ramp() {
                 Distribution::of(recorder)
             } else {
-                Distribution::with_intervals(recorder, blocks)
+                Distribution::with_intervals(recorder, batches)
             }
         };
         Figures {

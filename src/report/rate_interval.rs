@@ -10,7 +10,7 @@ use super::assertion::{self, Estimate};
 use super::distribution::IntervalMethod;
 use super::inputs::{UNTESTED, too_short};
 use crate::clock::Nanos;
-use crate::stats::batch_means::{self, Block, NoInterval};
+use crate::stats::batch_means::{self, Batch, NoInterval};
 use crate::stats::bounded_series::BoundedSeries;
 use crate::units::{show_duration, show_rate};
 
@@ -25,29 +25,29 @@ pub struct RateInterval {
     pub high_per_s: Option<f64>,
     /// How it was found.
     pub method: IntervalMethod,
-    /// How long levels last, about, in a run that is too short to tell; otherwise null.
-    pub levels_last_ns: Option<u64>,
+    /// For about how long the samples are correlated, in a run that is too short for an interval; otherwise null.
+    pub correlated_over_ns: Option<u64>,
 }
 
 impl RateInterval {
-    /// Of a rate, by the messages (sums) and the length in seconds (weights) of its blocks.
-    pub(super) fn of(rate: f64, blocks: &BoundedSeries<Block>) -> RateInterval {
+    /// Of a rate, by the messages (sums) and the length in seconds (weights) of its batches.
+    pub(super) fn of(rate: f64, batches: &BoundedSeries<Batch>) -> RateInterval {
         let none = |method, level: Option<Nanos>| RateInterval {
             low_per_s: None,
             high_per_s: None,
             method,
-            levels_last_ns: level.map(|level| level.0),
+            correlated_over_ns: level.map(|level| level.0),
         };
-        match batch_means::estimate(blocks.blocks()) {
+        match batch_means::estimate(batches.batches()) {
             Ok(estimate) => RateInterval {
                 low_per_s: Some((rate - estimate.half_width).max(0.0)),
                 high_per_s: Some(rate + estimate.half_width),
-                method: IntervalMethod::Blocks,
-                levels_last_ns: None,
+                method: IntervalMethod::Batches,
+                correlated_over_ns: None,
             },
-            Err(NoInterval::TooFewBlocks) => none(IntervalMethod::Untested, None),
+            Err(NoInterval::TooFewBatches) => none(IntervalMethod::Untested, None),
             Err(NoInterval::TooShort { level }) => {
-                let seconds: f64 = blocks.blocks().iter().map(|block| block.weight).sum();
+                let seconds: f64 = batches.batches().iter().map(|batch| batch.weight).sum();
                 none(IntervalMethod::TooShort, Some(Nanos::from_secs(level * seconds)))
             }
         }
@@ -62,7 +62,7 @@ impl RateInterval {
             .ok_or_else(|| assertion::NoInterval {
                 figure: Some(Estimate::exact(rate)),
                 why: match self.method {
-                    IntervalMethod::TooShort => too_short(self.levels_last_ns),
+                    IntervalMethod::TooShort => too_short(self.correlated_over_ns),
                     _ => UNTESTED.to_owned(),
                 },
             })
@@ -72,14 +72,14 @@ impl RateInterval {
 impl Display for RateInterval {
     /// What follows the rate: ` (95 % confidence interval 98,000/s .. 102,000/s)`.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match (self.low_per_s.zip(self.high_per_s), self.levels_last_ns) {
+        match (self.low_per_s.zip(self.high_per_s), self.correlated_over_ns) {
             (Some((low, high)), _) => write!(
                 f,
                 " (95 % confidence interval {} .. {})",
                 show_rate(low),
                 show_rate(high)
             ),
-            (None, Some(level)) => write!(f, " (interval n/a: levels last {})", show_duration(Nanos(level))),
+            (None, Some(level)) => write!(f, " (interval n/a: correlated over {})", show_duration(Nanos(level))),
             (None, None) => Ok(()),
         }
     }
@@ -89,10 +89,10 @@ impl Display for RateInterval {
 mod tests {
     use super::*;
 
-    fn series(completed: impl IntoIterator<Item = u64>) -> BoundedSeries<Block> {
+    fn series(completed: impl IntoIterator<Item = u64>) -> BoundedSeries<Batch> {
         let mut series = BoundedSeries::default();
         completed.into_iter().for_each(|completed| {
-            series.push(Block {
+            series.push(Batch {
                 sum: completed as f64,
                 weight: 1.0,
             });
@@ -120,7 +120,7 @@ mod tests {
                 .estimate(1_000.0)
                 .unwrap_err()
                 .why
-                .contains("too short to tell")
+                .contains("too short for an interval")
         );
     }
 

@@ -96,7 +96,7 @@ impl Repeated {
             estimate: found.map(|found| found.location.exp()),
             interval: found
                 .and_then(|found| found.interval)
-                .map(|signed_rank::Interval { low, high }| RepeatInterval {
+                .map(|signed_rank::ConfidenceInterval { low, high }| RepeatInterval {
                     low: low.exp(),
                     high: high.exp(),
                 }),

@@ -12,7 +12,7 @@ use crate::clock::Nanos;
 use crate::load::result::{ConnectionMessages, Loss};
 use crate::load::schedule::Pace;
 use crate::load::sizes::Sizes;
-use crate::load::{Churn, RunResult, Target, Workload};
+use crate::load::{Churn, Io, RunResult, Target, Workload};
 use crate::sys::machine::Machine;
 
 /// Which build was called how, and where.
@@ -70,6 +70,9 @@ pub struct PlanSummary {
     pub churn: Option<Churn>,
     /// True if every byte of every reply was compared.
     pub verify: bool,
+    /// How the generator sent and received.
+    #[serde(default)]
+    pub io: Io,
     /// Threads of the generator.
     pub threads: u32,
     /// CPUs the threads were pinned to; empty: not pinned.
@@ -168,6 +171,7 @@ impl PlanSummary {
             sizes: SizeSummary::of(&workload.traffic.sizes),
             churn: workload.churn,
             verify: workload.traffic.verify,
+            io: workload.io,
             threads: workload.threads,
             cpus: workload.cpus.clone(),
             spin: workload.spin,
@@ -332,8 +336,8 @@ pub struct Generator {
     pub cpu_ratio: f64,
     /// The same without busy-polling: near 1.0 the generator is the bottleneck.
     pub busy_ratio: f64,
-    /// Time for which the loop of a thread stood still, neither waiting nor working: stopped, throttled or without a
-    /// CPU. From the beginning of measuring to the end of the run; of the thread that stood still for longest.
+    /// Time for which the event loop of a thread was stalled, neither waiting nor working: stopped, throttled or without
+    /// a CPU. From the beginning of measuring to the end of the run; of the thread that was stalled for longest.
     pub stalled_ns: u64,
     /// The longest of these stalls.
     pub stalled_max_ns: u64,

@@ -9,7 +9,7 @@ use super::sections::{Connections, Fairness, PlanSummary, Server, SizeDistributi
 use super::targets::TargetTable;
 use super::{Figures, Report};
 use crate::clock::Nanos;
-use crate::load::Close;
+use crate::load::{Close, Io};
 use crate::load::result::Loss;
 use crate::load::schedule::{Arrivals, Pace};
 use crate::output::untrusted;
@@ -64,7 +64,7 @@ impl Figures {
 
     fn connecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
         // Up to four are dialled in one system call, and each is timed from its beginning.
-        let together = "each includes up to 3 dialled with it";
+        let together = "each may include up to 3 others dialled at the same time";
         if let Some(ramp_up) = &self.ramp_up {
             writeln!(
                 f,
@@ -152,7 +152,7 @@ impl Figures {
         if generator.stalled_ns > 0 {
             write!(
                 f,
-                ", stood still for {} ({} at once)",
+                ", stalled for {} in total (longest {})",
                 show_duration(Nanos(generator.stalled_ns)),
                 show_duration(Nanos(generator.stalled_max_ns)),
             )?;
@@ -285,6 +285,9 @@ pub(crate) fn describe(connections: u64, plan: &PlanSummary) -> String {
         pace(plan.pace),
         plural(plan.threads.into(), "thread"),
     ];
+    if plan.io == Io::Epoll {
+        parts.push("generator on epoll".into());
+    }
     if plan.pipeline > 1 {
         parts.push(format!("pipeline {}", plan.pipeline));
     }

@@ -36,9 +36,9 @@ pub struct Inputs {
     pub achieved_per_s: f64,
     /// Open loop: messages per second of measuring that were on the way at the end, and not at the beginning, though
     /// nothing queued.
-    pub on_the_way_per_s: f64,
+    pub in_flight_growth_per_s: f64,
     /// Messages per second that the connections can carry on this path, however fast the server is.
-    pub carried_per_s: Option<f64>,
+    pub littles_law_limit_per_s: Option<f64>,
     /// Share of a CPU that the busiest thread of the generator used, without busy-polling.
     pub generator_busy: f64,
     /// CPUs that all processes of the servers used: 1.5 is one and a half.
@@ -53,7 +53,7 @@ pub struct Inputs {
     pub pressure_share: Option<f64>,
     /// Length of measuring.
     pub measured: Nanos,
-    /// Time for which the loop of a thread of the generator stood still, and the longest time at once.
+    /// Time for which the event loop of a thread of the generator was stalled, and the longest stall.
     pub stalled: Nanos,
     /// See [`stalled`](Inputs::stalled).
     pub stalled_longest: Nanos,

@@ -157,7 +157,7 @@ impl ChunkQueue {
 pub struct ChunkTable {
     nodes: Box<[Node]>,
     /// The number of the first large buffer.
-    border: u16,
+    first_large: u16,
     ring: u16,
 }
 
@@ -168,11 +168,11 @@ struct Node {
 }
 
 impl ChunkTable {
-    /// For `buffers` buffers, of which those from number `border` on are large.
-    pub(super) fn new(buffers: usize, border: u16, ring: u16) -> ChunkTable {
+    /// For `buffers` buffers, of which those from number `first_large` on are large.
+    pub(super) fn new(buffers: usize, first_large: u16, ring: u16) -> ChunkTable {
         ChunkTable {
             nodes: vec![Node::default(); buffers].into(),
-            border,
+            first_large,
             ring,
         }
     }
@@ -183,7 +183,7 @@ impl ChunkTable {
     }
 
     pub(super) fn class_of(&self, buffer: u16) -> SizeClass {
-        if buffer < self.border {
+        if buffer < self.first_large {
             SizeClass::Small
         } else {
             SizeClass::Large

@@ -67,16 +67,16 @@ pub enum Received {
 }
 
 /// The fields of a completion entry.
-pub(super) struct Raw {
+pub(super) struct Cqe {
     pub(super) result: Result<u32, Errno>,
     pub(super) more: bool,
     pub(super) buffer: Option<u16>,
 }
 
-impl Raw {
-    pub(super) fn of(entry: &cqueue::Entry) -> Raw {
+impl Cqe {
+    pub(super) fn of(entry: &cqueue::Entry) -> Cqe {
         let result = entry.result();
-        Raw {
+        Cqe {
             result: u32::try_from(result).map_err(|_| Errno(-result)),
             more: cqueue::more(entry.flags()),
             buffer: cqueue::buffer_select(entry.flags()),

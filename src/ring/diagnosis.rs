@@ -85,7 +85,7 @@ impl Diagnosis {
     /// Of a process that a signal ended when it made one of these calls: some seccomp filters do not return an error.
     pub fn of_killed(signal: i32) -> Diagnosis {
         Diagnosis {
-            cause: format!("a trial of io_uring was ended by signal {signal}, as a seccomp filter does that kills"),
+            cause: format!("a test call was killed by signal {signal}: a seccomp filter with a kill action"),
             ..blocked_by_filter(&Evidence::read())
         }
     }
@@ -116,7 +116,7 @@ impl Diagnosis {
 fn epoll() -> Remedy {
     Remedy::new(
         "urecho serve --engine epoll",
-        "the server without io_uring; load, bench, compare, check and find-max need io_uring",
+        "the server without io_uring; for load, bench, compare, check and find-max: --io epoll",
     )
 }
 
@@ -130,8 +130,8 @@ fn of(errno: i32, evidence: &Evidence) -> Diagnosis {
         libc::EPERM | libc::EACCES => confined(evidence),
         libc::ENOSYS => absent(evidence),
         libc::EOPNOTSUPP => Diagnosis::new(
-            "the host forbids io_uring, as some managed platforms do: Linux itself has another error for that. Run \
-             this on another host",
+            "the host blocks io_uring, as some managed platforms do: Linux itself does not return this error. Run this on \
+             another host",
             vec![epoll()],
         ),
         libc::EINVAL => too_old(evidence),
@@ -156,7 +156,7 @@ fn of(errno: i32, evidence: &Evidence) -> Diagnosis {
             vec![epoll()],
         ),
         _ => Diagnosis::new(
-            "Linux has no such error for this call. Linux 6.0 or newer with io_uring is required",
+            "Linux does not return this error for this call. Linux 6.0 or newer with io_uring is required",
             vec![
                 Remedy::new(
                     "strace -f -e trace=/io_uring urecho doctor --noise 0s",
@@ -174,9 +174,9 @@ fn disabled(evidence: &Evidence) -> Diagnosis {
         Some(1) => "only processes with CAP_SYS_ADMIN, and the group kernel.io_uring_group, may use io_uring",
         _ => "no process may use io_uring",
     };
-    let host = match evidence.confinement.container {
+    let host = match evidence.restrictions.container {
         Some(_) => "as root on the host: a container cannot change it",
-        None => "as root; lasts until the next boot, or for ever as a line in /etc/sysctl.d/",
+        None => "as root; lasts until the next boot, or forever as a line in /etc/sysctl.d/",
     };
     let mut remedies = vec![Remedy::new("sysctl -w kernel.io_uring_disabled=0", host)];
     if evidence.disabled == Some(1) {
@@ -191,7 +191,7 @@ fn disabled(evidence: &Evidence) -> Diagnosis {
             "The administrator of this machine, or its distribution, has switched io_uring off with a setting of the \
              kernel, because flaws in it can be used to take over a machine. Nothing is wrong with the kernel or \
              with urecho. {}",
-            match evidence.confinement.container {
+            match evidence.restrictions.container {
                 Some(_) => "Containers share the kernel of their host, and its setting.",
                 None => "Its administrator can switch it on.",
             }
@@ -203,7 +203,7 @@ fn disabled(evidence: &Evidence) -> Diagnosis {
 /// A seccomp filter that answers with an error.
 fn filtered(errno: i32, evidence: &Evidence) -> Diagnosis {
     let place = evidence
-        .confinement
+        .restrictions
         .container
         .map_or("this process".to_owned(), |container| container.to_string());
     let runtime = match errno {
@@ -223,7 +223,7 @@ fn filtered(errno: i32, evidence: &Evidence) -> Diagnosis {
 
 /// All of a diagnosis but the cause.
 fn blocked_by_filter(evidence: &Evidence) -> Diagnosis {
-    let container = evidence.confinement.container;
+    let container = evidence.restrictions.container;
     let mut remedies = filters::remedies(container);
     remedies.push(epoll());
     Diagnosis {
@@ -235,7 +235,7 @@ fn blocked_by_filter(evidence: &Evidence) -> Diagnosis {
 
 /// No sysctl and no filter: a security module, or something that stands between this process and the kernel.
 fn confined(evidence: &Evidence) -> Diagnosis {
-    let module = match &evidence.confinement.label {
+    let module = match &evidence.restrictions.label {
         Some(label) => format!("probably the security module that has labelled this process `{label}`"),
         None => "probably a security module (SELinux, AppArmor, or a BPF program of the host)".to_owned(),
     };

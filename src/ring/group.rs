@@ -53,6 +53,8 @@ pub(super) struct Group {
     mask: u16,
     /// Number of buffers ever offered, modulo 2^16: the tail that the kernel sees.
     tail: u16,
+    /// Number of buffers ever taken by [`Group::take`], modulo 2^16. The kernel has a head of its own.
+    head: u16,
     size: u32,
     /// Buffers that should circulate.
     target: usize,
@@ -64,9 +66,8 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Maps the buffers and registers them with the kernel as group `id`.
-    /// Errors: as io_uring_register_buf_ring(3), mmap(2).
-    pub(super) fn register(submitter: &Submitter<'_>, id: u16, plan: GroupLayout) -> io::Result<Group> {
+    /// Maps the buffers. Errors: as mmap(2).
+    pub(super) fn map(plan: GroupLayout) -> io::Result<Group> {
         assert!((1..=plan.total).contains(&plan.circulating) && plan.total <= 1 << 15 && plan.size > 0);
         // No more than circulate are ever offered. What counts towards the locked memory of the user is this ring.
         let slots = plan.circulating.next_power_of_two();
@@ -76,6 +77,7 @@ impl Group {
             entries: Memory::map(slots as usize * size_of::<BufRingEntry>())?,
             mask: slots - 1,
             tail: 0,
+            head: 0,
             size: plan.size,
             target: plan.circulating as usize,
             offered: 0,
@@ -84,11 +86,31 @@ impl Group {
             // Reversed, so that buffers with low numbers are used first.
             spare: (plan.first..plan.first + plan.total).rev().collect(),
         };
-        let address = group.entries.at(0) as u64;
-        // SAFETY: the entries live in `group.entries`, which is unmapped only after the ring is closed.
-        unsafe { submitter.register_buf_ring_with_flags(address, slots, id, 0) }?;
         group.replenish(0);
         Ok(group)
+    }
+
+    /// Registers the buffers with the kernel as group `id`: it takes them from now on.
+    /// Errors: as io_uring_register_buf_ring(3).
+    pub(super) fn register(&self, submitter: &Submitter<'_>, id: u16) -> io::Result<()> {
+        let address = self.entries.at(0) as u64;
+        // SAFETY: the entries live in `self.entries`, which is unmapped only after the ring is closed.
+        unsafe { submitter.register_buf_ring_with_flags(address, self.mask + 1, id, 0) }
+    }
+
+    /// Takes the offered buffer that has waited longest, as the kernel does for a group that is registered. None if none is
+    /// offered.
+    pub(super) fn take(&mut self) -> Option<u16> {
+        if self.offered == 0 {
+            return None;
+        }
+        let index = (self.head & self.mask) as usize;
+        self.head = self.head.wrapping_add(1);
+        let entry = self.entries.at(index * size_of::<BufRingEntry>()).cast::<BufRingEntry>();
+        // SAFETY: within the mapping, aligned to 16 by its page; `offer` has written it, and no kernel shares this ring.
+        let buffer = unsafe { &*entry }.bid();
+        self.filled(0);
+        Some(buffer)
     }
 
     /// The kernel has filled an offered buffer with `len` bytes: it is in use now.
@@ -136,7 +158,7 @@ impl Group {
         self.bytes.at(index * self.size as usize + offset as usize)
     }
 
-    /// Leaves the buffers mapped for ever: operations that never completed may still write to them.
+    /// Leaves the buffers mapped forever: operations that never completed may still write to them.
     pub(super) fn leak(&mut self) {
         self.bytes.leak();
     }

@@ -13,12 +13,14 @@ mod diagnosis;
 mod features;
 mod group;
 mod memory;
+mod poller;
 mod pool;
 mod probe;
 mod scratch;
 mod setup;
 mod spin;
 mod token;
+mod transport;
 mod wait;
 
 use std::io;
@@ -40,18 +42,20 @@ pub use completion::{Completion, Event, Received};
 pub use diagnosis::{Diagnosis, Remedy};
 pub use features::{Feature, Purpose, Trial, features, killed_by};
 pub use group::SizeClass;
+pub use poller::Poller;
 pub use pool::{Buffers, Large};
 pub use probe::probe;
 pub use setup::{Mode, Queues, Refused, Role, rings_within_locked_memory};
 pub use spin::{Spin, SpinLimits, SpinPolicy};
+pub use transport::Transport;
 
 use crate::clock::Nanos;
 use crate::error::{Errno, Result};
 use crate::slab::Key;
-use completion::Raw;
+use completion::Cqe;
 use pool::Pool;
 use scratch::Scratch;
-use setup::Refusal;
+use setup::SetupError;
 use spin::SpinHistory;
 use token::{Op, Token};
 
@@ -133,11 +137,12 @@ impl Ring {
         }
     }
 
-    fn build(role: Role, queues: Queues, buffers: Buffers) -> std::result::Result<Ring, Refusal> {
-        let (mut uring, mode) = setup::build(queues, role).map_err(Refusal::of("create an io_uring"))?;
-        let epoch = deadline::epoch(&mut uring).map_err(Refusal::of("wait for an io_uring"))?;
-        let pool = Pool::register(&uring.submitter(), buffers)
-            .map_err(Refusal::of("register the receive buffers with io_uring"))?;
+    fn build(role: Role, queues: Queues, buffers: Buffers) -> std::result::Result<Ring, SetupError> {
+        let (mut uring, mode) = setup::build(queues, role).map_err(SetupError::of("create an io_uring"))?;
+        let epoch = deadline::epoch(&mut uring).map_err(SetupError::of("wait for an io_uring"))?;
+        let pool = Pool::map(buffers).map_err(SetupError::of("map the receive buffers"))?;
+        pool.register(&uring.submitter())
+            .map_err(SetupError::of("register the receive buffers with io_uring"))?;
         let enter_flags = setup::enter_flags(&uring);
         let mut ring = Ring {
             uring,
@@ -157,7 +162,7 @@ impl Ring {
             submitted: None,
             not_send: PhantomData,
         };
-        ring.prove().map_err(Refusal::of("receive through io_uring"))?;
+        ring.self_test().map_err(SetupError::of("receive through io_uring"))?;
         Ok(ring)
     }
 
@@ -300,10 +305,8 @@ impl Ring {
     }
 
     /// Returns all buffers of a queue to the kernel.
-    pub fn give_back_all(&mut self, mut chunks: ChunkQueue) {
-        while let Some(chunk) = chunks.pop(&self.pool.chunk_table) {
-            self.pool.give_back(chunk);
-        }
+    pub fn give_back_all(&mut self, chunks: ChunkQueue) {
+        self.pool.give_back_all(chunks);
     }
 
     /// The table that links the queued chunks of this ring.
@@ -366,7 +369,7 @@ impl Ring {
 impl Ring {
     fn decode(&mut self, entry: &cqueue::Entry) -> Completion {
         let Token { op, key } = Token::unpack(entry.user_data());
-        let raw = Raw::of(entry);
+        let raw = Cqe::of(entry);
         if raw.ends(op) {
             self.in_flight -= 1;
         }
@@ -393,7 +396,7 @@ impl Ring {
         }
     }
 
-    fn received(&mut self, raw: &Raw) -> Received {
+    fn received(&mut self, raw: &Cqe) -> Received {
         if let (Err(_), Some(buffer)) = (raw.result, raw.buffer) {
             // A worker thread of the kernel takes a buffer before it receives.
             let chunk = self.pool.filled(buffer, 0);
@@ -418,11 +421,7 @@ impl Ring {
 
     fn sent(&mut self, key: Key, sent: std::result::Result<u32, Errno>) -> Event {
         let mut rest = std::mem::take(&mut self.outgoing[key.slot as usize]);
-        let mut left = sent.unwrap_or(0);
-        while let Some(chunk) = rest.take_sent(&mut left, &self.pool.chunk_table) {
-            self.pool.give_back(chunk);
-        }
-        debug_assert_eq!(left, 0, "the kernel sent more than the chunks hold");
+        self.pool.take_sent(&mut rest, sent.unwrap_or(0));
         Event::Sent { sent, rest }
     }
 }

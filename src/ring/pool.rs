@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::Submitter;
 
-use super::chunk::{Chunk, ChunkTable};
+use super::chunk::{Chunk, ChunkQueue, ChunkTable};
 use super::group::{Group, GroupLayout, SizeClass};
 
 /// Numbers and sizes of the buffers of a pool.
@@ -71,8 +71,8 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Maps the buffers and registers them with the kernel. Errors: as io_uring_register_buf_ring(3), mmap(2).
-    pub(super) fn register(submitter: &Submitter<'_>, plan: Buffers) -> io::Result<Pool> {
+    /// Maps the buffers. Errors: as mmap(2).
+    pub(super) fn map(plan: Buffers) -> io::Result<Pool> {
         static RINGS: AtomicU16 = AtomicU16::new(0);
         let small = GroupLayout {
             first: 0,
@@ -87,11 +87,28 @@ impl Pool {
             size: large.size,
         });
         let buffers = plan.total as usize + large.map_or(0, |layout| layout.total as usize);
-        let register = |class: SizeClass, layout| Group::register(submitter, class.group(), layout);
         Ok(Pool {
-            small: register(SizeClass::Small, small)?,
-            large: large.map(|layout| register(SizeClass::Large, layout)).transpose()?,
+            small: Group::map(small)?,
+            large: large.map(Group::map).transpose()?,
             chunk_table: ChunkTable::new(buffers, plan.total, RINGS.fetch_add(1, Ordering::Relaxed)),
+        })
+    }
+
+    /// Registers the buffers with the kernel. Errors: as io_uring_register_buf_ring(3).
+    pub(super) fn register(&self, submitter: &Submitter<'_>) -> io::Result<()> {
+        self.small.register(submitter, SizeClass::Small.group())?;
+        match &self.large {
+            Some(large) => large.register(submitter, SizeClass::Large.group()),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a small buffer to receive into, in a pool that is not registered; none if all are in use.
+    pub(super) fn take(&mut self) -> Option<Chunk> {
+        Some(Chunk {
+            buffer: self.small.take()?,
+            ring: self.chunk_table.ring(),
+            len: 0,
         })
     }
 
@@ -119,6 +136,21 @@ impl Pool {
         self.group_of_mut(chunk.buffer).give_back(chunk.buffer);
     }
 
+    /// Returns the buffers of all chunks of a queue.
+    pub(super) fn give_back_all(&mut self, mut chunks: ChunkQueue) {
+        while let Some(chunk) = chunks.pop(&self.chunk_table) {
+            self.give_back(chunk);
+        }
+    }
+
+    /// Removes the first `sent` bytes of a queue, and returns the buffers of the chunks that end within them.
+    pub(super) fn take_sent(&mut self, queue: &mut ChunkQueue, mut sent: u32) {
+        while let Some(chunk) = queue.take_sent(&mut sent, &self.chunk_table) {
+            self.give_back(chunk);
+        }
+        debug_assert_eq!(sent, 0, "the kernel sent more than the chunks hold");
+    }
+
     /// Replaces the small buffers that slow peers hold. To be called once per pass, with the number of buffers taken
     /// in this pass.
     pub(super) fn replenish(&mut self, fresh: usize) {
@@ -142,12 +174,21 @@ impl Pool {
         chunk.len = written as u32;
     }
 
+    /// The unsent bytes of each chunk of a queue, in order.
+    pub(super) fn slices<'a>(&'a self, queue: &'a ChunkQueue) -> impl Iterator<Item = &'a [u8]> {
+        queue.parts(&self.chunk_table).map(|(buffer, offset, len)| {
+            // SAFETY: the queue owns its chunks, so their buffers are in use, and nothing writes to them while both are
+            // borrowed.
+            unsafe { std::slice::from_raw_parts(self.address(buffer, offset), len as usize) }
+        })
+    }
+
     /// The address of byte `offset` of a buffer, for entries that the kernel reads.
     pub(super) fn address(&self, buffer: u16, offset: u32) -> *mut u8 {
         self.group_of(buffer).address(buffer, offset)
     }
 
-    /// Leaves the buffers mapped for ever: operations that never completed may still write to them.
+    /// Leaves the buffers mapped forever: operations that never completed may still write to them.
     pub(super) fn leak(&mut self) {
         self.small.leak();
         if let Some(large) = &mut self.large {

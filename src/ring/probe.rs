@@ -32,7 +32,7 @@ pub fn probe(rings: usize) -> Result<()> {
 
 impl Ring {
     /// Receives one byte from a socket pair through this ring.
-    pub(super) fn prove(&mut self) -> io::Result<()> {
+    pub(super) fn self_test(&mut self) -> io::Result<()> {
         let (ours, mut theirs) = UnixStream::pair()?;
         theirs.write_all(b"?")?;
         drop(theirs);

@@ -15,7 +15,7 @@ use crate::error::{Errno, Error};
 use crate::sys::shortage;
 
 /// Threads of the kernel that a ring may cause, of each kind. In steady state there is none.
-const WORKERS_MAX: u32 = 8;
+const IO_WQ_THREADS_MAX: u32 = 8;
 
 /// Fewest entries of a queue.
 const SMALLEST: u32 = 8;
@@ -116,9 +116,9 @@ impl Mode {
             Mode::Cooperative => builder.setup_coop_taskrun(),
         };
         let ring: IoUring = builder.build(queues.submissions)?;
-        // The kernel gives a send to a thread of its own if the host has no memory for sockets; as many as there are
-        // stuck peers, without this.
-        let _ = ring.submitter().register_iowq_max_workers(&mut [WORKERS_MAX; 2]); // Linux 5.15; without it there is no limit.
+        // If socket memory runs out, the kernel punts sends to io-wq: without this limit (Linux 5.15), to one thread for
+        // each stuck peer.
+        let _ = ring.submitter().register_iowq_max_workers(&mut [IO_WQ_THREADS_MAX; 2]);
         ring.submitter().register_restrictions(&mut role.restrictions())?;
         ring.submitter().register_enable_rings()?;
         Ok(ring)
@@ -192,14 +192,14 @@ pub(super) fn enter_flags(ring: &IoUring) -> u32 {
 
 /// A system call that was refused while a ring was made.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct SetupError {
     doing: &'static str,
     cause: io::Error,
 }
 
-impl Refusal {
-    pub(super) fn of(doing: &'static str) -> impl FnOnce(io::Error) -> Refusal {
-        move |cause| Refusal { doing, cause }
+impl SetupError {
+    pub(super) fn of(doing: &'static str) -> impl FnOnce(io::Error) -> SetupError {
+        move |cause| SetupError { doing, cause }
     }
 
     /// True if less memory may be granted.
@@ -275,7 +275,7 @@ mod tests {
     fn every_refusal_names_the_cause_and_a_remedy() {
         let refusals = [
             (libc::ENOSYS, "seccomp"),
-            (libc::EOPNOTSUPP, "host forbids"),
+            (libc::EOPNOTSUPP, "host blocks"),
             (libc::EINVAL, "6.0 or newer"),
             (libc::ENOMEM, "memory"),
             (libc::EMFILE, "ulimit -n"),
@@ -283,7 +283,7 @@ mod tests {
             (libc::EIO, "io_uring is required"),
         ];
         for (errno, expected) in refusals {
-            let refusal = Refusal::of("create an io_uring")(io::Error::from_raw_os_error(errno));
+            let refusal = SetupError::of("create an io_uring")(io::Error::from_raw_os_error(errno));
             let error = Error::from(refusal.diagnosed(QUEUES, BUFFERS));
             assert_eq!(error.exit_code(), 4);
             let text = error.to_string();

@@ -40,14 +40,14 @@ pub enum AtLimit {
     Refuse,
 }
 
-/// Room for further connections.
+/// How many further connections there is room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Room {
-    /// For none.
-    None,
-    /// For fewer than may wait: they must be accepted one by one.
-    Little,
-    /// For more than may wait.
+pub(super) enum Headroom {
+    /// None.
+    Full,
+    /// Fewer than may wait: they must be accepted one by one.
+    Tight,
+    /// More than may wait.
     Ample,
 }
 
@@ -126,13 +126,13 @@ impl Admission {
         self.max.load(Ordering::Relaxed)
     }
 
-    /// Room beside `open` connections, while up to `waiting` more may wait in the queue of the listener.
-    pub(super) fn room(&self, open: usize, waiting: usize) -> Room {
+    /// The headroom beside `open` connections, while up to `waiting` more may wait in the queue of the listener.
+    pub(super) fn headroom(&self, open: usize, waiting: usize) -> Headroom {
         match self.max.load(Ordering::Relaxed).saturating_sub(open) {
-            _ if self.at_limit == AtLimit::Refuse => Room::Ample,
-            0 => Room::None,
-            free if free <= waiting => Room::Little,
-            _ => Room::Ample,
+            _ if self.at_limit == AtLimit::Refuse => Headroom::Ample,
+            0 => Headroom::Full,
+            free if free <= waiting => Headroom::Tight,
+            _ => Headroom::Ample,
         }
     }
 
@@ -227,14 +227,14 @@ mod tests {
     fn room_shrinks_until_connections_must_wait() {
         let admission = admission(10, AtLimit::Wait);
         assert_eq!(
-            [0, 5, 6, 9, 10, 11].map(|open| admission.room(open, 4)),
+            [0, 5, 6, 9, 10, 11].map(|open| admission.headroom(open, 4)),
             [
-                Room::Ample,
-                Room::Ample,
-                Room::Little,
-                Room::Little,
-                Room::None,
-                Room::None
+                Headroom::Ample,
+                Headroom::Ample,
+                Headroom::Tight,
+                Headroom::Tight,
+                Headroom::Full,
+                Headroom::Full
             ]
         );
     }
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn a_server_that_refuses_always_accepts() {
         let admission = admission(10, AtLimit::Refuse);
-        assert_eq!(admission.room(11, 4), Room::Ample);
+        assert_eq!(admission.headroom(11, 4), Headroom::Ample);
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let admit = |open| admission.admit(&socket, || None, open);
         assert_eq!([9, 10].map(admit), [Ok(()), Err(Refusal::Total)]);

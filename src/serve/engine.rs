@@ -5,7 +5,7 @@
 //! - Bytes are echoed complete and in order. A short send continues where it stopped.
 //! - A peer that sends FIN gets the rest of its echo, then FIN; then the connection closes.
 //! - Memory is bounded, per connection and in total: while a peer does not read, the server does not read from it.
-//! - No connection waits for ever because others are busy, slow or gone.
+//! - No connection waits forever because others are busy, slow or gone.
 //! - When peers that do not read hold all buffers of a worker for a second while others wait for one, they are reset
 //!   and counted: so no number of them keeps others from being served.
 //! - At the limit on connections, and when descriptors run out, accepting pauses until a connection closes on any

@@ -92,18 +92,15 @@ impl Kind {
 
 fn write(notice: Notice, worker: usize, suppressed: u64) {
     match notice {
-        Notice::AcceptFailed(errno) => warn!(worker, suppressed, error = %errno, "accepting pauses"),
-        Notice::AtLimit => warn!(worker, suppressed, "accepting pauses: --max-connections are open"),
+        Notice::AcceptFailed(errno) => warn!(worker, suppressed, error = %errno, "accept paused"),
+        Notice::AtLimit => warn!(worker, suppressed, "accept paused: --max-connections reached"),
         Notice::Refused(Refusal::Total) => {
-            warn!(
-                worker,
-                suppressed, "a connection is refused: --max-connections are open"
-            );
+            warn!(worker, suppressed, "connection refused: --max-connections reached");
         }
         Notice::Refused(Refusal::Address) => {
             warn!(
                 worker,
-                suppressed, "a connection is refused: --max-per-ip are open from its address"
+                suppressed, "connection refused: --max-per-ip reached for its address"
             );
         }
         Notice::BuffersLow => warn!(

@@ -10,7 +10,7 @@ use std::sync::{OnceLock, mpsc};
 
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
-use crate::serve::admission::{Admission, Refusal, Room};
+use crate::serve::admission::{Admission, Headroom, Refusal};
 use crate::serve::handoff::{self, Channel, Handoff};
 use crate::serve::snapshots::Snapshots;
 use crate::serve::{Plan, Sandbox};
@@ -80,13 +80,13 @@ impl Shared {
         queue.saturating_mul(self.listeners.len() as u32)
     }
 
-    /// Room for another connection. If there is none, the acceptor is woken when one closes.
-    pub(super) fn room(&self) -> Room {
+    /// Headroom for another connection. If there is none, the acceptor is woken when one closes.
+    pub(super) fn headroom(&self) -> Headroom {
         // More than the queues hold: they fill up again while they are emptied.
         let waiting = 2 * self.queued_max() as usize;
-        let room = || self.admission.room(handoff::open(self.handoffs()), waiting);
+        let room = || self.admission.headroom(handoff::open(self.handoffs()), waiting);
         match room() {
-            Room::None => {
+            Headroom::Full => {
                 self.admission.wait_for_close();
                 room() // A connection that closed before that call has not woken it.
             }

@@ -291,8 +291,9 @@ impl Worker {
             .borrow_mut()
             .expired(clock::now, &mut peers, |peer| peer.active_at.get());
         for key in expired {
-            if let Some(peer) = peers.get_mut(key) {
-                peer.cut();
+            if let Some(peer) = peers.get_mut(key)
+                && socket::end_idle(peer.as_ref())
+            {
                 self.counters.borrow_mut().timed_out += 1;
             }
         }

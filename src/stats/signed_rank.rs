@@ -28,22 +28,22 @@ pub struct Estimate {
     /// The Hodges-Lehmann estimate: the median of the Walsh averages.
     pub location: f64,
     /// None if n values are too few for the alpha.
-    pub interval: Option<Interval>,
+    pub interval: Option<ConfidenceInterval>,
 }
 
 /// Where the true location lies.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Interval {
+pub struct ConfidenceInterval {
     /// Lower end.
     pub low: f64,
     /// Upper end.
     pub high: f64,
 }
 
-impl Interval {
+impl ConfidenceInterval {
     /// An interval that reaches as far down as up.
-    pub fn around(middle: f64, half_width: f64) -> Interval {
-        Interval {
+    pub fn around(middle: f64, half_width: f64) -> ConfidenceInterval {
+        ConfidenceInterval {
             low: middle - half_width,
             high: middle + half_width,
         }
@@ -114,9 +114,9 @@ pub fn at_most(n: usize) -> Vec<f64> {
 }
 
 /// The averages of the rank from below and from above.
-fn enclosing(n: usize, alpha: f64, averages: &[f64]) -> Option<Interval> {
+fn enclosing(n: usize, alpha: f64, averages: &[f64]) -> Option<ConfidenceInterval> {
     let rank = rank(n, alpha)?;
-    Some(Interval {
+    Some(ConfidenceInterval {
         low: averages[rank - 1],
         high: averages[averages.len() - rank],
     })
@@ -128,7 +128,7 @@ mod tests {
 
     /// The ends of the interval.
     fn interval(values: &[f64], alpha: f64) -> Option<(f64, f64)> {
-        let Interval { low, high } = estimate(values, alpha)?.interval?;
+        let ConfidenceInterval { low, high } = estimate(values, alpha)?.interval?;
         Some((low, high))
     }
 
@@ -223,7 +223,7 @@ mod tests {
             *values.last_mut().unwrap() = 1e9;
             let wild = estimate(&values, 0.005).unwrap();
             assert!((wild.location - tame.location).abs() <= 0.5, "n {n}: {wild:?}");
-            let Interval { low, high } = wild.interval.unwrap();
+            let ConfidenceInterval { low, high } = wild.interval.unwrap();
             assert_eq!(low, tame.interval.unwrap().low, "n {n}");
             assert_eq!(high < f64::from(n), kept, "n {n}: {high}");
         }

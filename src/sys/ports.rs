@@ -24,21 +24,21 @@ const UNPRIVILEGED_MIN: u16 = 1_024;
 
 /// A free port that no other run takes while this exists.
 #[derive(Debug)]
-pub struct ReservedPort {
+pub struct ClaimedPort {
     port: u16,
     _lock: UnixDatagram,
 }
 
-impl ReservedPort {
+impl ClaimedPort {
     /// A port that nothing uses on any address of this machine. Where the range allows it, not one that the kernel may
     /// choose for an outgoing connection: thousands may be opened before the server binds it. Errors: all are
     /// taken, or descriptors have run out.
-    pub fn any() -> io::Result<ReservedPort> {
+    pub fn any() -> io::Result<ClaimedPort> {
         let (clients, reserved) = (limits::ephemeral_ports(), limits::reserved_ports());
         for tier in tiers(&clients, &reserved) {
             let start = Random::seed_from_os() as usize % tier.len().max(1);
             for &port in tier[start..].iter().chain(&tier[..start]) {
-                if let Some(port) = ReservedPort::take(port)? {
+                if let Some(port) = ClaimedPort::take(port)? {
                     return Ok(port);
                 }
             }
@@ -47,10 +47,10 @@ impl ReservedPort {
     }
 
     /// None if it is taken.
-    fn take(port: u16) -> io::Result<Option<ReservedPort>> {
+    fn take(port: u16) -> io::Result<Option<ClaimedPort>> {
         let name = UnixAddress::from_abstract_name(format!("urecho-port-{port}"))?;
         match UnixDatagram::bind_addr(&name) {
-            Ok(lock) if is_free(port) => Ok(Some(ReservedPort { port, _lock: lock })),
+            Ok(lock) if is_free(port) => Ok(Some(ClaimedPort { port, _lock: lock })),
             Ok(_) => Ok(None),
             Err(cause) if cause.kind() == io::ErrorKind::AddrInUse => Ok(None),
             Err(cause) => Err(cause),
@@ -166,7 +166,8 @@ const TIME_WAIT: u8 = 6;
 fn state_towards(line: &str, target: SocketAddr) -> Option<u8> {
     let mut fields = line.split_whitespace().skip(2);
     let (ip, port) = fields.next()?.split_once(':')?;
-    if u16::from_str_radix(port, 16).ok()? != target.port() || super::listener::ip_of(ip)? != target.ip().to_canonical()
+    if u16::from_str_radix(port, 16).ok()? != target.port()
+        || super::socket_owner::ip_of(ip)? != target.ip().to_canonical()
     {
         return None;
     }
@@ -182,8 +183,8 @@ mod tests {
 
     #[test]
     fn ports_that_are_held_at_the_same_time_differ_and_are_free() {
-        let ports: Vec<ReservedPort> = (0..50).map(|_| ReservedPort::any().unwrap()).collect();
-        let numbers: BTreeSet<u16> = ports.iter().map(ReservedPort::number).collect();
+        let ports: Vec<ClaimedPort> = (0..50).map(|_| ClaimedPort::any().unwrap()).collect();
+        let numbers: BTreeSet<u16> = ports.iter().map(ClaimedPort::number).collect();
         assert_eq!(numbers.len(), ports.len());
         let clients = limits::ephemeral_ports();
         if *clients.start() > PREFERRED_MIN {
@@ -199,7 +200,7 @@ mod tests {
                 continue;
             };
             let port = listener.local_addr().unwrap().port();
-            assert!(ReservedPort::take(port).unwrap().is_none(), "{address}");
+            assert!(ClaimedPort::take(port).unwrap().is_none(), "{address}");
         }
     }
 

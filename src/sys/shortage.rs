@@ -8,7 +8,7 @@ use std::{fs, io};
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
-use crate::sys::confinement::{self, CAP_IPC_LOCK};
+use crate::sys::restrictions::{self, CAP_IPC_LOCK};
 use crate::sys::throttling;
 use crate::units::show_size;
 
@@ -86,7 +86,7 @@ pub fn of_files(cause: &io::Error) -> Option<String> {
 /// The limit on locked memory, if it applies to the rings of this process: not with CAP_IPC_LOCK in the initial user
 /// namespace.
 pub fn locked_memory() -> Option<u64> {
-    soft(Resource::RLIMIT_MEMLOCK).filter(|_| !confinement::has_capability(CAP_IPC_LOCK))
+    soft(Resource::RLIMIT_MEMLOCK).filter(|_| !restrictions::has_capability(CAP_IPC_LOCK))
 }
 
 /// The limit on address space, if there is one.

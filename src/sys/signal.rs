@@ -98,7 +98,7 @@ impl Stop {
 }
 
 impl AsFd for Stop {
-    /// Readable once it has fired, for ever.
+    /// Readable once it has fired, forever.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.waker.as_fd()
     }

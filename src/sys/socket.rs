@@ -24,7 +24,7 @@ pub struct Options {
     /// Congestion control by name (TCP_CONGESTION); none for the system's default.
     pub congestion: Option<String>,
     /// How long a peer may be silent before it is asked whether it is still there (SO_KEEPALIVE, TCP_KEEPIDLE); none
-    /// for never. One that vanished without FIN, by a crash or a lost network, would hold its descriptor for ever.
+    /// for never. One that vanished without FIN, by a crash or a lost network, would hold its descriptor forever.
     /// It is asked six times, a sixth of this apart.
     pub keepalive: Option<Nanos>,
     /// How long what was sent may be unacknowledged, or wait because the peer does not read (TCP_USER_TIMEOUT); none
@@ -243,7 +243,9 @@ pub fn peer_ip(socket: BorrowedFd<'_>) -> Option<IpAddr> {
 
 /// Ends a connection without traffic, whose pending operations complete with that: with FIN, or with RST if the peer
 /// has not taken what was sent. False if bytes have just arrived.
-pub fn end_idle(socket: BorrowedFd<'_>) -> bool {
+pub fn end_idle(owner: &impl AsRawFd) -> bool {
+    // SAFETY: `owner` keeps its descriptor open, and is borrowed for the whole call.
+    let socket = unsafe { BorrowedFd::borrow_raw(owner.as_raw_fd()) };
     let unsent = unsent_bytes(socket);
     if unsent == 0 && readable_bytes(socket) > 0 {
         return false;

@@ -95,7 +95,7 @@ fn a_negative_value_is_refused_without_advice_to_pass_it_on() {
         "compare --restarts -10",
     ] {
         let ended = urecho(line);
-        assert_refused(line, &["no value of any flag is negative"]);
+        assert_refused(line, &["flag values cannot be negative"]);
         assert!(!ended.stderr.contains("tip:"), "{}", ended.stderr);
     }
 }

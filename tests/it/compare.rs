@@ -90,7 +90,7 @@ fn a_server_that_closes_connections_is_reported() {
 
 #[test]
 fn a_server_that_never_replies_is_reported() {
-    assert_fails(Mode::NeverReplies, 5, "unanswered");
+    assert_fails(Mode::NeverReplies, 5, "did not answer");
 }
 
 #[test]

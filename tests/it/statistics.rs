@@ -7,7 +7,7 @@ use std::fs;
 
 use serde::Deserialize;
 use serde_json::json;
-use urecho::stats::signed_rank::{Interval, at_most, estimate};
+use urecho::stats::signed_rank::{ConfidenceInterval, at_most, estimate};
 
 use crate::support::readers;
 
@@ -44,7 +44,7 @@ fn scipy_has_the_same_distributions_estimates_and_intervals() {
     }
     for (sample, theirs) in samples.iter().zip(scipy.estimates) {
         let ours = estimate(sample, ALPHA).unwrap();
-        let Interval { low, high } = ours.interval.unwrap();
+        let ConfidenceInterval { low, high } = ours.interval.unwrap();
         let what = format!("n {}", sample.len());
         assert_near(ours.location, theirs.location, &what);
         assert_near(low, theirs.low, &what);

@@ -11,7 +11,7 @@
 
 use super::counted::{Counted, RUNS_MIN};
 use super::{Baseline, Run, SingleRestart};
-use crate::check::judge::decision::{self, Finding};
+use crate::check::judge::decision::{self, Analysis};
 use crate::check::judge::metric::{Source, mean_of_loads};
 use crate::check::judge::noise::{self, NoiseSigns};
 use crate::check::judge::verdict::{Figures, overall};
@@ -23,7 +23,7 @@ use crate::clock::Nanos;
 use crate::compare::{BlockFigures, quotas};
 use crate::error::{self, Outcome};
 use crate::report::Environment;
-use crate::stats::signed_rank::{Estimate, Interval};
+use crate::stats::signed_rank::{ConfidenceInterval, Estimate};
 use crate::stats::{median, prediction};
 use crate::sys::identity::MachineIdentity;
 use crate::units::{plural, show_percent};
@@ -57,7 +57,7 @@ impl Baseline {
         Judgement {
             verdict,
             exit_code: error::exit_code(match verdict {
-                Verdict::Regressed => Some(Outcome::False),
+                Verdict::Regressed => Some(Outcome::ConditionFailed),
                 Verdict::Improved | Verdict::Passed => None,
                 // Without enough runs nothing was compared.
                 Verdict::Inconclusive | Verdict::Failed if missing.is_some() => Some(Outcome::Undecided),
@@ -161,10 +161,10 @@ fn judge_metric(counted: &Counted<'_>, run: &Run, metric: Metric) -> MetricVerdi
     let scores: Vec<f64> = stored.iter().map(|&value| metric.score(base, value)).collect();
     let estimate = estimate(&scores, metric.score(base, head), alpha(&run.settings));
     let effect = metric.effect(run.settings.threshold(metric), base);
-    let finding = Finding::of(Some(estimate), effect);
+    let finding = Analysis::of(Some(estimate), effect);
     let verdict = MetricVerdict::of(metric, &run.settings, figures, &finding, effect);
     match estimate.interval {
-        Some(Interval { low, high }) if low == high && low != 0.0 => {
+        Some(ConfidenceInterval { low, high }) if low == high && low != 0.0 => {
             verdict.inconclusive("the stored runs have equal values, so their variation is unknown".into())
         }
         None => verdict.inconclusive(format!("{} of the stored runs have this metric", scores.len())),
@@ -179,7 +179,7 @@ pub(super) fn estimate(stored: &[f64], head: f64, alpha: f64) -> Estimate {
     Estimate {
         n: stored.len(),
         location,
-        interval: predicted.map(|predicted| Interval::around(location, predicted.half_width)),
+        interval: predicted.map(|predicted| ConfidenceInterval::around(location, predicted.half_width)),
     }
 }
 

@@ -4,7 +4,7 @@ use super::counted::{RUNS_MAX, RUNS_MIN, SEPARATION_S};
 use super::*;
 use crate::check::fixtures::{UNCHANGED, figures, pooled, record};
 use crate::check::judge::Verdict;
-use crate::check::judge::decision::{Decision, Finding};
+use crate::check::judge::decision::{Analysis, Decision};
 use crate::check::record::Inconclusive;
 use crate::random::Random;
 use crate::sys::identity::tests::{machine, salt};
@@ -212,7 +212,7 @@ fn regressed(draw: fn(&mut Random) -> f64, spread: f64, runs: usize, change: f64
         let stored: Vec<f64> = (0..runs).map(|_| spread * draw(&mut random)).collect();
         let head = change + spread * draw(&mut random);
         let estimate = comparison::estimate(&stored, head, comparison::ALPHA / 8.0);
-        Finding::of(Some(estimate), 0.02).decision == Decision::Regressed
+        Analysis::of(Some(estimate), 0.02).decision == Decision::Regressed
     };
     let regressed = (0..trials).filter(|_| [(); 8].map(|()| metric()).contains(&true));
     regressed.count() as f64 / f64::from(trials)

@@ -8,9 +8,9 @@ use super::{Change, Point, chain};
 use crate::check::judge::{Metric, Verdict};
 use crate::error::{self, Outcome};
 use crate::output;
-use crate::stats::signed_rank::Interval;
+use crate::stats::signed_rank::ConfidenceInterval;
 use crate::stats::{change_points, creep};
-use crate::units::{plural, show_percent};
+use crate::units::{plural, show_change, show_percent};
 
 /// Version of the report's JSON.
 pub(super) const SCHEMA: &str = "urecho.history-report/2";
@@ -120,7 +120,7 @@ impl HistoryReport {
     pub fn exit_code(&self) -> u8 {
         let mut creeps = self.metrics.iter().filter_map(|metric| metric.creep.as_ref());
         let creeps = creeps.any(|creep| creep.gates && creep.alarm);
-        error::exit_code(creeps.then_some(Outcome::False))
+        error::exit_code(creeps.then_some(Outcome::ConditionFailed))
     }
 }
 
@@ -155,7 +155,7 @@ fn creep(metric: Metric, chain: &[&Point]) -> Option<Creep> {
         .collect();
     let sum = creep::clearest_sum(&estimates)?;
     let (_, last) = changes.last()?;
-    let ends = metric.change_interval(Interval::around(sum.total, sum.half_width));
+    let ends = metric.change_interval(ConfidenceInterval::around(sum.total, sum.half_width));
     Some(Creep {
         from: changes[sum.from].0.into(),
         changes: changes.len() - sum.from,
@@ -190,8 +190,8 @@ impl Display for HistoryReport {
         }
         writeln!(
             f,
-            "In {} checks without a change, each metric has a false change point with a probability of {}, and a false creep \
-             with as much. Change points depend on the day: compare two versions with --base and --head before blaming a \
+            "In {} checks without a change, each metric has at most a {} chance of a false change point, and the same of a \
+             false creep. Change points depend on the day: compare two versions with --base and --head before blaming a \
              commit.",
             change_points::HORIZON,
             show_percent(change_points::ALPHA, 1)
@@ -217,7 +217,7 @@ impl MetricHistory {
                 shift.from,
                 metric.show(shift.before),
                 metric.show(shift.after),
-                signed(shift.after / shift.before - 1.0),
+                show_change(shift.after / shift.before - 1.0),
                 shift.found_at
             )
         })
@@ -237,15 +237,11 @@ impl MetricHistory {
         writeln!(
             f,
             "  {metric:<11} {} in {} from {} on, confidence interval {} .. {}: {verdict}",
-            signed(creep.change),
+            show_change(creep.change),
             plural(creep.changes as u64, "change"),
             creep.from,
-            signed(creep.low),
-            signed(creep.high)
+            show_change(creep.low),
+            show_change(creep.high)
         )
     }
-}
-
-fn signed(share: f64) -> String {
-    format!("{:+.1} %", share * 100.0)
 }

@@ -17,7 +17,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::stats::signed_rank::{self, Estimate, Interval};
+use crate::stats::signed_rank::{self, ConfidenceInterval, Estimate};
 
 /// One-sided error of one analysis, of all gating metrics together.
 ///
@@ -93,7 +93,7 @@ pub enum Decision {
 
 /// A decision and its estimate.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Finding {
+pub struct Analysis {
     /// None without a value.
     pub estimate: Option<Estimate>,
     /// The decision.
@@ -102,24 +102,24 @@ pub struct Finding {
 
 /// Analyses one metric: `values` are finite log ratios, one per restart, positive if head is worse; `effect` is the
 /// threshold, above zero; `alpha` is this metric's share of the error.
-pub fn decide(values: &[f64], effect: f64, alpha: f64) -> Finding {
+pub fn decide(values: &[f64], effect: f64, alpha: f64) -> Analysis {
     assert!(effect > 0.0, "a threshold of {effect} is always exceeded");
-    Finding::of(signed_rank::estimate(values, alpha), effect)
+    Analysis::of(signed_rank::estimate(values, alpha), effect)
 }
 
-impl Finding {
+impl Analysis {
     /// The decision that follows from an estimate.
-    pub fn of(estimate: Option<Estimate>, effect: f64) -> Finding {
+    pub fn of(estimate: Option<Estimate>, effect: f64) -> Analysis {
         let interval = estimate.and_then(|found| Some((found.location, found.interval?)));
         let decision = match interval {
-            Some((middle, Interval { low, .. })) if low > 0.0 && middle >= effect => Decision::Regressed,
-            Some((middle, Interval { high, .. })) if high < 0.0 && middle <= -effect => Decision::Improved,
-            Some((_, Interval { high, .. })) if high < effect => Decision::Passed,
+            Some((middle, ConfidenceInterval { low, .. })) if low > 0.0 && middle >= effect => Decision::Regressed,
+            Some((middle, ConfidenceInterval { high, .. })) if high < 0.0 && middle <= -effect => Decision::Improved,
+            Some((_, ConfidenceInterval { high, .. })) if high < effect => Decision::Passed,
             _ => Decision::Inconclusive {
-                detectable: interval.map(|(middle, Interval { low, .. })| effect.max(middle - low)),
+                detectable: interval.map(|(middle, ConfidenceInterval { low, .. })| effect.max(middle - low)),
             },
         };
-        Finding { estimate, decision }
+        Analysis { estimate, decision }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::check::judge::decision::Threshold;
 
 use crate::clock::Nanos;
 use crate::compare::{BlockFigures, PooledFigures};
-use crate::stats::signed_rank::Interval;
+use crate::stats::signed_rank::ConfidenceInterval;
 use crate::units::{self, show_duration, show_percent, show_rate, show_size};
 
 /// The load that a metric is measured under.
@@ -243,7 +243,7 @@ impl Metric {
     }
 
     /// The relative changes for the ends of an interval of scores.
-    pub fn change_interval(self, Interval { low, high }: Interval) -> ChangeInterval {
+    pub fn change_interval(self, ConfidenceInterval { low, high }: ConfidenceInterval) -> ChangeInterval {
         let (low, high) = (self.change(low), self.change(high));
         ChangeInterval {
             low: low.min(high),

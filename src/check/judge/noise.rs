@@ -57,7 +57,7 @@ impl Display for NoiseSource {
             NoiseSource::Steal => "other guests of the hypervisor (steal)",
             NoiseSource::Pressure => "other programs that wanted the CPUs (pressure)",
             NoiseSource::Lag => "a late generator (send lag)",
-            NoiseSource::Quota => "the CPU quota of our control group (cpu.max, docker run --cpus)",
+            NoiseSource::Quota => "the CPU quota of the generator's control group (cpu.max, docker run --cpus)",
         })
     }
 }

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::decision::{self, Decision, Finding};
+use super::decision::{self, Analysis, Decision};
 use super::metric::{ChangeInterval, Metric};
 use super::noise;
 use super::sample::{RestartValue, Sample, missing, signs, values};
@@ -125,7 +125,7 @@ pub fn judge(record: &Record) -> Judgement {
     Judgement {
         verdict,
         exit_code: error::exit_code(failures.into_iter().chain(match verdict {
-            Verdict::Regressed => Some(Outcome::False),
+            Verdict::Regressed => Some(Outcome::ConditionFailed),
             Verdict::Inconclusive => record.settings.inconclusive.outcome(),
             Verdict::Improved | Verdict::Passed | Verdict::Failed => None,
         })),
@@ -254,7 +254,7 @@ impl MetricVerdict {
         metric: Metric,
         settings: &Settings,
         figures: Figures,
-        finding: &Finding,
+        finding: &Analysis,
         effect: f64,
     ) -> MetricVerdict {
         let size = |effect: f64| metric.change(effect).abs();

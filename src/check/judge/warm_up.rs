@@ -8,7 +8,7 @@ use super::metric::{Metric, Source};
 use super::sample::{Sample, plausible};
 use crate::check::record::{Block, Restart};
 use crate::stats::median;
-use crate::stats::signed_rank::{self, Interval};
+use crate::stats::signed_rank::{self, ConfidenceInterval};
 use crate::units::show_percent;
 
 /// One-sided error of each metric that is tested.
@@ -30,7 +30,7 @@ fn drift(sample: Sample<'_>, metric: Metric) -> Option<String> {
         .collect();
     let differences: Vec<f64> = halves.iter().map(|(first, second)| second - first).collect();
     let estimate = signed_rank::estimate(&differences, ALPHA)?;
-    let Interval { low, high } = estimate.interval?;
+    let ConfidenceInterval { low, high } = estimate.interval?;
     let threshold = sample.settings.threshold(metric).min_effect.ln_1p();
     if estimate.location.abs() < threshold || (low <= 0.0 && high >= 0.0) {
         return None;

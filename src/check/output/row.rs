@@ -1,7 +1,7 @@
 //! One metric of a check as the cells of a table, and in one line.
 
 use crate::check::judge::MetricVerdict;
-use crate::units::show_percent;
+use crate::units::{show_change, show_percent};
 
 /// The heads of the columns.
 pub(super) const TITLES: [&str; 7] = [
@@ -71,7 +71,7 @@ fn signed_percent(share: f64) -> String {
     if share >= FACTOR_FROM {
         return percent(share);
     }
-    format!("{:+.1} %", share * 100.0)
+    show_change(share)
 }
 
 /// `6.0 %`, or `x12`.

@@ -153,7 +153,7 @@ fn measure(
     head: &Candidate,
     environment: Environment,
 ) -> Result<Measured> {
-    load::check_machine()?;
+    load::check_machine(flags.io())?;
     let stop = Stop::on_signals()?;
     flags.connect_locally(experiment, &stop)?;
     let mut progress = Progress::new(experiment);

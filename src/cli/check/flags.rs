@@ -12,7 +12,7 @@ use crate::cli::values::{self, Parsed};
 use crate::clock::Nanos;
 use crate::compare::{self, Candidate};
 use crate::error::{Error, Result};
-use crate::load::Workload;
+use crate::load::{Io, Workload};
 use crate::sys::signal::Stop;
 use crate::units;
 
@@ -170,6 +170,11 @@ impl MeasurementFlags {
             profiles,
             gate_what_is_measured: judgement.gate.is_empty(),
         })
+    }
+
+    /// How the generator sends and receives.
+    pub(super) fn io(&self) -> Io {
+        self.workload.generator.io()
     }
 
     /// Sets where the experiment connects from. Errors: as `connect_from` of the generator's flags.

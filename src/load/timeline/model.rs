@@ -101,7 +101,7 @@ impl World {
         let completion = self.outstanding.keys().next().map_or(Nanos::NEVER, |&(at, _)| at);
         let stop = stop.filter(|&stop| stop > self.now).unwrap_or(Nanos::NEVER);
         let next = self.timeline.wake_up(self.now).min(completion).min(stop);
-        assert!(next != Nanos::NEVER, "seed {}: it would sleep for ever", self.seed);
+        assert!(next != Nanos::NEVER, "seed {}: it would sleep forever", self.seed);
         let late = match self.random.below(4) {
             0 => Nanos(self.random.below(3_000_000) as u64),
             _ => Nanos(0),

@@ -9,7 +9,7 @@ use crate::load::accounting::ThreadUsage;
 use crate::load::result::WorkerStats;
 use crate::load::stalls::HEARTBEAT;
 use crate::load::timeline::{Milestone, Planned};
-use crate::ring::{SizeClass, Spin};
+use crate::ring::{Spin, Transport};
 use crate::slab::Key;
 use crate::sys::{socket, tcp_info, usage};
 
@@ -22,14 +22,14 @@ const POLL_INTERVAL: Nanos = Nanos(1_000_000);
 /// Connections whose round-trip time is read from the kernel every second.
 const RTT_SAMPLES: usize = 4;
 
-impl Worker<'_> {
+impl<T: Transport> Worker<'_, T> {
     pub(super) fn advance(&mut self) {
         if !self.timeline.is_running() {
             self.start_when_due();
         }
         if self.timeline.is_running() {
             let spin = self.spin.check(self.now);
-            self.ring.set_spin(spin);
+            self.transport.set_spin(spin);
             self.pass_marks();
             if self.accounting.has_caught_up() {
                 self.timeline.catch_up(self.now);
@@ -59,11 +59,11 @@ impl Worker<'_> {
         if self.timeline.drain_has_ended(self.now) {
             self.hold_connections();
         }
-        if self.is_deserted() && !self.deserted {
-            self.deserted = true;
-            self.shared.worker_deserted();
+        if self.is_without_connections() && !self.without_connections {
+            self.without_connections = true;
+            self.shared.worker_lost_all_connections();
         }
-        if self.deserted && self.shared.all_deserted() {
+        if self.without_connections && self.shared.all_without_connections() {
             self.timeline.cut_short(self.now); // No connection is left anywhere: waiting would measure nothing.
         }
         while let Some(mark) = self.timeline.next_milestone(self.now) {
@@ -82,7 +82,7 @@ impl Worker<'_> {
     }
 
     /// True if it has no connection, and will not have one any more.
-    fn is_deserted(&self) -> bool {
+    fn is_without_connections(&self) -> bool {
         self.connections.is_empty() && self.workload.churn.is_none()
     }
 
@@ -142,7 +142,7 @@ impl Worker<'_> {
     fn usage(&self) -> ThreadUsage {
         ThreadUsage {
             cpu: usage::thread_cpu(),
-            spun: self.ring.counts().spun,
+            spun: self.transport.counts().spun,
             run_delay: self.spin.run_delay(),
         }
     }
@@ -150,7 +150,7 @@ impl Worker<'_> {
     /// The pass that began at `began` and handled as many completions was followed by a wait until `deadline`.
     pub(super) fn pass_ended(&mut self, began: Nanos, deadline: Nanos, handled: usize) {
         self.stalls.passed(began, deadline, self.now);
-        if let Some(submitted) = self.ring.submitted()
+        if let Some(submitted) = self.transport.submitted()
             && self.timeline.measures(began)
         {
             self.accounting.pass(submitted - began, handled);
@@ -177,14 +177,14 @@ impl Worker<'_> {
             return due;
         }
         if due > heartbeat && self.accounting.is_idle() {
-            self.ring.set_spin(Spin::Never); // No reply can come and nothing is due: nothing to be in time for.
+            self.transport.set_spin(Spin::Never); // No reply can come and nothing is due: nothing to be in time for.
         }
         due.min(heartbeat)
     }
 
     /// When to wake up though nothing completes.
     fn wake_up(&self) -> Nanos {
-        let can_feed = !self.starved.is_empty() && self.ring.offered(SizeClass::Small) > 0;
+        let can_feed = !self.starved.is_empty() && self.transport.offered() > 0;
         if can_feed {
             return self.now;
         }
@@ -203,12 +203,12 @@ impl Worker<'_> {
 }
 
 /// The end of a run or slice.
-impl Worker<'_> {
+impl<T: Transport> Worker<'_, T> {
     pub(super) fn is_done(&self) -> bool {
         if !self.timeline.is_running() {
             return self.stopped;
         }
-        if self.shared.slices.is_some() && self.is_deserted() {
+        if self.shared.slices.is_some() && self.is_without_connections() {
             return true;
         }
         // What is not active is opening or closing.
@@ -221,7 +221,7 @@ impl Worker<'_> {
         let Some(control) = &self.shared.slices else {
             return false;
         };
-        if self.stopped || !self.accounting.is_idle() || self.is_deserted() {
+        if self.stopped || !self.accounting.is_idle() || self.is_without_connections() {
             return false;
         }
         self.end_measuring();
@@ -245,7 +245,7 @@ impl Worker<'_> {
             }
         }
         self.end_interval();
-        self.accounting.overflows(self.ring.counts().overflows);
+        self.accounting.overflows(self.transport.counts().overflows);
         self.accounting.stalls(self.stalls.stalls());
         self.publish();
         self.accounting.take_stats()

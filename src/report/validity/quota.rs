@@ -13,7 +13,7 @@ const INVALID: f64 = 0.1;
 /// What a quota of the generator's control group means for figures that were measured in `span`. None if it stopped
 /// nothing.
 pub fn of_generator(throttling: Option<Throttling>, span: Nanos) -> Option<Reason> {
-    let used_up = used_up("our control group", throttling, span)?;
+    let used_up = used_up("the generator's control group", throttling, span)?;
     Some(Reason {
         grade: if share(throttling, span) > INVALID {
             Grade::Invalid

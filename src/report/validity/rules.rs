@@ -67,7 +67,7 @@ fn wrong_data(inputs: &Inputs) -> Option<Reason> {
         grade: Grade::Invalid,
         code: "wrong-data",
         what: what.clone(),
-        advice: "The target is no echo server, or has a fault: no figure of it counts before that is mended.",
+        advice: "The target is not an echo server, or is faulty: ignore all its figures until it is fixed.",
     })
 }
 
@@ -178,7 +178,7 @@ fn behind(inputs: &Inputs) -> Option<Reason> {
     if !inputs.open_loop || offered <= 0.0 {
         return None;
     }
-    let share = (achieved + inputs.on_the_way_per_s) / offered;
+    let share = (achieved + inputs.in_flight_growth_per_s) / offered;
     let grade = grade_of(-share, -SUSPECT, -INVALID)?;
     let rates = format!(
         "{} completed of {} offered, {} (suspect below {}, invalid below {})",
@@ -188,24 +188,26 @@ fn behind(inputs: &Inputs) -> Option<Reason> {
         percent(SUSPECT),
         percent(INVALID),
     );
-    Some(match inputs.carried_per_s.filter(|&carried| carried < offered) {
-        // Whatever the server does: each connection waits for a round trip before it sends again.
-        Some(carried) => Reason {
-            grade,
-            code: "too-few-connections",
-            what: format!(
-                "{rates}; the connections carry at most {} on this path",
-                show_rate(carried)
-            ),
-            advice: "The rate needs --connections >= rate x round-trip time / --pipeline.",
+    Some(
+        match inputs.littles_law_limit_per_s.filter(|&carried| carried < offered) {
+            // Whatever the server does: each connection waits for a round trip before it sends again.
+            Some(carried) => Reason {
+                grade,
+                code: "too-few-connections",
+                what: format!(
+                    "{rates}; the connections carry at most {} on this path",
+                    show_rate(carried)
+                ),
+                advice: "The rate needs --connections >= rate x round-trip time / --pipeline.",
+            },
+            None => Reason {
+                grade,
+                code: "rate-not-achieved",
+                what: format!("{rates}; the queue grew"),
+                advice: "Response times depend on how long you measure: lower --rate, or find the highest sustainable rate (find-max).",
+            },
         },
-        None => Reason {
-            grade,
-            code: "rate-not-achieved",
-            what: format!("{rates}; the queue grew"),
-            advice: "Response times depend on how long you measure: lower --rate, or find the highest sustainable rate (find-max).",
-        },
-    })
+    )
 }
 
 fn generator_busy(inputs: &Inputs) -> Option<Reason> {
@@ -272,7 +274,7 @@ fn steal(inputs: &Inputs) -> Option<Reason> {
         grade,
         code: "steal",
         what: format!(
-            "the hypervisor gave {} of our CPU time to other guests (suspect over {}, invalid over {})",
+            "the hypervisor gave {} of this machine's CPU time to other guests (suspect over {}, invalid over {})",
             percent(share),
             percent(SUSPECT),
             percent(INVALID),

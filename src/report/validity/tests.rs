@@ -13,9 +13,9 @@ fn idle_machine() -> Inputs {
         service_p50: Some(Nanos(45_000)),
         offered_per_s: 20_013.0,
         achieved_per_s: 20_011.0,
-        on_the_way_per_s: 0.0,
+        in_flight_growth_per_s: 0.0,
         // The fastest of 20 µs, one message in flight on each of 10,000 connections.
-        carried_per_s: Some(5e8),
+        littles_law_limit_per_s: Some(5e8),
         generator_busy: 0.22,
         server_busy: Some(0.19),
         server_cpus: Some(1),
@@ -347,8 +347,8 @@ fn hopeless(open_loop: bool) -> Inputs {
         service_p50: None,
         offered_per_s: 1_000.0,
         achieved_per_s: 1.0,
-        on_the_way_per_s: 0.0,
-        carried_per_s: None,
+        in_flight_growth_per_s: 0.0,
+        littles_law_limit_per_s: None,
         generator_busy: 1.0,
         server_busy: None,
         server_cpus: None,
@@ -423,7 +423,7 @@ fn the_text_has_the_grade_and_a_line_per_reason() {
     let text = judge(&inputs).to_string();
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines[0], "verdict      SUSPECT");
-    let stolen = "  SUSPECT    steal: the hypervisor gave 2.15 % of our CPU time to other guests \
+    let stolen = "  SUSPECT    steal: the hypervisor gave 2.15 % of this machine's CPU time to other guests \
                   (suspect over 1 %, invalid over 10 %). Repeat it";
     assert!(lines[1].starts_with(stolen), "{text}");
     assert!(lines[2].starts_with("  note       unverified: "), "{text}");

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 
-use crate::sys::confinement::{self, CAP_SYS_ADMIN, Confinement};
+use crate::sys::restrictions::{self, CAP_SYS_ADMIN, Restrictions};
 
 /// What is known about a refusal.
 #[derive(Debug, Clone, Default)]
@@ -18,7 +18,7 @@ pub(super) struct Evidence {
     /// True if the kernel surely has io_uring.
     pub(super) is_in_kernel: bool,
     /// What confines this process.
-    pub(super) confinement: Confinement,
+    pub(super) restrictions: Restrictions,
     /// The release of the kernel.
     pub(super) release: Option<String>,
 }
@@ -30,11 +30,11 @@ impl Evidence {
         let entering = enter_nothing();
         let release = fs::read_to_string("/proc/sys/kernel/osrelease").ok();
         Evidence {
-            is_administrator: confinement::has_capability(CAP_SYS_ADMIN),
+            is_administrator: restrictions::has_capability(CAP_SYS_ADMIN),
             entering,
             is_in_kernel: disabled.is_some() || entering == libc::EBADF || is_in_symbols(),
             disabled: disabled.and_then(|text| text.trim().parse().ok()),
-            confinement: Confinement::read(),
+            restrictions: Restrictions::read(),
             release: release.map(|text| text.trim().to_owned()),
         }
     }
@@ -50,7 +50,7 @@ impl Evidence {
 
     /// True if a seccomp filter applies, or something answers in place of the kernel as one would.
     pub(super) fn has_filter(&self) -> bool {
-        self.confinement.seccomp_filter == Some(true) || !matches!(self.entering, libc::EBADF | libc::ENOSYS)
+        self.restrictions.seccomp_filter == Some(true) || !matches!(self.entering, libc::EBADF | libc::ENOSYS)
     }
 }
 

@@ -3,7 +3,7 @@
 //! Kubernetes.
 
 use super::Remedy;
-use crate::sys::confinement::Container;
+use crate::sys::restrictions::Container;
 
 /// Why a filter blocks io_uring here.
 pub(super) fn explanation(container: Option<Container>) -> Vec<String> {

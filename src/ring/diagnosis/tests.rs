@@ -1,7 +1,7 @@
 //! Every error number, in every kind of place.
 
 use super::*;
-use crate::sys::confinement::{Confinement, Container};
+use crate::sys::restrictions::{Container, Restrictions};
 
 /// A process that nothing confines, on a kernel with io_uring.
 fn free() -> Evidence {
@@ -17,7 +17,7 @@ fn free() -> Evidence {
 fn filtered_in(container: Option<Container>, errno: i32) -> Evidence {
     Evidence {
         entering: errno,
-        confinement: Confinement {
+        restrictions: Restrictions {
             seccomp_filter: Some(true),
             container,
             label: None,
@@ -161,7 +161,7 @@ fn a_kernel_without_io_uring_is_distinguished_from_one_that_hides_it() {
 #[test]
 fn a_label_of_a_security_module_is_quoted() {
     let mut evidence = free();
-    evidence.confinement.label = Some("snap.urecho (enforce)".into());
+    evidence.restrictions.label = Some("snap.urecho (enforce)".into());
     assert!(of(libc::EACCES, &evidence).cause.contains("`snap.urecho (enforce)`"));
 }
 

@@ -20,7 +20,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::clock::{self, Nanos};
 use crate::error::{Errno, Error, Result};
 use crate::serve::accept::Accepting;
-use crate::serve::admission::Room;
+use crate::serve::admission::Headroom;
 use crate::serve::counters::{Counters, Operation};
 use crate::serve::drain::{Activity, Drain};
 use crate::serve::handoff::{Channel, Inbox};
@@ -181,7 +181,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// How long to wait if nothing happens; none for ever.
+    /// How long to wait if nothing happens; none forever.
     fn timeout(&self) -> Option<Duration> {
         if !self.unfinished.is_empty() || self.can_accept() {
             return Some(Duration::ZERO);
@@ -287,7 +287,7 @@ impl Worker<'_> {
             if !(self.accepting.is_on() && self.listeners[index].ready) {
                 return;
             }
-            if self.shared.room() == Room::None {
+            if self.shared.headroom() == Headroom::Full {
                 self.scratch.counters.limit_pauses += 1;
                 self.notices.report(Notice::AtLimit);
                 return self.accepting.wait_for_room();
@@ -373,7 +373,7 @@ impl Worker<'_> {
             .expired(clock::now, &mut self.connections, Connection::active_at)
         {
             if let Some(connection) = self.connections.get_mut(key)
-                && socket::end_idle(connection.stream().as_fd())
+                && socket::end_idle(connection.stream())
             {
                 self.scratch.counters.timed_out += 1;
             }

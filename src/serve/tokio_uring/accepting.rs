@@ -18,7 +18,7 @@ use super::{ReportPanic, Watched, Worker, has_fired, watch};
 use crate::clock;
 use crate::error::Errno;
 use crate::serve::accept::Accepting;
-use crate::serve::admission::Room;
+use crate::serve::admission::Headroom;
 use crate::serve::counters::Operation;
 use crate::serve::notices::Notice;
 use crate::sys::socket;
@@ -45,7 +45,7 @@ impl Worker {
 
     async fn accept_until_the_end(self: &Rc<Self>, listener: &Watched<'_>) {
         while !self.accepting.get().is_off() {
-            if self.shared.room() == Room::None {
+            if self.shared.headroom() == Headroom::Full {
                 self.counters.borrow_mut().limit_pauses += 1;
                 self.report(Notice::AtLimit);
                 self.pause(Accepting::wait_for_room).await;

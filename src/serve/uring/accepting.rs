@@ -7,7 +7,7 @@ use super::{Worker, listener_key};
 use crate::clock;
 use crate::error::Errno;
 use crate::serve::accept::Accepting;
-use crate::serve::admission::Room;
+use crate::serve::admission::Headroom;
 use crate::serve::counters::Operation;
 use crate::serve::notices::Notice;
 use crate::sys::socket;
@@ -61,10 +61,10 @@ impl Worker<'_> {
 
     fn arm_accept(&mut self, index: usize) {
         let listener = self.shared.listeners[index].as_fd();
-        match self.shared.room() {
-            Room::None => return self.wait_for_room(),
-            Room::Little => self.ring.accept_once(listener_key(index), listener),
-            Room::Ample => self.ring.accept(listener_key(index), listener),
+        match self.shared.headroom() {
+            Headroom::Full => return self.wait_for_room(),
+            Headroom::Tight => self.ring.accept_once(listener_key(index), listener),
+            Headroom::Ample => self.ring.accept(listener_key(index), listener),
         }
         self.acceptor.armed[index] = Armed::Accept;
     }
@@ -72,7 +72,7 @@ impl Worker<'_> {
     /// A connection of this server has closed, a pause is over, or the drain begins. A drain serves what was accepted
     /// already, because nothing may be closed before.
     pub(super) fn resume_accepting(&mut self) {
-        while self.drain.has_begun() || self.shared.room() != Room::None {
+        while self.drain.has_begun() || self.shared.headroom() != Headroom::Full {
             let Some(socket) = self.acceptor.held.pop_front() else {
                 break;
             };
@@ -102,7 +102,7 @@ impl Worker<'_> {
         if self.acceptor.state.is_on() && !self.drain.has_begun() {
             match self.acceptor.armed[index] {
                 Armed::No => self.arm_accept(index),
-                Armed::Accept if more && self.shared.room() != Room::Ample => {
+                Armed::Accept if more && self.shared.headroom() != Headroom::Ample => {
                     self.acceptor.armed[index] = Armed::Cancelled;
                     self.ring.cancel_accept(listener_key(index));
                 }
@@ -113,7 +113,7 @@ impl Worker<'_> {
     }
 
     fn take_in(&mut self, socket: OwnedFd) {
-        if self.shared.room() == Room::None && !self.drain.has_begun() {
+        if self.shared.headroom() == Headroom::Full && !self.drain.has_begun() {
             self.acceptor.held.push_back(socket);
             self.wait_for_room();
         } else {
@@ -169,7 +169,7 @@ impl Worker<'_> {
             let _ = socket::set_nonblocking(self.shared.listeners[index].as_fd(), true); // Cannot fail for a socket.
         }
         while self.acceptor.state.is_on() {
-            if self.shared.room() == Room::None {
+            if self.shared.headroom() == Headroom::Full {
                 self.wait_for_room();
                 break;
             }

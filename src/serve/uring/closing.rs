@@ -29,7 +29,7 @@ impl Worker<'_> {
         let active_at = |connection: &Connection| connection.active_at;
         for key in self.idle.expired(clock::now, &mut self.connections, active_at) {
             if let Some(connection) = self.connections.get_mut(key)
-                && socket::end_idle(connection.socket.as_fd())
+                && socket::end_idle(&connection.socket)
             {
                 self.counters.timed_out += 1;
             }

@@ -3,8 +3,11 @@
 //! The exit codes are read from the table, so that neither can change alone. What else belongs to a subject - every
 //! command, every limit, every stream - is in the tests of that subject.
 
+// Exit codes of everything but signals.
 mod endings;
+// What is on stdout, stderr and in files, and when.
 mod outputs;
+// SIGINT, SIGTERM, SIGHUP, SIGKILL and SIGPIPE.
 mod signals;
 
 use std::collections::BTreeSet;

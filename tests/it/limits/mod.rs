@@ -5,12 +5,19 @@
 //! The places are made by shell commands (`ulimit`, `unshare`, `setpriv`, `strace`). A machine that cannot make one
 //! skips its tests, and says so.
 
+// Time namespaces and faked clocks.
 mod clock;
+// Every command at every limit: exit code 4, and one line.
 mod exit_codes;
+// Locked memory, address space, stacks, control groups.
 mod memory;
+// CPU quotas of control groups.
 mod quota;
+// io_uring calls that the kernel refuses.
 mod ring;
+// Limits on processes and threads.
 mod threads;
+// /proc, /dev and /sys that are missing or read-only.
 mod visibility;
 
 use std::process::Command;

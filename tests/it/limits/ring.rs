@@ -1,4 +1,4 @@
-//! io_uring_enter(2) fails: for a moment, which is outlasted, or for ever, which is refused with its reason.
+//! io_uring_enter(2) fails: for a moment, which is outlasted, or forever, which is refused with its reason.
 
 use urecho::ring;
 

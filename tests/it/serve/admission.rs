@@ -20,6 +20,7 @@ on_every_engine! {
     connections_beyond_the_limit_are_refused_where_that_is_wanted,
     each_address_has_a_limit_of_its_own,
     idle_connections_are_closed_and_active_ones_are_not,
+    idle_connections_that_have_not_read_their_echo_are_reset,
     peers_that_do_not_read_are_closed_after_the_user_timeout,
     several_listeners_share_the_limit,
     without_a_descriptor_for_a_connection_it_does_not_start,
@@ -104,8 +105,21 @@ fn idle_connections_are_closed_and_active_ones_are_not(engine: Engine) {
     assert_eq!(counters.timed_out, 50);
 }
 
+fn idle_connections_that_have_not_read_their_echo_are_reset(engine: Engine) {
+    let server = Server::with(engine, |plan| plan.idle_timeout = Some(Nanos(400_000_000)));
+    assert_a_stuck_peer_is_reset(&server);
+    let counters = server.stop();
+    assert_eq!((counters.closed, counters.timed_out), (1, 1), "{counters}");
+}
+
 fn peers_that_do_not_read_are_closed_after_the_user_timeout(engine: Engine) {
     let server = Server::with(engine, |plan| plan.options.user_timeout = Some(Nanos::SECOND));
+    assert_a_stuck_peer_is_reset(&server);
+    assert_eq!(server.stop().closed, 1);
+}
+
+/// A connection whose peer sends and does not read is reset.
+fn assert_a_stuck_peer_is_reset(server: &Server) {
     let stuck = server.connect();
     shrink(&stuck);
     stuff(std::slice::from_ref(&stuck));
@@ -115,8 +129,6 @@ fn peers_that_do_not_read_are_closed_after_the_user_timeout(engine: Engine) {
         stuck.set_nonblocking(true).unwrap();
         matches!(writer.write(b"x"), Err(cause) if cause.kind() != ErrorKind::WouldBlock)
     });
-    drop(stuck);
-    assert_eq!(server.stop().closed, 1);
 }
 
 fn several_listeners_share_the_limit(engine: Engine) {

@@ -4,6 +4,7 @@
 //! `URECHO_SOAK=60s` sets the duration of each engine, `URECHO_CYCLES=200k` the connections in the test of cycles,
 //! and `URECHO_SEED=N` another seed. `.ci/run` soaks for 60 s.
 
+// The peers: what each does, and what it expects.
 mod peers;
 
 use std::env;

@@ -1,10 +1,12 @@
-//! Lengths of files and functions: what a reader can hold in the head.
+//! Lengths of files, functions and comment lines: what a reader can hold in the head.
 
 use super::{assert_none, sources};
 use crate::support::source::{Source, functions};
 
 const FILE_LINES: usize = 450;
 const FUNCTION_LINES: usize = 60;
+/// `max_width` of rustfmt.toml, which stable rustfmt does not apply to comments.
+const COLUMNS: usize = 120;
 
 #[test]
 fn no_file_and_no_function_is_too_long() {
@@ -33,4 +35,27 @@ fn a_long_file_and_a_long_function_are_found() {
     };
     assert!(function(FUNCTION_LINES).is_empty());
     assert_eq!(function(FUNCTION_LINES + 1), ["src/a.rs: fn f: 61 lines, at most 60"]);
+}
+
+#[test]
+fn no_comment_passes_the_right_margin() {
+    let all = [sources("src"), sources("tests"), sources("bench")].concat();
+    assert_none(all.iter().flat_map(beyond_margin));
+}
+
+/// Lines of comments only. Strings may be longer: rustfmt leaves them as they are.
+fn beyond_margin(source: &Source) -> Vec<String> {
+    let wide = |line: &str| line.trim_start().starts_with("//") && line.chars().count() > COLUMNS;
+    let lines = source.text.lines().enumerate().filter(|(_, line)| wide(line));
+    lines
+        .map(|(number, _)| format!("{}:{}: more than {COLUMNS} columns", source.path, number + 1))
+        .collect()
+}
+
+#[test]
+fn a_comment_beyond_the_margin_is_found() {
+    let comment =
+        |columns: usize| beyond_margin(&Source::of("src/a.rs", &format!("\n// {}\n", "x".repeat(columns - 3))));
+    assert!(comment(COLUMNS).is_empty());
+    assert_eq!(comment(COLUMNS + 1), ["src/a.rs:2: more than 120 columns"]);
 }

@@ -380,7 +380,7 @@ fn a_check_that_a_quota_stopped_is_inconclusive_whatever_its_figures_say() {
         assert_judged(&record, Verdict::Inconclusive, 3);
         let reasons = judge(&record).reasons.join("\n");
         assert!(
-            reasons.contains("the CPU quota of our control group was used up in"),
+            reasons.contains("the CPU quota of the generator's control group was used up in"),
             "{reasons}"
         );
         assert!(

@@ -1,4 +1,4 @@
-//! Rules about a generator that stood still, or is too slow to be exact. They hold in a closed loop too, where nothing
+//! Rules about a generator that was stalled, or is too slow to be exact. They hold in a closed loop too, where nothing
 //! else shows it: what the generator does not send was planned nowhere.
 
 use super::{grade_of, percent};
@@ -25,7 +25,7 @@ pub(super) fn stalled(inputs: &Inputs) -> Option<Reason> {
         grade,
         code: "generator-stalled",
         what: format!(
-            "a thread of the generator stood still for {} of the time, up to {} at once (suspect over {} or from {}, invalid \
+            "a thread of the generator was stalled for {} of the time, the longest stall was {} (suspect over {} or from {}, invalid \
              over {})",
             percent(share),
             show_duration(inputs.stalled_longest),

@@ -20,13 +20,13 @@ fn connections_that_cannot_carry_the_rate_are_named_rather_than_the_queue() {
     let long_path = |run: &mut Inputs| {
         run.offered_per_s = 2_000.0;
         run.achieved_per_s = 998.0;
-        run.carried_per_s = Some(1_000.0);
+        run.littles_law_limit_per_s = Some(1_000.0);
     };
     assert_reason(&idle_machine_but(long_path), Invalid, "too-few-connections");
     assert_reason(
         &idle_machine_but(|run| {
             long_path(run);
-            run.carried_per_s = Some(2_001.0);
+            run.littles_law_limit_per_s = Some(2_001.0);
         }),
         Invalid,
         "rate-not-achieved",
@@ -40,7 +40,7 @@ fn messages_on_a_long_path_at_the_end_are_no_queue() {
         idle_machine_but(|run| {
             run.offered_per_s = 1_000.0;
             run.achieved_per_s = 980.0;
-            run.on_the_way_per_s = on_the_way;
+            run.in_flight_growth_per_s = on_the_way;
         })
     };
     assert_valid(&no_warm_up(20.0));

@@ -1,10 +1,10 @@
 //! Confidence intervals for the percentiles and the mean of one run, whose samples may depend on each other.
 //!
 //! A queue makes neighbouring samples similar, and a stall is one event however many messages it delays. Order
-//! statistics count each message as independent evidence, and their intervals are then far too narrow. [`BlockSeries`]
+//! statistics count each message as independent evidence, and their intervals are then far too narrow. [`BatchSeries`]
 //! keeps one histogram per second, tests for each percentile whether the seconds differ by more than chance, and if
 //! they do, widens the interval by as much, or reports that the run is too short to tell. The method is in the docs of
-//! [`BlockSeries::interval`] and in [`batch_means`]; Lancet (Kogias et al., 2019) and Treadmill (Zhang et al., 2016)
+//! [`BatchSeries::interval`] and in [`batch_means`]; Lancet (Kogias et al., 2019) and Treadmill (Zhang et al., 2016)
 //! show the need. The interval is of this run only: restarts differ, and `check` repeats them.
 
 use hdrhistogram::Histogram;
@@ -12,7 +12,7 @@ use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
 
 use super::{ConfidenceInterval, IntervalMethod, Recorder};
 use crate::clock::Nanos;
-use crate::stats::batch_means::{self, Block, GROUPS_MIN, NoInterval, Variation};
+use crate::stats::batch_means::{self, Batch, GROUPS_MIN, NoInterval, Variation};
 use crate::stats::bounded_series::{BoundedSeries, Merge};
 use crate::stats::order_statistics;
 use crate::stats::quantiles::student_t;
@@ -26,11 +26,11 @@ const EXPECTED: f64 = 5.0;
 /// Each takes the space of its occupied buckets: a few kilobytes for latencies within a decade or two, about 55 KB in
 /// the worst case, so that all together stay below 15 MB.
 #[derive(Debug, Clone, Default)]
-pub struct BlockSeries {
+pub struct BatchSeries {
     seconds: BoundedSeries<Packed>,
 }
 
-/// A block: a histogram in HdrHistogram's V2 encoding (one or two bytes per bucket, one per run of empty buckets), and
+/// A batch: a histogram in HdrHistogram's V2 encoding (one or two bytes per bucket, one per run of empty buckets), and
 /// the exact sum of its latencies in nanoseconds.
 #[derive(Debug, Clone)]
 struct Packed {
@@ -39,7 +39,7 @@ struct Packed {
     count: u64,
 }
 
-impl BlockSeries {
+impl BatchSeries {
     /// Appends one second. Of missing replies only the age is kept, as a latency.
     pub fn push(&mut self, second: &Recorder) {
         self.seconds.push(Packed::of(&second.histogram, second.sum as f64));
@@ -48,11 +48,11 @@ impl BlockSeries {
     /// The confidence interval of the q-quantile of `total`, which holds everything pushed here and perhaps more. None
     /// with fewer samples than [`order_statistics::needs`]. Panics unless `0 < q < 1`.
     ///
-    /// *Test.* Of the n_b samples of block b, k_b lie at or below a latency that a share p of all do not exceed. If
+    /// *Test.* Of the n_b samples of batch b, k_b lie at or below a latency that a share p of all do not exceed. If
     /// samples are independent, k_b is binomial(n_b, p), and X² = Σ (k_b - n_b p)² / (n_b p (1 - p)) is chi-square
-    /// with one degree of freedom less than there are blocks: the dispersion test (Cochran 1954, Some methods for
+    /// with one degree of freedom less than there are batches: the dispersion test (Cochran 1954, Some methods for
     /// strengthening the common χ² tests). The samples count as dependent if X² exceeds its 95 % quantile, or if
-    /// the correlation of neighbouring residuals exceeds its own. Neighbouring blocks are first grouped until 5
+    /// the correlation of neighbouring residuals exceeds its own. Neighbouring batches are first grouped until 5
     /// samples are expected on the rarer side of p, and p is the true share at a bucket edge next to the
     /// percentile, not q: ties and wide buckets do not look like dependence.
     ///
@@ -86,13 +86,13 @@ impl BlockSeries {
         })
     }
 
-    /// The interval of the mean latency of `total`, from the means of the blocks. None without samples.
+    /// The interval of the mean latency of `total`, from the means of the batches. None without samples.
     pub fn mean_interval(&self, total: &Recorder) -> Option<ConfidenceInterval> {
         let mean = total.mean()?;
-        let blocks: Vec<Block> = self.seconds.blocks().iter().map(Packed::of_mean).collect();
-        let blocks = grouped(&blocks, 1.0);
-        Some(match batch_means::estimate(&blocks) {
-            Err(NoInterval::TooFewBlocks) => ConfidenceInterval {
+        let batches: Vec<Batch> = self.seconds.batches().iter().map(Packed::of_mean).collect();
+        let batches = grouped(&batches, 1.0);
+        Some(match batch_means::estimate(&batches) {
+            Err(NoInterval::TooFewBatches) => ConfidenceInterval {
                 low: Nanos(0),
                 high: Nanos::NEVER,
                 method: IntervalMethod::Untested,
@@ -108,7 +108,7 @@ impl BlockSeries {
                 ConfidenceInterval {
                     low: mean.value - half,
                     high,
-                    method: IntervalMethod::Blocks {
+                    method: IntervalMethod::Batches {
                         groups: estimate.groups,
                     },
                 }
@@ -127,17 +127,17 @@ impl BlockSeries {
         }
     }
 
-    /// The share of samples below the percentile, and how many each group of blocks has there. None if they are all in
+    /// The share of samples below the percentile, and how many each group of batches has there. None if they are all in
     /// one bucket, or make too few groups.
-    fn tallies(&self, total: &Recorder, q: f64) -> Option<(f64, Vec<Block>)> {
+    fn tallies(&self, total: &Recorder, q: f64) -> Option<(f64, Vec<Batch>)> {
         let edge = edge_near(total, q)?;
-        let tally = |block: &Packed| Block {
-            sum: block.histogram().count_between(0, edge) as f64,
-            weight: block.count as f64,
+        let tally = |batch: &Packed| Batch {
+            sum: batch.histogram().count_between(0, edge) as f64,
+            weight: batch.count as f64,
         };
-        let tallies: Vec<Block> = self.seconds.blocks().iter().map(tally).collect();
+        let tallies: Vec<Batch> = self.seconds.batches().iter().map(tally).collect();
         let [below, samples] =
-            [|one: &Block| one.sum, |one: &Block| one.weight].map(|of| tallies.iter().map(of).sum::<f64>());
+            [|one: &Batch| one.sum, |one: &Batch| one.weight].map(|of| tallies.iter().map(of).sum::<f64>());
         let share = below / samples;
         // Also false for 0/0.
         if !(share > 0.0 && share < 1.0) {
@@ -166,8 +166,8 @@ impl Packed {
         Deserializer::new().deserialize(&mut bytes).expect("encoded by `of`")
     }
 
-    fn of_mean(&self) -> Block {
-        Block {
+    fn of_mean(&self) -> Batch {
+        Batch {
             sum: self.sum,
             weight: self.count as f64,
         }
@@ -199,7 +199,7 @@ impl Merge for Packed {
     }
 }
 
-/// How the blocks differ at one percentile.
+/// How the batches differ at one percentile.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Spread {
     groups: usize,
@@ -215,7 +215,7 @@ impl Spread {
         ConfidenceInterval {
             low: low.min(independent.low),
             high: high.max(independent.high),
-            method: IntervalMethod::Blocks { groups: self.groups },
+            method: IntervalMethod::Batches { groups: self.groups },
         }
     }
 
@@ -241,12 +241,12 @@ impl Spread {
     }
 }
 
-/// Joins neighbouring blocks until each group has this weight. The remainder joins the last group.
-fn grouped(blocks: &[Block], weight: f64) -> Vec<Block> {
-    let mut groups: Vec<Block> = Vec::with_capacity(blocks.len());
-    let mut group = Block::default();
-    for &block in blocks {
-        group = group.plus(block);
+/// Joins neighbouring batches until each group has this weight. The remainder joins the last group.
+fn grouped(batches: &[Batch], weight: f64) -> Vec<Batch> {
+    let mut groups: Vec<Batch> = Vec::with_capacity(batches.len());
+    let mut group = Batch::default();
+    for &batch in batches {
+        group = group.plus(batch);
         if group.weight >= weight {
             groups.push(std::mem::take(&mut group));
         }

@@ -15,7 +15,7 @@ pub const CAP_SYS_ADMIN: u32 = 21;
 
 /// What confines this process, as far as it can see.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Confinement {
+pub struct Restrictions {
     /// True if a seccomp filter decides which system calls this process may make.
     pub seccomp_filter: Option<bool>,
     /// The container that it runs in.
@@ -48,12 +48,12 @@ impl fmt::Display for Container {
     }
 }
 
-impl Confinement {
+impl Restrictions {
     /// Of this process.
-    pub fn read() -> Confinement {
+    pub fn read() -> Restrictions {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let label = fs::read_to_string("/proc/self/attr/current").unwrap_or_default();
-        Confinement {
+        Restrictions {
             seccomp_filter: seccomp_mode(&status).or_else(asked_mode).map(|mode| mode == FILTER),
             container: Signs::read().container(),
             label: confining_label(&label),

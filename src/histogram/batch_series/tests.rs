@@ -9,19 +9,19 @@ fn run(
     samples: usize,
     seed: u64,
     mut level: impl FnMut(&mut Random, f64) -> f64,
-) -> (BlockSeries, Recorder) {
+) -> (BatchSeries, Recorder) {
     let mut random = Random::new(seed, 0);
-    let (mut blocks, mut total) = (BlockSeries::default(), Recorder::new());
+    let (mut batches, mut total) = (BatchSeries::default(), Recorder::new());
     for begin in 0..seconds {
         let mut second = Recorder::new();
         for k in 0..samples {
             let level = level(&mut random, begin as f64 + k as f64 / samples as f64);
             second.record(Nanos(((level + random.uniform()) * 1e5) as u64));
         }
-        blocks.push(&second);
+        batches.push(&second);
         total.merge(&second);
     }
-    (blocks, total)
+    (batches, total)
 }
 
 fn constant(_: &mut Random, _: f64) -> f64 {
@@ -54,10 +54,10 @@ struct Coverage {
 }
 
 impl Coverage {
-    fn add(&mut self, (blocks, total): &(BlockSeries, Recorder), q: f64, truth: f64) {
+    fn add(&mut self, (batches, total): &(BatchSeries, Recorder), q: f64, truth: f64) {
         let truth = Nanos((truth * 1e5) as u64);
         let holds = |interval: ConfidenceInterval| interval.low <= truth && truth <= interval.high;
-        let interval = blocks.interval(total, q).unwrap();
+        let interval = batches.interval(total, q).unwrap();
         let short = matches!(interval.method, IntervalMethod::TooShort { .. });
         self.runs += 1;
         self.short += u32::from(short);
@@ -154,10 +154,10 @@ fn levels_of_1_to_5_s_are_covered_in_95_percent_of_runs_of_10_s_or_too_short_to_
 fn independent_samples_rarely_test_as_dependent() {
     // Two tests with 5 % false alarms each.
     let dependent = (0..300).filter(|&seed| {
-        let (blocks, total) = run(30, 100, seed, constant);
+        let (batches, total) = run(30, 100, seed, constant);
         matches!(
-            blocks.interval(&total, 0.9).unwrap().method,
-            IntervalMethod::Blocks { .. }
+            batches.interval(&total, 0.9).unwrap().method,
+            IntervalMethod::Batches { .. }
         )
     });
     let dependent = dependent.count();
@@ -166,16 +166,16 @@ fn independent_samples_rarely_test_as_dependent() {
 
 #[test]
 fn ties_do_not_test_as_dependence() {
-    // One bucket holds nine samples in ten. Blocks with the same mixture differ by less than chance.
-    let (mut blocks, mut total) = (BlockSeries::default(), Recorder::new());
+    // One bucket holds nine samples in ten. Batches with the same mixture differ by less than chance.
+    let (mut batches, mut total) = (BatchSeries::default(), Recorder::new());
     for _ in 0..20 {
         let mut second = Recorder::new();
         (0..100).for_each(|k| second.record(Nanos(if k < 90 { 500 } else { 700 })));
-        blocks.push(&second);
+        batches.push(&second);
         total.merge(&second);
     }
     for q in [0.5, 0.9, 0.95] {
-        let interval = blocks.interval(&total, q).unwrap();
+        let interval = batches.interval(&total, q).unwrap();
         assert_eq!(interval.method, IntervalMethod::OrderStatistics, "q {q}");
     }
 }
@@ -184,9 +184,9 @@ fn ties_do_not_test_as_dependence() {
 fn samples_of_one_bucket_cannot_be_tested() {
     let mut total = Recorder::new();
     (0..100).for_each(|_| total.record(Nanos(500)));
-    let mut blocks = BlockSeries::default();
-    (0..10).for_each(|_| blocks.push(&total));
-    let interval = blocks.interval(&total, 0.5).unwrap();
+    let mut batches = BatchSeries::default();
+    (0..10).for_each(|_| batches.push(&total));
+    let interval = batches.interval(&total, 0.5).unwrap();
     assert_eq!((interval.low, interval.high), (Nanos(500), Nanos(500)));
     assert_eq!(interval.method, IntervalMethod::Untested);
 }
@@ -195,69 +195,72 @@ fn samples_of_one_bucket_cannot_be_tested() {
 fn a_stall_in_one_second_widens_the_tail_and_leaves_the_median() {
     // 30 s of 1,000 samples below 100 µs; in the tenth second half of them take 10 ms.
     let stall = |_: &mut Random, at: f64| if (9.0..10.0).contains(&at) { 99.0 } else { 0.0 };
-    let (blocks, total) = run(30, 1_000, 7, stall);
-    let tail = blocks.interval(&total, 0.99).unwrap();
+    let (batches, total) = run(30, 1_000, 7, stall);
+    let tail = batches.interval(&total, 0.99).unwrap();
     let plain = total.interval(0.99).unwrap();
-    assert!(matches!(tail.method, IntervalMethod::Blocks { .. }), "{tail:?}");
+    assert!(matches!(tail.method, IntervalMethod::Batches { .. }), "{tail:?}");
     assert!(plain.high < Nanos(10_100_000) && tail.high == Nanos::NEVER, "{tail:?}");
     // Order statistics put p99 at 10 ms, but that depends on a single event.
     assert!(plain.low > Nanos(9_900_000) && tail.low < Nanos(100_000), "{tail:?}");
-    let median = blocks.interval(&total, 0.5).unwrap();
+    let median = batches.interval(&total, 0.5).unwrap();
     assert!(median.high < Nanos(80_000), "{median:?}");
 }
 
 #[test]
 fn a_run_too_short_to_test_is_untested() {
-    let (blocks, total) = run(4, 1_000, 1, constant);
-    let interval = blocks.interval(&total, 0.5).unwrap();
+    let (batches, total) = run(4, 1_000, 1, constant);
+    let interval = batches.interval(&total, 0.5).unwrap();
     assert_eq!(interval.method, IntervalMethod::Untested);
     let plain = total.interval(0.5).unwrap();
     assert_eq!((interval.low, interval.high), (plain.low, plain.high));
     // 30 s, but only 3 samples beyond: no five groups with five of them each.
-    let (blocks, total) = run(30, 130, 1, constant);
-    assert_eq!(blocks.interval(&total, 0.999).unwrap().method, IntervalMethod::Untested);
+    let (batches, total) = run(30, 130, 1, constant);
+    assert_eq!(
+        batches.interval(&total, 0.999).unwrap().method,
+        IntervalMethod::Untested
+    );
 }
 
 #[test]
 fn too_few_samples_have_no_interval() {
-    let (blocks, total) = run(10, 36, 1, constant);
-    assert_eq!(blocks.interval(&total, 0.99), None);
-    assert_eq!(BlockSeries::default().interval(&Recorder::new(), 0.5), None);
+    let (batches, total) = run(10, 36, 1, constant);
+    assert_eq!(batches.interval(&total, 0.99), None);
+    assert_eq!(BatchSeries::default().interval(&Recorder::new(), 0.5), None);
 }
 
 #[test]
 fn missing_replies_leave_the_upper_end_open() {
-    let (mut blocks, mut total) = run(30, 100, 3, shifting(2.0, 1.0));
+    let (mut batches, mut total) = run(30, 100, 3, shifting(2.0, 1.0));
     let mut last = Recorder::new();
     (0..400).for_each(|_| last.record_censored(Nanos(1_000_000)));
-    blocks.push(&last);
+    batches.push(&last);
     total.merge(&last);
-    let interval = blocks.interval(&total, 0.9).unwrap();
+    let interval = batches.interval(&total, 0.9).unwrap();
     assert_eq!(interval.high, Nanos::NEVER, "{interval:?}");
 }
 
 #[test]
 fn merged_neighbours_keep_every_sample() {
-    let (mut blocks, mut total) = (BlockSeries::default(), Recorder::new());
+    let (mut batches, mut total) = (BatchSeries::default(), Recorder::new());
     for second in 1..=600_u64 {
         let mut recorder = Recorder::new();
         (0..second % 7).for_each(|k| recorder.record(Nanos(second * 1_000 + k)));
-        blocks.push(&recorder);
+        batches.push(&recorder);
         total.merge(&recorder);
     }
-    assert_eq!(blocks.seconds.length(), 4);
-    let mut blocks = blocks.seconds.blocks().iter().cloned();
-    let mut all = blocks.next().unwrap();
-    blocks.for_each(|block| all.merge(block));
+    assert_eq!(batches.seconds.length(), 4);
+    let mut batches = batches.seconds.batches().iter().cloned();
+    let mut all = batches.next().unwrap();
+    batches.for_each(|batch| all.merge(batch));
     assert_eq!(all.histogram(), total.histogram);
     assert_eq!((all.sum, all.count), (total.sum as f64, total.count()));
 }
 
 #[test]
-fn blocks_are_small() {
+fn batches_are_small() {
     // A second of 20,000 latencies between 100 µs and 300 µs.
-    let (blocks, _) = run(4, 20_000, 1, shifting(2.0, 1.0));
-    let bytes = blocks.seconds.blocks().iter().map(|block| block.bytes.len()).max();
+    let (batches, _) = run(4, 20_000, 1, shifting(2.0, 1.0));
+    let bytes = batches.seconds.batches().iter().map(|batch| batch.bytes.len()).max();
     assert!(bytes.unwrap() < 8_192, "{bytes:?}");
 }
 
@@ -282,8 +285,8 @@ fn without_dispersion_the_ranks_are_those_of_order_statistics() {
 #[test]
 fn the_length_of_levels_is_reported_where_the_run_is_too_short_to_tell() {
     // Ten seconds at one level, then ten at another.
-    let (blocks, total) = run(20, 400, 1, |_, at| if at < 10.0 { 0.0 } else { 2.0 });
-    for interval in [blocks.interval(&total, 0.5), blocks.mean_interval(&total)] {
+    let (batches, total) = run(20, 400, 1, |_, at| if at < 10.0 { 0.0 } else { 2.0 });
+    for interval in [batches.interval(&total, 0.5), batches.mean_interval(&total)] {
         let IntervalMethod::TooShort { level } = interval.unwrap().method else {
             panic!("{interval:?}");
         };
@@ -298,9 +301,9 @@ fn the_length_of_levels_is_reported_where_the_run_is_too_short_to_tell() {
 fn the_mean_is_covered_in_95_percent_of_runs() {
     let (mut held, mut reported) = (0, 0);
     for seed in 0..200 {
-        let (blocks, total) = run(30, 100, seed, shifting(2.0, 1.0));
-        let interval = blocks.mean_interval(&total).unwrap();
-        reported += u32::from(matches!(interval.method, IntervalMethod::Blocks { .. }));
+        let (batches, total) = run(30, 100, seed, shifting(2.0, 1.0));
+        let interval = batches.mean_interval(&total).unwrap();
+        reported += u32::from(matches!(interval.method, IntervalMethod::Batches { .. }));
         held += u32::from(interval.low <= Nanos(150_000) && Nanos(150_000) <= interval.high);
     }
     assert!(reported >= 195 && held >= 182, "{held} of {reported}");
@@ -308,7 +311,7 @@ fn the_mean_is_covered_in_95_percent_of_runs() {
 
 #[test]
 fn the_mean_of_fourteen_seconds_is_untested() {
-    let (blocks, total) = run(14, 100, 1, constant);
-    assert_eq!(blocks.mean_interval(&total).unwrap().method, IntervalMethod::Untested);
-    assert_eq!(BlockSeries::default().mean_interval(&Recorder::new()), None);
+    let (batches, total) = run(14, 100, 1, constant);
+    assert_eq!(batches.mean_interval(&total).unwrap().method, IntervalMethod::Untested);
+    assert_eq!(BatchSeries::default().mean_interval(&Recorder::new()), None);
 }
