@@ -1,9 +1,10 @@
-//! Is the generator the bottleneck? Compares it with a minimal epoll client: same CPU, same server, interleaved slices.
+//! Is the generator the bottleneck? Compares it, on io_uring and on epoll, with a minimal epoll client: same CPU, same
+//! server, interleaved slices.
 //!
-//! `cargo bench --bench generator` runs blocks of four slices, ABBA or BAAB by a seeded coin, and prints the ratios of
-//! rate and of CPU time per message with their intervals, then what verifying and recording cost in the generator.
-//! `-- --seed N` repeats an order, `-- --blocks N` sets how many. Under `cargo test` one small block runs; no figure is
-//! judged.
+//! `cargo bench --bench generator` runs blocks of two slices of each client, in random order and back, and prints the
+//! ratios of rate and of CPU time per message with their intervals; then the same for the send lag and the latency of
+//! both generators in an open loop; then what verifying and recording cost. `-- --seed N` repeats an order, `--
+//! --blocks N` sets how many. Under `cargo test` one small block runs; no figure is judged.
 
 #![allow(clippy::unwrap_used)] // a benchmark that cannot run says so by its panic
 
@@ -17,8 +18,9 @@ use urecho::compare::Server;
 use urecho::histogram::Recorder;
 use urecho::load::payload::PayloadStream;
 use urecho::load::pipeline::Pipeline;
+use urecho::load::schedule::{Arrivals, Pace, Rate};
 use urecho::load::sizes::Sizes;
-use urecho::load::{self, Plan, Traffic, Workload};
+use urecho::load::{self, Io, Plan, RunResult, Traffic, Workload};
 use urecho::random::Random;
 use urecho::serve::engine::Engine;
 use urecho::stats::signed_rank::{self, ConfidenceInterval};
@@ -28,14 +30,23 @@ use urecho::sys::signal::Stop;
 const CONNECTIONS: u32 = 50;
 const SIZE: usize = 64;
 
+/// Messages per second of the open loop: about a fifth of what the server can do.
+const OPEN_RATE: f64 = 20_000.0;
+
 /// Probability that a true ratio lies beyond one end of its interval: together 5 %.
 const ALPHA: f64 = 0.025;
 
-/// The two clients.
+/// Those that are compared, each by a letter of its block's order.
+const CLIENTS: [(Client, &str); 3] = [
+    (Client::Generator(Io::Uring), "urecho load"),
+    (Client::Generator(Io::Epoll), "urecho load --io epoll"),
+    (Client::Minimal, "minimal epoll client"),
+];
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Client {
-    Generator,
-    Epoll,
+    Generator(Io),
+    Minimal,
 }
 
 /// What one client did in one slice.
@@ -45,12 +56,16 @@ struct Slice {
     cpu_ns_per_message: f64,
 }
 
-/// Two slices of each client.
-#[derive(Debug, Default)]
-struct Block {
-    generator: Vec<Slice>,
-    epoll: Vec<Slice>,
+/// What one generator did in one slice of an open loop.
+#[derive(Debug, Clone, Copy)]
+struct OpenSlice {
+    send_lag_p99_ns: f64,
+    response_p50_ns: f64,
+    cpu_ns_per_message: f64,
 }
+
+/// Two slices of each client, by their numbers.
+type Block<S> = Vec<Vec<S>>;
 
 fn main() {
     // `cargo bench` passes --bench; `cargo test` does not.
@@ -66,85 +81,88 @@ fn main() {
         "{CONNECTIONS} connections, {SIZE} B, server on CPU {}, client on CPU {ours}",
         servers[0]
     );
-    println!("{blocks} × 4 slices of {slice:?}, each ABBA or BAAB by coin, seed {seed}\n");
+    println!("{blocks} blocks, each with two slices of {slice:?} per client, seed {seed}");
+    let (address, mut random) = (server.address(), Random::new(seed, 0));
 
-    let mut random = Random::new(seed, 0);
-    let blocks: Vec<Block> = (0..blocks)
-        .map(|_| block(&mut random, server.address(), slice))
+    println!("\nclosed loop");
+    let closed: Vec<Block<Slice>> = (0..blocks)
+        .map(|_| {
+            let block = block(&mut random, CLIENTS.len(), |client| match CLIENTS[client].0 {
+                Client::Generator(io) => generator(address, slice, io),
+                Client::Minimal => epoll_client::run(address, CONNECTIONS as usize, SIZE, slice),
+            });
+            let rates = block.iter().map(|slices| mean(slices, |slice| slice.rate_per_s));
+            println!("  {}", rates.map(|rate| format!("{rate:>9.0}/s")).collect::<String>());
+            block
+        })
         .collect();
+    for (client, base) in [(0, 2), (1, 2), (1, 0)] {
+        ratios("rate", &closed, client, base, |slice| slice.rate_per_s);
+        ratios("CPU per message", &closed, client, base, |slice| {
+            slice.cpu_ns_per_message
+        });
+    }
+
+    println!("\nopen loop, {OPEN_RATE}/s");
+    let open: Vec<Block<OpenSlice>> = (0..blocks)
+        .map(|_| {
+            block(&mut random, 2, |client| {
+                let Client::Generator(io) = CLIENTS[client].0 else {
+                    unreachable!("the first two are generators");
+                };
+                open_loop(address, slice, io)
+            })
+        })
+        .collect();
+    ratios("p99 of send lag", &open, 1, 0, |slice| slice.send_lag_p99_ns);
+    ratios("p50 of response time", &open, 1, 0, |slice| slice.response_p50_ns);
+    ratios("CPU per message", &open, 1, 0, |slice| slice.cpu_ns_per_message);
     server.stop().unwrap();
-    summarise(&blocks);
-}
 
-/// Runs and prints one block.
-fn block(random: &mut Random, server: SocketAddr, slice: Duration) -> Block {
-    use Client::{Epoll, Generator};
-    let order = if random.coin() {
-        [Generator, Epoll, Epoll, Generator]
-    } else {
-        [Epoll, Generator, Generator, Epoll]
-    };
-    let mut block = Block::default();
-    for client in order {
-        match client {
-            Generator => block.generator.push(generator(server, slice)),
-            Epoll => block
-                .epoll
-                .push(epoll_client::run(server, CONNECTIONS as usize, SIZE, slice)),
-        }
-    }
+    let all: Vec<Slice> = closed.iter().flat_map(|block| block[0].clone()).collect();
+    let (ours, verify, record) = (mean(&all, |slice| slice.cpu_ns_per_message), verifying(), recording());
     println!(
-        "{}   urecho load {:>9.0}/s   epoll client {:>9.0}/s   ratio {:.3}",
-        order
-            .map(|client| if client == Generator { 'G' } else { 'E' })
-            .iter()
-            .collect::<String>(),
-        mean(&block.generator, |slice| slice.rate_per_s),
-        mean(&block.epoll, |slice| slice.rate_per_s),
-        block.log_ratio(|slice| slice.rate_per_s).exp(),
-    );
-    block
-}
-
-impl Block {
-    /// ln(generator / epoll client) of the mean of a figure over the block's slices.
-    fn log_ratio(&self, figure: fn(&Slice) -> f64) -> f64 {
-        (mean(&self.generator, figure) / mean(&self.epoll, figure)).ln()
-    }
-}
-
-fn summarise(blocks: &[Block]) {
-    for (name, figure) in [
-        ("rate", (|slice| slice.rate_per_s) as fn(&Slice) -> f64),
-        ("CPU per message", |slice| slice.cpu_ns_per_message),
-    ] {
-        let ratios: Vec<f64> = blocks.iter().map(|block| block.log_ratio(figure)).collect();
-        let estimate = signed_rank::estimate(&ratios, ALPHA).unwrap();
-        let interval = match estimate.interval {
-            Some(ConfidenceInterval { low, high }) => {
-                format!("95 % confidence interval {:.3} to {:.3}", low.exp(), high.exp())
-            }
-            None => format!("{} is too few for an interval", estimate.n),
-        };
-        println!(
-            "\nratio of {name}, generator to epoll client: {:.3}, {interval}",
-            estimate.location.exp()
-        );
-    }
-    let cpu = |of: fn(&Block) -> &[Slice]| {
-        let slices: Vec<Slice> = blocks.iter().flat_map(|block| of(block).to_vec()).collect();
-        mean(&slices, |slice| slice.cpu_ns_per_message)
-    };
-    let (ours, theirs) = (cpu(|block| &block.generator), cpu(|block| &block.epoll));
-    println!("client CPU per message: generator {ours:.0} ns, epoll client {theirs:.0} ns (means)");
-    let (verify, record) = (verifying(), recording());
-    println!(
-        "  of it verifying {verify:.1} ns, recording {record:.1} ns: together {:.1} %",
+        "\nof {ours:.0} ns per message, verifying takes {verify:.1} ns and recording {record:.1} ns: together {:.1} %",
         100.0 * (verify + record) / ours
     );
 }
 
-fn mean(slices: &[Slice], figure: fn(&Slice) -> f64) -> f64 {
+/// Runs each of `clients` clients twice: in random order, and back.
+fn block<S>(random: &mut Random, clients: usize, mut run: impl FnMut(usize) -> S) -> Block<S> {
+    let mut order: Vec<usize> = (0..clients).collect();
+    random.shuffle(&mut order);
+    let mut block: Block<S> = (0..clients).map(|_| Vec::new()).collect();
+    for &client in order.iter().chain(order.iter().rev()) {
+        block[client].push(run(client));
+    }
+    block
+}
+
+/// Prints the ratio of a figure of one client to that of another: the median over blocks of the ratio of their means.
+fn ratios<S>(name: &str, blocks: &[Block<S>], client: usize, base: usize, figure: fn(&S) -> f64) {
+    let logs = blocks
+        .iter()
+        .map(|block| (mean(&block[client], figure) / mean(&block[base], figure)).ln());
+    let estimate = signed_rank::estimate(&logs.collect::<Vec<f64>>(), ALPHA).unwrap();
+    let interval = match estimate.interval {
+        Some(ConfidenceInterval { low, high }) => {
+            format!("95 % confidence interval {:.3} to {:.3}", low.exp(), high.exp())
+        }
+        None => format!("{} is too few for an interval", estimate.n),
+    };
+    let mean_of = |client: usize| blocks.iter().map(|block| mean(&block[client], figure)).sum::<f64>();
+    let count = blocks.len() as f64;
+    println!(
+        "{name}, {} to {}: {:.3}, {interval} (means {:.0} and {:.0})",
+        CLIENTS[client].1,
+        CLIENTS[base].1,
+        estimate.location.exp(),
+        mean_of(client) / count,
+        mean_of(base) / count,
+    );
+}
+
+fn mean<S>(slices: &[S], figure: fn(&S) -> f64) -> f64 {
     slices.iter().map(figure).sum::<f64>() / slices.len() as f64
 }
 
@@ -155,24 +173,54 @@ fn number(flag: &str) -> Option<u64> {
 }
 
 /// One slice of the generator as users run it.
-fn generator(target: SocketAddr, slice: Duration) -> Slice {
+fn generator(target: SocketAddr, slice: Duration, io: Io) -> Slice {
+    let outcome = run(target, slice, io, Pace::Closed { think: Nanos(0) });
+    Slice {
+        rate_per_s: outcome.stats.achieved as f64 / outcome.stats.elapsed().as_secs(),
+        cpu_ns_per_message: cpu_per_message(&outcome),
+    }
+}
+
+/// One slice of an open loop.
+fn open_loop(target: SocketAddr, slice: Duration, io: Io) -> OpenSlice {
+    let pace = Pace::Open {
+        rate: Rate {
+            from: OPEN_RATE,
+            to: OPEN_RATE,
+        },
+        arrivals: Arrivals::Poisson,
+    };
+    let outcome = run(target, slice, io, pace);
+    let quantile = |recorder: &Recorder, q| recorder.quantile(q).map_or(f64::NAN, |found| found.value.0 as f64);
+    OpenSlice {
+        send_lag_p99_ns: quantile(&outcome.stats.send_lag, 0.99),
+        response_p50_ns: quantile(&outcome.latencies.response, 0.5),
+        cpu_ns_per_message: cpu_per_message(&outcome),
+    }
+}
+
+fn run(target: SocketAddr, slice: Duration, io: Io, pace: Pace) -> RunResult {
     let plan = Plan {
         targets: vec![target.into()],
         workload: Workload {
             connections: CONNECTIONS,
             warmup: Nanos::from(slice / 10),
             duration: Nanos::from(slice),
+            pace,
+            io,
             ..Workload::default()
         },
     };
     let outcome = load::run(plan, &Stop::new().unwrap(), &mut ()).unwrap();
-    let (stats, messages) = (&outcome.stats, outcome.messages);
-    assert_eq!(messages.sent, messages.completed, "every message comes back");
-    let seconds = stats.elapsed().as_secs();
-    Slice {
-        rate_per_s: stats.achieved as f64 / seconds,
-        cpu_ns_per_message: stats.cpu.total.0 as f64 / stats.achieved as f64,
-    }
+    assert_eq!(
+        outcome.messages.sent, outcome.messages.completed,
+        "every message comes back"
+    );
+    outcome
+}
+
+fn cpu_per_message(outcome: &RunResult) -> f64 {
+    outcome.stats.cpu.total.0 as f64 / outcome.stats.achieved as f64
 }
 
 /// Nanoseconds to compare one message, beyond counting its bytes.

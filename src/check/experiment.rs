@@ -252,7 +252,7 @@ impl Experiment {
         let layout = Demand {
             restarts: self.settings.restarts.min(time_budget::PLANNED_RESTARTS),
             sides,
-            profiles: &self.profiles,
+            loads: self.profiles.len(),
             warmup: self.workload.warmup,
             // Each server is started once and connected once per load. The capacity run measured one of each without
             // telling them apart, so each is taken as half of it.
@@ -267,7 +267,7 @@ impl Experiment {
         .divide(deadline - clock::now(), self.blocks, self.slice);
         let load = |&profile: &Profile| ProtocolLoad {
             workload: self.slice_load(profile, layout.slice, offered),
-            blocks: time_budget::blocks_of(profile, &self.profiles, layout.blocks),
+            blocks: layout.blocks,
         };
         let loads: Vec<ProtocolLoad> = self.profiles.iter().map(load).collect();
         let connected_at_once = load::fits_at_once(&self.workload, sides * loads.len());

@@ -214,6 +214,14 @@ impl Restart {
         metric.loads(&self.open, &self.closed)
     }
 
+    /// A load of it, if it was run.
+    pub fn load(&self, profile: Profile) -> Option<&LoadPair> {
+        match profile {
+            Profile::Closed => self.closed.as_ref(),
+            Profile::Open => self.open.as_ref(),
+        }
+    }
+
     /// A load of it.
     pub fn load_mut(&mut self, profile: Profile) -> &mut Option<LoadPair> {
         match profile {

@@ -5,7 +5,6 @@
 //! equal servers, the values of p50 varied by 20 % with 3 blocks of slices of 249 ms, and by 1.7 % with 10 blocks of 30
 //! ms in half of the time.
 
-use crate::check::judge::Profile;
 use crate::clock::Nanos;
 
 /// Shorter slices would spend much of the time on switching; there are fewer restarts instead.
@@ -20,9 +19,9 @@ const MESSAGES_MIN: f64 = 1_000.0;
 /// Messages per slice and connection.
 const MESSAGES_PER_CONNECTION: f64 = 4.0;
 
-/// With the shortest slices, a restart of this many blocks takes six seconds: a stall that comes every five seconds
-/// comes in every restart, and one that comes every second is met several times.
-const BLOCKS_MAX: usize = 18;
+/// With the shortest slices, a restart of this many blocks of both loads takes six seconds: a stall that comes every
+/// five seconds comes in every restart, and one that comes every second is met several times.
+const BLOCKS_MAX: usize = 14;
 
 /// Fewer blocks have no useful median.
 const BLOCKS_MIN: usize = 3;
@@ -39,13 +38,13 @@ const RESERVE: u64 = 20;
 
 /// What has to fit into a budget.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Demand<'a> {
+pub struct Demand {
     /// Restarts.
     pub restarts: usize,
     /// Servers.
     pub sides: usize,
     /// Loads.
-    pub profiles: &'a [Profile],
+    pub loads: usize,
     /// Warm-up of each slice.
     pub warmup: Nanos,
     /// Time of a restart apart from slices: to start servers, connect, and stop them.
@@ -59,24 +58,13 @@ pub struct Demand<'a> {
 /// How a restart is divided into blocks and slices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockLayout {
-    /// Blocks of the load that has more.
+    /// Blocks of each load.
     pub blocks: usize,
     /// Length of a slice, without warm-up.
     pub slice: Nanos,
 }
 
-/// Blocks of a load, if the load that has more has `most`.
-///
-/// If both loads run, the closed loop has half of the blocks: its figures vary by less than half as much as the p50 of
-/// the open loop (0.4 % against 1.4 % with 16 blocks each), so the time is better spent there.
-pub fn blocks_of(profile: Profile, profiles: &[Profile], most: usize) -> usize {
-    match profile {
-        Profile::Closed if profiles.len() > 1 => most.div_ceil(2),
-        _ => most,
-    }
-}
-
-impl Demand<'_> {
+impl Demand {
     /// The layout that fits into `budget`, as far as `blocks` and `slice` do not prescribe it.
     pub fn divide(self, budget: Nanos, blocks: Option<usize>, slice: Option<Nanos>) -> BlockLayout {
         let usable = budget.0 - budget.0 / RESERVE;
@@ -97,8 +85,7 @@ impl Demand<'_> {
 
     /// Slices in a restart: two of each side in each block.
     fn slices(self, blocks: usize) -> usize {
-        let of = |&profile: &Profile| blocks_of(profile, self.profiles, blocks);
-        2 * self.sides * self.profiles.iter().map(of).sum::<usize>()
+        2 * self.sides * self.loads * blocks
     }
 
     /// The length of a slice that has enough messages.
@@ -142,25 +129,25 @@ impl RemainingTime {
 mod tests {
     use super::*;
 
-    const DEMAND: Demand<'_> = Demand {
+    const DEMAND: Demand = Demand {
         restarts: 20,
         sides: 2,
-        profiles: &[Profile::Open, Profile::Closed],
+        loads: 2,
         warmup: Nanos(6_000_000),
         overhead: Nanos(500_000_000),
         connections: 50,
         rate: 100_000.0,
     };
 
-    fn layout(demand: Demand<'_>, seconds: u64) -> (usize, u64) {
+    fn layout(demand: Demand, seconds: u64) -> (usize, u64) {
         let layout = demand.divide(Nanos(seconds * 1_000_000_000), None, None);
         (layout.blocks, layout.slice.0 / 1_000_000)
     }
 
     #[test]
     fn slices_are_short_and_blocks_many() {
-        assert_eq!(layout(DEMAND, 150), (18, 40));
-        assert_eq!(layout(DEMAND, 50), (6, 40));
+        assert_eq!(layout(DEMAND, 150), (14, 40));
+        assert_eq!(layout(DEMAND, 50), (4, 40));
     }
 
     #[test]
@@ -181,15 +168,6 @@ mod tests {
                 assert!(restart * 20 <= budget.0, "{blocks} blocks of {slice:?}");
             }
         }
-    }
-
-    #[test]
-    fn the_closed_loop_has_half_of_the_blocks_if_both_loads_run() {
-        let both = [Profile::Open, Profile::Closed];
-        let blocks = both.map(|profile| blocks_of(profile, &both, 16));
-        assert_eq!(blocks, [16, 8]);
-        assert_eq!(blocks_of(Profile::Closed, &[Profile::Closed], 16), 16);
-        assert_eq!(DEMAND.slices(16), 4 * (16 + 8));
     }
 
     #[test]

@@ -149,8 +149,8 @@ struct PaceFlags {
 pub(super) struct RunFlags {
     /// How long to measure [default: 30s; of find-max: 10s for each run]
     ///
-    /// Where latency shifts between levels that last up to 5 s, confidence intervals need 30 s. A run that is too short for
-    /// an interval says so.
+    /// Where latency shifts between levels that last up to 5 s, confidence intervals need 30 s. A run that is too
+    /// short for an interval says so.
     #[arg(short, long, value_name = "TIME", value_parser = values::duration)]
     duration: Option<Nanos>,
     /// Warm-up time before measuring

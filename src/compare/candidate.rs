@@ -122,8 +122,8 @@ impl Candidate {
         self.is_this_executable.then_some(THIS_EXECUTABLE)
     }
 
-    /// Errors: [`Error::ProgramChanged`] if a file of the command is not what it was when it was first started: then there are
-    /// two servers under one name.
+    /// Errors: [`Error::ProgramChanged`] if a file of the command is not what it was when it was first started: then
+    /// there are two servers under one name.
     pub(super) fn check_program(&self) -> Result<()> {
         if self.is_this_executable {
             return Ok(());

@@ -27,8 +27,8 @@ pub struct Failure {
 }
 
 /// Restarts the candidates for as long as `more` returns true, or until `stop` fires. A candidate that fails takes no
-/// further part; one whose program has changed on disk ([`Error::ProgramChanged`]) ends all. `more` is called before each
-/// restart with its number, from 1, and the results so far.
+/// further part; one whose program has changed on disk ([`Error::ProgramChanged`]) ends all. `more` is called before
+/// each restart with its number, from 1, and the results so far.
 ///
 /// Call from the main thread: servers are killed when the thread that started them ends (PR_SET_PDEATHSIG).
 pub fn run(
@@ -68,8 +68,8 @@ pub fn run(
         let figures = restart(&candidates, protocol, &mut random, stop);
         for (result, loads) in remaining.iter_mut().zip(figures) {
             match loads {
-                Ok(loads) if loads.iter().any(|load| load.blocks.is_empty()) => {} /* Stopped before a block of each
-                * load. */
+                Ok(loads) if loads.iter().any(|load| load.blocks.is_empty()) => {} /* Stopped before a block of each */
+                // load.
                 Ok(loads) => result.restarts.push(loads),
                 Err(error) => {
                     is_invalid |= matches!(error, Error::ProgramChanged(_));

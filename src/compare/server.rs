@@ -83,12 +83,7 @@ impl Server {
     }
 
     /// Starts `program`, which must be `urecho`: for benches and tests, which are other executables.
-    pub fn start_program(
-        program: impl AsRef<OsStr>,
-        engine: Engine,
-        workers: usize,
-        cpus: &[usize],
-    ) -> Result<Server> {
+    pub fn start_program(program: impl AsRef<OsStr>, engine: Engine, workers: usize, cpus: &[usize]) -> Result<Server> {
         let mut command = Command::new(program);
         command.arg0("urecho");
         let workers = workers.to_string();

@@ -14,9 +14,9 @@ use crate::load::result::{ConnectionMessages, GeneratorCpu, Loss, Span, Stalls, 
 use crate::load::timeline::Unissued;
 use crate::sys::tcp_info::TcpInfo;
 
-/// Bounds on how long a target may hold a message before it is [overdue](WorkerStats::overdue) at the end of the run: as
-/// long as the drain, within these bounds. Without a drain, messages that are answered at once are still in flight; in a
-/// long one, those that were queued are still sent.
+/// Bounds on how long a target may hold a message before it is [overdue](WorkerStats::overdue) at the end of the run:
+/// as long as the drain, within these bounds. Without a drain, messages that are answered at once are still in flight;
+/// in a long one, those that were queued are still sent.
 const OVERDUE_MIN: Nanos = Nanos(100_000_000);
 const OVERDUE_MAX: Nanos = Nanos::SECOND;
 

@@ -72,7 +72,8 @@ struct Client {
 }
 
 impl<'a, T: Transport> Worker<'a, T> {
-    /// Opens the transport on this thread. `first` is a connection that has echoed already, and how long connecting took.
+    /// Opens the transport on this thread. `first` is a connection that has echoed already, and how long connecting
+    /// took.
     pub(super) fn new(
         index: usize,
         shared: &'a Shared,
@@ -317,7 +318,8 @@ impl<'a, T: Transport> Worker<'a, T> {
         match self.connections.get_mut(key) {
             Some(Client { socket, connection }) if connection.wants_buffer() => {
                 let (traffic, now) = (&self.workload.traffic, self.now);
-                self.transport.fill(&mut chunk, |out| connection.write(traffic, out, now));
+                self.transport
+                    .fill(&mut chunk, |out| connection.write(traffic, out, now));
                 let chunks = ChunkQueue::of(chunk, self.transport.chunk_table());
                 self.transport.send(key, socket.as_fd(), chunks);
             }

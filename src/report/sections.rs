@@ -336,8 +336,9 @@ pub struct Generator {
     pub cpu_ratio: f64,
     /// The same without busy-polling: near 1.0 the generator is the bottleneck.
     pub busy_ratio: f64,
-    /// Time for which the event loop of a thread was stalled, neither waiting nor working: stopped, throttled or without
-    /// a CPU. From the beginning of measuring to the end of the run; of the thread that was stalled for longest.
+    /// Time for which the event loop of a thread was stalled, neither waiting nor working: stopped, throttled or
+    /// without a CPU. From the beginning of measuring to the end of the run; of the thread that was stalled for
+    /// longest.
     pub stalled_ns: u64,
     /// The longest of these stalls.
     pub stalled_max_ns: u64,

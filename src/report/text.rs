@@ -9,9 +9,9 @@ use super::sections::{Connections, Fairness, PlanSummary, Server, SizeDistributi
 use super::targets::TargetTable;
 use super::{Figures, Report};
 use crate::clock::Nanos;
-use crate::load::{Close, Io};
 use crate::load::result::Loss;
 use crate::load::schedule::{Arrivals, Pace};
+use crate::load::{Close, Io};
 use crate::output::untrusted;
 use crate::units::{plural, show_count, show_duration, show_percent, show_rate, show_size};
 

@@ -98,16 +98,20 @@ impl Group {
         unsafe { submitter.register_buf_ring_with_flags(address, self.mask + 1, id, 0) }
     }
 
-    /// Takes the offered buffer that has waited longest, as the kernel does for a group that is registered. None if none is
-    /// offered.
+    /// Takes the offered buffer that has waited longest, as the kernel does for a group that is registered. None if
+    /// none is offered.
     pub(super) fn take(&mut self) -> Option<u16> {
         if self.offered == 0 {
             return None;
         }
         let index = (self.head & self.mask) as usize;
         self.head = self.head.wrapping_add(1);
-        let entry = self.entries.at(index * size_of::<BufRingEntry>()).cast::<BufRingEntry>();
-        // SAFETY: within the mapping, aligned to 16 by its page; `offer` has written it, and no kernel shares this ring.
+        let entry = self
+            .entries
+            .at(index * size_of::<BufRingEntry>())
+            .cast::<BufRingEntry>();
+        // SAFETY: within the mapping, aligned to 16 by its page; `offer` has written it, and no kernel shares this
+        // ring.
         let buffer = unsafe { &*entry }.bid();
         self.filled(0);
         Some(buffer)

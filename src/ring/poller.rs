@@ -1,38 +1,34 @@
 //! The operations of a load by readiness: epoll(7), for machines and containers that block io_uring.
 //!
-//! It does what a [`Ring`](super::Ring) does for a client, with the same buffers and the same completions: a connection, a
-//! timeline or a report cannot distinguish them. A send is tried when it is requested, and waits for EPOLLOUT only if the
-//! socket is full; a receive is tried when the socket is readable. Sockets are registered once, edge-triggered, and what is
-//! known of their state is kept, so that a message costs one send(2), one recv(2), and its share of an epoll_wait(2).
+//! It does what a [`Ring`](super::Ring) does for a client, with the same buffers and the same completions: a
+//! connection, a timeline or a report cannot distinguish them. A send is tried when it is requested, and waits for
+//! EPOLLOUT only if the socket is full; a receive is tried when the socket is readable. Sockets are registered once,
+//! edge-triggered, and what is known of their state is kept, so that a message costs one send(2), one recv(2), and its
+//! share of an epoll_wait(2).
 
-use std::io::{self, IoSlice};
+mod socket;
+mod wait;
+
+use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::time::Duration;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use nix::sys::socket::{MsgFlags, recv};
-use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event as Readiness, EventData, EventFlags};
 use socket2::SockRef;
 
 use super::pool::Pool;
 use super::{Buffers, Chunk, ChunkQueue, ChunkTable, Completion, Counts, Event, Received, SizeClass, Spin};
-use crate::clock::{self, Nanos};
+use crate::clock::Nanos;
 use crate::error::{Errno, Error, Result};
 use crate::slab::Key;
-use crate::sys::{shortage, socket};
+use crate::sys::{shortage, socket as sys_socket};
+use socket::Socket;
 
 /// Events of one wait. Sockets beyond it have their turn with the next one.
 const EVENTS: usize = 256;
 
 /// Receives from one connection before the others have their turn.
 const RECEIVES: usize = 4;
-
-/// Chunks in one send. The rest of a longer queue goes out with the next one.
-const VECTORS: usize = 16;
-
-/// Shorter waits are not left to a timer of milliseconds, where the kernel has no other.
-const MILLISECOND: Nanos = Nanos(1_000_000);
 
 /// An epoll instance with its buffers and the operations that wait for readiness. For one thread.
 pub struct Poller {
@@ -43,8 +39,9 @@ pub struct Poller {
     watched: Vec<Key>,
     /// Events of the last wait.
     events: Vec<Readiness>,
-    /// Sockets that can be read without another event.
+    /// Sockets that can be read without another event; and a list to swap it with.
     ready: Vec<Key>,
+    spare: Vec<Key>,
     /// Completions that the next pass returns.
     done: Vec<Completion>,
     spin: Spin,
@@ -56,45 +53,8 @@ pub struct Poller {
     submitted: Option<Nanos>,
 }
 
-/// What is known of a socket, and what waits for it.
-struct Socket {
-    key: Key,
-    descriptor: RawFd,
-    is_registered: bool,
-    /// False once a call has returned EAGAIN, until the next event.
-    is_readable: bool,
-    is_writable: bool,
-    /// FIN, RST or an error has arrived: the next receives must reach it.
-    has_ended: bool,
-    is_connecting: bool,
-    is_receiving: bool,
-    /// True while it is in `ready`.
-    is_ready: bool,
-    /// The unsent chunks of the send that is under way, and its bytes that were sent.
-    outgoing: ChunkQueue,
-    sent: u32,
-}
-
-impl Socket {
-    fn new(key: Key, descriptor: RawFd) -> Socket {
-        Socket {
-            key,
-            descriptor,
-            is_registered: false,
-            is_readable: true,
-            is_writable: true,
-            has_ended: false,
-            is_connecting: false,
-            is_receiving: false,
-            is_ready: false,
-            outgoing: ChunkQueue::default(),
-            sent: 0,
-        }
-    }
-}
-
-/// Descriptors are used by later passes, when the borrow has ended: the caller keeps them open until their operations have
-/// completed, as for a ring.
+/// Descriptors are used by later passes, when the borrow has ended: the caller keeps them open until their operations
+/// have completed, as for a ring.
 impl Poller {
     /// Errors: [`Error::Machine`] when descriptors or memory have run out.
     pub fn new(buffers: Buffers) -> Result<Poller> {
@@ -109,6 +69,7 @@ impl Poller {
             watched: Vec::new(),
             events: Vec::with_capacity(EVENTS),
             ready: Vec::new(),
+            spare: Vec::new(),
             done: Vec::new(),
             spin: Spin::Never,
             nanoseconds: true,
@@ -144,7 +105,7 @@ impl Poller {
 
     /// Connects a socket ([`Event::Connected`]).
     pub fn connect(&mut self, key: Key, socket: BorrowedFd<'_>, target: SocketAddr) {
-        let connected = socket::set_nonblocking(socket, true).and_then(|()| {
+        let connected = sys_socket::set_nonblocking(socket, true).and_then(|()| {
             let result = SockRef::from(&socket).connect(&target.into());
             // Registered now: before, it would be reported as closed.
             self.register(key, socket)?;
@@ -170,11 +131,16 @@ impl Poller {
 
     /// Sends all chunks of a queue, in order ([`Event::Sent`]). One send per slot at a time.
     pub fn send(&mut self, key: Key, socket: BorrowedFd<'_>, chunks: ChunkQueue) {
+        let registered = self.register(key, socket);
         let state = self.socket(key, socket);
         assert!(
             !chunks.is_empty() && state.outgoing.is_empty(),
             "one send in flight per connection"
         );
+        if let Err(cause) = registered {
+            let (sent, rest) = (Err(Errno::from(cause)), chunks);
+            return self.complete(key, false, Event::Sent { sent, rest });
+        }
         (state.outgoing, state.sent) = (chunks, 0);
         self.flush(key);
     }
@@ -199,8 +165,8 @@ impl Poller {
         self.complete(key, false, Event::Cancelled);
     }
 
-    /// Waits for a completion until `until`, and moves all completions into `out`. May return without one at the deadline,
-    /// and sometimes before it. Errors: epoll_wait(2) has failed.
+    /// Waits for a completion until `until`, and moves all completions into `out`. May return without one at the
+    /// deadline, and sometimes before it. Errors: epoll_wait(2) has failed.
     pub fn submit_and_wait(&mut self, until: Nanos, out: &mut Vec<Completion>) -> Result<()> {
         if let Some(error) = self.broken.take() {
             return Err(error);
@@ -216,8 +182,9 @@ impl Poller {
             self.became_ready(key(event.data), event.flags);
         }
         self.events.clear();
-        let ready = std::mem::take(&mut self.ready);
-        let fresh: usize = ready.iter().map(|&key| self.receive_some(key)).sum();
+        let mut ready = std::mem::replace(&mut self.ready, std::mem::take(&mut self.spare));
+        let fresh: usize = ready.drain(..).map(|key| self.receive_some(key)).sum();
+        self.spare = ready;
         self.pool.replenish(fresh);
         out.append(&mut self.done);
         Ok(())
@@ -259,91 +226,6 @@ impl Poller {
     }
 }
 
-/// Waiting.
-impl Poller {
-    /// As a ring waits: busy-polls first as `spin` says, and sleeps until shortly before the deadline.
-    fn wait(&mut self, until: Nanos) -> Result<()> {
-        let now = clock::now();
-        self.submitted = Some(now);
-        let (Spin::Always(window) | Spin::Adaptive(window)) = self.spin else {
-            return self.poll(Some(until - now));
-        };
-        if self.busy_poll(until.min(now + window))? {
-            return Ok(());
-        }
-        let early = if until == Nanos::NEVER { until } else { until - window };
-        let now = clock::now();
-        if early > now {
-            self.poll(Some(early - now))?;
-        }
-        if self.events.is_empty() {
-            self.busy_poll(until.min(clock::now() + window))?;
-        }
-        Ok(())
-    }
-
-    /// Polls until there is an event (true) or the time is over.
-    fn busy_poll(&mut self, until: Nanos) -> Result<bool> {
-        // A system call takes half a microsecond. One that took this long was preempted, which costs no CPU time.
-        const PREEMPTED: Nanos = Nanos(5_000);
-        let mut now = clock::now();
-        loop {
-            let begin = now;
-            self.poll(Some(Nanos(0)))?;
-            now = clock::now();
-            if !self.events.is_empty() {
-                return Ok(true);
-            }
-            if now - begin < PREEMPTED {
-                self.counts.spun = self.counts.spun + (now - begin);
-            }
-            if now >= until {
-                return Ok(false);
-            }
-        }
-    }
-
-    /// One epoll_wait(2), or epoll_pwait2(2) (Linux 5.11) where milliseconds do not suffice.
-    fn poll(&mut self, timeout: Option<Nanos>) -> Result<()> {
-        self.counts.enters += 1;
-        let timeout = timeout.filter(|&timeout| timeout < FOREVER);
-        let waited = match self.wait_once(timeout) {
-            // Refused by the kernel or by a seccomp filter. What is less than a millisecond is waited for by the caller.
-            Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) if self.nanoseconds => {
-                self.nanoseconds = false;
-                self.wait_once(timeout)
-            }
-            waited => waited,
-        };
-        match waited {
-            Ok(()) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(errno) => Err(failure(errno.into())),
-        }
-    }
-
-    fn wait_once(&mut self, timeout: Option<Nanos>) -> rustix::io::Result<()> {
-        let whole = |timeout: Nanos| Nanos(timeout.0 / MILLISECOND.0 * MILLISECOND.0);
-        let timeout = timeout.map(|timeout| if self.nanoseconds { timeout } else { whole(timeout) });
-        let timespec = timeout.map(|timeout| {
-            let timeout = Duration::from(timeout);
-            Timespec {
-                tv_sec: timeout.as_secs() as i64,
-                tv_nsec: timeout.subsec_nanos().into(),
-            }
-        });
-        self.events.clear();
-        epoll::wait(
-            &self.epoll,
-            rustix::buffer::spare_capacity(&mut self.events),
-            timespec.as_ref(),
-        )
-        .map(drop)
-    }
-}
-
-/// A day. Longer waits have no end.
-const FOREVER: Nanos = Nanos(86_400_000_000_000);
-
 /// What readiness brings.
 impl Poller {
     fn became_ready(&mut self, key: Key, flags: EventFlags) {
@@ -358,9 +240,8 @@ impl Poller {
         state.is_readable |= ended || flags.contains(EventFlags::IN);
         state.is_writable |= ended || flags.contains(EventFlags::OUT);
         if state.is_writable && std::mem::take(&mut state.is_connecting) {
-            let result = SockRef::from(&borrow(state)).take_error();
-            let result = result.and_then(|pending| pending.map_or(Ok(()), Err));
-            self.complete(key, false, Event::Connected(result.map_err(Errno::from)));
+            let result = state.take_error().map_err(Errno::from);
+            self.complete(key, false, Event::Connected(result));
         }
         self.flush(key);
         self.make_ready(key);
@@ -372,7 +253,7 @@ impl Poller {
             return;
         };
         while state.is_writable && !state.outgoing.is_empty() {
-            match send_some(state, &self.pool) {
+            match state.send_once(&self.pool) {
                 Ok(sent) => {
                     state.sent += sent;
                     self.pool.take_sent(&mut state.outgoing, sent);
@@ -411,7 +292,7 @@ impl Poller {
                 if !state.is_receiving || !state.is_readable {
                     break;
                 }
-                let received = receive_once(state, &mut self.pool);
+                let received = state.receive_once(&mut self.pool);
                 let Some(received) = received else {
                     break;
                 };
@@ -472,54 +353,6 @@ fn find(sockets: &mut [Socket], key: Key) -> Option<&mut Socket> {
     (state.key == key).then_some(state)
 }
 
-/// None if nothing has arrived.
-fn receive_once(state: &mut Socket, pool: &mut Pool) -> Option<Received> {
-    let Some(mut chunk) = pool.take() else {
-        return Some(Received::Starved);
-    };
-    let mut result = Ok(0);
-    let mut is_full = false;
-    pool.write(&mut chunk, |buffer| {
-        result = recv(state.descriptor, buffer, MsgFlags::MSG_DONTWAIT);
-        is_full = result == Ok(buffer.len());
-        result.unwrap_or(0)
-    });
-    // A buffer that was not filled has emptied the socket: epoll(7). Only what follows the last byte is left to be read.
-    state.is_readable &= is_full || state.has_ended;
-    match result {
-        Ok(1..) => return Some(Received::Data(chunk)),
-        _ => pool.give_back(chunk),
-    }
-    match result.map_err(|errno| errno as i32) {
-        Ok(_) => Some(Received::End),
-        Err(libc::EAGAIN) => {
-            state.is_readable = false;
-            None
-        }
-        Err(errno) => Some(Received::Failed(Errno(errno))),
-    }
-}
-
-/// One send(2), or sendmsg(2) for several chunks. Returns the bytes that the socket took.
-fn send_some(state: &Socket, pool: &Pool) -> std::result::Result<u32, Errno> {
-    const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    let descriptor = borrow(state);
-    let socket = SockRef::from(&descriptor);
-    let mut slices = pool.slices(&state.outgoing);
-    let sent = if state.outgoing.count() == 1 {
-        socket.send_with_flags(slices.next().unwrap_or_default(), FLAGS)
-    } else {
-        let mut vectors = [IoSlice::new(&[]); VECTORS];
-        let mut count = 0;
-        for (slice, vector) in slices.zip(&mut vectors) {
-            *vector = IoSlice::new(slice);
-            count += 1;
-        }
-        socket.send_vectored_with_flags(&vectors[..count], FLAGS)
-    };
-    sent.map(|sent| sent as u32).map_err(Errno::from)
-}
-
 fn data(key: Key) -> EventData {
     EventData::new_u64(u64::from(key.generation) << 32 | u64::from(key.slot))
 }
@@ -529,11 +362,6 @@ fn key(data: EventData) -> Key {
         slot: data.u64() as u32,
         generation: (data.u64() >> 32) as u32,
     }
-}
-
-fn borrow(state: &Socket) -> BorrowedFd<'_> {
-    // SAFETY: the owner keeps the descriptor open while an operation waits for it.
-    unsafe { BorrowedFd::borrow_raw(state.descriptor) }
 }
 
 fn failure(cause: io::Error) -> Error {

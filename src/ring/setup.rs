@@ -116,8 +116,8 @@ impl Mode {
             Mode::Cooperative => builder.setup_coop_taskrun(),
         };
         let ring: IoUring = builder.build(queues.submissions)?;
-        // If socket memory runs out, the kernel punts sends to io-wq: without this limit (Linux 5.15), to one thread for
-        // each stuck peer.
+        // If socket memory runs out, the kernel punts sends to io-wq: without this limit (Linux 5.15), to one thread
+        // for each stuck peer.
         let _ = ring.submitter().register_iowq_max_workers(&mut [IO_WQ_THREADS_MAX; 2]);
         ring.submitter().register_restrictions(&mut role.restrictions())?;
         ring.submitter().register_enable_rings()?;

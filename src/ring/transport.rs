@@ -1,14 +1,12 @@
 //! What a load needs of the kernel: connections, bytes, and waiting. By io_uring ([`Ring`]) or by epoll ([`Poller`]).
 //!
-//! The load is generic over it, so that both generators are one code, and no operation has a dynamic dispatch. The methods
-//! are those of a ring.
+//! The load is generic over it, so that both generators are one code, and no operation has a dynamic dispatch. The
+//! methods are those of a ring.
 
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 
-use super::{
-    Buffers, Chunk, ChunkQueue, ChunkTable, Completion, Counts, Poller, Queues, Ring, Role, SizeClass, Spin,
-};
+use super::{Buffers, Chunk, ChunkQueue, ChunkTable, Completion, Counts, Poller, Queues, Ring, Role, SizeClass, Spin};
 use crate::clock::Nanos;
 use crate::error::Result;
 use crate::slab::Key;

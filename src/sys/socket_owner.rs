@@ -40,6 +40,30 @@ pub fn processes_at(addresses: &[SocketAddr]) -> Result<Vec<i32>, String> {
     }
 }
 
+/// A process that holds a socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its number.
+    pub pid: i32,
+    /// Its name, as in /proc/PID/comm.
+    pub name: String,
+}
+
+/// The processes that hold sockets, by the numbers of the sockets. Those whose descriptors we may not read are missing,
+/// and so are sockets that a process holds as direct descriptors of io_uring.
+pub fn holders() -> BTreeMap<u64, Vec<Holder>> {
+    let mut holders: BTreeMap<u64, Vec<Holder>> = BTreeMap::new();
+    for pid in processes() {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let name = name.trim().to_owned();
+        for inode in sockets_of(pid).collect::<BTreeSet<u64>>() {
+            let name = name.clone();
+            holders.entry(inode).or_default().push(Holder { pid, name });
+        }
+    }
+    holders
+}
+
 /// Who accepts connections to an address of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {

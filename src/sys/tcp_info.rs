@@ -43,6 +43,16 @@ fn read(socket: BorrowedFd<'_>) -> Option<libc::tcp_info> {
     (failed == 0).then_some(info)
 }
 
+/// From the bytes that sock_diag(7) returns: as many fields as the kernel has.
+pub(super) fn of_bytes(bytes: &[u8]) -> libc::tcp_info {
+    // SAFETY: the structure consists of integers, for which zero is valid.
+    let mut info: libc::tcp_info = unsafe { mem::zeroed() };
+    let len = bytes.len().min(size_of_val(&info));
+    // SAFETY: at most the size of `info` is copied, from a slice that is as long; any bytes are valid integers.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut info).cast::<u8>(), len) };
+    info
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use urecho::clock::Nanos;
-use urecho::load::{self, Observer, Plan, Progress, Workload};
+use urecho::load::{self, Io, Observer, Plan, Progress, Workload};
 use urecho::serve::engine::Engine;
 use urecho::sys::signal::Stop;
 
@@ -98,12 +98,13 @@ fn nothing_is_allocated_after_warm_up(engine: Engine) {
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
-/// The counters at the end of a run are those shortly after its start.
+/// The counters at the end of a run are those shortly after its start. The load of an epoll server uses epoll as well.
 fn compare_first_and_last_sample(engine: Engine) {
     let server = Server::on(engine);
     let plan = Plan {
         targets: vec![server.address.into()],
         workload: Workload {
+            io: if engine == Engine::Epoll { Io::Epoll } else { Io::Uring },
             warmup: Nanos(300_000_000),
             duration: Nanos(1_500_000_000),
             ..Workload::default()

@@ -1,6 +1,6 @@
 //! The sample of a check: one value per restart and metric.
 
-use super::metric::{Metric, Source, mean_of_loads};
+use super::metric::{Metric, Profile, Source, mean_of_loads};
 use super::noise::{self, NoiseSigns, NoiseSource};
 use crate::check::record::{Block, LoadPair, Record, Restart, Settings};
 use crate::compare::PooledFigures;
@@ -58,18 +58,43 @@ pub(super) enum NoValue {
 
 /// The value of each restart.
 pub(super) fn values(sample: Sample<'_>, metric: Metric) -> Vec<Result<RestartValue, NoValue>> {
-    let signs: Vec<Vec<NoiseSigns>> = sample
+    let restarts: Vec<Vec<LoadSample<'_>>> = sample
         .restarts
         .iter()
         .map(|restart| {
-            let load = restart.loads(metric).next();
-            load.map_or(Vec::new(), |load| signs(&load.blocks, sample.cpus))
+            let profiles = [Profile::Open, Profile::Closed].into_iter();
+            let of_metric = profiles.filter(|&profile| metric.profile().is_none_or(|of| of == profile));
+            let loads = of_metric.filter_map(|profile| Some((profile, restart.load(profile)?)));
+            loads
+                .map(|(profile, load)| LoadSample::of(profile, load, sample.cpus))
+                .collect()
         })
         .collect();
-    let typical = noise::typical_pressure(signs.iter().flatten());
-    let both = sample.restarts.iter().zip(signs);
-    both.map(|(restart, signs)| value(restart, metric, &signs, typical))
-        .collect()
+    // The loads differ in how much pressure they cause.
+    let loads = restarts.iter().map(Vec::len).max().unwrap_or(0);
+    let typical = |load: usize| {
+        let of_load = restarts.iter().filter_map(|loads| loads.get(load));
+        noise::typical_pressure(of_load.flat_map(|load| &load.signs))
+    };
+    let typical: Vec<f64> = (0..loads).map(typical).collect();
+    restarts.iter().map(|loads| value(loads, metric, &typical)).collect()
+}
+
+/// A load in one restart, and the noise in its blocks.
+struct LoadSample<'a> {
+    profile: Profile,
+    load: &'a LoadPair,
+    signs: Vec<NoiseSigns>,
+}
+
+impl<'a> LoadSample<'a> {
+    fn of(profile: Profile, load: &'a LoadPair, cpus: f64) -> LoadSample<'a> {
+        LoadSample {
+            profile,
+            load,
+            signs: signs(&load.blocks, cpus),
+        }
+    }
 }
 
 pub(super) fn signs(blocks: &[Block], cpus: f64) -> Vec<NoiseSigns> {
@@ -77,36 +102,47 @@ pub(super) fn signs(blocks: &[Block], cpus: f64) -> Vec<NoiseSigns> {
     blocks.iter().map(of).collect()
 }
 
-fn value(
-    restart: &Restart,
-    metric: Metric,
-    signs: &[NoiseSigns],
-    typical_pressure: f64,
-) -> Result<RestartValue, NoValue> {
-    let load = restart.loads(metric).next().ok_or(NoValue::Unavailable)?;
-    let undisturbed = || match noise::undisturbed(signs, typical_pressure) {
-        Ok(kept) => Ok(kept.into_iter().map(|index| &load.blocks[index])),
-        Err(noise) => Err(NoValue::TooNoisy(noise.mostly)),
+/// The value of a restart from the loads of the metric, each with its typical pressure.
+fn value(loads: &[LoadSample<'_>], metric: Metric, typical: &[f64]) -> Result<RestartValue, NoValue> {
+    let undisturbed = || {
+        let mut blocks = Vec::new();
+        for (LoadSample { profile, load, signs }, &typical) in loads.iter().zip(typical) {
+            let kept = noise::undisturbed(signs, typical).map_err(|noise| NoValue::TooNoisy(noise.mostly))?;
+            blocks.extend(kept.into_iter().map(|index| (*profile, &load.blocks[index])));
+        }
+        Ok(blocks)
     };
+    let is_throttled = |(load, &typical): (&LoadSample<'_>, &f64)| noise::is_throttled(&load.signs, typical);
     let pair = |base: Option<f64>, head: Option<f64>| plausible(metric, base, head);
     let pairs: Option<Vec<(f64, f64)>> = match metric.source() {
+        _ if loads.is_empty() => None,
         Source::Blocks(figure) => undisturbed()?
-            .map(|Block { base, head }| pair(figure(base), figure(head)))
+            .into_iter()
+            .map(|(_, Block { base, head })| pair(figure(base), figure(head)))
             .collect(),
         Source::Pairs(stands_out) => {
-            let base = share(undisturbed()?.map(|block| stands_out(&block.base, &block.head)));
-            let head = share(undisturbed()?.map(|block| stands_out(&block.head, &block.base)));
+            let blocks = undisturbed()?;
+            let base = share(
+                blocks
+                    .iter()
+                    .map(|(load, block)| stands_out(*load, &block.base, &block.head)),
+            );
+            let head = share(
+                blocks
+                    .iter()
+                    .map(|(load, block)| stands_out(*load, &block.head, &block.base)),
+            );
             pair(base, head).map(|pair| vec![pair])
         }
-        Source::Pool(_) if metric != Metric::Memory && noise::is_throttled(signs, typical_pressure) => {
+        Source::Pool(_) if metric != Metric::Memory && loads.iter().zip(typical).any(is_throttled) => {
             return Err(NoValue::TooNoisy(NoiseSource::Quota));
         }
         Source::Pool(figure) => {
             let pooled = |side: fn(&LoadPair) -> &PooledFigures| {
                 mean_of_loads(
-                    restart
-                        .loads(metric)
-                        .map(|load| (figure(side(load)), load.blocks.len())),
+                    loads
+                        .iter()
+                        .map(|LoadSample { load, .. }| (figure(side(load)), load.blocks.len())),
                 )
             };
             pair(pooled(|load| &load.base), pooled(|load| &load.head)).map(|pair| vec![pair])

@@ -64,9 +64,7 @@ pub(super) struct MeasurementFlags {
     /// Load on each server after its start before anything counts, for servers that get faster while they run
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = units::duration)]
     settle: Nanos,
-    /// Blocks per restart; in each, every server has two slices [default: what fits the budget, 3 to 18]
-    ///
-    /// If both loads run, the closed loop has half as many.
+    /// Blocks per restart and load; in each, every server has two slices [default: what fits the budget, 3 to 14]
     #[arg(long, value_name = "N", value_parser = values::at_least_one)]
     blocks: Option<u32>,
     /// Length of a slice [default: 40ms to 1s]
@@ -89,9 +87,9 @@ pub(super) struct JudgementFlags {
     gate: Vec<Metric>,
     /// Smallest relative change of a metric that counts, as in `p50=3%`; repeatable
     ///
-    /// Defaults: p50 3%, p90 5%, p99 50%, p99.9 50%, throughput 2%, cpu 2%, memory 5%, stalled 1%, idle-cpu 1%, spikes
-    /// 10%. The last three are shares: of the time, and of the blocks whose p99.9 is at least eight times the
-    /// other side's.
+    /// Defaults: p50 5%, p90 5%, p99 50%, p99.9 50%, throughput 3%, cpu 2%, memory 5%, stalled 1%, idle-cpu 1%, spikes
+    /// 5%. The last three are shares: of the time, and of the blocks whose p99.9 is at least 16 times (closed loop: 6
+    /// times) the other side's.
     #[arg(long, value_name = "METRIC=PERCENT", value_parser = min_effect)]
     min_effect: Vec<(Metric, f64)>,
     /// Smallest absolute change of a metric that counts, as in `p99=20us`; repeatable

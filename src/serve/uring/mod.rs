@@ -235,8 +235,8 @@ impl<'a> Worker<'a> {
             }
             Event::Received(what) => self.received(key, what, more),
             Event::Sent { sent, rest } => self.sent(key, sent, rest),
-            Event::Cancelled if listener_index(key) < self.shared.listeners.len() => {} /* Its accept completes on
-            * its own. */
+            Event::Cancelled if listener_index(key) < self.shared.listeners.len() => {} /* Its accept completes on */
+            // its own.
             Event::Cancelled => self.update(key, Echo::cancelled),
             Event::Woken if key == STOP => self.begin_drain(),
             Event::Woken if key == CONNECTION_CLOSED => {

@@ -7,13 +7,21 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::io::on_each_io;
 use crate::support::peers::{Peer, Reply};
 use crate::support::readers;
 use crate::support::reports::number;
 use crate::support::runs::load;
 use crate::support::{Server, assert_says};
 
-#[test]
+on_each_io! {
+    a_message_that_fails_late_is_in_the_latencies_at_its_age,
+    a_thread_that_loses_all_its_connections_keeps_its_plan_and_its_seconds,
+    a_run_without_a_connection_left_on_any_thread_ends,
+    connections_under_way_at_the_end_are_counted_and_in_the_times_to_connect,
+    churn_reports_connections_per_second_and_cuts_the_ramp_up_and_the_warm_up,
+}
+
 fn a_message_that_fails_late_is_in_the_latencies_at_its_age() {
     const LATE: Duration = Duration::from_millis(80);
     let peer = Peer::replying(64, |connection, number, bytes| match (connection, number) {
@@ -32,7 +40,6 @@ fn a_message_that_fails_late_is_in_the_latencies_at_its_age() {
     assert_says(&measured.stdout, &["failed or are missing"]);
 }
 
-#[test]
 fn a_thread_that_loses_all_its_connections_keeps_its_plan_and_its_seconds() {
     // Connections and threads are dealt by number: the second thread has the second server.
     let (one, folder) = (Server::start(), TempDir::new().unwrap());
@@ -67,7 +74,6 @@ fn a_thread_that_loses_all_its_connections_keeps_its_plan_and_its_seconds() {
     assert!(sent[0].abs_diff(2_000) <= 2 && sent[1].abs_diff(2_000) <= 2, "{sent:?}");
 }
 
-#[test]
 fn a_run_without_a_connection_left_on_any_thread_ends() {
     let peer = Peer::replying(64, |_, number, bytes| match number {
         ..20 => Reply::Bytes(bytes),
@@ -77,7 +83,6 @@ fn a_run_without_a_connection_left_on_any_thread_ends() {
     assert_eq!(number(measured.report(5), "/connections/lost/eof"), 10);
 }
 
-#[test]
 fn connections_under_way_at_the_end_are_counted_and_in_the_times_to_connect() {
     let peer = Peer::deaf_after(200);
     let measured = load(
@@ -103,7 +108,6 @@ fn connections_under_way_at_the_end_are_counted_and_in_the_times_to_connect() {
     assert_says(&measured.stderr, &["8 connections did not open"]);
 }
 
-#[test]
 fn churn_reports_connections_per_second_and_cuts_the_ramp_up_and_the_warm_up() {
     let (server, folder) = (Server::start(), TempDir::new().unwrap());
     let [path, log] = ["seconds.jsonl", "seconds.hlog"].map(|name| folder.path().join(name));

@@ -9,15 +9,47 @@ use tempfile::TempDir;
 use urecho::load::payload::PayloadStream;
 use urecho::random::Random;
 
+use crate::support::io::on_each_io;
 use crate::support::peers::{Peer, Reply, discard, echo, refusing};
 use crate::support::reports::number;
 use crate::support::runs::{Finished, load};
 use crate::support::{assert_says, reset};
 
+on_each_io! {
+    a_flipped_bit_in_the_first_message_means_not_an_echo_server,
+    a_flipped_bit_in_a_later_message_is_wrong_data_with_its_exact_place,
+    the_connection_with_the_wrong_data_is_named,
+    wrong_data_on_one_thread_stops_all_threads,
+    a_flipped_bit_far_into_a_large_message_has_its_exact_place,
+    what_was_measured_before_a_wrong_byte_is_reported,
+    messages_swapped_between_two_connections_are_wrong_data,
+    an_old_message_in_place_of_the_new_one_is_wrong_data,
+    a_message_that_comes_twice_is_wrong_data,
+    bytes_beyond_the_message_are_wrong_data,
+    a_short_reply_and_fin_means_not_an_echo_server,
+    no_reply_means_not_an_echo_server,
+    a_peer_that_discards_everything_is_not_an_echo_server,
+    a_peer_that_never_reads_is_not_an_echo_server_even_for_large_messages,
+    a_banner_is_shown,
+    the_reply_of_a_web_server_is_shown,
+    control_characters_from_the_peer_are_escaped,
+    a_close_on_accept_means_not_an_echo_server,
+    a_reset_on_accept_means_not_an_echo_server,
+    a_refused_connection_is_explained_with_advice,
+    connections_that_stop_replying_leave_missing_messages,
+    half_of_the_connections_are_closed_and_counted_and_the_others_continue,
+    half_of_the_connections_are_reset_and_counted_and_the_others_continue,
+    a_reply_that_breaks_off_is_a_failed_message,
+    a_server_that_closes_all_connections_is_an_unreachable_target,
+    connections_that_do_not_open_are_counted_and_the_run_continues,
+    a_connection_without_a_first_reply_times_out,
+    a_thread_that_loses_all_its_connections_does_not_lengthen_the_measured_time,
+    every_message_is_accounted_for_under_random_faults,
+}
+
 /// The default message size, in bytes.
 const SIZE: usize = 64;
 
-#[test]
 fn a_flipped_bit_in_the_first_message_means_not_an_echo_server() {
     let peer = Peer::replying(SIZE, |_, _, bytes| Reply::Bytes(flipped(bytes, 10)));
     let (expected, found) = byte(0, 0, 10);
@@ -25,7 +57,6 @@ fn a_flipped_bit_in_the_first_message_means_not_an_echo_server() {
     assert_not_an_echo_server(&peer, &[&what]);
 }
 
-#[test]
 fn a_flipped_bit_in_a_later_message_is_wrong_data_with_its_exact_place() {
     let peer = honest_except(5, |_, bytes| Reply::Bytes(flipped(bytes, 7)));
     let (expected, found) = byte(0, 5, 7);
@@ -33,7 +64,6 @@ fn a_flipped_bit_in_a_later_message_is_wrong_data_with_its_exact_place() {
     assert_wrong_data(&peer, "-c 1", &[&what]);
 }
 
-#[test]
 fn the_connection_with_the_wrong_data_is_named() {
     let peer = honest_except(5, |connection, bytes| match connection {
         1 => Reply::Bytes(flipped(bytes, 63)),
@@ -42,7 +72,6 @@ fn the_connection_with_the_wrong_data_is_named() {
     assert_wrong_data(&peer, "-c 2", &["connection 1, message 5, offset 63: "]);
 }
 
-#[test]
 fn wrong_data_on_one_thread_stops_all_threads() {
     let peer = honest_except(5, |connection, bytes| match connection {
         3 => Reply::Bytes(flipped(bytes, 0)),
@@ -51,7 +80,6 @@ fn wrong_data_on_one_thread_stops_all_threads() {
     assert_wrong_data(&peer, "-c 8 -t 2 -d 60s", &["message 5, offset 0: "]);
 }
 
-#[test]
 fn a_flipped_bit_far_into_a_large_message_has_its_exact_place() {
     let peer = Peer::replying(1 << 20, |_, number, bytes| match number {
         2 => Reply::Bytes(flipped(bytes, 1_000_000)),
@@ -64,7 +92,6 @@ fn a_flipped_bit_far_into_a_large_message_has_its_exact_place() {
     );
 }
 
-#[test]
 fn what_was_measured_before_a_wrong_byte_is_reported() {
     const HONEST: usize = 2_000;
     let peer = honest_except(HONEST, |connection, bytes| match connection {
@@ -85,7 +112,6 @@ fn what_was_measured_before_a_wrong_byte_is_reported() {
     assert_says(&fs::read_to_string(csv).unwrap(), &[",true\n"]);
 }
 
-#[test]
 fn messages_swapped_between_two_connections_are_wrong_data() {
     let held = Mutex::new(Vec::new());
     let peer = honest_except(4, move |_, bytes| {
@@ -99,7 +125,6 @@ fn messages_swapped_between_two_connections_are_wrong_data() {
     assert_wrong_data(&peer, "-c 2", &["message 4, offset 0: "]);
 }
 
-#[test]
 fn an_old_message_in_place_of_the_new_one_is_wrong_data() {
     let last = Mutex::new(Vec::new());
     let peer = Peer::replying(SIZE, move |_, number, bytes| {
@@ -112,13 +137,11 @@ fn an_old_message_in_place_of_the_new_one_is_wrong_data() {
     assert_wrong_data(&peer, "-c 1", &["connection 0, message 6, offset 0: "]);
 }
 
-#[test]
 fn a_message_that_comes_twice_is_wrong_data() {
     let peer = honest_except(5, |_, bytes| Reply::Bytes([bytes.clone(), bytes].concat()));
     assert_wrong_data(&peer, "-c 1", &["connection 0, message 6, ", "found 64 bytes"]);
 }
 
-#[test]
 fn bytes_beyond_the_message_are_wrong_data() {
     let peer = honest_except(5, |_, bytes| Reply::Bytes([&bytes[..], b"xyz"].concat()));
     assert_wrong_data(
@@ -128,7 +151,6 @@ fn bytes_beyond_the_message_are_wrong_data() {
     );
 }
 
-#[test]
 fn a_short_reply_and_fin_means_not_an_echo_server() {
     let peer = Peer::replying(SIZE, |_, _, bytes| Reply::Close(bytes[..10].to_vec()));
     assert_not_an_echo_server(
@@ -137,7 +159,6 @@ fn a_short_reply_and_fin_means_not_an_echo_server() {
     );
 }
 
-#[test]
 fn no_reply_means_not_an_echo_server() {
     let peer = Peer::replying(SIZE, |_, _, _| Reply::Nothing);
     assert_not_an_echo_server(
@@ -146,7 +167,6 @@ fn no_reply_means_not_an_echo_server() {
     );
 }
 
-#[test]
 fn a_peer_that_discards_everything_is_not_an_echo_server() {
     let peer = Peer::start(|_, stream| discard(&stream));
     assert_not_an_echo_server(
@@ -155,7 +175,6 @@ fn a_peer_that_discards_everything_is_not_an_echo_server() {
     );
 }
 
-#[test]
 fn a_peer_that_never_reads_is_not_an_echo_server_even_for_large_messages() {
     let streams = Mutex::new(Vec::new());
     let peer = Peer::start(move |_, stream| streams.lock().unwrap().push(stream));
@@ -163,7 +182,6 @@ fn a_peer_that_never_reads_is_not_an_echo_server_even_for_large_messages() {
     assert_says(measured.refusal(5), &["nothing came back within 300 ms"]);
 }
 
-#[test]
 fn a_banner_is_shown() {
     let peer = Peer::start(|_, mut stream| {
         stream.write_all(b"220 mail.example ESMTP\r\n").unwrap();
@@ -175,7 +193,6 @@ fn a_banner_is_shown() {
     );
 }
 
-#[test]
 fn the_reply_of_a_web_server_is_shown() {
     let peer = Peer::start(|_, mut stream| {
         let _ = stream.read(&mut [0; 4096]);
@@ -184,7 +201,6 @@ fn the_reply_of_a_web_server_is_shown() {
     assert_not_an_echo_server(&peer, &[r#"It sent "HTTP/1.1 400 Bad Request\r\nConnection: close"#]);
 }
 
-#[test]
 fn control_characters_from_the_peer_are_escaped() {
     let peer = Peer::start(|_, mut stream| {
         stream.write_all(b"\x1b]0;owned\x07\xff\x00").unwrap();
@@ -193,13 +209,11 @@ fn control_characters_from_the_peer_are_escaped() {
     assert_not_an_echo_server(&peer, &[r#"It sent "\x1b]0;owned\x07\xff\x00""#]);
 }
 
-#[test]
 fn a_close_on_accept_means_not_an_echo_server() {
     let peer = Peer::start(|_, stream| drop(stream));
     assert_not_an_echo_server(&peer, &["nothing came back"]);
 }
 
-#[test]
 fn a_reset_on_accept_means_not_an_echo_server() {
     let peer = Peer::start(|_, stream| reset(stream));
     // It may arrive while connecting, writing or reading; the kernel reports it once.
@@ -212,7 +226,6 @@ fn a_reset_on_accept_means_not_an_echo_server() {
     assert_eq!(peer.accepted(), 1);
 }
 
-#[test]
 fn a_refused_connection_is_explained_with_advice() {
     let (_taken, address) = refusing();
     let refusal = load(address, "-c 50");
@@ -220,7 +233,6 @@ fn a_refused_connection_is_explained_with_advice() {
     assert_says(refusal.refusal(5), &[&what, "Nothing listens there", "urecho serve"]);
 }
 
-#[test]
 fn connections_that_stop_replying_leave_missing_messages() {
     let peer = Peer::replying(SIZE, |connection, number, bytes| match (connection, number) {
         (1 | 2, 5..) => Reply::Nothing,
@@ -241,7 +253,6 @@ fn connections_that_stop_replying_leave_missing_messages() {
     assert!(measured.stdout.lines().any(marked), "{measured}");
 }
 
-#[test]
 fn half_of_the_connections_are_closed_and_counted_and_the_others_continue() {
     let measured = half_lost(|| Reply::Close(Vec::new()));
     assert_eq!(
@@ -251,7 +262,6 @@ fn half_of_the_connections_are_closed_and_counted_and_the_others_continue() {
     assert_says(&measured.stdout, &["10 opened, 0 failed, 5 lost (5 eof)"]);
 }
 
-#[test]
 fn half_of_the_connections_are_reset_and_counted_and_the_others_continue() {
     let measured = half_lost(|| Reply::Reset);
     assert_eq!(
@@ -260,14 +270,12 @@ fn half_of_the_connections_are_reset_and_counted_and_the_others_continue() {
     );
 }
 
-#[test]
 fn a_reply_that_breaks_off_is_a_failed_message() {
     let peer = honest_except(5, |_, bytes| Reply::Close(bytes[..10].to_vec()));
     let measured = load(peer.address, "-c 1 --warmup 0s");
     assert_eq!(number(measured.report(5), "/messages/failed"), 1);
 }
 
-#[test]
 fn a_server_that_closes_all_connections_is_an_unreachable_target() {
     let peer = honest_except(20, |_, _| Reply::Close(Vec::new()));
     let measured = load(peer.address, "-c 10 --warmup 0s -d 60s");
@@ -275,7 +283,6 @@ fn a_server_that_closes_all_connections_is_an_unreachable_target() {
     assert_says(&measured.stderr, &["closed every connection before the run was over"]);
 }
 
-#[test]
 fn connections_that_do_not_open_are_counted_and_the_run_continues() {
     let peer = honest_except(0, |connection, bytes| match connection {
         7.. => Reply::Reset,
@@ -289,7 +296,6 @@ fn connections_that_do_not_open_are_counted_and_the_run_continues() {
     assert_says(&measured.stderr, &["urecho: 3 ", "connections did not open"]);
 }
 
-#[test]
 fn a_connection_without_a_first_reply_times_out() {
     let peer = honest_except(0, |connection, bytes| match connection {
         1 => Reply::Nothing,
@@ -299,7 +305,6 @@ fn a_connection_without_a_first_reply_times_out() {
     assert_eq!(number(measured.report(5), "/connections/failures/timeout"), 1);
 }
 
-#[test]
 fn a_thread_that_loses_all_its_connections_does_not_lengthen_the_measured_time() {
     let peer = honest_except(0, |connection, bytes| match connection {
         0 => Reply::Bytes(bytes),
@@ -310,7 +315,6 @@ fn a_thread_that_loses_all_its_connections_does_not_lengthen_the_measured_time()
     assert!(number(measured.report(5), "/elapsed_ns") < 2_000_000_000, "{measured}");
 }
 
-#[test]
 fn every_message_is_accounted_for_under_random_faults() {
     // The sums are checked in every report that is read: `support::reports`.
     for seed in 1..=12 {

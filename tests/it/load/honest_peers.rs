@@ -7,36 +7,54 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::support::io::on_each_io;
 use crate::support::peers::{Peer, Reply};
 use crate::support::reports::number;
 use crate::support::runs::{Finished, Running, load};
 use crate::support::{ServeProcess, assert_says, run, until};
 
-#[test]
+on_each_io! {
+    one_byte_messages_come_back_on_a_hundred_connections,
+    messages_of_64_bytes_come_back_on_one_and_on_fifty_connections,
+    messages_larger_than_a_buffer_come_back,
+    messages_larger_than_the_socket_buffers_come_back,
+    large_messages_are_waited_for_as_long_as_their_bytes_move,
+    a_large_message_that_stands_still_is_missing,
+    two_threads_share_the_connections,
+    every_connection_of_the_run_is_opened_once,
+    urechos_own_server_is_loaded_and_observed,
+    a_short_accept_queue_and_slow_accepts_only_take_longer,
+    warm_up_and_drain_may_be_zero,
+    the_given_seed_is_reported,
+    an_interrupt_ends_the_run_with_a_partial_report,
+    a_termination_ends_the_run_with_a_partial_report,
+    a_run_interrupted_in_its_warm_up_reports_no_message_and_no_time,
+    a_run_interrupted_while_it_opens_connections_reports_no_time,
+    more_connections_than_descriptors_are_refused_before_any_is_opened,
+    the_maximum_in_a_refusal_fits,
+    a_killed_server_ends_the_run_and_every_message_is_accounted_for,
+}
+
 fn one_byte_messages_come_back_on_a_hundred_connections() {
     assert_all_echoed(100, &load(Peer::honest().address, "-c 100 -s 1B"));
 }
 
-#[test]
 fn messages_of_64_bytes_come_back_on_one_and_on_fifty_connections() {
     let peer = Peer::honest();
     assert_all_echoed(1, &load(peer.address, "-c 1 -s 64B"));
     assert_all_echoed(50, &load(peer.address, "-c 50 -s 64B"));
 }
 
-#[test]
 fn messages_larger_than_a_buffer_come_back() {
     assert_all_echoed(20, &load(Peer::honest().address, "-c 20 -s 5000B"));
 }
 
-#[test]
 fn messages_larger_than_the_socket_buffers_come_back() {
     let peer = Peer::honest();
     assert_all_echoed(3, &load(peer.address, "-c 3 -s 1MiB -d 500ms"));
     assert_all_echoed(2, &load(peer.address, "-c 2 -s 3MiB -d 500ms"));
 }
 
-#[test]
 fn large_messages_are_waited_for_as_long_as_their_bytes_move() {
     // A message takes 1.3 s there and back: longer than measuring and drain together.
     let peer = Peer::start(|_, mut stream| {
@@ -54,7 +72,6 @@ fn large_messages_are_waited_for_as_long_as_their_bytes_move() {
     assert_eq!(number(report, "/messages/missing"), 0);
 }
 
-#[test]
 fn a_large_message_that_stands_still_is_missing() {
     const SIZE: usize = 1 << 20;
     let half = |number: usize, bytes: Vec<u8>| match number {
@@ -66,21 +83,18 @@ fn a_large_message_that_stands_still_is_missing() {
     assert_eq!(number(measured.report(6), "/messages/missing"), 2);
 }
 
-#[test]
 fn two_threads_share_the_connections() {
     let peer = Peer::honest();
     assert_all_echoed(51, &load(peer.address, "-c 51 -t 2"));
     assert_all_echoed(1, &load(peer.address, "-c 1 -t 2"));
 }
 
-#[test]
 fn every_connection_of_the_run_is_opened_once() {
     let peer = Peer::honest();
     assert_all_echoed(30, &load(peer.address, "-c 30"));
     assert_eq!(peer.accepted(), 30);
 }
 
-#[test]
 fn urechos_own_server_is_loaded_and_observed() {
     let server = ServeProcess::start(&["--workers", "1"]);
     let measured = load(server.address, "-c 64");
@@ -91,36 +105,30 @@ fn urechos_own_server_is_loaded_and_observed() {
     );
 }
 
-#[test]
 fn a_short_accept_queue_and_slow_accepts_only_take_longer() {
     let peer = Peer::slow_to_accept(1, Duration::from_millis(2));
     assert_all_echoed(40, &load(peer.address, "-c 40"));
 }
 
-#[test]
 fn warm_up_and_drain_may_be_zero() {
     let measured = load(Peer::honest().address, "-c 5 --warmup 0s --drain 0s");
     let report = measured.report(measured.code().unwrap());
     assert!(number(report, "/messages/completed") > 0);
 }
 
-#[test]
 fn the_given_seed_is_reported() {
     let measured = load(Peer::honest().address, "-c 1 --seed 12345");
     assert_eq!(number(measured.report(0), "/plan/seed"), 12_345);
 }
 
-#[test]
 fn an_interrupt_ends_the_run_with_a_partial_report() {
     assert_eq!(interrupted(Signal::SIGINT, "--warmup 0s").code(), Some(130));
 }
 
-#[test]
 fn a_termination_ends_the_run_with_a_partial_report() {
     assert_eq!(interrupted(Signal::SIGTERM, "--warmup 0s").code(), Some(143));
 }
 
-#[test]
 fn a_run_interrupted_in_its_warm_up_reports_no_message_and_no_time() {
     let measured = interrupted(Signal::SIGINT, "--warmup 60s");
     let report = measured.report(130);
@@ -128,7 +136,6 @@ fn a_run_interrupted_in_its_warm_up_reports_no_message_and_no_time() {
     assert_eq!(number(report, "/elapsed_ns"), 0, "{report:#}");
 }
 
-#[test]
 fn a_run_interrupted_while_it_opens_connections_reports_no_time() {
     // The second connection is accepted but gets no reply: opening does not end.
     let peer = Peer::replying(64, |connection, _, bytes| match connection {
@@ -142,7 +149,6 @@ fn a_run_interrupted_while_it_opens_connections_reports_no_time() {
     assert_eq!(number(measured.report(130), "/elapsed_ns"), 0, "{measured}");
 }
 
-#[test]
 fn more_connections_than_descriptors_are_refused_before_any_is_opened() {
     let peer = Peer::honest();
     let script = format!("ulimit -n 100; exec \"$0\" load {} -c 1000000", peer.address);
@@ -155,7 +161,6 @@ fn more_connections_than_descriptors_are_refused_before_any_is_opened() {
     assert_eq!(peer.accepted(), 0);
 }
 
-#[test]
 fn the_maximum_in_a_refusal_fits() {
     let peer = Peer::honest();
     let limited = |connections: &str| {
@@ -171,7 +176,6 @@ fn the_maximum_in_a_refusal_fits() {
     assert_eq!(ended.code(), Some(0), "-c {maximum}: {}", ended.stderr);
 }
 
-#[test]
 fn a_killed_server_ends_the_run_and_every_message_is_accounted_for() {
     let server = ServeProcess::start(&["--workers", "1"]);
     let before = server.cpu();

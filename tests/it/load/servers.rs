@@ -6,9 +6,18 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
+use crate::support::io::on_each_io;
 use crate::support::reports::number;
 use crate::support::runs::{Finished, load};
 use crate::support::{Process, ServeProcess, assert_says, until};
+
+on_each_io! {
+    a_server_that_forks_for_each_connection_is_counted_with_its_children,
+    processes_that_come_and_go_are_counted_and_their_context_switches_unknown,
+    all_processes_that_share_a_port_are_counted,
+    several_targets_have_a_row_each_and_the_server_is_all_of_them,
+    one_target_has_no_rows,
+}
 
 /// Four processes that share a port by SO_REUSEPORT; each ends with its parent. The first prints the address.
 const REUSEPORT: &str = "
@@ -38,7 +47,6 @@ print(f'listening on 127.0.0.1:{port}', flush=True)
 serve(first)
 ";
 
-#[test]
 fn a_server_that_forks_for_each_connection_is_counted_with_its_children() {
     let Some((_socat, address)) = forking_socat() else {
         return;
@@ -54,7 +62,6 @@ fn a_server_that_forks_for_each_connection_is_counted_with_its_children() {
     assert_says(&measured.stdout, &["server       socat ("]);
 }
 
-#[test]
 fn processes_that_come_and_go_are_counted_and_their_context_switches_unknown() {
     let Some((_socat, address)) = forking_socat() else {
         return;
@@ -67,7 +74,6 @@ fn processes_that_come_and_go_are_counted_and_their_context_switches_unknown() {
     assert_says(&measured.stdout, &["n/a context switches"]);
 }
 
-#[test]
 fn all_processes_that_share_a_port_are_counted() {
     let mut command = Command::new("python3");
     command.args(["-c", REUSEPORT]);
@@ -76,7 +82,6 @@ fn all_processes_that_share_a_port_are_counted() {
     assert_eq!(number(measured.report(0), "/server/processes"), 4, "{measured}");
 }
 
-#[test]
 fn several_targets_have_a_row_each_and_the_server_is_all_of_them() {
     let servers = [(); 2].map(|()| ServeProcess::start(&["--workers", "1"]));
     let measured = load(servers[0].address, &format!("{} -c 10 -t 2", servers[1].address));
@@ -99,7 +104,6 @@ fn several_targets_have_a_row_each_and_the_server_is_all_of_them() {
     assert_says(&measured.stdout, &shown.each_ref().map(String::as_str));
 }
 
-#[test]
 fn one_target_has_no_rows() {
     let server = ServeProcess::start(&["--workers", "1"]);
     let measured = load(server.address, "-c 2");

@@ -12,10 +12,21 @@ use urecho::serve::uring::UringPlan;
 use urecho::serve::uring::fault::Fault;
 
 use crate::support::Server;
+use crate::support::io::{self, on_each_io};
+
+on_each_io! {
+    every_slice_counts_its_own_messages_only_and_ends_idle,
+    an_open_loop_keeps_its_plan_in_every_slice,
+    churn_continues_in_every_slice,
+    several_threads_form_one_session,
+    a_server_that_stops_between_slices_fails_the_next_one,
+    the_plan_goes_on_while_a_slice_waits_for_a_stalled_server,
+}
 
 /// Slices of 20 ms, 5 ms of them warm-up, over 8 connections.
 fn workload() -> Workload {
     Workload {
+        io: io::current(),
         connections: 8,
         warmup: Nanos(5_000_000),
         duration: Nanos(15_000_000),
@@ -37,7 +48,6 @@ fn open(server: &Server, workload: Workload) -> Session {
     Session::open(&Plan { targets, workload }).unwrap()
 }
 
-#[test]
 fn every_slice_counts_its_own_messages_only_and_ends_idle() {
     let server = Server::start();
     let mut session = open(&server, workload());
@@ -56,7 +66,6 @@ fn every_slice_counts_its_own_messages_only_and_ends_idle() {
     assert_eq!((counters.accepted, counters.bytes_out), (8, echoed * 64));
 }
 
-#[test]
 fn an_open_loop_keeps_its_plan_in_every_slice() {
     let server = Server::start();
     let pace = every_millisecond();
@@ -74,7 +83,6 @@ fn an_open_loop_keeps_its_plan_in_every_slice() {
     server.stop_clean();
 }
 
-#[test]
 fn churn_continues_in_every_slice() {
     let server = Server::start();
     let churn = Churn {
@@ -97,7 +105,6 @@ fn churn_continues_in_every_slice() {
     server.stop_clean();
 }
 
-#[test]
 fn several_threads_form_one_session() {
     let server = Server::with(Engine::Uring, |plan| plan.workers = 2);
     let mut session = open(
@@ -120,7 +127,6 @@ fn several_threads_form_one_session() {
     server.stop_clean();
 }
 
-#[test]
 fn a_server_that_stops_between_slices_fails_the_next_one() {
     let server = Server::with(Engine::Uring, |plan| plan.drain_timeout = Nanos(1));
     let mut session = open(&server, workload());
@@ -130,7 +136,6 @@ fn a_server_that_stops_between_slices_fails_the_next_one() {
     assert!(matches!(error, Error::Target(_)), "{error}");
 }
 
-#[test]
 fn the_plan_goes_on_while_a_slice_waits_for_a_stalled_server() {
     let fault = Fault::Stall {
         duration: Nanos(60_000_000),

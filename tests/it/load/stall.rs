@@ -16,11 +16,16 @@ use urecho::load::{self, Observer, Plan, RunResult, Workload};
 use urecho::sys::signal::Stop;
 
 use crate::support::ServeProcess;
+use crate::support::io::{self, on_each_io};
+
+on_each_io! {
+    an_open_loop_measures_the_stall,
+    a_closed_loop_hides_the_stall_from_its_percentiles,
+}
 
 const MEASURED: Duration = Duration::from_secs(3);
 const STALL: Duration = Duration::from_millis(600);
 
-#[test]
 fn an_open_loop_measures_the_stall() {
     let rate = Rate {
         from: 1000.0,
@@ -39,7 +44,6 @@ fn an_open_loop_measures_the_stall() {
     );
 }
 
-#[test]
 fn a_closed_loop_hides_the_stall_from_its_percentiles() {
     let (outcome, stalled) = run_with_stall(Pace::Closed { think: Nanos(0) });
     assert_eq!(
@@ -63,6 +67,7 @@ fn a_closed_loop_hides_the_stall_from_its_percentiles() {
 fn run_with_stall(pace: Pace) -> (RunResult, Duration) {
     let server = ServeProcess::start(&["--workers", "1"]);
     let workload = Workload {
+        io: io::current(),
         connections: 20,
         pace,
         warmup: Nanos(100_000_000),

@@ -7,9 +7,16 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::support::Server;
+use crate::support::io::on_each_io;
 use crate::support::peers::{Peer, Reply};
 use crate::support::reports::number;
 use crate::support::runs::{Running, load};
+
+on_each_io! {
+    a_generator_that_was_stopped_in_a_closed_loop_is_invalid,
+    the_rate_is_dealt_to_threads_as_the_connections_are,
+    a_thread_without_a_connection_has_no_share_of_the_plan,
+}
 
 /// The codes of all reasons of a verdict.
 fn reasons(report: &Value) -> Vec<&str> {
@@ -17,7 +24,6 @@ fn reasons(report: &Value) -> Vec<&str> {
     reasons.iter().map(|reason| reason["code"].as_str().unwrap()).collect()
 }
 
-#[test]
 fn a_generator_that_was_stopped_in_a_closed_loop_is_invalid() {
     const STOPPED: Duration = Duration::from_millis(300);
     let peer = Peer::replying(64, |_, _, bytes| Reply::Bytes(bytes));
@@ -38,7 +44,6 @@ fn a_generator_that_was_stopped_in_a_closed_loop_is_invalid() {
     );
 }
 
-#[test]
 fn the_rate_is_dealt_to_threads_as_the_connections_are() {
     let server = Server::start();
     let measured = load(server.address, "-c 5 -t 4 --rate 5k/s -d 400ms --drain 5s");
@@ -47,7 +52,6 @@ fn the_rate_is_dealt_to_threads_as_the_connections_are() {
     assert!(jain > 0.97, "{jain}: {measured}");
 }
 
-#[test]
 fn a_thread_without_a_connection_has_no_share_of_the_plan() {
     let server = Server::start();
     let measured = load(

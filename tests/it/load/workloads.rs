@@ -2,10 +2,26 @@
 
 use serde_json::Value;
 
+use crate::support::io::on_each_io;
 use crate::support::peers::{Peer, Reply};
 use crate::support::reports::number;
 use crate::support::runs::{Finished, load};
 use crate::support::{Server, assert_says};
+
+on_each_io! {
+    an_open_loop_sends_what_is_offered_and_reports_both_latencies,
+    response_time_is_never_shorter_than_service_time,
+    a_ramp_offers_the_mean_of_its_ends,
+    a_pipeline_keeps_order_and_bytes,
+    sizes_are_drawn_from_ranges_and_weights,
+    think_time_limits_the_number_of_messages,
+    churn_counts_closed_and_opened_connections,
+    connections_take_sources_and_targets_in_turn,
+    without_verification_wrong_bytes_pass_and_the_report_says_so,
+    every_message_is_accounted_for_if_a_server_fails_in_an_open_loop,
+    a_connection_that_stops_replying_during_warm_up_leaves_missing_messages,
+    a_server_of_one_connection_at_a_time_is_given_up_with_all_others,
+}
 
 fn measured(flags: &str) -> (Finished, Value) {
     let server = Server::start();
@@ -20,7 +36,6 @@ fn measured(flags: &str) -> (Finished, Value) {
     (measured, report)
 }
 
-#[test]
 fn an_open_loop_sends_what_is_offered_and_reports_both_latencies() {
     for arrivals in ["poisson", "constant"] {
         let (measured, report) = measured(&format!("-c 10 --rate 2k/s --arrivals {arrivals} -d 500ms --drain 5s"));
@@ -36,7 +51,6 @@ fn an_open_loop_sends_what_is_offered_and_reports_both_latencies() {
     }
 }
 
-#[test]
 fn response_time_is_never_shorter_than_service_time() {
     let (_, report) = measured("-c 2 --rate 5k/s -d 500ms --drain 5s");
     for figure in ["p50_ns", "p90_ns", "p99_ns", "max_ns"] {
@@ -46,13 +60,11 @@ fn response_time_is_never_shorter_than_service_time() {
     }
 }
 
-#[test]
 fn a_ramp_offers_the_mean_of_its_ends() {
     let (_, report) = measured("-c 5 --rate 200/s..3800/s --arrivals constant -d 500ms --drain 5s");
     assert!(number(&report, "/messages/sent").abs_diff(1000) <= 2, "{report:#}");
 }
 
-#[test]
 fn a_pipeline_keeps_order_and_bytes() {
     for flags in [
         "-c 3 --pipeline 16",
@@ -63,7 +75,6 @@ fn a_pipeline_keeps_order_and_bytes() {
     }
 }
 
-#[test]
 fn sizes_are_drawn_from_ranges_and_weights() {
     let (_, report) = measured("-c 4 -s uniform:1B..100KiB");
     assert_eq!(
@@ -80,14 +91,12 @@ fn sizes_are_drawn_from_ranges_and_weights() {
     assert_eq!(number(&report, "/plan/sizes/max_bytes"), 65_536);
 }
 
-#[test]
 fn think_time_limits_the_number_of_messages() {
     let (_, report) = measured("-c 5 --think 50ms -d 500ms");
     // At most one message per pause, and one before the first.
     assert!(number(&report, "/messages/sent") <= 5 * 11, "{report:#}");
 }
 
-#[test]
 fn churn_counts_closed_and_opened_connections() {
     for close in ["fin", "rst"] {
         let server = Server::start();
@@ -106,7 +115,6 @@ fn churn_counts_closed_and_opened_connections() {
     }
 }
 
-#[test]
 fn connections_take_sources_and_targets_in_turn() {
     let (one, two) = (Server::start(), Server::start());
     let flags = format!("{} -c 20 --source 127.0.9.0/29", two.address);
@@ -119,7 +127,6 @@ fn connections_take_sources_and_targets_in_turn() {
     );
 }
 
-#[test]
 fn without_verification_wrong_bytes_pass_and_the_report_says_so() {
     let faulty = || {
         Peer::replying(64, |_, number, mut bytes| {
@@ -133,7 +140,6 @@ fn without_verification_wrong_bytes_pass_and_the_report_says_so() {
     assert_says(&unverified.stdout, &["NOT VERIFIED", "unverified"]);
 }
 
-#[test]
 fn every_message_is_accounted_for_if_a_server_fails_in_an_open_loop() {
     let peer = Peer::replying(64, |_, number, bytes| match number {
         ..40 => Reply::Bytes(bytes),
@@ -147,7 +153,6 @@ fn every_message_is_accounted_for_if_a_server_fails_in_an_open_loop() {
     assert!(completed > 0, "{measured}");
 }
 
-#[test]
 fn a_connection_that_stops_replying_during_warm_up_leaves_missing_messages() {
     let peer = Peer::replying(64, |connection, number, bytes| match (connection % 4, number) {
         (3, 2..) => Reply::Nothing,
@@ -157,7 +162,6 @@ fn a_connection_that_stops_replying_during_warm_up_leaves_missing_messages() {
     assert_eq!(number(measured.report(6), "/messages/missing"), 2, "{measured}");
 }
 
-#[test]
 fn a_server_of_one_connection_at_a_time_is_given_up_with_all_others() {
     let (served, turn) = std::sync::mpsc::sync_channel::<()>(1);
     let turn = std::sync::Mutex::new(turn);

@@ -6,6 +6,9 @@ mod engines;
 // A proxy that delays, cuts and corrupts.
 pub(crate) mod faulty_proxy;
 
+// Both ways in which a generator talks to the kernel.
+pub(crate) mod io;
+
 // Network namespaces: counters and losses of one test.
 pub(crate) mod network;
 

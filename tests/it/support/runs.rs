@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::reports::complaints;
-use super::{Output, Process};
+use super::{Output, Process, io};
 
 /// Short phases where a test does not set them. A drain ends with the last reply, so a long limit costs nothing.
 const PHASES: [(&str, &str); 3] = [("-d", "200ms"), ("--warmup", "50ms"), ("--drain", "20s")];
@@ -84,6 +84,7 @@ impl Running {
                 command.args([flag, value]);
             }
         }
+        io::apply(&mut command);
         Running::spawn(command)
     }
 
