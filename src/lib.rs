@@ -25,6 +25,8 @@
 //! 3  report     one run: sections, targets, distribution of percentile values, rate_interval, intervals, text with
 //!               latency_table, files; validity rules, assertion, inputs of both; several runs: repeat
 //!    doctor     this machine: kernel, limits, network, cpu, noise; each returns a list of type finding, drawn by text
+//!    connect    one connection by hand: session at a terminal, pipe
+//!    sockets    the TCP sockets of this machine, listed
 //! 2  serve      the server. Its contract: engine. startup, admission, accept, handoff to a worker and its wake-up,
 //!               idle, drain, counters, memory_bound. While it runs: control, snapshots, metrics, notices, service. One
 //!               folder per engine: uring with accepting, echo, stream_detector, buffers, spinning, closing, fault;
@@ -34,8 +36,9 @@
 //!               servers, monitor, outbox; session, which wakes the workers for each slice. Before a run: workload,
 //!               target, sizes, capacity, preflight with echo. During it: interval, observer. After it: result
 //! 1  ring       io_uring: setup, probe, features, diagnosis, deadline, token, chunk, pool, group, scratch, wait, spin
-//!               to busy-poll and to stop it, completion, memory
-//!    sys        the rest of the kernel. Network: socket, resolve, stream, socket_owner, ports, netstat, tcp_info.
+//!               to busy-poll and to stop it, completion, memory; transport: a ring, or a poller on epoll
+//!    sys        the rest of the kernel. Network: socket, resolve, stream, socket_owner, sock_diag, ports, netstat,
+//!               tcp_info.
 //!               Threads and processes: signal, waker, threads, child with offspring, orphans and guard; successor.
 //!               Limits: sandbox, privileges, limits, shortage, restrictions, sysctl. Measuring: affinity, frequency,
 //!               perf, prctl, allocator, run_delay, throttling, usage, disturbance, machine, identity
@@ -84,6 +87,7 @@ pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod compare;
+pub mod connect;
 pub mod doctor;
 pub mod error;
 pub mod find_max;
@@ -95,6 +99,7 @@ pub mod report;
 pub mod ring;
 pub mod serve;
 pub mod slab;
+pub mod sockets;
 pub mod stats;
 pub mod sys;
 pub mod units;

@@ -21,8 +21,12 @@ use crate::sys::identity::{MachineIdentity, Relation, Salt};
 /// Version of a baseline's JSON.
 pub const SCHEMA: &str = "urecho.baseline/2";
 
+/// JSON Schema (draft 2020-12) of a baseline.
+pub const BASELINE_SCHEMA: &str = include_str!("baseline.schema.json");
+
 /// Stored runs of one server on one machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Baseline {
     /// Name and version of this document's shape.
@@ -35,6 +39,7 @@ pub struct Baseline {
 
 /// One run, and where it took place.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StoredRun {
     /// The machine and its boot, as salted hashes.
@@ -45,6 +50,7 @@ pub struct StoredRun {
 
 /// What was measured of one server alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Run {
     /// The command that started the server.
@@ -65,6 +71,7 @@ pub struct Run {
 
 /// The blocks of one restart of one server, by load.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SingleRestart {
     /// Under the closed loop; null if it was not measured.

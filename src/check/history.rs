@@ -18,13 +18,17 @@ use crate::error::{Error, Result};
 use crate::output;
 use crate::output::json::Lines;
 use crate::stats::quantiles::student_t;
-pub use report::HistoryReport;
+pub use report::{HISTORY_REPORT_SCHEMA, HistoryReport, SCHEMA as REPORT_SCHEMA};
 
 /// Version of a line's JSON.
 pub const SCHEMA: &str = "urecho.history/2";
 
+/// JSON Schema (draft 2020-12) of a line.
+pub const HISTORY_SCHEMA: &str = include_str!("history.schema.json");
+
 /// One check of the history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Point {
     /// Name and version of this line's shape.
     pub schema: String,
@@ -46,6 +50,7 @@ pub struct Point {
 
 /// How head differs from base, as log ratios.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Change {
     /// The estimate, positive if head is worse.
     pub estimate: f64,

@@ -7,18 +7,27 @@ use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{JsonSchema, Schema};
 
+use crate::check::baseline::Baseline;
+use crate::check::history::{HistoryReport, Point};
 use crate::check::output::Check;
 use crate::compare::comparison::Comparison;
 use crate::doctor::Examination;
 use crate::find_max::curve::Curve;
 use crate::output;
 use crate::report::Report;
+use crate::report::intervals::IntervalLine;
 use crate::report::repeat::Repeats;
+use crate::sockets::Listing;
+
+/// The schema of what a type serializes to.
+fn unnamed<T: JsonSchema>() -> Schema {
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    settings.into_generator().into_root_schema_for::<T>()
+}
 
 /// The schema of what a type serializes to, with the version that documents must name.
 fn schema<T: JsonSchema>(version: &str) -> Schema {
-    let settings = SchemaSettings::draft2020_12().for_serialize();
-    let mut schema = settings.into_generator().into_root_schema_for::<T>();
+    let mut schema = unnamed::<T>();
     let name = schema
         .pointer_mut("/properties/schema")
         .and_then(|name| name.as_object_mut());
@@ -81,6 +90,36 @@ fn the_schema_of_a_curve_is_current() {
 fn the_schema_of_a_check_is_current() {
     let schema = schema::<Check>(crate::check::output::json::SCHEMA);
     assert_current("check/check.schema.json", &schema);
+}
+
+#[test]
+fn the_schema_of_a_baseline_is_current() {
+    let schema = schema::<Baseline>(crate::check::baseline::SCHEMA);
+    assert_current("check/baseline.schema.json", &schema);
+}
+
+#[test]
+fn the_schema_of_a_line_of_a_history_is_current() {
+    let schema = schema::<Point>(crate::check::history::SCHEMA);
+    assert_current("check/history.schema.json", &schema);
+}
+
+#[test]
+fn the_schema_of_what_a_history_shows_is_current() {
+    let schema = schema::<HistoryReport>(crate::check::history::REPORT_SCHEMA);
+    assert_current("check/history-report.schema.json", &schema);
+}
+
+#[test]
+fn the_schema_of_an_interval_is_current() {
+    let schema = non_negative(unnamed::<IntervalLine>());
+    assert_current("report/interval.schema.json", &schema);
+}
+
+#[test]
+fn the_schema_of_a_list_of_sockets_is_current() {
+    let schema = non_negative(schema::<Listing>(crate::sockets::SCHEMA));
+    assert_current("sockets.schema.json", &schema);
 }
 
 #[test]

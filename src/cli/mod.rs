@@ -7,15 +7,18 @@ mod addresses;
 mod bench;
 mod check;
 mod compare;
+mod connect;
 mod cpu_split;
 mod doctor;
 mod find_max;
 mod load;
 mod load_flags;
+mod manual;
 mod outputs;
 mod repeat;
 mod run_progress;
 mod serve;
+mod sockets;
 mod uring_flags;
 mod values;
 
@@ -52,8 +55,16 @@ enum Command {
     Check(Box<check::Flags>),
     /// Find the highest rate at which a condition holds
     FindMax(find_max::Flags),
+    /// Send lines to an echo server by hand, or a file through it
+    Connect(connect::Flags),
+    /// List TCP sockets with their state, queues, process and round-trip time
+    Sockets(sockets::Flags),
     /// Examine this machine: what blocks io_uring, which limits there are, what to change
     Doctor(doctor::Flags),
+    /// Print completions for a shell
+    Completions(manual::CompletionFlags),
+    /// Write man pages to a directory
+    Man(manual::ManFlags),
     /// Ends servers when the process that started them is killed. See `sys::guard`
     #[command(name = guard::COMMAND, hide = true)]
     Guard { mark: String },
@@ -119,7 +130,11 @@ fn run(command: Command, environment: Environment) -> Result<ExitCode> {
         Command::Compare(flags) => compare::run(&flags, environment),
         Command::Check(flags) => check::run(&flags, environment),
         Command::FindMax(flags) => find_max::run(&flags, &environment),
+        Command::Connect(flags) => connect::run(&flags),
+        Command::Sockets(flags) => sockets::run(&flags),
         Command::Doctor(flags) => doctor::run(&flags, environment),
+        Command::Completions(flags) => Ok(manual::complete(&flags)),
+        Command::Man(flags) => manual::write_pages(&flags),
         Command::Guard { .. } => unreachable!("it has run"),
     }
 }

@@ -42,6 +42,12 @@ pub(super) fn repeats(text: &str) -> Parsed<u32> {
     between(text, 2..=100)
 }
 
+/// A port of TCP.
+pub(super) fn port(text: &str) -> Parsed<u16> {
+    let port = text.parse().ok().filter(|&port| port > 0);
+    port.ok_or_else(|| format!("`{text}` is no port: write a number from 1 to 65535"))
+}
+
 pub(super) fn at_least_one(text: &str) -> Parsed<u32> {
     if text.len() == 3 && text.starts_with('0') {
         // What is left of `10,000` where values are separated by commas.

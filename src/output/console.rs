@@ -37,6 +37,11 @@ fn print_raw(text: &str) -> Written {
     report(STDOUT, write(stdout(), text, Wait::Unlimited))
 }
 
+/// Bytes of the user's own on stdout, as they are.
+pub fn pass(bytes: &[u8]) -> Written {
+    report(STDOUT, write_bytes(stdout(), bytes, Wait::Unlimited))
+}
+
 /// A line on stdout that a script may wait for; given up once `stop` is readable.
 pub fn announce(line: impl Display, stop: impl AsFd) -> Written {
     let line = untrusted::terminal(&line.to_string()) + "\n";
@@ -92,7 +97,11 @@ pub fn report(output: impl Display, result: io::Result<()>) -> Written {
 }
 
 fn write(stream: impl AsFd, text: &str, wait: Wait<'_>) -> io::Result<()> {
-    match stream::write_all(&stream, text.as_bytes(), wait) {
+    write_bytes(stream, text.as_bytes(), wait)
+}
+
+fn write_bytes(stream: impl AsFd, bytes: &[u8], wait: Wait<'_>) -> io::Result<()> {
+    match stream::write_all(&stream, bytes, wait) {
         Err(cause) if stream::is_closed(&stream, &cause) => Ok(()),
         result => result,
     }

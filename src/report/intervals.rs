@@ -8,9 +8,13 @@ use crate::load::interval::Interval;
 use crate::load::result::Latencies;
 use crate::output;
 
+/// JSON Schema (draft 2020-12) of a line of `--jsonl`.
+pub const INTERVAL_SCHEMA: &str = include_str!("interval.schema.json");
+
 /// One second, all workers together, or several that the reader was behind: `from_ns` to `to_ns`. Percentiles are null
 /// where there are too few samples.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct IntervalLine {
     /// Its number, from 0; that of the first of several.
     pub second: u64,

@@ -15,11 +15,13 @@ use crate::error::{Error, Result};
 
 /// Random bytes that the hashes of one file share, as hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Salt(String);
 
 /// Hashes of what identifies a machine. None: not readable here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MachineIdentity {
     /// Of the installation: /etc/machine-id. Minimal containers have none.
     installation: Option<String>,

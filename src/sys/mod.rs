@@ -28,6 +28,7 @@ pub mod run_delay;
 pub mod sandbox;
 pub mod shortage;
 pub mod signal;
+pub mod sock_diag;
 pub mod socket;
 pub mod socket_owner;
 pub mod stream;

@@ -19,6 +19,9 @@ use crate::error::{self, Error, Outcome, Result};
 use crate::sys::shortage;
 use crate::sys::waker::Waker;
 
+/// The signal of Ctrl-C.
+pub const INTERRUPT: i32 = nix::sys::signal::Signal::SIGINT as i32;
+
 /// A second signal within this time of the first is the same request: timeout(1) signals its child, and then the group
 /// of both.
 const SAME_REQUEST: Nanos = Nanos(300_000_000);

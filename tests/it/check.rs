@@ -267,6 +267,13 @@ fn path_in<'a>(folder: &TempDir, name: &str, kept: &'a mut String) -> &'a str {
     kept
 }
 
+/// A document or line satisfies the schema that it names.
+fn assert_valid(text: &str) {
+    let value: Value = serde_json::from_str(text).unwrap();
+    assert!(value["schema"].is_string(), "{value:#}");
+    assert_eq!(reports::complaints(&value), [""; 0], "{value:#}");
+}
+
 #[test]
 fn a_baseline_needs_five_runs_and_the_same_machine() {
     let folder = TempDir::new().unwrap();
@@ -293,6 +300,7 @@ fn a_baseline_needs_five_runs_and_the_same_machine() {
     assert_says(&fs::read_to_string(junit).unwrap(), &["<skipped message="]);
     assert_says(&fs::read_to_string(row).unwrap(), &["\"label\":\"abc\""]);
     let text = fs::read_to_string(stored).unwrap();
+    assert_valid(&text);
     fs::write(stored, text.replace("\"kernel\": \"", "\"kernel\": \"not-")).unwrap();
     assert_says(&run_tiny(&compare, 3).stdout, &["different kernel"]);
     assert_says(&run_tiny(&save, 3).stdout, &["not saved"]);
@@ -324,5 +332,8 @@ fn checks_are_appended_to_a_history_and_shown() {
     let ended = support::run(command.args(["check", "history", row, "--json", "-"]));
     let report: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!(report["schema"], "urecho.history-report/2");
+    assert_valid(&ended.stdout);
+    let lines = fs::read_to_string(row).unwrap();
+    lines.lines().for_each(assert_valid);
     assert_eq!(report["checks"], 2);
 }

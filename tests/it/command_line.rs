@@ -12,7 +12,7 @@ use crate::support::peers::Peer;
 use crate::support::{Output, assert_says, run};
 
 /// Every command, with its subcommands.
-const COMMANDS: [&str; 13] = [
+pub(crate) const COMMANDS: [&str; 17] = [
     "",
     "serve",
     "load",
@@ -25,7 +25,11 @@ const COMMANDS: [&str; 13] = [
     "check baseline compare",
     "check history",
     "find-max",
+    "connect",
+    "sockets",
     "doctor",
+    "completions",
+    "man",
 ];
 
 #[test]
@@ -55,7 +59,9 @@ fn no_command_is_without_a_snapshot() {
 
 #[test]
 fn short_help_has_one_line_per_flag() {
-    for command in ["serve", "load", "bench", "compare", "check", "find-max", "doctor"] {
+    for command in [
+        "serve", "load", "bench", "compare", "check", "find-max", "connect", "sockets", "doctor",
+    ] {
         let help = help(&format!("{command} -h"));
         let flags = help.lines().filter(|line| line.trim_start().starts_with('-')).count();
         assert!(help.lines().count() < 2 * flags + 40, "{help}");

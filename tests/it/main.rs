@@ -31,6 +31,9 @@ mod compare;
 // `urecho doctor`: this machine, blocked io_uring, what is hidden.
 mod doctor;
 
+// `urecho connect` and `urecho sockets`: one connection by hand, and how the kernel sees it.
+mod by_hand;
+
 // Signals, in every phase of every command.
 mod signals;
 
@@ -54,6 +57,9 @@ mod action;
 
 // Help, versions, and one message for each wrong value.
 mod command_line;
+
+// Completions and man pages.
+mod manual;
 
 // Neither the server nor the load generator allocates per message.
 mod allocations;

@@ -1,5 +1,5 @@
-//! What all peers share, so that they differ in the runtime only: the command line, the listener with its socket options,
-//! the descriptor limit, the ready line, and the allocator. Each file in `src/bin` echoes in its own way.
+//! What all peers share, so that they differ in the runtime only: the command line, the listener with its socket
+//! options, the descriptor limit, the ready line, and the allocator. Each file in `src/bin` echoes in its own way.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -15,8 +15,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Pause after accept has failed. Out of descriptors it fails at once, every time: without a pause it would be retried in
-/// a loop that takes CPU time from the connections being served.
+/// Pause after accept has failed. Out of descriptors it fails at once, every time: without a pause it would be retried
+/// in a loop that takes CPU time from the connections being served.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Connections that may wait to be accepted. The kernel limits it to net.core.somaxconn, 4096 unless it was changed.

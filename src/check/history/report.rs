@@ -13,10 +13,14 @@ use crate::stats::{change_points, creep};
 use crate::units::{plural, show_change, show_percent};
 
 /// Version of the report's JSON.
-pub(super) const SCHEMA: &str = "urecho.history-report/2";
+pub const SCHEMA: &str = "urecho.history-report/2";
+
+/// JSON Schema (draft 2020-12) of the report.
+pub const HISTORY_REPORT_SCHEMA: &str = include_str!("../history-report.schema.json");
 
 /// What a history shows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HistoryReport {
     /// Name and version of this document's shape.
     pub schema: &'static str,
@@ -34,6 +38,7 @@ pub struct HistoryReport {
 
 /// One metric.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MetricHistory {
     /// The metric.
     pub metric: Metric,
@@ -47,6 +52,7 @@ pub struct MetricHistory {
 
 /// A permanent shift.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Shift {
     /// The first version after it.
     pub from: String,
@@ -63,6 +69,7 @@ pub struct Shift {
 /// The sum of the changes of consecutive checks that did not end as REGRESSED, over the range in which it is
 /// most clearly a creep, or over all.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Creep {
     /// The first version in it.
     pub from: String,

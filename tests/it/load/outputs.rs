@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::support::peers::{Peer, Reply};
 use crate::support::readers;
-use crate::support::reports::{complaints, number};
+use crate::support::reports::{self, complaints, number};
 use crate::support::runs::{Running, load};
 use crate::support::{Output, Server, assert_says, run};
 
@@ -61,6 +61,9 @@ fn seconds_add_up_to_the_report() {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     assert!(objects.len() >= 2, "{measured}");
+    for object in &objects {
+        assert_eq!(reports::complaints_by(reports::INTERVAL, object), [""; 0], "{object:#}");
+    }
     let csv = read(&folder, "s.csv");
     let column = csv
         .lines()

@@ -1,18 +1,17 @@
 //! The progress line on terminals of several kinds.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use unicode_width::UnicodeWidthStr;
 
 use super::{CHECK, compare, folder_with_record, replay, server, urecho};
+use crate::support::pty::pseudoterminal;
 use crate::support::{Server, until};
 
 /// A pseudoterminal, and everything that is written to it.
@@ -21,18 +20,6 @@ struct Terminal {
     slave: File,
     text: Arc<Mutex<Vec<u8>>>,
     reader: JoinHandle<()>,
-}
-
-/// Both ends: that of the emulator, and that of programs.
-fn pseudoterminal() -> (OwnedFd, File) {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let name = ptsname(&master, Vec::new()).unwrap();
-    let mut options = OpenOptions::new();
-    options.custom_flags(libc::O_NOCTTY);
-    let slave = options.read(true).write(true).open(name.to_str().unwrap()).unwrap();
-    (master, slave)
 }
 
 impl Terminal {

@@ -21,6 +21,9 @@ pub(crate) mod peer_process;
 // Child processes: the one runner.
 mod process;
 
+// Pseudoterminals.
+pub(crate) mod pty;
+
 // Readers of interval logs that other projects wrote, and SciPy.
 pub(crate) mod readers;
 

@@ -1,5 +1,6 @@
 //! Checks of the JSON reports: by their schemas, and by sums and orders that a schema cannot express.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use jsonschema::Validator;
@@ -13,41 +14,61 @@ pub(crate) fn number(report: &Value, path: &str) -> u64 {
 
 /// What the schema finds wrong with a comparison.
 pub(crate) fn complaints_of_comparison(report: &Value) -> Vec<String> {
-    static SCHEMA: LazyLock<Validator> = LazyLock::new(|| validator(urecho::compare::comparison::COMPARE_SCHEMA));
-    complaints_by(&SCHEMA, report)
+    complaints_by(urecho::compare::comparison::SCHEMA, report)
 }
 
 /// What the schema finds wrong with a check.
 pub(crate) fn complaints_of_check(report: &Value) -> Vec<String> {
-    static SCHEMA: LazyLock<Validator> = LazyLock::new(|| validator(urecho::check::output::json::CHECK_SCHEMA));
-    complaints_by(&SCHEMA, report)
+    complaints_by(urecho::check::output::json::SCHEMA, report)
 }
 
-/// What the schema finds wrong with a curve of `find-max`.
-fn complaints_of_curve(report: &Value) -> Vec<String> {
-    static SCHEMA: LazyLock<Validator> = LazyLock::new(|| validator(urecho::find_max::curve::FIND_MAX_SCHEMA));
-    complaints_by(&SCHEMA, report)
-}
+/// The name of the lines of `--jsonl`, which do not carry it.
+pub(crate) const INTERVAL: &str = "interval";
 
-/// What the schema finds wrong with repeated runs.
-fn complaints_of_repeats(report: &Value) -> Vec<String> {
-    static SCHEMA: LazyLock<Validator> = LazyLock::new(|| validator(urecho::report::repeat::REPEAT_SCHEMA));
-    complaints_by(&SCHEMA, report)
-}
-
-/// What the schema finds wrong with an examination of a machine.
-fn complaints_of_examination(report: &Value) -> Vec<String> {
-    static SCHEMA: LazyLock<Validator> = LazyLock::new(|| validator(urecho::doctor::DOCTOR_SCHEMA));
-    complaints_by(&SCHEMA, report)
-}
+/// The schemas of all documents and lines but the report of a run, by their names.
+static VALIDATORS: LazyLock<BTreeMap<&str, Validator>> = LazyLock::new(|| {
+    let all = [
+        (
+            urecho::compare::comparison::SCHEMA,
+            urecho::compare::comparison::COMPARE_SCHEMA,
+        ),
+        (
+            urecho::check::output::json::SCHEMA,
+            urecho::check::output::json::CHECK_SCHEMA,
+        ),
+        (
+            urecho::find_max::curve::SCHEMA,
+            urecho::find_max::curve::FIND_MAX_SCHEMA,
+        ),
+        (urecho::report::repeat::SCHEMA, urecho::report::repeat::REPEAT_SCHEMA),
+        (urecho::doctor::SCHEMA, urecho::doctor::DOCTOR_SCHEMA),
+        (urecho::sockets::SCHEMA, urecho::sockets::SOCKETS_SCHEMA),
+        (
+            urecho::check::baseline::SCHEMA,
+            urecho::check::baseline::BASELINE_SCHEMA,
+        ),
+        (urecho::check::history::SCHEMA, urecho::check::history::HISTORY_SCHEMA),
+        (
+            urecho::check::history::REPORT_SCHEMA,
+            urecho::check::history::HISTORY_REPORT_SCHEMA,
+        ),
+        (INTERVAL, urecho::report::intervals::INTERVAL_SCHEMA),
+    ];
+    all.map(|(name, schema)| (name, validator(schema))).into()
+});
 
 fn validator(schema: &str) -> Validator {
     let schema = serde_json::from_str(schema).unwrap();
     jsonschema::draft202012::new(&schema).unwrap()
 }
 
-fn complaints_by(schema: &Validator, report: &Value) -> Vec<String> {
-    let errors = schema.iter_errors(report);
+/// What the schema of this name finds wrong.
+pub(crate) fn complaints_by(name: &str, value: &Value) -> Vec<String> {
+    complaints_of(&VALIDATORS[name], value)
+}
+
+fn complaints_of(schema: &Validator, value: &Value) -> Vec<String> {
+    let errors = schema.iter_errors(value);
     errors
         .map(|error| format!("{}: {error}", error.instance_path()))
         .collect()
@@ -55,23 +76,12 @@ fn complaints_by(schema: &Validator, report: &Value) -> Vec<String> {
 
 /// What is wrong with a report of any command: by its schema, and for a run by rules that a schema cannot express.
 pub(crate) fn complaints(report: &Value) -> Vec<String> {
-    if report["schema"] == urecho::compare::comparison::SCHEMA {
-        return complaints_of_comparison(report);
-    }
-    if report["schema"] == urecho::check::output::json::SCHEMA {
-        return complaints_of_check(report);
-    }
-    if report["schema"] == urecho::find_max::curve::SCHEMA {
-        return complaints_of_curve(report);
-    }
-    if report["schema"] == urecho::report::repeat::SCHEMA {
-        return complaints_of_repeats(report);
-    }
-    if report["schema"] == urecho::doctor::SCHEMA {
-        return complaints_of_examination(report);
+    let name = report["schema"].as_str().unwrap_or_default();
+    if VALIDATORS.contains_key(name) {
+        return complaints_by(name, report);
     }
     static SCHEMA: LazyLock<Validator> = LazyLock::new(|| validator(urecho::report::LOAD_SCHEMA));
-    let complaints = complaints_by(&SCHEMA, report);
+    let complaints = complaints_of(&SCHEMA, report);
     if !complaints.is_empty() {
         return complaints;
     }
