@@ -104,6 +104,16 @@ pub enum Close {
     Rst,
 }
 
+impl Io {
+    /// What a report says of a generator that does not use the default.
+    pub fn note(self) -> Option<&'static str> {
+        match self {
+            Io::Uring => None,
+            Io::Epoll => Some("generator on epoll"),
+        }
+    }
+}
+
 impl Default for Workload {
     /// What `urecho load` does without flags.
     fn default() -> Workload {

@@ -9,9 +9,9 @@ use super::sections::{Connections, Fairness, PlanSummary, Server, SizeDistributi
 use super::targets::TargetTable;
 use super::{Figures, Report};
 use crate::clock::Nanos;
+use crate::load::Close;
 use crate::load::result::Loss;
 use crate::load::schedule::{Arrivals, Pace};
-use crate::load::{Close, Io};
 use crate::output::untrusted;
 use crate::units::{plural, show_count, show_duration, show_percent, show_rate, show_size};
 
@@ -285,9 +285,7 @@ pub(crate) fn describe(connections: u64, plan: &PlanSummary) -> String {
         pace(plan.pace),
         plural(plan.threads.into(), "thread"),
     ];
-    if plan.io == Io::Epoll {
-        parts.push("generator on epoll".into());
-    }
+    parts.extend(plan.io.note().map(str::to_owned));
     if plan.pipeline > 1 {
         parts.push(format!("pipeline {}", plan.pipeline));
     }

@@ -94,13 +94,19 @@ impl Diagnosis {
     pub fn message(&self) -> String {
         let first = self.remedies.first().map(|remedy| remedy.command.as_str());
         // The sentence for a shortage has its command in it.
-        let command = first.filter(|command| !self.cause.contains(command));
+        let command = first.filter(|&command| !self.cause.contains(command) && command != SERVE_WITHOUT);
         let command = command.map(|command| format!(": `{command}`")).unwrap_or_default();
         let mut cause = self.cause.clone();
         if let Some(first) = cause.get_mut(..1) {
             first.make_ascii_uppercase();
         }
-        format!("{cause}{command}. `urecho doctor` explains it")
+        let has_alternative = self.remedies.iter().any(|remedy| remedy.command == SERVE_WITHOUT);
+        let alternative = if has_alternative {
+            ". Without io_uring: `--engine epoll` for the server, `--io epoll` for the load"
+        } else {
+            ""
+        };
+        format!("{cause}{command}{alternative}. `urecho doctor` explains it")
     }
 
     fn new(cause: impl Into<String>, remedies: Vec<Remedy>) -> Diagnosis {
@@ -112,10 +118,13 @@ impl Diagnosis {
     }
 }
 
+/// The command of a server without io_uring.
+const SERVE_WITHOUT: &str = "urecho serve --engine epoll";
+
 /// Serves where io_uring is blocked.
 fn epoll() -> Remedy {
     Remedy::new(
-        "urecho serve --engine epoll",
+        SERVE_WITHOUT,
         "the server without io_uring; for load, bench, compare, check and find-max: --io epoll",
     )
 }

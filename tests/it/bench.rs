@@ -1,13 +1,14 @@
 //! `urecho bench`: one command that starts a server and always stops it.
 
 use std::fs;
+use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::support::reports::number;
-use crate::support::runs::Running;
-use crate::support::{assert_says, until};
+use crate::support::runs::{Finished, Running};
+use crate::support::{assert_says, io, run, seccomp, until};
 
 #[test]
 fn a_bench_measures_its_own_server_and_stops_it() {
@@ -148,4 +149,26 @@ impl Stat {
             started: started.to_string(),
         })
     }
+}
+
+#[test]
+fn where_io_uring_is_blocked_epoll_serves_and_loads() {
+    io::on_epoll(|| {
+        let measured = Running::bench("-c 10");
+        assert_eq!(measured_io(&measured.wait()), "epoll");
+    });
+}
+
+fn measured_io(measured: &Finished) -> String {
+    assert_says(&measured.stdout, &["generator on epoll"]);
+    measured.report(0)["plan"]["io"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn where_io_uring_is_blocked_the_error_names_epoll() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
+    seccomp::refuse_io_uring(&mut command, libc::EPERM);
+    let ended = run(command.args(["bench", "-c", "1", "-d", "100ms"]));
+    assert_eq!(ended.code(), Some(4));
+    assert_says(&ended.stderr, &["seccomp", "`--io epoll` for the load"]);
 }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::support::reports;
 use crate::support::runs::{Finished, Running};
-use crate::support::{self, assert_says};
+use crate::support::{self, assert_says, io};
 
 /// Tiny slices: too few messages for any but a huge effect.
 const TINY: &str = "-c 4 --blocks 1 --slice 20ms --slice-warmup 5ms";
@@ -79,6 +79,19 @@ fn equal_servers_do_not_fail_the_build_however_little_was_measured() {
             assert!(restart[load]["blocks"][0]["head"]["messages"].as_u64().unwrap() > 0);
         }
     }
+}
+
+#[test]
+fn a_gate_runs_where_io_uring_is_blocked() {
+    io::on_epoll(|| {
+        let flags = "-c 4 --slice 20ms --slice-warmup 5ms --blocks 1 --restarts 1";
+        let measured = Running::check(&serve("--engine epoll"), &serve("--engine epoll"), flags).wait();
+        let report = measured.report(3);
+        for load in report["record"]["setup"]["loads"].as_array().unwrap() {
+            assert_eq!(load["plan"]["io"], "epoll");
+        }
+        assert_says(&measured.stdout, &["generator on epoll"]);
+    });
 }
 
 #[test]

@@ -6,10 +6,10 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support;
 use crate::support::peer_process::{LAST_LINE, Mode};
 use crate::support::reports;
 use crate::support::runs::{Finished, Running};
+use crate::support::{self, io};
 
 /// Short slices, few of them.
 const SHORT: &str = "-c 4 --restarts 2 --blocks 1 --slice 30ms --slice-warmup 10ms";
@@ -154,6 +154,16 @@ fn servers_are_compared_in_an_open_loop_and_with_churn() {
 }
 
 #[test]
+fn servers_are_compared_where_io_uring_is_blocked() {
+    io::on_epoll(|| {
+        let candidate = ours("ours") + " --engine epoll";
+        let measured = Running::compare(&[candidate], SHORT).wait();
+        assert_well(server(measured.report(0), "ours"));
+        assert!(measured.stdout.contains("generator on epoll"), "{measured}");
+    });
+}
+
+#[test]
 fn every_block_of_an_open_loop_has_other_arrivals() {
     let flags = "-c 4 --rate 5k/s --restarts 1 --blocks 6 --slice 100ms --slice-warmup 10ms --seed 1";
     let measured = Running::compare(&[ours("ours")], flags).wait();
@@ -176,8 +186,9 @@ fn what_is_sent_while_servers_settle_does_not_count() {
 
 #[test]
 fn a_stall_of_more_than_a_second_is_measured_and_fails_no_server() {
-    let flags = "-c 4 --rate 1k/s --restarts 1 --blocks 1 --slice 300ms --slice-warmup 10ms";
-    let stalls = ours("stalls") + " --fault stall=1200ms/300ms";
+    // A slice is as long as the period, so every slice meets a stall.
+    let flags = "-c 4 --rate 1k/s --restarts 1 --blocks 1 --slice 1500ms --slice-warmup 10ms";
+    let stalls = ours("stalls") + " --fault stall=1200ms/1500ms";
     let measured = Running::compare(&[stalls], flags).wait();
     let server = server(measured.report(0), "stalls");
     assert_eq!(server["failure"], Value::Null, "{server:#}");

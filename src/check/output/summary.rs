@@ -171,6 +171,7 @@ fn method(record: &Record) -> String {
         record.settings.restarts
     )];
     parts.extend(loads);
+    parts.extend(io_note(record.loads()).map(str::to_owned));
     parts.extend(record.loads().first().map(|load| format!("seed {}", load.plan.seed)));
     parts.push(show_duration(Nanos(record.elapsed_ns)));
     parts.join("; ")
@@ -189,7 +190,8 @@ pub(in crate::check) fn conditions(environment: &Environment, loads: &[Load]) ->
             load.plan.pipeline
         )
     };
-    let loads: Vec<String> = loads.iter().map(load).collect();
+    let note = io_note(loads).map(str::to_owned);
+    let loads: Vec<String> = loads.iter().map(load).chain(note).collect();
     format!(
         "{}, {} CPUs, Linux {}, urecho {}; {}",
         text(&machine.cpu_model),
@@ -198,6 +200,11 @@ pub(in crate::check) fn conditions(environment: &Environment, loads: &[Load]) ->
         environment.urecho,
         loads.join("; ")
     )
+}
+
+/// What to say of the generator, which is the same for all loads.
+fn io_note(loads: &[Load]) -> Option<&'static str> {
+    loads.first().and_then(|load| load.plan.io.note())
 }
 
 fn show_load(load: &Load, capacity: f64) -> String {

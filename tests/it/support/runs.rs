@@ -51,6 +51,7 @@ impl Running {
     pub(crate) fn compare(candidates: &[String], flags: &str) -> Running {
         let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
         command.arg("compare").args(candidates).args(flags.split_whitespace());
+        io::apply(&mut command);
         Running::spawn(command)
     }
 
@@ -71,6 +72,7 @@ impl Running {
             .args(flags.split_whitespace())
             .env_remove("GITHUB_ACTIONS")
             .env_remove("GITHUB_STEP_SUMMARY");
+        io::apply(&mut command);
         Running::spawn(command)
     }
 
