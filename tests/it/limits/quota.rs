@@ -32,7 +32,7 @@ fn a_quota_of_the_generator_makes_the_run_invalid() {
     assert_eq!(ended.code(), Some(3), "{ended}");
     assert_says(
         &ended.stdout,
-        &["INVALID", "cpu-quota: the CPU quota of our control group"],
+        &["INVALID", "cpu-quota: the CPU quota of the generator's control group"],
     );
 }
 
@@ -68,7 +68,7 @@ fn a_comparison_under_a_quota_is_invalid_and_a_check_inconclusive() {
     assert_eq!(ended.code(), Some(3), "{ended}");
     assert_says(
         &ended.stdout,
-        &["INVALID    cpu-quota: the CPU quota of our control group was used up in"],
+        &["INVALID    cpu-quota: the CPU quota of the generator's control group was used up in"],
     );
     let check = format!("limited \"$U\" check {flags} --profile closed --base {server} --head {server}");
     let ended = sh(&format!("{QUOTA} {check}"), &[]);
@@ -76,7 +76,7 @@ fn a_comparison_under_a_quota_is_invalid_and_a_check_inconclusive() {
     assert_says(
         &ended.stdout,
         &[
-            "the CPU quota of our control group was used up in",
+            "the CPU quota of the generator's control group was used up in",
             "too noisy, mostly because of the CPU quota",
         ],
     );
@@ -99,5 +99,5 @@ fn a_compared_server_with_a_quota_of_its_own_is_named() {
         &ended.stdout,
         &["SUSPECT    server-cpu-quota: the CPU quota of held's control group was used up in"],
     );
-    assert!(!ended.stdout.contains("our control group"), "{ended}");
+    assert!(!ended.stdout.contains("the generator's control group"), "{ended}");
 }

@@ -90,9 +90,12 @@ fn connections_under_way_at_the_end_are_counted_and_in_the_times_to_connect() {
         "-c 8 --churn 1 --close rst --warmup 0s -d 400ms --drain 100ms",
     );
     let report = measured.report(5);
-    assert_eq!(number(report, "/connections/unfinished"), 8, "{measured}");
-    for step in ["connect", "first_byte"] {
-        assert_eq!(number(&report[step], "/censored"), 8, "{measured}");
+    let unfinished = number(report, "/connections/unfinished");
+    // A handshake that is under way when the peer goes deaf ends for us, but not for the peer: its message is missing.
+    assert_eq!(unfinished + number(report, "/messages/missing"), 8, "{measured}");
+    assert!(unfinished >= 7, "{measured}");
+    for (step, censored) in [("connect", unfinished), ("first_byte", 8)] {
+        assert_eq!(number(&report[step], "/censored"), censored, "{measured}");
         assert!(
             report[step]["lower_bounds"]
                 .as_array()

@@ -249,7 +249,7 @@ fn pauses_and_refusals_are_reported_as_text_or_json_once_a_second() {
         let reports: Vec<&str> = ended
             .stderr
             .lines()
-            .filter(|line| line.contains("is refused"))
+            .filter(|line| line.contains("connection refused"))
             .collect();
         assert!((1..10).contains(&reports.len()), "{}", ended.stderr);
         assert_says(reports[0], &[word, "--max-connections"]);
