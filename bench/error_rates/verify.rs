@@ -185,7 +185,7 @@ fn page_counts() {
     assert_contains(&text, "is not met yet");
     assert_contains(&text, "| spin=1us | either | 29 | 29 | 90.2 % | 0 | 0 |");
     assert_contains(&text, "| spin=1us | 29 of 29, +6.0 % |");
-    assert_contains(&text, "15 or more: `spin=1us` in 29 of 29. Not so, or not yet: none.");
+    assert_contains(&text, "15 or more: `spin=1us` in 29 of 29. Not (or not yet): none.");
     assert_contains(&text, "| all | 298 | 0 | 0 | ±1.0 % | 0 |");
     assert_contains(&text, "not counted above: 2.");
     log.push(entry("A/A", false, 0.0));

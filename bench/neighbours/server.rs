@@ -21,7 +21,7 @@ impl Server {
                 "127.0.0.1:0",
                 "--workers",
                 "1",
-                "--pin",
+                "--pin-workers",
                 "--engine",
             ])
             .arg(engine.name())

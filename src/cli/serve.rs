@@ -50,7 +50,7 @@ pub(super) struct Flags {
     #[arg(long)]
     no_nodelay: bool,
     /// Pin each worker to one of the CPUs that this process may use
-    #[arg(long)]
+    #[arg(long = "pin-workers")]
     pin: bool,
     /// Graceful-shutdown timeout; connections still open after it are aborted
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]

@@ -90,7 +90,7 @@ impl Server {
         command.args(["serve", "--listen", "127.0.0.1:0", "--workers", &workers]);
         command.args(["--engine", engine.name()]);
         if !cpus.is_empty() {
-            command.arg("--pin");
+            command.arg("--pin-workers");
         }
         command.stdout(Stdio::piped());
         let mut server = Server::spawn(command, cpus, SocketAddr::from(([127, 0, 0, 1], 0)))?;

@@ -1,4 +1,5 @@
-//! The percentile distribution as text (`.hgrm`), for HdrHistogram plotters.
+//! The percentile distribution as text (`.hgrm`), for HdrHistogram plotters. By hand: the crate of the histograms has
+//! no writer for it.
 //!
 //! The table of Java's `outputPercentileDistribution` (HdrHistogram 2.1): five ticks for every halving of the distance
 //! to 100 %. Values are in milliseconds, which plotters assume, but with six decimals where Java has three: a latency

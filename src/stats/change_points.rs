@@ -1,5 +1,5 @@
 //! Permanent shifts in a growing series of values, searched for again after each value: a nonparametric change-point
-//! chart.
+//! chart. By hand: we found no crate with limits for a whole series.
 //!
 //! Every split of the values since the last change is compared by the rank sum of its two sides (Mann-Whitney), in
 //! standard deviations of that sum. The series has changed where the largest exceeds a limit. With this limit, a series

@@ -1,4 +1,4 @@
-//! Exact confidence bounds of a proportion, after Clopper & Pearson.
+//! Exact confidence bounds of a proportion, after Clopper & Pearson. By hand, because one function is needed.
 //!
 //! Source: The use of confidence or fiducial limits illustrated in the case of the binomial (1934).
 

@@ -1,5 +1,5 @@
 //! The location of a small sample, with an exact interval: the Hodges-Lehmann estimate and the distribution of
-//! Wilcoxon's signed-rank statistic.
+//! Wilcoxon's signed-rank statistic. By hand: the crates that we found have the test, not the interval.
 //!
 //! T⁺ is the sum of the ranks, by absolute distance, of the values above an assumed location. If the distribution is
 //! symmetric about it, each rank counts with probability 1/2: T⁺ is a sum of fair coins worth 1 … n, and its

@@ -170,7 +170,7 @@ const INVALID_FOR_SERVE: &[(&str, &[&str])] = &[
         "--engine epoll --buffers 64",
         &["--buffers only applies to --engine uring"],
     ),
-    ("--pin=yes", &["unexpected value 'yes' for '--pin'"]),
+    ("--pin-workers=yes", &["unexpected value 'yes' for '--pin-workers'"]),
     ("--no-nodelay=yes", &["unexpected value 'yes' for '--no-nodelay'"]),
     ("here", &["unexpected argument 'here'"]),
 ];
