@@ -133,7 +133,7 @@ impl Baseline {
         loads.find(|load| load.profile == profile)
     }
 
-    /// Blocks per restart, of the load that has more.
+    /// Blocks per restart: as many of each load.
     pub fn blocks(&self) -> Option<usize> {
         let loads = self.first().setup.loads.iter();
         loads.map(|load| load.blocks).max()
