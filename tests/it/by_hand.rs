@@ -9,6 +9,7 @@ use std::thread;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rustix::termios::{LocalModes, tcgetattr};
 use serde_json::Value;
 
 use crate::support::peers::Peer;
@@ -145,6 +146,7 @@ fn a_signal_ends_it() {
     command.arg("connect").arg(peer.address.to_string());
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     until("the connection", || peer.accepted() > 0);
+    let _input = child.stdin.take(); // `wait` would close it, and the end of its input ends it too.
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(143));
 }
@@ -184,6 +186,12 @@ impl Session {
         until(words, || text().contains(words));
     }
 
+    /// Whether the terminal edits lines itself, as a shell leaves it.
+    fn is_canonical(&self) -> bool {
+        let mode = tcgetattr(&self.keyboard).unwrap();
+        mode.local_modes.contains(LocalModes::ICANON | LocalModes::ECHO)
+    }
+
     fn types(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
@@ -202,6 +210,20 @@ fn at_a_terminal_each_line_is_a_message_with_its_round_trip() {
         session.shows("closed with FIN after 1 message");
         assert_eq!(session.child.wait().unwrap().code(), Some(code));
         assert_eq!(server.stop_clean().bytes_out, 6);
+    }
+}
+
+#[test]
+fn a_signal_ends_it_at_the_prompt_and_leaves_the_terminal_as_it_was() {
+    for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
+        let server = Server::start();
+        let mut session = Session::start(server.address);
+        session.shows("> ");
+        until("raw mode", || !session.is_canonical());
+        kill(Pid::from_raw(session.child.id().cast_signed()), signal).unwrap();
+        assert_eq!(session.child.wait().unwrap().code(), Some(code));
+        assert!(session.is_canonical());
+        server.stop_clean();
     }
 }
 
