@@ -17,13 +17,13 @@
 //!               load_flags, uring_flags, values, addresses, outputs, run_progress, cpu_split
 //!    main       the binary: the allocator, and a call
 //! 5  check      the regression gate. Measuring: experiment, time_budget, record. judge: decision after how many
-//!               restarts, metric, noise, sample, verdict, warm_up. output: summary, row, text, markdown, junit,
+//!               restarts, metric, noise, sample, verdict, warm_up. output: summary, row, text, page, markdown, junit,
 //!               github, json. Over time: baseline, history
 //! 4  compare    servers side by side: candidate, program, server in a child process, restart, block, pooled,
-//!               experiment, comparison, quotas, bottleneck, table
-//!    find_max   the highest rate at which conditions hold: search, judge, curve
-//! 3  report     one run: sections, targets, distribution of percentile values, rate_interval, intervals, text with
-//!               latency_table, files; validity rules, assertion, inputs of both; several runs: repeat
+//!               experiment, comparison, quotas, bottleneck, table, page
+//!    find_max   the highest rate at which conditions hold: search, judge, curve, knee, page
+//! 3  report     one run: sections, targets, distribution of percentile values, rate_interval, intervals, over_time;
+//!               text with latency_table, page, files; validity rules, assertion, inputs of both; several runs: repeat
 //!    doctor     this machine: kernel, limits, network, cpu, noise; each returns a list of type finding, drawn by text
 //!    connect    one connection by hand: session at a terminal, pipe
 //!    sockets    the TCP sockets of this machine, listed
@@ -34,7 +34,8 @@
 //!    load       the load generator. Pure: connection with pipeline and payload; dialer; timeline with phases,
 //!               schedule, active; accounting, by_target, stalls. Effects: worker with lifecycle; workers, shared,
 //!               servers, monitor, outbox; session, which wakes the workers for each slice. Before a run: workload,
-//!               target, sizes, capacity, preflight with echo. During it: interval, observer. After it: result
+//!               target, sizes, capacity, preflight with echo. During it: interval, over_time, observer, result. After
+//!               it: run_result
 //! 1  ring       io_uring: setup, probe, features, diagnosis, deadline, token, chunk, pool, group, scratch, wait, spin
 //!               to busy-poll and to stop it, completion, memory; transport: a ring, or a poller on epoll
 //!    sys        the rest of the kernel. Network: socket, resolve, stream, socket_owner, sock_diag, ports, netstat,
@@ -42,7 +43,8 @@
 //!               Threads and processes: signal, waker, threads, child with offspring, orphans and guard; successor.
 //!               Limits: sandbox, privileges, limits, shortage, restrictions, sysctl. Measuring: affinity, frequency,
 //!               perf, prctl, allocator, run_delay, throttling, usage, disturbance, machine, identity
-//!    histogram  latency histograms; batch_series for confidence intervals of dependent samples; hlog, hgrm
+//!    histogram  latency histograms; batch_series for confidence intervals of dependent samples; hlog, hgrm, encoded
+//!    html       self-contained pages: axis, chart; every document of a command is a section of one
 //!    output     place, checked before a run; file, publish, written; console, log, progress; json, markdown, table;
 //!               untrusted text, escaped for each medium
 //! 0  error      failures, outcomes, and the exit code
@@ -92,6 +94,7 @@ pub mod doctor;
 pub mod error;
 pub mod find_max;
 pub mod histogram;
+pub mod html;
 pub mod load;
 pub mod output;
 pub mod random;

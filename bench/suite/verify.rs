@@ -238,7 +238,7 @@ fn recorded(cells: &[(&str, Vec<ServerBlocks>)]) -> TempDir {
             connected_at_once: true,
         };
         let comparison = Comparison {
-            schema: SCHEMA,
+            schema: SCHEMA.into(),
             partial: false,
             environment: Environment::of(machine::describe()),
             scenarios: vec![Scenario::of(&Workload::default(), method, servers.clone())],

@@ -6,6 +6,7 @@
 //! to look and decides nothing; only checks with the same machine, version and load are in one row. Changes are ratios,
 //! which do not depend on the day, and need the same load only.
 
+mod page;
 mod report;
 
 use std::collections::BTreeMap;

@@ -16,6 +16,7 @@ use crate::cli::values::Parsed;
 use crate::clock::{self, Nanos};
 use crate::compare::Candidate;
 use crate::error::{self, Error, Outcome, Result};
+use crate::html;
 use crate::load;
 use crate::output::progress::{ProgressLine, show_left};
 use crate::output::publish::publish;
@@ -94,6 +95,9 @@ struct HistoryFlags {
     /// Write the same as JSON; `-` is stdout instead of the text
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a page with a chart of each metric over the commits to FILE
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 fn base(command: &str) -> Parsed<Candidate> {
@@ -147,8 +151,11 @@ fn replay(flags: &ReplayFlags) -> Result<ExitCode> {
 }
 
 fn show_history(flags: &HistoryFlags) -> Result<ExitCode> {
-    let [json] = place::open_all([&flags.json])?;
-    json.iter().try_for_each(|place| place.check_is_not(&flags.file))?;
+    let places = place::open_all([&flags.json, &flags.html])?;
+    places
+        .iter()
+        .flatten()
+        .try_for_each(|place| place.check_is_not(&flags.file))?;
     let history = parse_file(&flags.file, history::read)?;
     for line in &history.torn {
         let name = flags.file.display();
@@ -157,7 +164,14 @@ fn show_history(flags: &HistoryFlags) -> Result<ExitCode> {
         ));
     }
     let report = HistoryReport::of(&history.whole);
-    let written = publish(&report, [(json.as_ref(), &|| report.json())]);
+    let [json, html] = places;
+    let written = publish(
+        &report,
+        [
+            (json.as_ref(), &|| report.json()),
+            (html.as_ref(), &|| html::page(&[report.section(&history.whole)])),
+        ],
+    );
     Ok(ExitCode::from(written.exit_code(report.exit_code())))
 }
 
@@ -190,7 +204,7 @@ impl Progress {
 }
 
 /// Parses a file. Errors: [`Error::Usage`] that names the file; [`Error::Machine`] if it is not the file's fault.
-fn parse_file<T>(path: &Path, parse: fn(&str) -> Result<T>) -> Result<T> {
+pub(super) fn parse_file<T>(path: &Path, parse: fn(&str) -> Result<T>) -> Result<T> {
     let name = path.display();
     let bytes = std::fs::read(path).map_err(|cause| match shortage::of_files(&cause) {
         Some(why) => Error::Machine(format!("cannot read {name}: {cause}. {why}")),

@@ -12,6 +12,7 @@ use crate::clock::Nanos;
 use crate::compare::comparison::{Comparison, Method, SCHEMA, Scenario, ServerBlocks};
 use crate::compare::{self, Candidate, CandidateFigures, Protocol, ProtocolLoad, SliceLength};
 use crate::error::{self, Error, Outcome, Result};
+use crate::html;
 use crate::load::schedule::{Pace, Rate};
 use crate::load::sizes::Sizes;
 use crate::load::{self, Traffic, Workload};
@@ -73,6 +74,9 @@ pub(super) struct Flags {
     /// report
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a page with charts to FILE
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Write the tables as Markdown
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
@@ -82,7 +86,7 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     let cpus = CpuSplit::of(&flags.generator, flags.server_cpus.cpus());
     let candidates = flags.candidates(&cpus)?;
     let mut workloads = flags.workloads(&cpus);
-    let [json, markdown] = place::open_all([&flags.json, &flags.markdown])?;
+    let [json, html, markdown] = place::open_all([&flags.json, &flags.html, &flags.markdown])?;
     load::check_machine(flags.generator.io())?;
     let stop = Stop::on_signals()?;
     for workload in &mut workloads {
@@ -110,7 +114,7 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
         scenarios.push(scenario);
     }
     let comparison = Comparison {
-        schema: SCHEMA,
+        schema: SCHEMA.into(),
         partial: stop.signal().is_some(),
         environment,
         scenarios,
@@ -120,6 +124,7 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
         &comparison,
         [
             (json.as_ref(), &|| comparison.json()),
+            (html.as_ref(), &|| html::page(&[comparison.section()])),
             (markdown.as_ref(), &|| comparison.markdown()),
         ],
     );

@@ -12,6 +12,7 @@ use crate::error::{self, Error, Outcome, Result};
 use crate::find_max::curve::{Curve, Point, SCHEMA};
 use crate::find_max::judge::{self, Evidence, Judgement};
 use crate::find_max::search::Search;
+use crate::html;
 use crate::load::schedule::{Pace, Rate};
 use crate::load::{self, Plan, Target, Workload};
 use crate::output::publish::publish;
@@ -49,21 +50,18 @@ pub(super) struct Flags {
     /// Write the rate-latency curve as JSON to FILE; `-` writes to stdout in place of the text report
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a page with charts of latency and rate to FILE
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 /// Runs one rate after another until the highest that meets the conditions is found. What was measured is written even
 /// if a run ends in an error.
 pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> {
     let generator = &flags.workload.generator;
-    let conditions: Vec<Assertion> = std::iter::once(&flags.condition)
-        .chain(&flags.others)
-        .cloned()
-        .collect();
     let mut workload = flags.run.apply(flags.workload.workload(generator.pin()), DURATION);
-    for condition in &conditions {
-        judge::check(condition, workload.traffic.depth).map_err(Error::Usage)?;
-    }
-    let [json] = place::open_all([&flags.json])?;
+    let conditions = flags.conditions(&workload)?;
+    let [json, html] = place::open_all([&flags.json, &flags.html])?;
     let stop = Stop::on_signals()?;
     let targets = flags.targets.resolve(generator, &mut workload, &stop)?;
     let mut search = Search::from(FIRST_RATE);
@@ -96,15 +94,17 @@ pub(super) fn run(flags: &Flags, environment: &Environment) -> Result<ExitCode> 
         points.push(point);
     }
     let curve = Curve {
-        schema: SCHEMA,
+        schema: SCHEMA.into(),
         conditions: conditions.iter().map(ToString::to_string).collect(),
         found_per_s: search.found(),
         undecided_per_s: search.undecided(),
         partial: interrupted.is_some() || error.is_some(),
         error: error.as_ref().map(ToString::to_string),
+        environment: Some(environment.clone()),
         points,
     };
-    let written = publish(&curve, [(json.as_ref(), &|| curve.json())]);
+    let page = || html::page(&[curve.section()]);
+    let written = publish(&curve, [(json.as_ref(), &|| curve.json()), (html.as_ref(), &page)]);
     match error {
         Some(error) => Err(error),
         None => Ok(ExitCode::from(written.exit_code(exit_code(interrupted, &curve)))),
@@ -121,6 +121,15 @@ fn exit_code(interrupted: Option<i32>, curve: &Curve) -> u8 {
 }
 
 impl Flags {
+    /// All conditions. Errors: [`Error::Usage`] for one that cannot be searched for.
+    fn conditions(&self, workload: &Workload) -> Result<Vec<Assertion>> {
+        let conditions: Vec<Assertion> = std::iter::once(&self.condition).chain(&self.others).cloned().collect();
+        for condition in &conditions {
+            judge::check(condition, workload.traffic.depth).map_err(Error::Usage)?;
+        }
+        Ok(conditions)
+    }
+
     /// `workload` as an open loop at this rate.
     fn plan(&self, targets: &[Target], workload: &Workload, rate: f64) -> Plan {
         Plan {

@@ -9,6 +9,7 @@ use crate::cli::outputs::{OutputFlags, RunObserver};
 use crate::cli::repeat;
 use crate::cli::values;
 use crate::error::{self, Error, Outcome, Result};
+use crate::html;
 use crate::load::{self, Plan, RunResult};
 use crate::output::publish::publish;
 use crate::report::assertion::{Assertion, Count, Metric};
@@ -38,14 +39,15 @@ pub(super) fn run(flags: &Flags, environment: Environment) -> Result<ExitCode> {
     flags.outputs.check(&workload)?;
     match flags.repeat {
         Some(times) => {
-            let json = flags.outputs.open_for_repeat()?;
+            let [json, html] = flags.outputs.open_for_repeat()?;
             let stop = Stop::on_signals()?;
             let targets = flags.targets.resolve(generator, &mut workload, &stop)?;
             let plan = Plan { targets, workload };
             let exit_code = |run: &RunResult, report: &Report| exit_code(run, report, flags.outputs.assertions());
             let (interrupted, repeats) =
                 repeat::execute(times, &plan, flags.outputs.assertions(), &environment, &stop, exit_code);
-            let written = publish(&repeats, [(json.as_ref(), &|| repeats.json())]);
+            let page = || html::page(&[repeats.section()]);
+            let written = publish(&repeats, [(json.as_ref(), &|| repeats.json()), (html.as_ref(), &page)]);
             let interrupted = interrupted?.map(Outcome::Interrupted);
             let verdict = verdict(repeats.assertions_outcome(), repeats.grade());
             let code = error::exit_code(verdict.chain(interrupted));

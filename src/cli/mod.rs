@@ -16,6 +16,7 @@ mod load_flags;
 mod manual;
 mod outputs;
 mod repeat;
+mod report;
 mod run_progress;
 mod serve;
 mod sockets;
@@ -55,6 +56,8 @@ enum Command {
     Check(Box<check::Flags>),
     /// Find the highest rate at which a condition holds
     FindMax(find_max::Flags),
+    /// Draw earlier reports as one page with charts
+    Report(report::Flags),
     /// Send lines to an echo server by hand, or a file through it
     Connect(connect::Flags),
     /// List TCP sockets with their state, queues, process and round-trip time
@@ -130,6 +133,7 @@ fn run(command: Command, environment: Environment) -> Result<ExitCode> {
         Command::Compare(flags) => compare::run(&flags, environment),
         Command::Check(flags) => check::run(&flags, environment),
         Command::FindMax(flags) => find_max::run(&flags, &environment),
+        Command::Report(flags) => report::run(&flags),
         Command::Connect(flags) => connect::run(&flags),
         Command::Sockets(flags) => sockets::run(&flags),
         Command::Doctor(flags) => doctor::run(&flags, environment),

@@ -20,6 +20,9 @@ pub(super) struct OutputFlags {
     /// Write the report as JSON to FILE; `-`, here and below, writes to stdout in place of the text report
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a page with charts to FILE: it opens in any browser, without a network
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Write the latency distribution for HdrHistogram plotters
     #[arg(long, value_name = "FILE")]
     hgrm: Option<PathBuf>,
@@ -53,18 +56,17 @@ impl OutputFlags {
         refusals.try_for_each(|fits| fits).map_err(Error::Usage)
     }
 
-    /// Opens the place of the JSON of several runs. Errors: [`Error::Usage`] if an output is of a single run,
-    /// [`Error::Machine`] if the JSON cannot be written.
-    pub(super) fn open_for_repeat(&self) -> Result<Option<Place>> {
+    /// Opens the places of the JSON and the page of several runs. Errors: [`Error::Usage`] if an output is of a single
+    /// run, [`Error::Machine`] if one cannot be written.
+    pub(super) fn open_for_repeat(&self) -> Result<[Option<Place>; 2]> {
         if [&self.hgrm, &self.hlog, &self.jsonl, &self.csv]
             .into_iter()
             .all(Option::is_none)
         {
-            let [json] = place::open_all([&self.json])?;
-            return Ok(json);
+            return place::open_all([&self.json, &self.html]);
         }
         Err(Error::Usage(
-            "--hgrm, --hlog, --jsonl and --csv are of a single run: leave them out with --repeat, or use --json".into(),
+            "--hgrm, --hlog, --jsonl and --csv are of a single run: leave them out with --repeat, or use --json or --html".into(),
         ))
     }
 
@@ -72,6 +74,7 @@ impl OutputFlags {
     pub(super) fn open(&self, workload: &Workload) -> Result<RunObserver> {
         let paths = Paths {
             json: self.json.clone(),
+            html: self.html.clone(),
             hgrm: self.hgrm.clone(),
             hlog: self.hlog.clone(),
             jsonl: self.jsonl.clone(),

@@ -5,6 +5,8 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::Deserialize;
+use serde::de::Error as _;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::Nanos;
@@ -81,6 +83,17 @@ impl Serialize for WallTime {
         both.serialize_field("time", &self.to_string())?;
         both.serialize_field("unix_ns", &self.0.to_string())?;
         both.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for WallTime {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<WallTime, D::Error> {
+        #[derive(Deserialize)]
+        struct Number {
+            unix_ns: String,
+        }
+        let Number { unix_ns } = Number::deserialize(deserializer)?;
+        unix_ns.parse().map(WallTime).map_err(D::Error::custom)
     }
 }
 

@@ -4,6 +4,8 @@
 //! the first server is the median of the ratios within blocks. Over restarts, log ratios are estimated by Hodges and
 //! Lehmann with the exact confidence interval of the signed-rank distribution, which needs 6 restarts.
 
+use std::borrow::Cow;
+
 #[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,12 +31,12 @@ const ALPHA: f64 = 0.025;
 pub const BACKGROUND_CPU_RATIO_MAX: f64 = 0.02;
 
 /// Result of `urecho compare`: servers side by side, under one or more loads.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Comparison {
     /// Name and version of this document's shape.
-    pub schema: &'static str,
+    pub schema: Cow<'static, str>,
     /// True if it was interrupted: fewer restarts than planned.
     pub partial: bool,
     /// Where it ran, and with which build.
@@ -44,7 +46,7 @@ pub struct Comparison {
 }
 
 /// All servers under one load.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
@@ -61,7 +63,7 @@ pub struct Scenario {
 }
 
 /// How a scenario was measured.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Method {
@@ -76,7 +78,7 @@ pub struct Method {
 }
 
 /// One server.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ServerResult {
@@ -105,7 +107,7 @@ pub struct ServerResult {
 }
 
 /// One figure of a server.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Compared {
@@ -116,7 +118,7 @@ pub struct Compared {
 }
 
 /// A ratio to the first server's figure.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Ratio {
@@ -129,7 +131,7 @@ pub struct Ratio {
 }
 
 /// A 95 % confidence interval of a ratio.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RatioInterval {

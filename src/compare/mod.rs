@@ -11,6 +11,7 @@ pub mod bottleneck;
 mod candidate;
 pub mod comparison;
 mod experiment;
+mod page;
 mod pooled;
 mod program;
 pub mod quotas;

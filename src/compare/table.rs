@@ -14,13 +14,13 @@ use crate::sys::affinity;
 use crate::units::{show_count, show_duration, show_percent};
 
 /// A figure of a server, and how to show it.
-struct FigureColumn {
-    head: &'static str,
-    figure: fn(&ServerResult) -> Option<Compared>,
-    show: fn(f64) -> String,
+pub(super) struct FigureColumn {
+    pub(super) head: &'static str,
+    pub(super) figure: fn(&ServerResult) -> Option<Compared>,
+    pub(super) show: fn(f64) -> String,
 }
 
-const FIGURES: [FigureColumn; 4] = [
+pub(super) const FIGURES: [FigureColumn; 4] = [
     FigureColumn {
         head: "messages/s",
         figure: |server| server.completed_per_s,
@@ -46,7 +46,7 @@ const FIGURES: [FigureColumn; 4] = [
 /// The columns in plain text: the server, then its figures.
 const COLUMNS: [Column; 5] = [Left(14), Right(19), Right(19), Right(19), Right(19)];
 
-const LEGEND: &str = "ratio to the first server, with its 95 % confidence interval over restarts. \
+pub(super) const LEGEND: &str = "ratio to the first server, with its 95 % confidence interval over restarts. \
     `=`: not resolved, the confidence interval contains 1. `?`: fewer than 6 restarts, no confidence interval.";
 
 impl Display for Comparison {
@@ -72,11 +72,11 @@ impl Comparison {
 }
 
 impl Scenario {
-    fn title(&self) -> String {
+    pub(super) fn title(&self) -> String {
         describe(self.connections, &self.load)
     }
 
-    fn method(&self) -> String {
+    pub(super) fn method(&self) -> String {
         let method = &self.method;
         let on = |cpus: &[usize]| match cpus {
             [] => "any CPU".to_owned(),
@@ -110,7 +110,7 @@ impl Scenario {
     }
 
     /// What makes the figures doubtful, a line each.
-    fn notes(&self) -> impl Iterator<Item = String> {
+    pub(super) fn notes(&self) -> impl Iterator<Item = String> {
         let reasons = self.reasons.iter().map(Reason::to_string);
         self.not_idle().chain(reasons)
     }
@@ -170,7 +170,7 @@ impl ServerResult {
     }
 }
 
-fn heads(first: &'static str) -> Vec<&'static str> {
+pub(super) fn heads(first: &'static str) -> Vec<&'static str> {
     std::iter::once(first)
         .chain(FIGURES.map(|column| column.head))
         .collect()

@@ -1,10 +1,11 @@
 //! The rate-latency curve of a search, as JSON and as a table.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
 
 #[cfg(test)]
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::judge::Judgement;
 use super::search::Outcome;
@@ -13,7 +14,7 @@ use crate::output::json;
 use crate::output::table::Column::{Left, Right};
 use crate::output::table::{self, Column};
 use crate::report::validity::Grade;
-use crate::report::{Distribution, Report};
+use crate::report::{Distribution, Environment, Report};
 use crate::units::{show_duration, show_rate};
 
 /// Version of the curve's JSON.
@@ -23,12 +24,12 @@ pub const SCHEMA: &str = "urecho.find-max/2";
 pub const FIND_MAX_SCHEMA: &str = include_str!("find-max.schema.json");
 
 /// Result of `urecho find-max`: the highest rate at which all conditions held, and all runs.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Curve {
     /// Name and version of this document's shape.
-    pub schema: &'static str,
+    pub schema: Cow<'static, str>,
     /// The conditions, `p99 < 1ms`.
     pub conditions: Vec<String>,
     /// The highest rate that held twice, in messages per second; null if none did.
@@ -39,6 +40,9 @@ pub struct Curve {
     pub partial: bool,
     /// The error that ended it; null if none did.
     pub error: Option<String>,
+    /// Where it ran, and with which build; null in curves of versions before 0.5.
+    #[serde(default)]
+    pub environment: Option<Environment>,
     /// All runs, in order of time.
     pub points: Vec<Point>,
 }
@@ -56,7 +60,7 @@ const COLUMNS: [Column; 8] = [
 ];
 
 /// The outcome at one rate.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Point {
@@ -93,6 +97,13 @@ impl Point {
 }
 
 impl Curve {
+    /// The runs in order of rate.
+    pub(super) fn sorted(&self) -> Vec<&Point> {
+        let mut points: Vec<&Point> = self.points.iter().collect();
+        points.sort_by(|a, b| a.offered_per_s.total_cmp(&b.offered_per_s));
+        points
+    }
+
     /// As one JSON document.
     pub fn json(&self) -> String {
         json::document(self)
@@ -113,9 +124,7 @@ impl Display for Curve {
             &self.conditions.join(", "),
         ];
         writeln!(f, "{}", table::row(&COLUMNS, &head))?;
-        let mut points: Vec<&Point> = self.points.iter().collect();
-        points.sort_by(|a, b| a.offered_per_s.total_cmp(&b.offered_per_s));
-        for point in points {
+        for point in self.sorted() {
             writeln!(f, "{point}")?;
         }
         let conditions = self.conditions.join(" and ");
@@ -140,11 +149,12 @@ impl Display for Curve {
     }
 }
 
-impl Display for Point {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+impl Point {
+    /// The cells of its row.
+    pub(super) fn cells(&self) -> [String; 8] {
         let show = |ns: Option<u64>| ns.map_or("n/a".to_owned(), |ns| show_duration(Nanos(ns)));
         let response = &self.response;
-        let cells = [
+        [
             show_rate(self.offered_per_s),
             show_rate(self.completed_per_s),
             show(response.p50_ns),
@@ -153,7 +163,12 @@ impl Display for Point {
             show(response.max_ns),
             self.grade.to_string(),
             self.outcome.to_string() + if self.why.is_empty() { "" } else { ": " } + &self.why,
-        ];
-        f.write_str(&table::row(&COLUMNS, &cells))
+        ]
+    }
+}
+
+impl Display for Point {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&table::row(&COLUMNS, &self.cells()))
     }
 }

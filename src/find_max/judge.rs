@@ -78,7 +78,7 @@ impl Judgement {
         }
         // What else such a run measures is not the server.
         if run.verdict.grade == Grade::Invalid {
-            let codes: Vec<&str> = run.verdict.reasons.iter().map(|reason| reason.code).collect();
+            let codes: Vec<&str> = run.verdict.reasons.iter().map(|reason| reason.code.as_ref()).collect();
             return Judgement {
                 outcome: Outcome::Undecided,
                 why: format!("the run is INVALID: {}", codes.join(", ")),
@@ -218,9 +218,9 @@ mod tests {
             grade: Grade::Invalid,
             reasons: vec![Reason {
                 grade: Grade::Invalid,
-                code: "send-lag",
+                code: "send-lag".into(),
                 what: String::new(),
-                advice: "",
+                advice: "".into(),
             }],
         };
         let broken = [outcome("p99<1ms", between(2.0, 3.0))];

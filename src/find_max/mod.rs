@@ -3,4 +3,6 @@
 
 pub mod curve;
 pub mod judge;
+mod knee;
+mod page;
 pub mod search;

@@ -10,7 +10,7 @@ use std::fmt::{self, Display, Formatter};
 
 #[cfg(test)]
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Rates closer than this are treated as equal: a run of seconds cannot distinguish them.
 const CLOSE: f64 = 1.05;
@@ -25,7 +25,7 @@ const LOWEST: f64 = 10.0;
 const HIGHEST: f64 = 1e8;
 
 /// The outcome of one run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {

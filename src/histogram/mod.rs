@@ -4,13 +4,16 @@
 //! a value only if there are enough samples for its confidence interval ([`order_statistics::needs`]). A message that
 //! never completed is right-censored: it counts with the age it had reached. A figure that would be another if it had
 //! taken forever is a lower bound. The histogram is Gil Tene's HdrHistogram with 3 significant digits. `report` shows
-//! the values; `hlog` and `hgrm` are the file formats of the field.
+//! the values; `hlog`, `hgrm` and `encoded` are the file formats of the
+//! field.
 
 mod batch_series;
+mod encoded;
 mod hgrm;
 mod hlog;
 
 pub use batch_series::BatchSeries;
+pub use encoded::{Buckets, EncodedHistogram};
 pub use hgrm::hgrm;
 pub use hlog::Hlog;
 
@@ -91,8 +94,8 @@ impl Recorder {
         Recorder::with_digits(3)
     }
 
-    /// An empty recorder that is exact to 2 significant digits: 30 KB, for breakdowns into many parts. Only recorders
-    /// of one precision merge.
+    /// An empty recorder that is exact to 2 significant digits: 30 KB, for breakdowns into many parts. It can take in
+    /// one of [`Recorder::new`].
     pub fn coarse() -> Recorder {
         Recorder::with_digits(2)
     }

@@ -15,11 +15,13 @@ pub mod interval;
 mod monitor;
 mod observer;
 mod outbox;
+pub mod over_time;
 pub mod payload;
 mod phases;
 pub mod pipeline;
 mod preflight;
 pub mod result;
+mod run_result;
 pub mod schedule;
 mod servers;
 mod session;
@@ -37,7 +39,7 @@ use crate::sys::signal::Stop;
 pub use capacity::{MostConnections, check_fits, check_machine, fits_at_once};
 pub use observer::{Observer, Progress};
 pub use preflight::no_source_port;
-pub use result::RunResult;
+pub use run_result::RunResult;
 pub use session::{Session, Slice};
 pub use target::Target;
 use workers::Workers;
@@ -63,6 +65,7 @@ pub fn run(plan: Plan, stop: &Stop, observer: &mut dyn Observer) -> Result<RunRe
         connect_series: totals.connect,
         send_lag_series: totals.send_lag,
         rates: totals.rates,
+        over_time: totals.over_time,
         server: usage.server,
         shares_cpu: usage.shares_cpu,
         host: usage.host,

@@ -9,6 +9,7 @@ use crate::load::capacity;
 use crate::load::interval::{Interval, IntervalMerger};
 use crate::load::observer::Observer;
 use crate::load::outbox::{self, Outbox};
+use crate::load::over_time::{Column, Meter};
 use crate::load::phases::Phases;
 use crate::load::result::{HostActivity, Latencies, Messages, ServerUsage};
 use crate::load::servers::{self, Servers};
@@ -47,6 +48,7 @@ pub(super) struct Totals {
     pub(super) connect: BatchSeries,
     pub(super) send_lag: BatchSeries,
     pub(super) rates: BoundedSeries<Batch>,
+    pub(super) over_time: BoundedSeries<Column>,
 }
 
 /// What happened outside of the generator while it measured. Empty if it never did.
@@ -78,7 +80,7 @@ fn observe(shared: &Shared, servers: &Servers, intervals: &mut IntervalMerger, m
     let mut totals = Totals::default();
     let mut sampler = Sampler::new(servers);
     let mut progress_due = clock::now() + PROGRESS_PERIOD;
-    let (mut began, mut last) = (None, None);
+    let (mut began, mut last, mut meter) = (None, None, None);
     loop {
         let now = clock::now();
         let phases = shared.phases();
@@ -97,9 +99,14 @@ fn observe(shared: &Shared, servers: &Servers, intervals: &mut IntervalMerger, m
             let at = WallTime::at(measure);
             outbox.measuring(at);
             began = Some(at);
+            meter = Some(Meter::start(servers));
         }
         while let Some(interval) = intervals.next_complete(!running) {
             totals.add(&interval, workload);
+            if let Some(meter) = &mut meter {
+                let column = Column::of(&interval, workload.pace.is_open(), meter.read());
+                totals.over_time.push(column);
+            }
             // Once the run is cut short, an interval waits until it is clear whether it is the last.
             let complete = match shared.stop.has_fired() {
                 false => Some(interval),

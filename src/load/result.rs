@@ -1,17 +1,15 @@
-//! What a run measured: counts of each worker, and the result of a whole run.
+//! What is measured in a run: counts of messages and connections, of each worker and of all, and of the machine.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Serialize};
 
-use crate::clock::{Nanos, WallTime};
+use crate::clock::Nanos;
 use crate::error::Errno;
-use crate::histogram::{BatchSeries, Recorder};
+use crate::histogram::Recorder;
 use crate::load::by_target::ByTarget;
-use crate::load::workload::Plan;
-use crate::stats::batch_means::Batch;
-use crate::stats::bounded_series::BoundedSeries;
 use crate::sys::disturbance::Disturbance;
 use crate::sys::netstat::Netstat;
 use crate::sys::throttling::Throttling;
@@ -62,6 +60,16 @@ impl Serialize for Loss {
     }
 }
 
+impl<'de> Deserialize<'de> for Loss {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Loss, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let known = [Loss::Eof, Loss::Reset, Loss::Refused, Loss::Timeout, Loss::WrongData];
+        let other = || Some(Loss::Other(Errno(name.strip_prefix("errno_")?.parse().ok()?)));
+        let found = known.into_iter().find(|loss| loss.to_string() == name).or_else(other);
+        found.ok_or_else(|| D::Error::custom(format!("`{name}` is no way to lose a connection")))
+    }
+}
+
 #[cfg(test)]
 impl schemars::JsonSchema for Loss {
     fn schema_name() -> std::borrow::Cow<'static, str> {
@@ -87,7 +95,7 @@ impl fmt::Display for Loss {
 }
 
 /// What became of the messages due while measuring: `sent == completed + failed + missing` once a run is over.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Messages {
@@ -145,7 +153,7 @@ impl Span {
 }
 
 /// Messages of one connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConnectionMessages {
@@ -327,7 +335,7 @@ pub struct ServerUsage {
 }
 
 /// What else happened on this machine while measuring. `None` where the kernel does not report it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HostActivity {
@@ -339,46 +347,4 @@ pub struct HostActivity {
     pub server_throttling: Option<Throttling>,
     /// Counters of the network stack, of the whole network namespace, since before the first connect.
     pub network: Option<Netstat>,
-}
-
-/// The result of a run.
-#[derive(Debug, Clone)]
-pub struct RunResult {
-    /// The plan.
-    pub plan: Plan,
-    /// When measuring began; `None` if the run ended before.
-    pub began: Option<WallTime>,
-    /// True if threads busy-polled before sleeping: the plan allows it and a CPU was spare.
-    pub spin: bool,
-    /// What all workers counted.
-    pub stats: WorkerStats,
-    /// What became of the messages.
-    pub messages: Messages,
-    /// Their latencies.
-    pub latencies: Latencies,
-    /// Their latencies by seconds, for confidence intervals.
-    pub series: Latencies<BatchSeries>,
-    /// Time to connect by seconds; empty without churn.
-    pub connect_series: BatchSeries,
-    /// Send lag by seconds; empty in a closed loop.
-    pub send_lag_series: BatchSeries,
-    /// Messages completed (sums) in each second of measuring (its length as weight), whenever they were due.
-    pub rates: BoundedSeries<Batch>,
-    /// What the servers used while measuring, or why that is not known.
-    pub server: Result<ServerUsage, String>,
-    /// True if the server and a thread of the generator had to share a CPU.
-    pub shares_cpu: bool,
-    /// What else happened on this machine while measuring.
-    pub host: HostActivity,
-    /// Intervals that were merged with the one before, because the reader of the outputs was slow.
-    pub merged_intervals: u64,
-    /// The signal that cut the run short, if one did.
-    pub interrupted: Option<i32>,
-}
-
-impl RunResult {
-    /// True if it ended before the planned end: by a signal, or by wrong data.
-    pub fn is_partial(&self) -> bool {
-        self.interrupted.is_some() || self.stats.wrong_data.is_some()
-    }
 }

@@ -37,6 +37,11 @@ impl Servers {
         self.listening.as_deref().unwrap_or_default()
     }
 
+    /// The processes that listen, and their descendants, now.
+    pub(super) fn all_pids(&self) -> Vec<i32> {
+        ProcessTree::read(self.pids()).pids()
+    }
+
     /// A sample for [`Servers::used_since`].
     pub(super) fn sample(&self) -> Sample {
         let tree = ProcessTree::read(self.pids());

@@ -38,6 +38,17 @@ pub fn line(text: &str) -> String {
     broken_hashes(&one_line(text))
 }
 
+/// For a page whose markup is escaped by what makes it: in one line.
+pub fn text(text: &str) -> String {
+    one_line(text)
+}
+
+/// The same with its lines.
+pub fn text_lines(text: &str) -> String {
+    let lines = text.split('\n').map(visible);
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// For Markdown, in a paragraph or a cell of a table: HTML, with all punctuation that could be markup as character
 /// references, which cannot be structure (CommonMark, section 2.5). In `code`, where GitHub expands no mentions or
 /// references.

@@ -8,10 +8,10 @@ use std::fmt::{self, Display, Formatter};
 
 #[cfg(test)]
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Serialize};
 
 use super::distribution::Statistic;
-use super::percentile::Percentile;
 use crate::clock::Nanos;
 use crate::error::Outcome;
 use crate::load::Workload;
@@ -125,22 +125,13 @@ fn metric(name: &str) -> Result<Metric, String> {
             .into_iter()
             .filter_map(|(prefix, latency)| Some((latency, name.strip_prefix(prefix)?)));
         split
-            .filter_map(|(latency, rest)| Some(Metric::Latency(latency, statistic(rest)?)))
+            .filter_map(|(latency, rest)| Some(Metric::Latency(latency, Statistic::parse(rest)?)))
             .next()
     };
     other
         .map(|(_, metric)| metric)
         .or_else(latency)
         .ok_or_else(|| unknown(name))
-}
-
-fn statistic(name: &str) -> Option<Statistic> {
-    match name {
-        "min" => Some(Statistic::Min),
-        "max" => Some(Statistic::Max),
-        "mean" => Some(Statistic::Mean),
-        _ => Percentile::parse(name).map(Statistic::Percentile),
-    }
 }
 
 /// Escaped and cut, so that control characters cannot reach the terminal.
@@ -295,7 +286,7 @@ impl NoInterval {
 }
 
 /// Whether an assertion holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum AssertionResult {
@@ -308,7 +299,7 @@ pub enum AssertionResult {
 }
 
 /// The outcome of an assertion.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AssertionOutcome {
@@ -371,6 +362,19 @@ impl Display for Metric {
             }
             other => f.write_str(name_in(&OTHERS, other)),
         }
+    }
+}
+
+impl Serialize for Metric {
+    /// As in an assertion.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Metric {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Metric, D::Error> {
+        metric(&String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 

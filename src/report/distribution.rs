@@ -4,7 +4,8 @@ use std::fmt::{self, Display, Formatter};
 
 #[cfg(test)]
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Serialize};
 
 use super::percentile::Percentile;
 use crate::clock::Nanos;
@@ -12,7 +13,7 @@ use crate::histogram::{self, BatchSeries, ConfidenceInterval, Recorder, Value};
 use crate::stats::order_statistics::needs;
 
 /// A latency distribution in nanoseconds. Null where there are too few samples for a percentile.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Distribution {
@@ -49,7 +50,7 @@ pub struct Distribution {
 }
 
 /// The 95 % confidence intervals of a distribution.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConfidenceIntervals {
@@ -102,6 +103,16 @@ impl Statistic {
         Statistic::Mean,
     ];
 
+    /// Reads `p99.9`, `max`. None for anything else.
+    pub(super) fn parse(name: &str) -> Option<Statistic> {
+        match name {
+            "min" => Some(Statistic::Min),
+            "max" => Some(Statistic::Max),
+            "mean" => Some(Statistic::Mean),
+            name => Percentile::parse(name).map(Statistic::Percentile),
+        }
+    }
+
     /// The fewest samples that have this figure.
     pub(super) fn needs(self) -> u64 {
         match self {
@@ -130,6 +141,15 @@ impl Serialize for Statistic {
     }
 }
 
+impl<'de> Deserialize<'de> for Statistic {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Statistic, D::Error> {
+        let field = String::deserialize(deserializer)?;
+        let name = field.strip_suffix("_ns").map(|name| name.replace('_', "."));
+        let found = name.and_then(|name| Statistic::parse(&name));
+        found.ok_or_else(|| D::Error::custom(format!("`{field}` is no figure of a distribution")))
+    }
+}
+
 #[cfg(test)]
 impl JsonSchema for Statistic {
     fn schema_name() -> std::borrow::Cow<'static, str> {
@@ -146,7 +166,7 @@ impl JsonSchema for Statistic {
 }
 
 /// A 95 % confidence interval.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Bounds {
@@ -161,7 +181,7 @@ pub struct Bounds {
 }
 
 /// How a confidence interval was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum IntervalMethod {

@@ -1,9 +1,9 @@
 //! The files of a run: the report itself, distributions, and a line per second.
 //!
-//! `.json` is the report, `.hgrm` the distribution of the main latency (response time in an open loop, service time in
-//! a closed one): documents, written at the end. `.hlog` has both latencies second by second, `.jsonl` and `.csv` one
-//! line per second: written in place while the run goes on, from the end of the first second on. Each is a valid file
-//! of its format after every second, however the process ends.
+//! `.json` is the report, `.html` a page that shows it, `.hgrm` the distribution of the main latency (response time in
+//! an open loop, service time in a closed one): documents, written at the end. `.hlog` has both latencies second by
+//! second, `.jsonl` and `.csv` one line per second: written in place while the run goes on, from the end of the first
+//! second on. Each is a valid file of its format after every second, however the process ends.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -13,6 +13,7 @@ use super::intervals::IntervalLine;
 use crate::clock::{self, WallTime};
 use crate::error::Result;
 use crate::histogram::{Hlog, hgrm};
+use crate::html;
 use crate::load::interval::Interval;
 use crate::load::{Observer, RunResult, Workload};
 use crate::output::file::Lines;
@@ -28,6 +29,8 @@ const PARTIAL: &str = "PARTIAL: ended before the planned end";
 pub struct Paths {
     /// The report.
     pub json: Option<PathBuf>,
+    /// The report as a page.
+    pub html: Option<PathBuf>,
     /// The distribution of the main latency.
     pub hgrm: Option<PathBuf>,
     /// Histograms of both latencies, per second.
@@ -41,6 +44,7 @@ pub struct Paths {
 /// The files of one run.
 pub struct Files {
     json: Option<Place>,
+    html: Option<Place>,
     hgrm: Option<Place>,
     hlog: Option<HlogFile>,
     jsonl: Option<Lines>,
@@ -74,11 +78,19 @@ impl Files {
     /// Opens all of them; creates and changes none. Errors: [`Error::Usage`](crate::error::Error::Usage) if two are in
     /// one place, [`Error::Machine`](crate::error::Error::Machine) that names one that cannot be written.
     pub fn open(paths: &Paths, workload: &Workload) -> Result<Files> {
-        let places = place::open_all([&paths.json, &paths.hgrm, &paths.hlog, &paths.jsonl, &paths.csv])?;
+        let places = place::open_all([
+            &paths.json,
+            &paths.html,
+            &paths.hgrm,
+            &paths.hlog,
+            &paths.jsonl,
+            &paths.csv,
+        ])?;
         let is_stdout_taken = places.iter().flatten().any(Place::is_stdout);
-        let [json, hgrm, hlog, jsonl, csv] = places;
+        let [json, html, hgrm, hlog, jsonl, csv] = places;
         Ok(Files {
             json,
+            html,
             hgrm,
             hlog: hlog.map(Lines::new).map(HlogFile::Waiting),
             jsonl: jsonl.map(Lines::new),
@@ -122,6 +134,7 @@ impl Files {
             text,
             [
                 (self.hgrm.as_ref(), &distribution),
+                (self.html.as_ref(), &|| html::page(&[report.section()])),
                 (self.json.as_ref(), &|| report.json()),
             ],
         ))

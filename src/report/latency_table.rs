@@ -20,20 +20,25 @@ impl Display for LatencyTable<'_> {
         let names = self.0.iter().flat_map(|&(name, _)| [name, "95 % confidence interval"]);
         let head: Vec<&str> = std::iter::once("latency").chain(names).collect();
         writeln!(f, "{}", table::row(&HEAD, &head))?;
-        let tables: Vec<_> = self.0.iter().map(|(_, distribution)| distribution.table()).collect();
-        for (row, statistic) in Statistic::TABLE.into_iter().enumerate() {
-            let figures = tables.iter().map(|table| table[row].1);
-            let cells = figures.flat_map(|figure| [value(statistic, figure), interval(figure.bounds)]);
-            let cells: Vec<String> = std::iter::once(statistic.to_string()).chain(cells).collect();
-            writeln!(f, "  {}", table::row(&ROW, &cells))?;
-        }
+        self.rows()
+            .try_for_each(|cells| writeln!(f, "  {}", table::row(&ROW, &cells)))?;
         self.legend(f)
     }
 }
 
 impl LatencyTable<'_> {
+    /// The cells of each statistic: its name, then value and confidence interval of each distribution.
+    pub(super) fn rows(&self) -> impl Iterator<Item = Vec<String>> {
+        let tables: Vec<_> = self.0.iter().map(|(_, distribution)| distribution.table()).collect();
+        Statistic::TABLE.into_iter().enumerate().map(move |(row, statistic)| {
+            let figures = tables.iter().map(|table| table[row].1);
+            let cells = figures.flat_map(|figure| [value(statistic, figure), interval(figure.bounds)]);
+            std::iter::once(statistic.to_string()).chain(cells).collect()
+        })
+    }
+
     /// Explains the marks that occur in the table.
-    fn legend(&self, f: &mut Formatter<'_>) -> fmt::Result {
+    pub(super) fn legend(&self, f: &mut impl fmt::Write) -> fmt::Result {
         if self.any(|figure| method(figure) == Some(IntervalMethod::Batches)) {
             writeln!(
                 f,

@@ -12,6 +12,8 @@ pub mod files;
 mod inputs;
 pub mod intervals;
 mod latency_table;
+pub mod over_time;
+pub mod page;
 pub mod percentile;
 mod rate_interval;
 pub mod repeat;
@@ -20,19 +22,22 @@ mod targets;
 pub(crate) mod text;
 pub mod validity;
 
+use std::borrow::Cow;
+
 #[cfg(test)]
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::WallTime;
 use crate::error::Outcome;
-use crate::histogram::{BatchSeries, Recorder};
+use crate::histogram::{BatchSeries, EncodedHistogram, Recorder};
 use crate::load::RunResult;
 use crate::load::result::HostActivity;
 pub use crate::load::result::{ConnectionMessages, Messages};
 use crate::output;
 use assertion::{Assertion, AssertionOutcome};
 pub use distribution::{Bounds, ConfidenceIntervals, Distribution, IntervalMethod, Statistic};
+pub use over_time::Column;
 pub use rate_interval::RateInterval;
 use sections::ratio;
 pub use sections::{
@@ -50,12 +55,12 @@ pub const LOAD_SCHEMA: &str = include_str!("load.schema.json");
 /// Report of `urecho load` and `urecho bench`. Times are integer nanoseconds. `messages.sent == completed + failed +
 /// missing`, and that is the `count` of `latency.response` in an open loop, of `latency.service` in a closed one;
 /// failed and missing messages are `censored` there.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Report {
     /// Name and version of this document's shape.
-    pub schema: &'static str,
+    pub schema: Cow<'static, str>,
     /// True if the run ended before the planned end: it was interrupted, or wrong data came back.
     pub partial: bool,
     /// The first wrong byte, which ended the run; null if there was none.
@@ -70,7 +75,7 @@ pub struct Report {
 }
 
 /// All measurements of a run and their conditions: a report without its judgements.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 pub struct Figures {
     /// Where it ran, and with which build.
@@ -105,6 +110,12 @@ pub struct Figures {
     pub received_bytes_per_s: f64,
     /// Latencies of the messages.
     pub latency: Latencies,
+    /// The same as histograms; null in reports of versions before 0.5.
+    #[serde(default)]
+    pub histograms: Option<Histograms>,
+    /// The run over time; empty in reports of versions before 0.5.
+    #[serde(default)]
+    pub over_time: Vec<Column>,
     /// What became of the messages of each target; empty if there is only one.
     pub targets: Vec<Target>,
     /// How long after the planned instant messages were issued; null in a closed loop.
@@ -130,7 +141,7 @@ pub struct Figures {
 }
 
 /// Latencies by where they start.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Latencies {
@@ -140,13 +151,24 @@ pub struct Latencies {
     pub service: Distribution,
 }
 
+/// Histograms of the latencies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Histograms {
+    /// Of the response time; null in a closed loop.
+    pub response: Option<EncodedHistogram>,
+    /// Of the service time.
+    pub service: EncodedHistogram,
+}
+
 impl Report {
     /// The report of a run.
     pub fn of(run: &RunResult, environment: Environment, assertions: &[Assertion]) -> Report {
         let figures = Figures::of(run, environment);
         let judge = |assertion: &Assertion| assertion.judge(|metric| figures.estimate(run, metric));
         Report {
-            schema: SCHEMA,
+            schema: SCHEMA.into(),
             partial: run.is_partial(),
             wrong_data: run.stats.wrong_data.clone(),
             verdict: validity::judge(&figures.verdict_inputs(run)),
@@ -208,6 +230,11 @@ impl Figures {
                 response: open_loop.then(|| latency(&run.latencies.response, &run.series.response)),
                 service: latency(&run.latencies.service, &run.series.service),
             },
+            histograms: Some(Histograms {
+                response: open_loop.then(|| EncodedHistogram::of(&run.latencies.response)),
+                service: EncodedHistogram::of(&run.latencies.service),
+            }),
+            over_time: Column::all(run),
             targets: Target::all(run),
             send_lag: open_loop.then(|| latency(&stats.send_lag, &run.send_lag_series)),
             fairness: Fairness::of(run),

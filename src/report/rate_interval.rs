@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 #[cfg(test)]
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::assertion::{self, Estimate};
 use super::distribution::IntervalMethod;
@@ -15,7 +15,7 @@ use crate::stats::bounded_series::BoundedSeries;
 use crate::units::{show_duration, show_rate};
 
 /// The 95 % confidence interval of a rate, in messages per second.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RateInterval {

@@ -4,11 +4,14 @@
 //! than the confidence interval of any one of them tells. Estimate and interval are those of the signed-rank
 //! distribution ([`signed_rank`]), of the logarithms: figures differ by factors. Pure.
 
+mod page;
+
+use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
 
 #[cfg(test)]
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::assertion::{self, Assertion, AssertionOutcome, Estimate, Latency, Metric, NoInterval};
 use super::distribution::Statistic;
@@ -34,12 +37,12 @@ const RUNS_MIN: u64 = 6;
 
 /// Result of `urecho load --repeat`: every figure with its confidence interval over the runs, and the report of each
 /// run.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Repeats {
     /// Name and version of this document's shape.
-    pub schema: &'static str,
+    pub schema: Cow<'static, str>,
     /// True if there are fewer runs than planned: the last was interrupted, or ended by an error.
     pub partial: bool,
     /// The error that ended them; null if none did.
@@ -55,14 +58,14 @@ pub struct Repeats {
 }
 
 /// A figure of several runs.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Repeated {
     /// As in an assertion: `response.p99` in nanoseconds, `rate` in messages per second.
-    pub name: String,
-    #[serde(skip)]
-    metric: Metric,
+    #[serde(rename = "name")]
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub metric: Metric,
     /// Its value in each run; null where the run has none, or only a lower bound.
     pub values: Vec<Option<f64>>,
     /// The Hodges-Lehmann estimate of the logarithms; null if a run has no value.
@@ -72,7 +75,7 @@ pub struct Repeated {
 }
 
 /// A confidence interval over runs.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RepeatInterval {
@@ -90,7 +93,6 @@ impl Repeated {
         let logs: Option<Vec<f64>> = logs.collect();
         let found = logs.and_then(|logs| signed_rank::estimate(&logs, ALPHA));
         Repeated {
-            name: metric.to_string(),
             metric,
             values,
             estimate: found.map(|found| found.location.exp()),
@@ -186,7 +188,7 @@ impl Collector {
             .map(|(assertion, figure)| assertion.judge(|_| figure.judged()))
             .collect();
         Repeats {
-            schema: SCHEMA,
+            schema: SCHEMA.into(),
             partial: (self.runs.iter().filter(|run| !run.partial).count() as u64) < self.planned,
             error,
             planned: self.planned,
@@ -229,7 +231,7 @@ impl Display for Repeats {
             writeln!(f, "load         {}: {load}", plan.targets_shown())?;
         }
         for run in &self.runs {
-            let codes: Vec<&str> = run.verdict.reasons.iter().map(|reason| reason.code).collect();
+            let codes: Vec<&str> = run.verdict.reasons.iter().map(|reason| reason.code.as_ref()).collect();
             let (seed, grade) = (run.figures.plan.seed, run.verdict.grade);
             writeln!(f, "run          seed {seed}: {grade} {}", codes.join(", "))?;
         }
@@ -267,7 +269,7 @@ fn cells(figure: &Repeated) -> [String; 4] {
     let range =
         |ends: Option<(f64, f64)>| ends.map_or("n/a".into(), |(low, high)| format!("{} .. {}", show(low), show(high)));
     [
-        figure.name.clone(),
+        figure.metric.to_string(),
         figure.estimate.map_or("n/a".into(), show),
         format!("  {}", range(interval)),
         range(ends),

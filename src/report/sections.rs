@@ -192,7 +192,7 @@ impl PlanSummary {
 }
 
 /// What became of the connections.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Connections {
@@ -250,7 +250,7 @@ impl Connections {
 }
 
 /// How evenly the server served its connections.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Fairness {
@@ -281,7 +281,7 @@ impl Fairness {
 }
 
 /// What the processes that listen at the targets, and all their descendants, used while measuring.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Server {
@@ -326,7 +326,7 @@ impl Server {
 }
 
 /// What the generator used while measuring.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Generator {

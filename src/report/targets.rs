@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 
 #[cfg(test)]
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::distribution::{Distribution, Statistic};
 use super::latency_table::value;
@@ -51,7 +51,7 @@ const LATENCIES: [Statistic; 3] = [
 ];
 
 /// What became of the connections and messages of one target.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Target {

@@ -51,7 +51,7 @@ impl Display for Figures {
 }
 
 impl Figures {
-    fn title(&self) -> String {
+    pub(super) fn title(&self) -> String {
         let plan = &self.plan;
         format!(
             "{}, {} after {} warm-up, seed {}",
@@ -123,12 +123,22 @@ impl Figures {
     }
 
     fn latencies(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let service = ("service", &self.latency.service);
-        let Some(response) = &self.latency.response else {
-            return LatencyTable(vec![service]).fmt(f);
-        };
-        LatencyTable(vec![("response", response), service]).fmt(f)?;
-        writeln!(f, "  response: from the planned instant; service: from submission")
+        self.latency_tables().fmt(f)?;
+        match self.latency.response {
+            Some(_) => writeln!(f, "  response: from the planned instant; service: from submission"),
+            None => Ok(()),
+        }
+    }
+
+    /// The latencies that the run has.
+    pub(super) fn latency_tables(&self) -> LatencyTable<'_> {
+        let response = self.latency.response.as_ref().map(|response| ("response", response));
+        LatencyTable(
+            response
+                .into_iter()
+                .chain([("service", &self.latency.service)])
+                .collect(),
+        )
     }
 
     fn processes(&self, f: &mut Formatter<'_>) -> fmt::Result {

@@ -7,12 +7,13 @@ pub mod bottleneck;
 pub mod quota;
 mod rules;
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::fmt::{self, Display, Formatter};
 
 #[cfg(test)]
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Nanos;
 use crate::sys::throttling::Throttling;
@@ -103,7 +104,7 @@ pub struct Inputs {
 }
 
 /// How far to trust a run. Ordered: the larger, the worse.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Grade {
@@ -116,22 +117,22 @@ pub enum Grade {
 }
 
 /// One reason to distrust a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Reason {
     /// How serious it is.
     pub grade: Grade,
     /// Stable identifier in kebab-case.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// The figure and the threshold that it crossed, without a full stop.
     pub what: String,
     /// What to do about it, a sentence.
-    pub advice: &'static str,
+    pub advice: Cow<'static, str>,
 }
 
 /// How far a run can be trusted: as bad as its worst reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Verdict {

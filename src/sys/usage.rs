@@ -23,6 +23,11 @@ pub fn thread_cpu() -> Nanos {
     read_clock(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("every thread has a CPU clock")
 }
 
+/// CPU time of all threads of this process, user and system.
+pub fn own_cpu() -> Nanos {
+    read_clock(ClockId::CLOCK_PROCESS_CPUTIME_ID).expect("every process has a CPU clock")
+}
+
 /// CPU time of all threads of a process, user and system, including those that have exited. None if there is no such
 /// process; a child that has exited still has one until it is waited for.
 ///

@@ -12,7 +12,7 @@ use crate::support::peers::Peer;
 use crate::support::{Output, assert_says, run};
 
 /// Every command, with its subcommands.
-pub(crate) const COMMANDS: [&str; 17] = [
+pub(crate) const COMMANDS: [&str; 18] = [
     "",
     "serve",
     "load",
@@ -25,6 +25,7 @@ pub(crate) const COMMANDS: [&str; 17] = [
     "check baseline compare",
     "check history",
     "find-max",
+    "report",
     "connect",
     "sockets",
     "doctor",
@@ -59,9 +60,7 @@ fn no_command_is_without_a_snapshot() {
 
 #[test]
 fn short_help_has_one_line_per_flag() {
-    for command in [
-        "serve", "load", "bench", "compare", "check", "find-max", "connect", "sockets", "doctor",
-    ] {
+    for command in COMMANDS {
         let help = help(&format!("{command} -h"));
         let flags = help.lines().filter(|line| line.trim_start().starts_with('-')).count();
         assert!(help.lines().count() < 2 * flags + 40, "{help}");

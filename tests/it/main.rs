@@ -71,6 +71,9 @@ mod limits;
 // Other projects' readers agree with the files that we write.
 mod readers;
 
+// Reports as pages, rendered by a browser.
+mod pages;
+
 // SciPy agrees with our statistics.
 mod statistics;
 

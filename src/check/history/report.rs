@@ -1,8 +1,9 @@
 //! What a history shows: change points and creep of each metric, as text and as JSON.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Change, Point, chain};
 use crate::check::judge::{Metric, Verdict};
@@ -19,11 +20,11 @@ pub const SCHEMA: &str = "urecho.history-report/2";
 pub const HISTORY_REPORT_SCHEMA: &str = include_str!("../history-report.schema.json");
 
 /// What a history shows.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HistoryReport {
     /// Name and version of this document's shape.
-    pub schema: &'static str,
+    pub schema: Cow<'static, str>,
     /// Machine, version and loads of the last check; null if there are no checks.
     pub conditions: Option<String>,
     /// Checks with these conditions: the row of the change points.
@@ -37,7 +38,7 @@ pub struct HistoryReport {
 }
 
 /// One metric.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MetricHistory {
     /// The metric.
@@ -51,7 +52,7 @@ pub struct MetricHistory {
 }
 
 /// A permanent shift.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Shift {
     /// The first version after it.
@@ -68,7 +69,7 @@ pub struct Shift {
 
 /// The sum of the changes of consecutive checks that did not end as REGRESSED, over the range in which it is
 /// most clearly a creep, or over all.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Creep {
     /// The first version in it.
@@ -109,7 +110,7 @@ impl HistoryReport {
             })
         });
         HistoryReport {
-            schema: SCHEMA,
+            schema: SCHEMA.into(),
             metrics: metrics.collect(),
             conditions,
             checks: row.len(),

@@ -12,4 +12,4 @@ pub mod verdict;
 mod warm_up;
 
 pub use metric::{Metric, Profile};
-pub use verdict::{Judgement, MetricVerdict, Verdict, judge};
+pub use verdict::{Judgement, MetricVerdict, Verdict, judge, scores};

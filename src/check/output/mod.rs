@@ -4,9 +4,10 @@ mod github;
 pub mod json;
 mod junit;
 mod markdown;
+mod page;
 mod row;
 pub mod summary;
 mod text;
 
-pub use json::Check;
+pub use json::{Check, SCHEMA};
 pub use summary::Summary;

@@ -67,7 +67,7 @@ pub(super) fn details(metric: &MetricVerdict) -> String {
 const FACTOR_FROM: f64 = 9.0;
 
 /// `+6.0 %`, or `x12`.
-fn signed_percent(share: f64) -> String {
+pub(super) fn signed_percent(share: f64) -> String {
     if share >= FACTOR_FROM {
         return percent(share);
     }

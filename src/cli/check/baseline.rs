@@ -25,9 +25,9 @@ use crate::units::plural;
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Measure a server alone and add the run to FILE; do it 5 to 10 times, at least an hour apart
-    Save(SaveFlags),
+    Save(Box<SaveFlags>),
     /// Compare a server with the runs in FILE; comparing two versions side by side is better
-    Compare(CompareFlags),
+    Compare(Box<CompareFlags>),
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ use clap::Args;
 use crate::check::history::{self, Point};
 use crate::check::output::{Check, Summary};
 use crate::error::Result;
+use crate::html;
 use crate::output::console;
 use crate::output::place::{self, Place};
 use crate::output::publish::publish;
@@ -28,6 +29,9 @@ pub(super) struct OutputFlags {
     /// `$GITHUB_STEP_SUMMARY`, where it is set, gets the same.
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    /// Write a page with charts to FILE
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Write a JUnit XML test case per gating metric
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -45,6 +49,7 @@ pub(super) struct OutputFlags {
 /// The outputs of a check, with their places.
 pub(super) struct Outputs {
     json: Option<Place>,
+    html: Option<Place>,
     markdown: Option<Place>,
     junit: Option<Place>,
     append: Option<Place>,
@@ -57,13 +62,14 @@ impl OutputFlags {
     /// them, or one and the `input`, are the same, [`Error::Machine`](crate::error::Error::Machine) if one cannot
     /// be written.
     pub(super) fn open(&self, json: &JsonFlag, input: Option<&Path>) -> Result<Outputs> {
-        let places = place::open_all([&json.json, &self.markdown, &self.junit, &self.append])?;
+        let places = place::open_all([&json.json, &self.html, &self.markdown, &self.junit, &self.append])?;
         for (place, input) in places.iter().flatten().zip(input.into_iter().cycle()) {
             place.check_is_not(input)?;
         }
-        let [json, markdown, junit, append] = places;
+        let [json, html, markdown, junit, append] = places;
         Ok(Outputs {
             json,
+            html,
             markdown,
             junit,
             append,
@@ -95,12 +101,17 @@ impl Outputs {
                 (self.json.as_ref().filter(|_| check.is_some()), &|| {
                     check.map_or(String::new(), Check::json)
                 }),
+                (self.html.as_ref(), &|| {
+                    html::page(&[check.map_or_else(|| summary.section(), Check::section)])
+                }),
                 (self.markdown.as_ref(), &|| summary.markdown()),
                 (self.junit.as_ref(), &|| summary.junit()),
             ],
         );
         let written = written.and(self.append(summary, check.is_some()));
-        let documents = [&self.json, &self.markdown, &self.junit].into_iter().flatten();
+        let documents = [&self.json, &self.html, &self.markdown, &self.junit]
+            .into_iter()
+            .flatten();
         let is_stdout_taken = appends_to_stdout || documents.into_iter().any(Place::is_stdout);
         publish_on_github(summary, is_stdout_taken);
         written

@@ -182,7 +182,7 @@ fn a_server_that_its_own_quota_stopped_is_named() {
 
 #[test]
 fn a_server_that_the_generator_limits_is_named() {
-    let codes = |generator: f64, cpu: f64, load: &Workload| -> Vec<(Grade, &'static str)> {
+    let codes = |generator: f64, cpu: f64, load: &Workload| -> Vec<(Grade, String)> {
         let mut block = block(100_000.0, 1000);
         block.generator_cpu_ratio = generator;
         block.cpu_ns_per_message = Some(cpu * 1e9 / block.completed_per_s);
@@ -197,10 +197,10 @@ fn a_server_that_the_generator_limits_is_named() {
         let servers = vec![server("a", vec![vec![block]]), server("b", vec![vec![busier]])];
         let scenario = Scenario::of(load, method, servers);
         let reasons = scenario.reasons.iter();
-        reasons.map(|reason| (reason.grade, reason.code)).collect()
+        reasons.map(|reason| (reason.grade, reason.code.to_string())).collect()
     };
     let closed = Workload::default();
-    let named = [(Grade::Suspect, "generator-bottleneck")];
+    let named = [(Grade::Suspect, "generator-bottleneck".to_owned())];
     assert_eq!(codes(0.97, 0.6, &closed), named, "of one server only");
     assert_eq!(codes(0.94, 0.6, &closed), []);
     assert_eq!(codes(0.97, 0.95, &closed), [], "the server has no reserve either");

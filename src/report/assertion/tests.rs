@@ -4,6 +4,7 @@ use super::*;
 use crate::error;
 use crate::load::schedule::{Arrivals, Pace, Rate};
 use crate::load::{Churn, Close};
+use crate::report::percentile::Percentile;
 
 /// Checks that the text is refused, in one line, and that the line names what to write instead.
 fn refused(text: &str, hints: &[&str]) {

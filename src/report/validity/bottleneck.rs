@@ -38,13 +38,14 @@ impl Bottleneck {
         };
         Reason {
             grade: Grade::Suspect,
-            code: "generator-bottleneck",
+            code: "generator-bottleneck".into(),
             what: format!(
                 "the generator was busy {} of the time (suspect over {}), {used}",
                 percent(self.generator),
                 percent(GENERATOR_MAX),
             ),
-            advice: "The rate may be the generator's limit and not the server's: add --threads on separate CPUs.",
+            advice: "The rate may be the generator's limit and not the server's: add --threads on separate CPUs."
+                .into(),
         }
     }
 }

@@ -20,9 +20,9 @@ pub fn of_generator(throttling: Option<Throttling>, span: Nanos) -> Option<Reaso
         } else {
             Grade::Suspect
         },
-        code: "cpu-quota",
+        code: "cpu-quota".into(),
         what: format!("{used_up} (invalid over {})", percent(INVALID)),
-        advice: "The quota stopped the generator: raise it (cpu.max, docker run --cpus), or use fewer threads and a lower rate.",
+        advice: "The quota stopped the generator: raise it (cpu.max, docker run --cpus), or use fewer threads and a lower rate.".into(),
     })
 }
 
@@ -32,9 +32,11 @@ pub fn of_server(server: &str, throttling: Option<Throttling>, span: Nanos) -> O
     // tail is that of the quota.
     Some(Reason {
         grade: Grade::Suspect,
-        code: "server-cpu-quota",
+        code: "server-cpu-quota".into(),
         what: used_up(&format!("{server}'s control group"), throttling, span)?,
-        advice: "The tail is the length of the gaps and not the server's: raise the quota (cpu.max, docker run --cpus).",
+        advice:
+            "The tail is the length of the gaps and not the server's: raise the quota (cpu.max, docker run --cpus)."
+                .into(),
     })
 }
 

@@ -47,36 +47,36 @@ fn samples(inputs: &Inputs) -> Option<Reason> {
     let grade = if found == 0 { Grade::Invalid } else { Grade::Suspect };
     (found < needed).then(|| Reason {
         grade,
-        code: "too-few-samples",
+        code: "too-few-samples".into(),
         what: format!("{} samples; p99 needs {}", show_count(found), show_count(needed)),
-        advice: "Measure longer (--duration), or with more connections or a higher rate.",
+        advice: "Measure longer (--duration), or with more connections or a higher rate.".into(),
     })
 }
 
 fn partial(inputs: &Inputs) -> Option<Reason> {
     inputs.partial.then(|| Reason {
         grade: Grade::Suspect,
-        code: "partial",
+        code: "partial".into(),
         what: "interrupted before the planned end".into(),
-        advice: "Run it to the end before comparing it with other runs.",
+        advice: "Run it to the end before comparing it with other runs.".into(),
     })
 }
 
 fn wrong_data(inputs: &Inputs) -> Option<Reason> {
     inputs.wrong_data.as_ref().map(|what| Reason {
         grade: Grade::Invalid,
-        code: "wrong-data",
+        code: "wrong-data".into(),
         what: what.clone(),
-        advice: "The target is not an echo server, or is faulty: ignore all its figures until it is fixed.",
+        advice: "The target is not an echo server, or is faulty: ignore all its figures until it is fixed.".into(),
     })
 }
 
 fn debug_build(inputs: &Inputs) -> Option<Reason> {
     inputs.debug_build.then(|| Reason {
         grade: Grade::Suspect,
-        code: "debug-build",
+        code: "debug-build".into(),
         what: "a build without optimisation uses several times the CPU per message".into(),
-        advice: "Build with --release.",
+        advice: "Build with --release.".into(),
     })
 }
 
@@ -87,7 +87,7 @@ fn incomplete(inputs: &Inputs) -> Option<Reason> {
     let share = ratio(incomplete as f64, inputs.sent as f64);
     grade_of(share, 0.0, INVALID).map(|grade| Reason {
         grade,
-        code: "incomplete-messages",
+        code: "incomplete-messages".into(),
         what: format!(
             "{} of {} messages failed and {} are missing, {} in total (invalid over {})",
             show_count(inputs.failed),
@@ -96,7 +96,7 @@ fn incomplete(inputs: &Inputs) -> Option<Reason> {
             percent(share),
             percent(INVALID),
         ),
-        advice: "Find out what closed the connections, or wait longer for late replies (--drain).",
+        advice: "Find out what closed the connections, or wait longer for late replies (--drain).".into(),
     })
 }
 
@@ -108,12 +108,14 @@ const ABSENT_INVALID: f64 = 0.1;
 fn unopened(inputs: &Inputs) -> Option<Reason> {
     absent(inputs, inputs.unopened).map(|(grade, of_all)| Reason {
         grade,
-        code: "unopened-connections",
+        code: "unopened-connections".into(),
         what: format!("{of_all} did not open (invalid over {})", percent(ABSENT_INVALID)),
         advice: if 2 * inputs.without_port > inputs.unopened {
             "This machine had no source port left: use more addresses (--source), or with --churn end by RST (--close rst)."
+                .into()
         } else {
             "Check the server's descriptors (`ulimit -n`) and accept queue (`ss -ltn`), then this machine's ports."
+                .into()
         },
     })
 }
@@ -121,12 +123,12 @@ fn unopened(inputs: &Inputs) -> Option<Reason> {
 fn lost(inputs: &Inputs) -> Option<Reason> {
     absent(inputs, inputs.lost).map(|(grade, of_all)| Reason {
         grade,
-        code: "lost-connections",
+        code: "lost-connections".into(),
         what: format!(
             "{of_all} were closed by the target (invalid over {})",
             percent(ABSENT_INVALID)
         ),
-        advice: "Check the server's log and its limits on connections and idle time.",
+        advice: "Check the server's log and its limits on connections and idle time.".into(),
     })
 }
 
@@ -157,14 +159,14 @@ fn send_lag(inputs: &Inputs) -> Option<Reason> {
     let invalid = bound(INVALID, INVALID_FROM);
     grade_of(lag.0 as f64, suspect.0 as f64, invalid.0 as f64).map(|grade| Reason {
         grade,
-        code: "send-lag",
+        code: "send-lag".into(),
         what: format!(
             "1 message in 100 was sent at least {} late (suspect over {}, invalid over {}), which response times include",
             show_duration(lag),
             show_duration(suspect),
             show_duration(invalid),
         ),
-        advice: "Give the generator its own CPU (--pin), more threads (--threads), or a lower rate.",
+        advice: "Give the generator its own CPU (--pin), more threads (--threads), or a lower rate.".into(),
     })
 }
 
@@ -193,18 +195,18 @@ fn behind(inputs: &Inputs) -> Option<Reason> {
             // Whatever the server does: each connection waits for a round trip before it sends again.
             Some(carried) => Reason {
                 grade,
-                code: "too-few-connections",
+                code: "too-few-connections".into(),
                 what: format!(
                     "{rates}; the connections carry at most {} on this path",
                     show_rate(carried)
                 ),
-                advice: "The rate needs --connections >= rate x round-trip time / --pipeline.",
+                advice: "The rate needs --connections >= rate x round-trip time / --pipeline.".into(),
             },
             None => Reason {
                 grade,
-                code: "rate-not-achieved",
+                code: "rate-not-achieved".into(),
                 what: format!("{rates}; the queue grew"),
-                advice: "Response times depend on how long you measure: lower --rate, or find the highest sustainable rate (find-max).",
+                advice: "Response times depend on how long you measure: lower --rate, or find the highest sustainable rate (find-max).".into(),
             },
         },
     )
@@ -217,13 +219,13 @@ fn generator_busy(inputs: &Inputs) -> Option<Reason> {
     let busy = inputs.generator_busy;
     (inputs.open_loop && busy > SUSPECT).then(|| Reason {
         grade: Grade::Suspect,
-        code: "generator-busy",
+        code: "generator-busy".into(),
         what: format!(
             "the busiest thread of the generator was busy {} of the time (suspect over {})",
             percent(busy),
             percent(SUSPECT),
         ),
-        advice: "Messages queue inside the generator: add --threads on separate CPUs, or lower --rate.",
+        advice: "Messages queue inside the generator: add --threads on separate CPUs, or lower --rate.".into(),
     })
 }
 
@@ -249,18 +251,18 @@ fn overflows(inputs: &Inputs) -> Option<Reason> {
     // delay is in the latencies.
     (times > 0).then(|| Reason {
         grade: Grade::Suspect,
-        code: "completion-queue-overflow",
+        code: "completion-queue-overflow".into(),
         what: format!("the completion queue overflowed {} times", show_count(times)),
-        advice: "The generator fell far behind the kernel: add --threads, or use fewer connections.",
+        advice: "The generator fell far behind the kernel: add --threads, or use fewer connections.".into(),
     })
 }
 
 fn shares_cpu(inputs: &Inputs) -> Option<Reason> {
     inputs.shares_cpu.then(|| Reason {
         grade: Grade::Suspect,
-        code: "shared-cpu",
+        code: "shared-cpu".into(),
         what: "generator and server may share a CPU and no other CPU is free".into(),
-        advice: "Each waits while the other runs: keep the server off the generator's CPU (taskset, --pin).",
+        advice: "Each waits while the other runs: keep the server off the generator's CPU (taskset, --pin).".into(),
     })
 }
 
@@ -272,14 +274,14 @@ fn steal(inputs: &Inputs) -> Option<Reason> {
     let share = inputs.steal_share;
     grade_of(share, SUSPECT, INVALID).map(|grade| Reason {
         grade,
-        code: "steal",
+        code: "steal".into(),
         what: format!(
             "the hypervisor gave {} of this machine's CPU time to other guests (suspect over {}, invalid over {})",
             percent(share),
             percent(SUSPECT),
             percent(INVALID),
         ),
-        advice: "Repeat it later or on a dedicated machine; `urecho compare` is robust against such noise.",
+        advice: "Repeat it later or on a dedicated machine; `urecho compare` is robust against such noise.".into(),
     })
 }
 
@@ -290,13 +292,13 @@ fn pressure(inputs: &Inputs) -> Option<Reason> {
     let share = inputs.pressure_share.filter(|&share| share > SUSPECT)?;
     Some(Reason {
         grade: Grade::Suspect,
-        code: "cpu-pressure",
+        code: "cpu-pressure".into(),
         what: format!(
             "some task waited for a CPU {} of the time (suspect over {})",
             percent(share),
             percent(SUSPECT),
         ),
-        advice: "Something else runs on this machine (`top`): stop it, or use fewer threads than CPUs.",
+        advice: "Something else runs on this machine (`top`): stop it, or use fewer threads than CPUs.".into(),
     })
 }
 
@@ -308,11 +310,11 @@ fn unfair_service(inputs: &Inputs) -> Option<Reason> {
     let jain = inputs.fairness_jain.filter(|_| !inputs.open_loop)?;
     (jain < SUSPECT).then(|| Reason {
         grade: Grade::Suspect,
-        code: "unfair-service",
+        code: "unfair-service".into(),
         what: format!(
             "some connections were served far less than others: Jain's index {jain:.2} (suspect below {SUSPECT})"
         ),
-        advice: "The percentiles describe the favoured connections: see the slowest ones in the JSON report.",
+        advice: "The percentiles describe the favoured connections: see the slowest ones in the JSON report.".into(),
     })
 }
 
@@ -329,14 +331,15 @@ fn retransmits(inputs: &Inputs) -> Option<Reason> {
     let share = ratio(retransmits as f64, inputs.sent as f64);
     (share > SUSPECT).then(|| Reason {
         grade: Grade::Suspect,
-        code: "retransmits",
+        code: "retransmits".into(),
         what: format!(
             "{} TCP retransmits on this machine, {} of the messages (suspect over {})",
             show_count(retransmits),
             percent(share),
             percent(SUSPECT),
         ),
-        advice: "The tail includes retransmission timeouts of 200 ms and more: look for packet loss (`nstat -az`).",
+        advice: "The tail includes retransmission timeouts of 200 ms and more: look for packet loss (`nstat -az`)."
+            .into(),
     })
 }
 
@@ -345,12 +348,12 @@ fn listen_overflows(inputs: &Inputs) -> Option<Reason> {
     let times = inputs.listen_overflows.filter(|&times| times > 0)?;
     Some(Reason {
         grade: Grade::Suspect,
-        code: "listen-overflow",
+        code: "listen-overflow".into(),
         what: format!(
             "{} connects found an accept queue full on this machine",
             show_count(times)
         ),
-        advice: "Connect times include SYN retransmissions of a second and more: raise the server's backlog and net.core.somaxconn.",
+        advice: "Connect times include SYN retransmissions of a second and more: raise the server's backlog and net.core.somaxconn.".into(),
     })
 }
 
@@ -358,9 +361,9 @@ fn unverified(inputs: &Inputs) -> Option<Reason> {
     // The user chose it, so it lowers no grade; readers of the report must know.
     (!inputs.verify).then(|| Reason {
         grade: Grade::Valid,
-        code: "unverified",
+        code: "unverified".into(),
         what: "replies were counted, not compared (--no-verify)".into(),
-        advice: "A server that returns wrong bytes would go unnoticed.",
+        advice: "A server that returns wrong bytes would go unnoticed.".into(),
     })
 }
 

@@ -14,7 +14,7 @@ use crate::support::{Process, ServeProcess, assert_says, run, until};
 
 pub(super) const CHECKS: Checks = &[
     (
-        "`--json`, `--hgrm`, `--markdown`, `--junit`, `check baseline save`",
+        "`--json`, `--html`, `--hgrm`, `--markdown`, `--junit`, `check baseline save`",
         documents as Check,
     ),
     ("`--hlog`, `--jsonl`, `--csv`", lines),

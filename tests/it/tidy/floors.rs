@@ -12,7 +12,7 @@ use crate::support::source::{Source, has_word};
 const SEPARATE: [usize; 2] = [2, 4];
 
 /// Words and the rooms in which they may be used: the kernel behind two rooms, the command line in one.
-const PLACES: [(&str, &[&str]); 9] = [
+const PLACES: [(&str, &[&str]); 11] = [
     ("unsafe", &["ring", "sys"]),
     ("io_uring", &["ring"]),
     ("libc", &["ring", "sys"]),
@@ -21,6 +21,8 @@ const PLACES: [(&str, &[&str]); 9] = [
     ("mio", &["serve"]),
     ("tokio", &["serve"]),
     ("hdrhistogram", &["histogram"]),
+    ("plotters", &["html"]),
+    ("maud", &["html"]),
     ("clap", &["cli"]),
 ];
 

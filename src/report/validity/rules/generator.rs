@@ -23,7 +23,7 @@ pub(super) fn stalled(inputs: &Inputs) -> Option<Reason> {
     };
     Some(Reason {
         grade,
-        code: "generator-stalled",
+        code: "generator-stalled".into(),
         what: format!(
             "a thread of the generator was stalled for {} of the time, the longest stall was {} (suspect over {} or from {}, invalid \
              over {})",
@@ -33,7 +33,7 @@ pub(super) fn stalled(inputs: &Inputs) -> Option<Reason> {
             show_duration(LONG),
             percent(INVALID),
         ),
-        advice: "It sent and received nothing meanwhile: find what stopped it (a suspended machine, SIGSTOP, a busy host), and repeat.",
+        advice: "It sent and received nothing meanwhile: find what stopped it (a suspended machine, SIGSTOP, a busy host), and repeat.".into(),
     })
 }
 
@@ -44,13 +44,13 @@ pub(super) fn waited(inputs: &Inputs) -> Option<Reason> {
     let share = share_of(inputs, inputs.run_delay);
     (share > SUSPECT).then(|| Reason {
         grade: Grade::Suspect,
-        code: "generator-waited",
+        code: "generator-waited".into(),
         what: format!(
             "a thread of the generator waited for a CPU for {} of the time (suspect over {})",
             percent(share),
             percent(SUSPECT),
         ),
-        advice: "Other tasks took its CPU: stop them, or give generator and server CPUs of their own (--pin).",
+        advice: "Other tasks took its CPU: stop them, or give generator and server CPUs of their own (--pin).".into(),
     })
 }
 
@@ -69,14 +69,14 @@ pub(super) fn passes(inputs: &Inputs) -> Option<Reason> {
     let suspect = FLOOR.max(Nanos((service.0 as f64 * SUSPECT) as u64));
     (pass > suspect).then(|| Reason {
         grade: Grade::Suspect,
-        code: "long-passes",
+        code: "long-passes".into(),
         what: format!(
             "1 reply in 100 was handled in a pass of the generator's loop of at least {} (suspect over {}), which service times \
              may include",
             show_duration(pass),
             show_duration(suspect),
         ),
-        advice: "The generator handles too much at once: add --threads on separate CPUs, or use fewer connections or a lower rate.",
+        advice: "The generator handles too much at once: add --threads on separate CPUs, or use fewer connections or a lower rate.".into(),
     })
 }
 
@@ -85,12 +85,12 @@ pub(super) fn merged(inputs: &Inputs) -> Option<Reason> {
     let merged = inputs.merged_intervals;
     (merged > 0).then(|| Reason {
         grade: Grade::Valid,
-        code: "slow-reader",
+        code: "slow-reader".into(),
         what: format!(
             "{} seconds are part of a longer line in the outputs, whose reader was slow",
             show_count(merged)
         ),
-        advice: "Each line says which time it covers; write to a file to have all of them.",
+        advice: "Each line says which time it covers; write to a file to have all of them.".into(),
     })
 }
 
