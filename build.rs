@@ -1,4 +1,4 @@
-//! Tells the program how it is built, and from which commit: URECHO_PROFILE, and URECHO_COMMIT if that is known.
+//! Tells the program how it is built, and from which commit: URECHO_BUILD_PROFILE, and URECHO_BUILD_COMMIT if that is known.
 //!
 //! Debug builds have no commit: otherwise each commit would compile everything anew.
 
@@ -7,16 +7,16 @@ use std::path::Path;
 use std::process::Command;
 
 fn main() {
-    println!("cargo::rerun-if-env-changed=URECHO_COMMIT");
+    println!("cargo::rerun-if-env-changed=URECHO_BUILD_COMMIT");
     println!("cargo::rerun-if-changed=build.rs");
     let profile = env::var("PROFILE").unwrap_or_default();
-    println!("cargo::rustc-env=URECHO_PROFILE={profile}");
+    println!("cargo::rustc-env=URECHO_BUILD_PROFILE={profile}");
     if profile == "debug" {
         return;
     }
     // Packagers, who build from an archive, may name the commit.
-    if let Some(commit) = env::var("URECHO_COMMIT").ok().or_else(checked_out) {
-        println!("cargo::rustc-env=URECHO_COMMIT={commit}");
+    if let Some(commit) = env::var("URECHO_BUILD_COMMIT").ok().or_else(checked_out) {
+        println!("cargo::rustc-env=URECHO_BUILD_COMMIT={commit}");
     }
 }
 

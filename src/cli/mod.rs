@@ -9,6 +9,7 @@ mod check;
 mod compare;
 mod connect;
 mod cpu_split;
+mod defaults;
 mod doctor;
 mod find_max;
 mod load;
@@ -24,15 +25,17 @@ mod uring_flags;
 mod values;
 
 use std::panic::{self, AssertUnwindSafe};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Result};
 use crate::output::console;
 use crate::report::Environment;
 use crate::sys::{guard, machine, prctl, signal};
+use defaults::Completed;
 
 /// The command line. Its summary in the help is the description in Cargo.toml.
 #[derive(Debug, Parser)]
@@ -40,6 +43,37 @@ use crate::sys::{guard, machine, prctl, signal};
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    common: CommonFlags,
+}
+
+/// The flags of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Common options")]
+struct CommonFlags {
+    /// Read flags from a TOML file that has a section for each command, as in `[load]`
+    ///
+    /// A key is the long name of a flag; a list gives it several times. Environment variables outweigh the file, and
+    /// the command line both: URECHO_RATE is --rate.
+    #[arg(long, global = true, value_name = "PATH")]
+    config: Option<PathBuf>,
+    /// Print neither a report nor progress: only errors, and what goes to files
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: When,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum When {
+    /// On a terminal, unless NO_COLOR is set or TERM is dumb
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
 }
 
 #[derive(Debug, Subcommand)]
@@ -93,10 +127,23 @@ pub fn main() -> ExitCode {
     prctl::restore_name();
     prctl::survive_file_size_limits();
     prctl::keep_exit_statuses();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return answer(&error),
+    let variable = |name: &str| std::env::var_os(name);
+    let line = match defaults::complete(&Cli::command(), std::env::args_os().collect(), variable) {
+        Ok(line) => line,
+        Err(error) => return ExitCode::from(report_error(&error)),
     };
+    let cli = match Cli::try_parse_from(&line.words) {
+        Ok(cli) => cli,
+        Err(error) => return answer(&error, &line),
+    };
+    console::configure(
+        cli.common.quiet,
+        match cli.common.color {
+            When::Auto => None,
+            When::Always => Some(true),
+            When::Never => Some(false),
+        },
+    );
     if let Command::Guard { mark } = &cli.command {
         guard::run(mark);
         return ExitCode::SUCCESS;
@@ -145,7 +192,7 @@ fn run(command: Command, environment: Environment) -> Result<ExitCode> {
 
 /// Help and version go to stdout and exit with 0. Everything else is one line on stderr that says what is wrong, and
 /// exits with 2.
-fn answer(error: &clap::Error) -> ExitCode {
+fn answer(error: &clap::Error, line: &Completed) -> ExitCode {
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let text = error.render();
         if error.use_stderr() {
@@ -155,7 +202,13 @@ fn answer(error: &clap::Error) -> ExitCode {
         let written = console::print_styled(&text.to_string(), &text.ansi().to_string());
         return ExitCode::from(written.exit_code(0));
     }
-    console::note(refusal(error));
+    let argument = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(argument)) => argument.as_str(),
+        _ => "",
+    };
+    let origin = line.origin(argument);
+    let origin = origin.map_or(String::new(), |origin| format!(" (from {origin})"));
+    console::note(refusal(error) + &origin);
     ExitCode::from(2)
 }
 

@@ -8,8 +8,11 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal, stderr, stdout};
 use std::os::fd::AsFd;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::untrusted;
+use super::verdicts;
 use super::written::Written;
 use crate::sys::stream::{self, Wait};
 
@@ -19,18 +22,44 @@ const NOTE_WAIT: Wait<'_> = Wait::Milliseconds(10_000);
 /// How messages name stdout as an output.
 const STDOUT: &str = "to stdout";
 
+/// What the user wants of the standard streams.
+static IS_QUIET: AtomicBool = AtomicBool::new(false);
+static COLOURS: OnceLock<bool> = OnceLock::new();
+
+/// Sets what the user wants: no reports and progress, and colours always, never, or (none) where they are shown. Before
+/// anything is printed; the first call decides.
+pub fn configure(quiet: bool, colours: Option<bool>) {
+    IS_QUIET.store(quiet, Ordering::Relaxed);
+    if let Some(colours) = colours {
+        let _ = COLOURS.set(colours);
+    }
+}
+
+/// True if there is to be no progress.
+pub(super) fn is_quiet() -> bool {
+    IS_QUIET.load(Ordering::Relaxed)
+}
+
 /// Text on stdout.
 pub fn print(text: impl Display) -> Written {
     print_raw(&untrusted::terminal(&text.to_string()))
 }
 
+/// A report on stdout, its verdicts in colour where colours are shown; nothing if the user wants none.
+pub fn print_report(text: impl Display) -> Written {
+    if is_quiet() {
+        return Written::All;
+    }
+    let text = untrusted::terminal(&text.to_string());
+    match shows_colours(&stdout()) {
+        true => print_raw(&verdicts::coloured(&text)),
+        false => print_raw(&text),
+    }
+}
+
 /// Help and version on stdout, with escape codes where `styled` has them and stdout shows them.
 pub fn print_styled(plain: &str, styled: &str) -> Written {
-    print_raw(if stdout().is_terminal() && has_colours() {
-        styled
-    } else {
-        plain
-    })
+    print_raw(if shows_colours(&stdout()) { styled } else { plain })
 }
 
 fn print_raw(text: &str) -> Written {
@@ -58,6 +87,9 @@ pub fn note(text: impl Display) {
 
 /// A note about how far a series of runs is, for which nothing waits: dropped if the reader is behind.
 pub fn progress(text: impl Display) {
+    if is_quiet() {
+        return;
+    }
     let text = untrusted::note(&text.to_string()) + "\n";
     let _ = write(stderr(), &text, Wait::Milliseconds(0)); // There will be newer progress.
 }
@@ -77,9 +109,17 @@ pub(super) fn draw(text: &str) {
     let _ = write(stderr(), text, Wait::Milliseconds(0)); // There will be newer progress.
 }
 
+/// True if a stream shows colours: the user says so, or it is a terminal where they are welcome.
+pub(super) fn shows_colours(stream: &impl IsTerminal) -> bool {
+    COLOURS
+        .get()
+        .copied()
+        .unwrap_or_else(|| stream.is_terminal() && has_colours())
+}
+
 /// True if escape codes for colours are welcome: NO_COLOR is not set (no-color.org), and TERM names a terminal that
 /// knows them.
-pub(super) fn has_colours() -> bool {
+fn has_colours() -> bool {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
     !no_color && !dumb

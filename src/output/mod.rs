@@ -12,4 +12,5 @@ pub mod progress;
 pub mod publish;
 pub mod table;
 pub mod untrusted;
+mod verdicts;
 pub mod written;

@@ -33,8 +33,8 @@ impl ProgressLine {
     /// For this process's stderr and environment.
     pub fn new() -> ProgressLine {
         ProgressLine {
-            is_visible: stderr().is_terminal(),
-            is_dim: console::has_colours(),
+            is_visible: stderr().is_terminal() && !console::is_quiet(),
+            is_dim: console::shows_colours(&stderr()),
             drawn: 0,
         }
     }

@@ -20,7 +20,7 @@ pub fn publish<const N: usize>(text: &dyn Display, documents: [(Option<&Place>, 
     }
     match is_stdout_taken {
         true => written,
-        false => written.and(console::print(text)),
+        false => written.and(console::print_report(text)),
     }
 }
 

@@ -40,8 +40,8 @@ impl Environment {
     pub fn of(machine: Machine) -> Environment {
         Environment {
             urecho: env!("CARGO_PKG_VERSION").to_owned(),
-            commit: option_env!("URECHO_COMMIT").map(str::to_owned),
-            profile: option_env!("URECHO_PROFILE").map(str::to_owned),
+            commit: option_env!("URECHO_BUILD_COMMIT").map(str::to_owned),
+            profile: option_env!("URECHO_BUILD_PROFILE").map(str::to_owned),
             debug_build: cfg!(debug_assertions),
             command: std::env::args_os()
                 .map(|word| word.to_string_lossy().into_owned())

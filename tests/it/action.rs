@@ -1,12 +1,15 @@
-//! The script of action.yml, run by a shell as GitHub runs it, on a `urecho` that prints its arguments.
+//! Continuous integration: the script of action.yml, run by a shell as GitHub runs it, on a `urecho` that prints its
+//! arguments; and the recipes of the README.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
 
 use crate::support;
+use crate::support::seccomp::refuse_io_uring;
 
 /// The lines of the block below the last `run: |`.
 fn script() -> String {
@@ -76,6 +79,7 @@ fn quoted_words_stay_together_and_nothing_is_expanded() {
         "--json",
     ];
     assert_eq!(ended.arguments[..6], fixed);
+    assert_eq!(ended.arguments[7], "--html");
     let words = [
         "--base-ready",
         "listening on",
@@ -87,8 +91,8 @@ fn quoted_words_stay_together_and_nothing_is_expanded() {
         "-c",
         "5",
     ];
-    assert_eq!(ended.arguments[7..], words);
-    assert_eq!(run("", "fail", 0, "PASSED").arguments.len(), 7);
+    assert_eq!(ended.arguments[9..], words);
+    assert_eq!(run("", "fail", 0, "PASSED").arguments.len(), 9);
     assert_eq!(run("--base-ready 'listening", "fail", 0, "PASSED").code, Some(2));
 }
 
@@ -96,8 +100,12 @@ fn quoted_words_stay_together_and_nothing_is_expanded() {
 fn outputs_have_verdict_exit_code_and_path_also_if_the_check_fails() {
     let ended = run("", "fail", 1, "REGRESSED");
     assert_eq!(ended.code, Some(1));
-    let path = &ended.arguments[6];
-    assert_eq!(ended.outputs, format!("verdict=REGRESSED\nexit-code=1\njson={path}\n"));
+    let [json, html] = [6, 8].map(|at| &ended.arguments[at]);
+    assert_eq!(
+        ended.outputs,
+        format!("verdict=REGRESSED\nexit-code=1\njson={json}\nhtml={html}\n")
+    );
+    assert!(json.ends_with("/check.json") && html.ends_with("/check.html"), "{html}");
 }
 
 #[test]
@@ -108,4 +116,109 @@ fn an_inconclusive_check_fails_the_step_unless_it_may_pass() {
         assert_eq!(ended.outputs.contains("verdict=INCONCLUSIVE\nexit-code=3\n"), code != 2);
     }
     assert_eq!(run("", "pass", 1, "REGRESSED").code, Some(1));
+}
+
+/// The block of YAML after a heading of the README.
+fn recipe(heading: &str) -> String {
+    let readme = fs::read_to_string("README.md").unwrap();
+    let (_, after) = readme.split_once(heading).unwrap();
+    let (_, block) = after.split_once("```yaml\n").unwrap();
+    block.split_once("```").unwrap().0.to_owned()
+}
+
+/// Runs a script as a job does, in a folder, and panics if it fails.
+fn shell(script: &str, folder: &Path, variables: &[(&str, &str)]) {
+    let mut command = Command::new("bash");
+    command.args(["--noprofile", "--norc", "-euo", "pipefail", "-c", script]);
+    let ended = support::run(command.current_dir(folder).envs(variables.iter().copied()));
+    assert_eq!(ended.code(), Some(0), "{script}\n{ended}");
+}
+
+#[test]
+fn the_recipe_for_github_builds_base_and_head_from_their_commits() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    let write = |path: &str, text: &str| {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write(
+        "origin/Cargo.toml",
+        "[package]\nname = \"server\"\nedition = \"2024\"\n[workspace]\n",
+    );
+    write("origin/src/main.rs", "fn main() { println!(\"base\") }\n");
+    let commit = "git -c user.name=test -c user.email=test@localhost commit -qam";
+    shell(
+        &format!("git init -qb main && git add . && {commit} base"),
+        &folder.join("origin"),
+        &[],
+    );
+    shell(
+        "git clone -q origin checkout && cd checkout && git switch -qc change",
+        folder,
+        &[],
+    );
+    write("checkout/src/main.rs", "fn main() { println!(\"head\") }\n");
+    shell(&format!("{commit} head"), &folder.join("checkout"), &[]);
+
+    let recipe = recipe("*GitHub.*");
+    let (_, block) = recipe.split_once("- run: |").unwrap();
+    let lines = block.lines().skip(1).take_while(|line| line.starts_with("          "));
+    let script = lines
+        .collect::<Vec<_>>()
+        .join("\n")
+        .replace("${{ github.base_ref }}", "main");
+    assert!(script.contains("origin/main"), "{script}");
+    let temporary = folder.join("temporary");
+    fs::create_dir(&temporary).unwrap();
+    let script = format!("export GITHUB_SHA=$(git rev-parse HEAD)\n{script}");
+    let target = folder.join("checkout/target");
+    let variables = [
+        ("RUNNER_TEMP", temporary.to_str().unwrap()),
+        ("CARGO_TARGET_DIR", target.to_str().unwrap()),
+    ];
+    shell(&script, &folder.join("checkout"), &variables);
+    for side in ["base", "head"] {
+        let ended = support::run(&mut Command::new(temporary.join(side).join("server")));
+        assert_eq!(ended.stdout, format!("{side}\n"));
+    }
+}
+
+#[test]
+fn the_recipe_for_gitlab_runs_where_io_uring_is_blocked() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let urecho = env!("CARGO_BIN_EXE_urecho");
+    let server = format!("#!/bin/sh\nexec {urecho} serve --engine epoll --workers 1 --listen 127.0.0.1:$2\n");
+    for side in ["base", "head"] {
+        fs::create_dir(path(side)).unwrap();
+        fs::write(path(side).join("server"), &server).unwrap();
+        fs::set_permissions(path(side).join("server"), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let recipe = recipe("*GitLab.*");
+    let line = recipe
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("- urecho "))
+        .unwrap();
+    assert!(recipe.contains("paths: [check.html]") && recipe.contains("junit: check.xml"));
+    let mut command = Command::new("bash");
+    command
+        .args(["-c", &format!("exec {urecho} {line}")])
+        .current_dir(folder.path());
+    let short = [
+        ("RESTARTS", "2"),
+        ("BLOCKS", "1"),
+        ("SLICE", "20ms"),
+        ("CONNECTIONS", "2"),
+    ];
+    for (flag, value) in short {
+        command.env(format!("URECHO_{flag}"), value);
+    }
+    refuse_io_uring(&mut command, libc::EPERM);
+    let ended = support::run(&mut command);
+    assert_eq!(ended.code(), Some(3), "two restarts decide nothing: {ended}");
+    assert!(ended.stdout.contains("generator on epoll"), "{ended}");
+    assert!(fs::read_to_string(path("check.html")).unwrap().contains("INCONCLUSIVE"));
+    assert!(fs::read_to_string(path("check.xml")).unwrap().contains("<testsuite"));
 }

@@ -107,7 +107,7 @@ fn a_negative_value_is_refused_without_advice_to_pass_it_on() {
 
 #[test]
 fn a_missing_or_unknown_command_is_refused_with_a_list() {
-    assert_refused("", &["Usage: urecho <COMMAND>", "serve", "load", "bench"]);
+    assert_refused("", &["Usage: urecho [OPTIONS] <COMMAND>", "serve", "load", "bench"]);
     assert_refused("sevre", &["unrecognized subcommand 'sevre'", "'serve'"]);
 }
 

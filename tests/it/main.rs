@@ -58,6 +58,9 @@ mod action;
 // Help, versions, and one message for each wrong value.
 mod command_line;
 
+// Flags from the environment and from a file; quiet, and in colour.
+mod defaults;
+
 // Completions and man pages.
 mod manual;
 
