@@ -1,4 +1,5 @@
-//! Tells the program how it is built, and from which commit: URECHO_BUILD_PROFILE, and URECHO_BUILD_COMMIT if that is known.
+//! Tells the program how it is built, and from which commit: URECHO_BUILD_PROFILE, and URECHO_BUILD_COMMIT if that is
+//! known.
 //!
 //! Debug builds have no commit: otherwise each commit would compile everything anew.
 

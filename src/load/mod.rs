@@ -36,6 +36,7 @@ mod workload;
 
 use crate::error::Result;
 use crate::sys::signal::Stop;
+use crate::sys::sock_diag;
 pub use capacity::{MostConnections, check_fits, check_machine, fits_at_once};
 pub use observer::{Observer, Progress};
 pub use preflight::no_source_port;
@@ -54,11 +55,15 @@ pub fn run(plan: Plan, stop: &Stop, observer: &mut dyn Observer) -> Result<RunRe
     let mut workers = Workers::start(plan, stop, None)?;
     let observed = monitor::watch(&workers.shared, &workers.servers, &mut workers.intervals, observer)?;
     let (totals, usage) = (observed.totals, observed.usage);
+    let (plan, spin) = (workers.shared.plan.clone(), workers.shared.spin);
+    let stats = workers.join()?;
+    let targets: Vec<_> = plan.targets.iter().map(Target::address).collect();
     Ok(RunResult {
-        plan: workers.shared.plan.clone(),
+        time_wait: sock_diag::time_wait_to(&targets).ok(),
+        plan,
         began: observed.began,
-        spin: workers.shared.spin,
-        stats: workers.join()?,
+        spin,
+        stats,
         messages: totals.messages,
         latencies: totals.latencies,
         series: totals.series,

@@ -35,6 +35,9 @@ pub struct RunResult {
     pub over_time: BoundedSeries<Column>,
     /// What the servers used while measuring, or why that is not known.
     pub server: Result<ServerUsage, String>,
+    /// Sockets to the targets in TIME-WAIT, or on the way there, after all were closed. `None` where the kernel does
+    /// not list sockets.
+    pub time_wait: Option<u64>,
     /// True if the server and a thread of the generator had to share a CPU.
     pub shares_cpu: bool,
     /// What else happened on this machine while measuring.

@@ -8,6 +8,7 @@
 
 pub mod assertion;
 mod distribution;
+mod endings;
 pub mod files;
 mod inputs;
 pub mod intervals;
@@ -37,6 +38,7 @@ pub use crate::load::result::{ConnectionMessages, Messages};
 use crate::output;
 use assertion::{Assertion, AssertionOutcome};
 pub use distribution::{Bounds, ConfidenceIntervals, Distribution, IntervalMethod, Statistic};
+pub use endings::Endings;
 pub use over_time::Column;
 pub use rate_interval::RateInterval;
 use sections::ratio;
@@ -86,6 +88,9 @@ pub struct Figures {
     pub began: Option<WallTime>,
     /// What became of the connections.
     pub connections: Connections,
+    /// How those that opened ended; null in reports of versions before 0.5.
+    #[serde(default)]
+    pub endings: Option<Endings>,
     /// Time to connect: with churn, of the connections dialled while measuring; otherwise of all. Here and in the next
     /// three, those that did not get there are censored.
     /// Without churn up to 4 are dialled in one system call, and each is timed from its beginning.
@@ -212,6 +217,7 @@ impl Figures {
             },
             began: run.began,
             connections: Connections::of(run),
+            endings: Some(Endings::of(run)),
             connect: if churns {
                 latency(&stats.connect, &run.connect_series)
             } else {

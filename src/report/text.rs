@@ -37,6 +37,12 @@ impl Display for Figures {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "load         {}: {}", self.plan.targets_shown(), self.title())?;
         writeln!(f, "connections  {}", self.connections)?;
+        if let Some(endings) = self
+            .endings
+            .filter(|_| self.plan.churn.is_some() || self.connections.lost_total() > 0)
+        {
+            writeln!(f, "endings      {endings}")?;
+        }
         self.connecting(f)?;
         self.messages(f)?;
         self.latencies(f)?;

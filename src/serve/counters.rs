@@ -16,6 +16,9 @@ pub struct Counters {
     pub connections: u64,
     /// Connections that ended by themselves: finished, or broken.
     pub closed: u64,
+    /// Of these, connections that an error ended: reset by the peer, or given up by the kernel (keep-alive,
+    /// TCP_USER_TIMEOUT).
+    pub failed: u64,
     /// Accepted connections that no worker could serve, those beyond a limit included.
     pub refused: u64,
     /// Connections refused because all of them together had reached their limit.
@@ -120,6 +123,7 @@ impl Counters {
         self.accepted += other.accepted;
         self.connections += other.connections;
         self.closed += other.closed;
+        self.failed += other.failed;
         self.refused += other.refused;
         self.refused_at_limit += other.refused_at_limit;
         self.refused_per_address += other.refused_per_address;
@@ -156,6 +160,7 @@ impl fmt::Display for Counters {
         let normally_zero = [
             ("refused_at_limit", self.refused_at_limit),
             ("refused_per_address", self.refused_per_address),
+            ("failed", self.failed),
             ("cut", self.cut),
             ("timed_out", self.timed_out),
             ("evicted", self.evicted),

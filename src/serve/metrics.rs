@@ -105,9 +105,14 @@ struct State {
 /// A metric of each worker: its name, what it means, and its value.
 type OfWorker = (&'static str, &'static str, fn(&Counters) -> u64);
 
-const COUNTERS: [OfWorker; 14] = [
+const COUNTERS: [OfWorker; 15] = [
     ("accepted", "Connections taken from the listeners", |of| of.accepted),
     ("closed", "Connections that have ended", |of| of.closed),
+    (
+        "failed",
+        "Of the closed ones, those that an error ended, such as a reset",
+        |of| of.failed,
+    ),
     ("timed_out", "Connections closed because they were idle", |of| {
         of.timed_out
     }),

@@ -228,7 +228,7 @@ impl Worker {
             let len = match read {
                 Ok(0) => break,
                 Ok(len) => len,
-                Err(cause) => break self.error(Operation::Receive, cause.into()),
+                Err(cause) => break self.failed(Operation::Receive, cause.into()),
             };
             self.had_io(&peer);
             self.counters.borrow_mut().bytes_in += len as u64;
@@ -242,7 +242,7 @@ impl Worker {
             self.had_io(&peer);
             buffer = returned.into_inner();
             if let Err(cause) = written {
-                break self.error(Operation::Send, cause.into());
+                break self.failed(Operation::Send, cause.into());
             }
             self.counters.borrow_mut().bytes_out += len as u64;
             if peer.last_echo.get() {
@@ -260,6 +260,12 @@ impl Worker {
     fn fail(&self, error: Error) {
         self.failure.borrow_mut().get_or_insert(error);
         self.changed.notify_one();
+    }
+
+    /// An error has ended a connection.
+    fn failed(&self, operation: Operation, errno: Errno) {
+        self.error(operation, errno);
+        self.counters.borrow_mut().failed += 1;
     }
 
     fn error(&self, operation: Operation, errno: Errno) {

@@ -127,12 +127,25 @@ pub struct Flow {
 
 /// All TCP sockets of this network namespace. Errors: the kernel has no sock_diag, or a filter refuses it.
 pub fn sockets() -> io::Result<Vec<Socket>> {
-    let mut all = list(AF_INET, SocketId::new_v4())?;
-    all.extend(list(AF_INET6, SocketId::new_v6())?);
+    let mut all = list(AF_INET, SocketId::new_v4(), StateFlags::all())?;
+    all.extend(list(AF_INET6, SocketId::new_v6(), StateFlags::all())?);
     Ok(all)
 }
 
-fn list(family: u8, any: SocketId) -> io::Result<Vec<Socket>> {
+/// How many sockets are in TIME-WAIT, or on the way there because this side sent its FIN first, and have one of these
+/// peers. Errors: as of [`sockets`].
+pub fn time_wait_to(peers: &[SocketAddr]) -> io::Result<u64> {
+    let states = StateFlags::FIN_WAIT1 | StateFlags::FIN_WAIT2 | StateFlags::CLOSING | StateFlags::TIME_WAIT;
+    let mut found = list(AF_INET, SocketId::new_v4(), states.clone())?;
+    found.extend(list(AF_INET6, SocketId::new_v6(), states)?);
+    let peers: Vec<SocketAddr> = peers
+        .iter()
+        .map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port()))
+        .collect();
+    Ok(found.iter().filter(|socket| peers.contains(&socket.peer)).count() as u64)
+}
+
+fn list(family: u8, any: SocketId, states: StateFlags) -> io::Result<Vec<Socket>> {
     /// Larger than any message that the kernel sends: it fills pages.
     const BUFFER: usize = 64 << 10;
     let netlink = socket(
@@ -141,7 +154,7 @@ fn list(family: u8, any: SocketId) -> io::Result<Vec<Socket>> {
         SockFlag::SOCK_CLOEXEC,
         SockProtocol::NetlinkSockDiag,
     )?;
-    send(netlink.as_raw_fd(), &request(family, any), MsgFlags::empty())?;
+    send(netlink.as_raw_fd(), &request(family, any, states), MsgFlags::empty())?;
     let (mut found, mut buffer) = (Vec::new(), vec![0; BUFFER]);
     loop {
         let len = recv(netlink.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
@@ -163,14 +176,14 @@ fn list(family: u8, any: SocketId) -> io::Result<Vec<Socket>> {
     }
 }
 
-fn request(family: u8, any: SocketId) -> Vec<u8> {
+fn request(family: u8, any: SocketId, states: StateFlags) -> Vec<u8> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | NLM_F_DUMP;
     let request = InetRequest {
         family,
         protocol: IPPROTO_TCP,
         extensions: ExtensionFlags::INFO | ExtensionFlags::CONG,
-        states: StateFlags::all(),
+        states,
         socket_id: any,
     };
     let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());

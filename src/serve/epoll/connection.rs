@@ -84,6 +84,12 @@ impl IoScratch {
         }
     }
 
+    /// An error has ended a connection.
+    fn failed(&mut self, operation: Operation, cause: io::Error) {
+        self.counters.error(operation, cause.into());
+        self.counters.failed += 1;
+    }
+
     /// How much may be read at once: all of it may have to be kept.
     fn read_limit(&self) -> usize {
         let share = KEPT_MAX.saturating_sub(self.kept) / READ_SHARE;
@@ -174,7 +180,7 @@ impl Connection {
                 }
                 Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
                 Err(cause) => {
-                    scratch.counters.error(Operation::Receive, cause.into());
+                    scratch.failed(Operation::Receive, cause);
                     return Next::Close;
                 }
             }
@@ -193,7 +199,7 @@ impl Connection {
         let sent = match send(&self.stream, &scratch.buffer[..read]) {
             Ok(sent) => sent,
             Err(cause) => {
-                scratch.counters.error(Operation::Send, cause.into());
+                scratch.failed(Operation::Send, cause);
                 return Some(Next::Close);
             }
         };
@@ -223,7 +229,7 @@ impl Connection {
                 scratch.counters.bytes_out += sent as u64;
             }
             Err(cause) => {
-                scratch.counters.error(Operation::Send, cause.into());
+                scratch.failed(Operation::Send, cause);
                 return Some(Next::Close);
             }
         }

@@ -21,6 +21,7 @@ impl Worker<'_> {
         if let Some(connection) = self.connections.remove(key) {
             self.shared.close(self.index, connection.socket);
             self.counters.closed += 1;
+            self.counters.failed += u64::from(connection.failed);
         }
     }
 

@@ -156,6 +156,8 @@ struct Connection {
     echo: Echo,
     /// True if something was received or sent since the last sweep of the drain.
     busy: bool,
+    /// True once an operation has failed.
+    failed: bool,
     /// When something was received or sent last, as far as that is noted ([`Worker::note_time`]).
     active_at: Nanos,
 }
@@ -289,6 +291,7 @@ impl Worker<'_> {
             self.counters.discarded += chunk.len() as u64;
         }
         connection.had_io(self.now);
+        connection.failed |= matches!(what, Received::Failed(_));
         let next = connection.echo.received(what, more, allowance, self.ring.chunk_table());
         self.apply(key, next);
     }
@@ -303,6 +306,7 @@ impl Worker<'_> {
             return self.stale(rest);
         };
         connection.had_io(self.now);
+        connection.failed |= sent.is_err();
         let next = connection
             .echo
             .sent(sent.is_ok(), rest, allowance, self.ring.chunk_table());
@@ -425,6 +429,7 @@ impl Worker<'_> {
             socket,
             echo,
             busy: true,
+            failed: false,
             active_at: self.now,
         });
         self.idle.watch(key, self.now);

@@ -1,12 +1,14 @@
 //! Every kind of workload against a real server: every byte is verified, and the report adds up.
 
+use std::io::{Read, Write};
+
 use serde_json::Value;
 
 use crate::support::io::on_each_io;
 use crate::support::peers::{Peer, Reply};
 use crate::support::reports::number;
 use crate::support::runs::{Finished, load};
-use crate::support::{Server, assert_says};
+use crate::support::{Server, assert_says, reset};
 
 on_each_io! {
     an_open_loop_sends_what_is_offered_and_reports_both_latencies,
@@ -16,6 +18,7 @@ on_each_io! {
     sizes_are_drawn_from_ranges_and_weights,
     think_time_limits_the_number_of_messages,
     churn_counts_closed_and_opened_connections,
+    connections_that_the_target_ends_are_counted_by_how,
     connections_take_sources_and_targets_in_turn,
     without_verification_wrong_bytes_pass_and_the_report_says_so,
     every_message_is_accounted_for_if_a_server_fails_in_an_open_loop,
@@ -110,8 +113,56 @@ fn churn_counts_closed_and_opened_connections() {
         assert!(number(report, "/first_byte/count") > 5, "{measured}");
         assert_eq!(report["close"].is_null(), close == "rst", "{measured}");
         assert_eq!(number(report, "/connections/failed"), 0);
+        let endings = &report["endings"];
+        assert_eq!(endings[format!("{close}_by_us")], closed, "{measured}");
+        assert_all_ended(report);
+        let time_wait = endings["time_wait"].as_u64().unwrap();
+        assert_eq!(time_wait > closed / 2, close == "fin", "{measured}");
+        assert_says(&measured.stdout, &["endings      ", " by our ", " in TIME-WAIT"]);
         let counters = server.stop_clean();
         assert!(counters.accepted >= closed);
+    }
+}
+
+/// Every connection that opened has ended in one way.
+fn assert_all_ended(report: &Value) {
+    let kinds = [
+        "fin_by_us",
+        "rst_by_us",
+        "at_the_end",
+        "fin_by_target",
+        "rst_by_target",
+        "otherwise",
+    ];
+    let all = kinds.map(|kind| number(report, &format!("/endings/{kind}")));
+    assert_eq!(
+        all.iter().sum::<u64>(),
+        number(report, "/connections/opened"),
+        "{report:#}"
+    );
+}
+
+fn connections_that_the_target_ends_are_counted_by_how() {
+    for (resets, kind) in [(false, "fin_by_target"), (true, "rst_by_target")] {
+        // Of every two connections, the target ends one after three messages.
+        let peer = Peer::start(move |number, mut stream| {
+            let mut buffer = [0; 64];
+            for _ in 0..if number % 2 == 0 { 3 } else { 1_000_000 } {
+                if stream.read_exact(&mut buffer).is_err() || stream.write_all(&buffer).is_err() {
+                    return;
+                }
+            }
+            if resets {
+                reset(stream);
+            }
+        });
+        let measured = load(
+            peer.address,
+            "-c 10 -s 64B --rate 200/s -d 500ms --assert errors<=1000000",
+        );
+        let report = measured.report.as_ref().unwrap();
+        assert!(number(report, &format!("/endings/{kind}")) > 0, "{report:#}");
+        assert_all_ended(report);
     }
 }
 

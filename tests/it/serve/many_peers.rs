@@ -58,6 +58,7 @@ fn resets_in_mid_stream_affect_only_their_own_connection(engine: Engine) {
     assert_echo_to_the_end(&server.connect(), &bytes(100_000, 9));
     let counters = server.stop_clean();
     assert!(!counters.errors.is_empty(), "resets are counted by kind: {counters}");
+    assert_eq!((counters.closed, counters.failed), (604, 600), "{counters}");
 }
 
 fn two_thousand_short_connections_leave_no_slot_and_no_buffer(engine: Engine) {
