@@ -34,6 +34,9 @@ mod doctor;
 // `urecho connect` and `urecho sockets`: one connection by hand, and how the kernel sees it.
 mod by_hand;
 
+// The walk through TCP in src/connect/README.md.
+mod walkthrough;
+
 // Signals, in every phase of every command.
 mod signals;
 
