@@ -23,8 +23,8 @@
 //!               experiment, comparison, quotas, bottleneck, table, page
 //!    find_max   the highest rate at which conditions hold: search, judge, curve, knee, page
 //! 3  report     one run: sections, targets, endings, distribution of percentile values, rate_interval, intervals,
-//!               over_time; text with latency_table, page, files; validity rules, assertion, inputs of both; several
-//!               runs: repeat
+//!               over_time; text with latency_table and bars, page, files; validity rules, assertion, inputs of both;
+//!               several runs: repeat
 //!    doctor     this machine: kernel, limits, network, cpu, noise; each returns a list of type finding, drawn by text
 //!    connect    one connection by hand: session at a terminal, pipe
 //!    sockets    the TCP sockets of this machine, listed

@@ -109,6 +109,14 @@ pub(super) fn draw(text: &str) {
     let _ = write(stderr(), text, Wait::Milliseconds(0)); // There will be newer progress.
 }
 
+/// Columns of the terminal that stdout is; none if it is no terminal, does not say, or knows no escape codes: then it
+/// may not know blocks either.
+pub fn columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stdout()).ok()?;
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    Some(usize::from(size.ws_col)).filter(|&columns| columns > 0 && !is_dumb)
+}
+
 /// True if a stream shows colours: the user says so, or it is a terminal where they are welcome.
 pub(super) fn shows_colours(stream: &impl IsTerminal) -> bool {
     COLOURS

@@ -8,14 +8,15 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use super::Report;
 use super::intervals::IntervalLine;
+use super::{Report, bars};
 use crate::clock::{self, WallTime};
 use crate::error::Result;
 use crate::histogram::{Hlog, hgrm};
 use crate::html;
 use crate::load::interval::Interval;
 use crate::load::{Observer, RunResult, Workload};
+use crate::output::console;
 use crate::output::file::Lines;
 use crate::output::place::{self, Place};
 use crate::output::publish::publish;
@@ -129,9 +130,14 @@ impl Files {
             false => &run.latencies.service,
         };
         let distribution = || format!("{}# {}; {}\n{comment}", hgrm(main), self.about, began_line(began));
-        let text: &dyn std::fmt::Display = if self.is_stdout_taken { &"" } else { report };
+        let has_room = console::columns().is_some_and(|columns| columns >= bars::COLUMNS_MIN);
+        let text = match (self.is_stdout_taken, has_room) {
+            (true, _) => String::new(),
+            (false, false) => report.to_string(),
+            (false, true) => format!("{report}{}", report.figures.bars()),
+        };
         written.and(publish(
-            text,
+            &text,
             [
                 (self.hgrm.as_ref(), &distribution),
                 (self.html.as_ref(), &|| html::page(&[report.section()])),

@@ -7,6 +7,7 @@
 //! few samples or not applicable.
 
 pub mod assertion;
+pub mod bars;
 mod distribution;
 mod endings;
 pub mod files;

@@ -1,5 +1,5 @@
 //! Continuous integration: the script of action.yml, run by a shell as GitHub runs it, on a `urecho` that prints its
-//! arguments; and the recipes of the README.
+//! arguments; and the recipes of `src/check/README.md`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -118,10 +118,10 @@ fn an_inconclusive_check_fails_the_step_unless_it_may_pass() {
     assert_eq!(run("", "pass", 1, "REGRESSED").code, Some(1));
 }
 
-/// The block of YAML after a heading of the README.
+/// The block of YAML after a heading of the page about the gate.
 fn recipe(heading: &str) -> String {
-    let readme = fs::read_to_string("README.md").unwrap();
-    let (_, after) = readme.split_once(heading).unwrap();
+    let page = fs::read_to_string("src/check/README.md").unwrap();
+    let (_, after) = page.split_once(heading).unwrap();
     let (_, block) = after.split_once("```yaml\n").unwrap();
     block.split_once("```").unwrap().0.to_owned()
 }

@@ -38,8 +38,9 @@ fn steps() -> Vec<Step> {
     steps
 }
 
-/// What a line says without what differs from run to run. Of a socket: its state, whether its queues are empty, and which
-/// end it is. Of the counters of a server: those that are small. Heads of tables, whose columns move, say nothing.
+/// What a line says without what differs from run to run. Of a socket: its state, whether its queues are empty, and
+/// which end it is. Heads of tables, whose columns move, say
+/// nothing.
 fn gist(line: &str, port: &str) -> String {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let is_state = |field: &&str| {

@@ -37,7 +37,7 @@ pub fn of_runs<'a>(reports: impl IntoIterator<Item = &'a Report>) -> Markup {
             main.buckets(),
         )?;
         Some(Spectrum {
-            band: Vec::new(),
+            bands: Vec::new(),
             ..spectrum
         })
     };
@@ -50,8 +50,8 @@ struct Spectrum {
     name: String,
     /// Shares of the messages, and the latency that they did not exceed.
     points: Vec<(f64, f64)>,
-    /// The confidence intervals, where both ends are known.
-    band: Vec<(f64, f64, f64)>,
+    /// The confidence intervals of neighbouring percentiles, where both ends are known: share, lower and upper end.
+    bands: Vec<Vec<(f64, f64, f64)>>,
     /// The largest share that has enough samples for an interval.
     resolved: f64,
     censored: u64,
@@ -63,12 +63,6 @@ impl Spectrum {
         let buckets = buckets.ok().filter(|buckets| buckets.count() > 0)?;
         let count = buckets.count();
         let last = (1.0 - 1.0 / count as f64).max(0.5);
-        let band = latency.table().into_iter().filter_map(|(statistic, figure)| {
-            let (Statistic::Percentile(percentile), Some(bounds)) = (statistic, figure.bounds) else {
-                return None;
-            };
-            Some((percentile.share(), bounds.low_ns? as f64, bounds.high_ns? as f64))
-        });
         let shares = (0..=POINTS).map(|k| {
             let position = k as f64 / POINTS as f64;
             1.0 - (1.0 - last).powf(position)
@@ -86,7 +80,7 @@ impl Spectrum {
                 .copied()
                 .zip(buckets.quantiles(&shares).into_iter().map(in_chart))
                 .collect(),
-            band: band.collect(),
+            bands: bands(latency),
             censored: latency.censored,
         })
     }
@@ -106,18 +100,41 @@ impl Spectrum {
             line(&self.name, false, &|share| share <= self.resolved),
             line("", true, &|share| share >= self.resolved),
         ];
-        if self.band.len() > 1 {
-            let name = format!("{}: 95 % confidence interval", self.name);
-            layers.insert(
-                0,
-                Layer::Band {
-                    name,
-                    color,
-                    points: self.band.clone(),
-                },
-            );
+        let name = format!("{}: 95 % confidence interval", self.name);
+        for (index, points) in self.bands.iter().enumerate() {
+            let name = if index == 0 { name.clone() } else { String::new() };
+            let points = widened(points);
+            layers.insert(0, Layer::Band { name, color, points });
         }
         layers
+    }
+}
+
+/// A percentile without an interval ends a band: between its neighbours nothing is known.
+fn bands(latency: &Distribution) -> Vec<Vec<(f64, f64, f64)>> {
+    let percentiles = latency
+        .table()
+        .into_iter()
+        .filter_map(|(statistic, figure)| match statistic {
+            Statistic::Percentile(percentile) => Some((percentile.share(), figure.bounds)),
+            Statistic::Min | Statistic::Max | Statistic::Mean => None,
+        });
+    let points = percentiles.map(|(share, bounds)| {
+        let bounds = bounds?;
+        Some((share, bounds.low_ns? as f64, bounds.high_ns? as f64))
+    });
+    let points: Vec<Option<(f64, f64, f64)>> = points.collect();
+    let bands = points.split(Option::is_none).filter(|band| !band.is_empty());
+    bands.map(|band| band.iter().flatten().copied().collect()).collect()
+}
+
+/// A band of a single percentile is a narrow one around it.
+fn widened(band: &[(f64, f64, f64)]) -> Vec<(f64, f64, f64)> {
+    match band {
+        &[(share, low, high)] => [1.0 / 0.95, 0.95]
+            .map(|factor| (1.0 - (1.0 - share) * factor, low, high))
+            .into(),
+        band => band.to_vec(),
     }
 }
 
@@ -129,7 +146,9 @@ fn chart(title: &str, spectra: Vec<Spectrum>) -> Markup {
         all().map(|point| point.1).fold(0.0, f64::max),
     ];
     let mut note =
-        "Dashed: fewer messages than a confidence interval needs. The last point is the largest latency.".to_owned();
+        "Dashed: fewer messages than a confidence interval needs. Bands: percentiles of the table that have one. The \
+         last point is the largest latency."
+            .to_owned();
     let censored = spectra.iter().map(|spectrum| spectrum.censored).max().unwrap_or(0);
     if censored > 0 {
         let messages = plural(censored, "message");
@@ -153,4 +172,40 @@ fn chart(title: &str, spectra: Vec<Spectrum>) -> Markup {
 /// On a logarithmic axis there is no zero.
 fn in_chart(latency: Nanos) -> f64 {
     latency.0.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::histogram::Recorder;
+    use crate::report::distribution::{Bounds, IntervalMethod};
+
+    #[test]
+    fn a_percentile_without_an_interval_ends_a_band() {
+        let mut recorder = Recorder::new();
+        (1..=100_000).for_each(|ns| recorder.record(Nanos(ns)));
+        let mut latency = Distribution::of(&recorder);
+        assert!(bands(&latency).is_empty());
+        let known = Some(Bounds {
+            low_ns: Some(1),
+            high_ns: Some(2),
+            method: IntervalMethod::Batches,
+            correlated_over_ns: None,
+        });
+        let open = known.map(|bounds| Bounds {
+            high_ns: None,
+            ..bounds
+        });
+        let intervals = &mut latency.intervals;
+        (intervals.p50_ns, intervals.p75_ns, intervals.p90_ns, intervals.p99_ns) = (known, known, open, known);
+        let shares = bands(&latency)
+            .into_iter()
+            .map(|band| band.iter().map(|point| point.0).collect());
+        let shares: Vec<Vec<f64>> = shares.collect();
+        assert_eq!(shares, [vec![0.5, 0.75], vec![0.99]]);
+        let [(from, ..), (to, ..)] = widened(&[(0.99, 1.0, 2.0)])[..] else {
+            panic!("two points")
+        };
+        assert!(from < 0.99 && 0.99 < to && to < 1.0);
+    }
 }

@@ -130,6 +130,29 @@ fn the_progress_line_fits_every_width_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_report_has_bars_on_a_terminal_with_room_for_them() {
+    let server = Server::start();
+    for (columns, term, expected) in [(120, "xterm", true), (80, "xterm", false), (120, "dumb", false)] {
+        let terminal = Terminal::new(columns);
+        let mut command = load(&server);
+        let stdout = terminal.slave.try_clone().unwrap();
+        command
+            .env("TERM", term)
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(Stdio::null());
+        command.spawn().unwrap().wait().unwrap();
+        let text = terminal.text(command);
+        assert!(text.contains("verdict"), "{text}");
+        assert_eq!(
+            text.contains("logarithmic scale") && text.contains("███"),
+            expected,
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn the_progress_line_follows_a_resize() {
     let server = Server::start();
     let terminal = Terminal::new(120);

@@ -11,6 +11,9 @@ mod floors;
 // Dead files, unfinished work, lint exceptions without a reason.
 mod leftovers;
 
+// Links of pages lead to files, and their commands are commands.
+mod links;
+
 // Use paths, resolved to files.
 mod paths;
 
