@@ -73,6 +73,15 @@ pub struct Server {
     is_ours: bool,
 }
 
+/// Our own server runs as this command says: variables that are flags of it, and a file of flags, are meant for this
+/// process. A program of the user's has the user's environment.
+fn ignore_defaults(command: &mut Command) {
+    let flags = std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"URECHO_"));
+    for (name, _) in flags {
+        command.env_remove(name);
+    }
+}
+
 impl Server {
     /// Starts `urecho serve` on a free port of the loopback interface, pinned to these CPUs (not pinned, if empty).
     ///
@@ -85,6 +94,7 @@ impl Server {
     /// Starts `program`, which must be `urecho`: for benches and tests, which are other executables.
     pub fn start_program(program: impl AsRef<OsStr>, engine: Engine, workers: usize, cpus: &[usize]) -> Result<Server> {
         let mut command = Command::new(program);
+        ignore_defaults(&mut command);
         command.arg0("urecho");
         let workers = workers.to_string();
         command.args(["serve", "--listen", "127.0.0.1:0", "--workers", &workers]);
@@ -144,6 +154,9 @@ impl Server {
         let program = argv.next().unwrap_or_default();
         let mut command = Command::new(candidate.executable().unwrap_or(&program));
         command.arg0(&program).args(argv);
+        if candidate.executable().is_some() {
+            ignore_defaults(&mut command);
+        }
         command.stdout(match candidate.ready_text() {
             Some(_) => Stdio::piped(),
             None => Stdio::null(),

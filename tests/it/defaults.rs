@@ -89,3 +89,20 @@ fn a_verdict_has_its_colour_if_the_user_wants_colours_in_a_pipe() {
     }
     server.stop();
 }
+
+#[test]
+fn our_own_server_ignores_variables_and_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("urecho.toml");
+    fs::write(&file, "[serve]\nmax-connections = 1\n").unwrap();
+    // The server could not do either.
+    let defaults = [
+        ("URECHO_METRICS", "192.0.2.1:1"),
+        ("URECHO_CONFIG", file.to_str().unwrap()),
+    ];
+    let ended = run(urecho("bench -c 3 -d 50ms --warmup 0s").envs(defaults));
+    assert!(matches!(ended.status.code(), Some(0 | 3)), "{}", ended.stderr);
+    assert!(ended.stdout.contains("3 opened"), "{}", ended.stdout);
+    let ended = run(urecho("compare -c 3 --restarts 3 --blocks 1 --slice 20ms").envs(defaults));
+    assert_eq!(ended.status.code(), Some(0), "{}{}", ended.stdout, ended.stderr);
+}
