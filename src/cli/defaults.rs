@@ -80,10 +80,9 @@ pub(super) fn complete(
             .filter(|path| !path.is_empty())
             .map(PathBuf::from),
     };
-    if let Some(file) = config {
-        // A nested command has flags of its own: they are not in the section of the command above it.
-        let flags = if path.len() == 1 { arguments.as_slice() } else { &[] };
-        added.file(&file, section, root, flags)?;
+    // A nested command has flags of its own: they are not in the section of the command above it.
+    if let Some(file) = config.filter(|_| path.len() == 1) {
+        added.file(&file, section, root, &arguments)?;
     }
     let Added {
         words: more, origins, ..
@@ -266,7 +265,7 @@ mod tests {
     #[test]
     fn a_file_has_a_section_for_each_command() {
         let (_file, flag) = config(
-            "[load]\nconnections = 7\nassert = ['p99<1ms', 'errors<=0']\nno-verify = true\n[serve]\nworkers = 2\n",
+            "[load]\nconnections = 7\nassert = ['p99<1ms', 'errors<=0']\nno-verify = true\n[serve]\nworkers = 2\n[check]\nbudget = '9s'\n",
         );
         let load = line(&format!("urecho load {flag}"), &[]);
         assert!(
@@ -275,6 +274,8 @@ mod tests {
         );
         assert!(line(&format!("urecho serve {flag}"), &[]).ends_with("--workers=2"));
         assert!(line(&format!("urecho {flag} doctor"), &[]).ends_with("doctor"));
+        let replay = format!("urecho check replay check.json {flag}");
+        assert_eq!(line(&replay, &[]), replay, "it is a command of its own");
     }
 
     #[test]
