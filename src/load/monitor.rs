@@ -99,7 +99,7 @@ fn observe(shared: &Shared, servers: &Servers, intervals: &mut IntervalMerger, m
             let at = WallTime::at(measure);
             outbox.measuring(at);
             began = Some(at);
-            meter = Some(Meter::start(servers));
+            meter = Some(Meter::start(sampler.server_pids()));
         }
         while let Some(interval) = intervals.next_complete(!running) {
             totals.add(&interval, workload);
@@ -176,7 +176,13 @@ struct Sample {
     machine: Snapshot,
     /// Of this process, and of the servers.
     throttling: [Option<Throttling>; 2],
+    /// How long after measuring began all of this was read: what servers used until then is in no figure.
+    late: Nanos,
 }
+
+/// The largest share of measuring that may be over before the servers have been read: reading takes milliseconds, so on
+/// a busy machine a run of a fraction of a second may be nearly over.
+const LATE_MAX: f64 = 0.5;
 
 impl<'a> Sampler<'a> {
     fn new(servers: &'a Servers) -> Sampler<'a> {
@@ -193,6 +199,7 @@ impl<'a> Sampler<'a> {
                 machine: Snapshot::read(),
                 throttling: self.throttling(),
                 server: self.servers.sample(),
+                late: clock::now() - phases.measure,
             });
         }
         if now >= phases.end || stopped {
@@ -210,7 +217,10 @@ impl<'a> Sampler<'a> {
     fn usage_since(&self, before: &Sample, workload: &Workload) -> Usage {
         let machine = Snapshot::read();
         let [ours, servers] = self.throttling();
-        let server = self.servers.used_since(&before.server);
+        let server = match before.late.as_secs() > LATE_MAX * workload.duration.as_secs() {
+            true => Err("this machine was too busy to read it when measuring began".to_owned()),
+            false => self.servers.used_since(&before.server),
+        };
         let network = netstat::read().zip(self.network);
         let pids = self.servers.pids();
         let needed = usage::parallelism_of(pids).unwrap_or(1);
@@ -223,6 +233,14 @@ impl<'a> Sampler<'a> {
                 server_throttling: Throttling::between(before.throttling[1], servers),
                 network: network.map(|(after, before)| after.since(&before)),
             },
+        }
+    }
+
+    /// The processes of the servers when measuring began; none before.
+    fn server_pids(&self) -> Vec<i32> {
+        match &self.state {
+            State::Measuring(before) => before.server.pids(),
+            State::Waiting | State::Done(_) => Vec::new(),
         }
     }
 

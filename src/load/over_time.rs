@@ -4,7 +4,6 @@ use crate::clock::{self, Nanos};
 use crate::histogram::Recorder;
 use crate::load::interval::Interval;
 use crate::load::result::{Messages, Span};
-use crate::load::servers::Servers;
 use crate::stats::bounded_series::Merge;
 use crate::sys::{netstat, usage};
 
@@ -98,9 +97,8 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// Starts to measure.
-    pub(super) fn start(servers: &Servers) -> Meter {
-        let pids = servers.all_pids();
+    /// Starts to measure these processes of the servers.
+    pub(super) fn start(pids: Vec<i32>) -> Meter {
         let last = Reading::now(&pids);
         Meter { pids, last }
     }

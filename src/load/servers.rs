@@ -23,6 +23,13 @@ pub(super) struct Sample {
     resident: Option<u64>,
 }
 
+impl Sample {
+    /// The processes that listened, and their descendants.
+    pub(super) fn pids(&self) -> Vec<i32> {
+        self.tree.pids()
+    }
+}
+
 impl Servers {
     /// Finds them. Call after a target has accepted.
     pub(super) fn find(targets: &[SocketAddr]) -> Servers {
@@ -35,11 +42,6 @@ impl Servers {
     /// The processes that listen; empty if they are not known.
     pub(super) fn pids(&self) -> &[i32] {
         self.listening.as_deref().unwrap_or_default()
-    }
-
-    /// The processes that listen, and their descendants, now.
-    pub(super) fn all_pids(&self) -> Vec<i32> {
-        ProcessTree::read(self.pids()).pids()
     }
 
     /// A sample for [`Servers::used_since`].
