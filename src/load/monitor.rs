@@ -180,10 +180,6 @@ struct Sample {
     late: Nanos,
 }
 
-/// The largest share of measuring that may be over before the servers have been read: reading takes milliseconds, so on
-/// a busy machine a run of a fraction of a second may be nearly over.
-const LATE_MAX: f64 = 0.5;
-
 impl<'a> Sampler<'a> {
     fn new(servers: &'a Servers) -> Sampler<'a> {
         Sampler {
@@ -217,8 +213,9 @@ impl<'a> Sampler<'a> {
     fn usage_since(&self, before: &Sample, workload: &Workload) -> Usage {
         let machine = Snapshot::read();
         let [ours, servers] = self.throttling();
-        let server = match before.late.as_secs() > LATE_MAX * workload.duration.as_secs() {
-            true => Err("this machine was too busy to read it when measuring began".to_owned()),
+        // Reading takes milliseconds. On a busy machine a run of a fraction of a second may be over by then.
+        let server = match before.late > workload.duration {
+            true => Err("this machine was too busy to read it before measuring was over".to_owned()),
             false => self.servers.used_since(&before.server),
         };
         let network = netstat::read().zip(self.network);

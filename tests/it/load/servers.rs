@@ -78,13 +78,13 @@ fn all_processes_that_share_a_port_are_counted() {
     let mut command = Command::new("python3");
     command.args(["-c", REUSEPORT]);
     let server = ServeProcess::spawn(command);
-    let measured = load(server.address, "-c 16");
+    let measured = known(|| load(server.address, "-c 16"));
     assert_eq!(number(measured.report(0), "/server/processes"), 4, "{measured}");
 }
 
 fn several_targets_have_a_row_each_and_the_server_is_all_of_them() {
     let servers = [(); 2].map(|()| ServeProcess::start(&["--workers", "1"]));
-    let measured = load(servers[0].address, &format!("{} -c 10 -t 2", servers[1].address));
+    let measured = known(|| load(servers[0].address, &format!("{} -c 10 -t 2", servers[1].address)));
     let report = measured.report(0);
     assert_eq!(number(report, "/server/processes"), 2, "{measured}");
     let rows = report["targets"].as_array().unwrap();
