@@ -103,7 +103,10 @@ impl Scenario {
 impl ServerResult {
     fn cells_of_page(&self) -> Vec<String> {
         if let Some(failure) = &self.failure {
-            return vec![self.name.clone(), format!("FAILED: {}", untrusted::text(failure))];
+            return vec![
+                untrusted::text(&self.name),
+                format!("FAILED: {}", untrusted::text(failure)),
+            ];
         }
         let figures = FIGURES.iter().map(|column| match (column.figure)(self) {
             None => "n/a".to_owned(),

@@ -110,19 +110,25 @@ impl Curve {
     }
 }
 
+/// The heads of the columns; the last is that of the outcome.
+pub(super) fn heads(conditions: &str) -> [&str; 8] {
+    [
+        "offered",
+        "completed",
+        "p50",
+        "p99",
+        "p99.9",
+        "max",
+        "verdict",
+        conditions,
+    ]
+}
+
 impl Display for Curve {
     /// In order of rate.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let head = [
-            "offered",
-            "completed",
-            "p50",
-            "p99",
-            "p99.9",
-            "max",
-            "verdict",
-            &self.conditions.join(", "),
-        ];
+        let conditions = self.conditions.join(", ");
+        let head = heads(&conditions);
         writeln!(f, "{}", table::row(&COLUMNS, &head))?;
         for point in self.sorted() {
             writeln!(f, "{point}")?;

@@ -1,6 +1,6 @@
 //! A search as a page: latency and completed rate by offered rate, with the rate that was found.
 
-use super::curve::{Curve, Point};
+use super::curve::{Curve, Point, heads};
 use super::knee::knee;
 use super::search::Outcome;
 use crate::html::{self, Axis, Chart, Color, Layer, Markup, Scale, Section, html};
@@ -18,16 +18,7 @@ impl Curve {
             _ => "verdict bad",
         };
         let points = self.sorted();
-        let heads = [
-            "offered",
-            "completed",
-            "p50",
-            "p99",
-            "p99.9",
-            "max",
-            "verdict",
-            "condition",
-        ];
+        let heads = heads(&conditions);
         Section {
             title: format!("Highest rate with {conditions}"),
             body: html! {

@@ -1,9 +1,8 @@
 //! What a history shows: change points and creep of each metric, as text and as JSON.
 
-use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{Change, Point, chain};
 use crate::check::judge::{Metric, Verdict};
@@ -20,11 +19,11 @@ pub const SCHEMA: &str = "urecho.history-report/2";
 pub const HISTORY_REPORT_SCHEMA: &str = include_str!("../history-report.schema.json");
 
 /// What a history shows.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HistoryReport {
     /// Name and version of this document's shape.
-    pub schema: Cow<'static, str>,
+    pub schema: &'static str,
     /// Machine, version and loads of the last check; null if there are no checks.
     pub conditions: Option<String>,
     /// Checks with these conditions: the row of the change points.
@@ -38,7 +37,7 @@ pub struct HistoryReport {
 }
 
 /// One metric.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MetricHistory {
     /// The metric.
@@ -52,7 +51,7 @@ pub struct MetricHistory {
 }
 
 /// A permanent shift.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Shift {
     /// The first version after it.
@@ -69,7 +68,7 @@ pub struct Shift {
 
 /// The sum of the changes of consecutive checks that did not end as REGRESSED, over the range in which it is
 /// most clearly a creep, or over all.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Creep {
     /// The first version in it.
@@ -110,7 +109,7 @@ impl HistoryReport {
             })
         });
         HistoryReport {
-            schema: SCHEMA.into(),
+            schema: SCHEMA,
             metrics: metrics.collect(),
             conditions,
             checks: row.len(),
