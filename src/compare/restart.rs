@@ -196,8 +196,8 @@ impl<'a> Participant<'a> {
         }
     }
 
-    /// Runs `step` unless this candidate has failed, or `stop` has fired: then an error is no failure. A server that
-    /// crashed is the cause of every other failure.
+    /// Runs `step` unless this candidate has failed, or `stop` has fired: then an error is no failure. A program that
+    /// has changed is the cause of every other failure, and then a server that crashed.
     fn attempt(&mut self, stop: &Stop, step: impl FnOnce(&mut Self) -> Result<()>) {
         if self.failure.is_some() || stop.has_fired() {
             return;
@@ -209,10 +209,9 @@ impl<'a> Participant<'a> {
             return;
         }
         let crash = self.server.as_mut().map(Server::check_for_crash);
-        self.failure = Some(match crash {
-            Some(Err(crash)) => crash,
-            _ => error,
-        });
+        let crash = crash.and_then(Result::err);
+        let change = self.candidate.check_program().err();
+        self.failure = Some(change.or(crash).unwrap_or(error));
         self.sessions.fill_with(|| None);
         self.server = None; // Killed, so that it cannot disturb the others.
     }

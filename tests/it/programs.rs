@@ -73,6 +73,22 @@ fn a_binary_that_is_replaced_ends_the_comparison_of_all() {
 }
 
 #[test]
+fn a_program_that_changed_and_then_fails_ends_the_comparison_of_all() {
+    let folder = TempDir::new().unwrap();
+    let fails_later = r#"if [ -e "$0.started" ]; then echo '# more' >> "$0"; exit 1; fi; touch "$0.started""#;
+    let path = script(&folder, fails_later);
+    let candidates = [
+        format!(
+            "a={} serve --workers 1 --listen 127.0.0.1:{{port}}",
+            env!("CARGO_BIN_EXE_urecho")
+        ),
+        format!("b=sh {path} {{port}}"),
+    ];
+    let measured = Running::compare(&candidates, &format!("{SHORT} --restarts 100000")).wait();
+    assert_says(&measured.report(3).to_string(), &[&path, "has changed"]);
+}
+
+#[test]
 fn a_program_that_is_replaced_ends_a_check() {
     let folder = TempDir::new().unwrap();
     let path = script(&folder, "echo '# more' >> \"$0\"");
