@@ -14,7 +14,7 @@
 //!
 //! ```text
 //! 6  cli        the only user of clap: one file per command, and repeat for several runs of load; shared by them:
-//!               load_flags, uring_flags, values, defaults, addresses, outputs, run_progress, cpu_split
+//!               load_flags, uring_flags, values, defaults, input, addresses, outputs, run_progress, cpu_split
 //!    main       the binary: the allocator, and a call
 //! 5  check      the regression gate. Measuring: experiment, time_budget, record. judge: decision after how many
 //!               restarts, metric, noise, sample, verdict, warm_up. output: summary, row, text, page, markdown, junit,

@@ -4,7 +4,7 @@ mod baseline;
 mod flags;
 mod outputs;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -12,6 +12,7 @@ use clap::{Args, Subcommand};
 use crate::check::experiment::{Control, Experiment};
 use crate::check::history::{self, HistoryReport};
 use crate::check::output::Check;
+use crate::cli::input;
 use crate::cli::values::Parsed;
 use crate::clock::{self, Nanos};
 use crate::compare::Candidate;
@@ -22,7 +23,6 @@ use crate::output::progress::{ProgressLine, show_left};
 use crate::output::publish::publish;
 use crate::output::{console, place};
 use crate::report::Environment;
-use crate::sys::shortage;
 use crate::sys::signal::Stop;
 use flags::{JudgementFlags, MeasurementFlags, SingleServerFlags, UtilizationFlag};
 use outputs::{JsonFlag, OutputFlags};
@@ -145,7 +145,7 @@ fn run_pair(pair: &PairFlags, flags: &Flags, environment: Environment) -> Result
 
 fn replay(flags: &ReplayFlags) -> Result<ExitCode> {
     let outputs = flags.outputs.open(&flags.json, Some(&flags.file))?;
-    let check = parse_file(&flags.file, Check::replay)?;
+    let check = input::parse(&flags.file, Check::replay)?;
     let written = outputs.publish(&check.summary(), Some(&check));
     Ok(ExitCode::from(written.exit_code(check.judgement.exit_code)))
 }
@@ -156,7 +156,7 @@ fn show_history(flags: &HistoryFlags) -> Result<ExitCode> {
         .iter()
         .flatten()
         .try_for_each(|place| place.check_is_not(&flags.file))?;
-    let history = parse_file(&flags.file, history::read)?;
+    let history = input::parse(&flags.file, history::read)?;
     for line in &history.torn {
         let name = flags.file.display();
         console::note(format_args!(
@@ -201,15 +201,4 @@ impl Progress {
         };
         self.line.show(&format!("at most {left}, {step}"));
     }
-}
-
-/// Parses a file. Errors: [`Error::Usage`] that names the file; [`Error::Machine`] if it is not the file's fault.
-pub(super) fn parse_file<T>(path: &Path, parse: fn(&str) -> Result<T>) -> Result<T> {
-    let name = path.display();
-    let bytes = std::fs::read(path).map_err(|cause| match shortage::of_files(&cause) {
-        Some(why) => Error::Machine(format!("cannot read {name}: {cause}. {why}")),
-        None => Error::Usage(format!("cannot read {name}: {cause}")),
-    })?;
-    let text = String::from_utf8_lossy(&bytes); // A line that is torn off may end within a character.
-    parse(&text).map_err(|error| Error::Usage(format!("{name}: {error}")))
 }

@@ -12,6 +12,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use toml::{Table, Value};
 
+use crate::cli::input;
 use crate::error::{Error, Result};
 
 /// A command line with what it leaves out, and where that is from.
@@ -132,7 +133,8 @@ impl Added<'_> {
         }
         match value.to_str() {
             Some("1" | "true" | "yes") => self.push(long, None, &name),
-            Some("0" | "false" | "no") => {}
+            // Noted, so that it outweighs the file.
+            Some("0" | "false" | "no") => self.origins.push((long.to_owned(), name)),
             _ => return Err(Error::Usage(format!("{name} turns a flag on or off: write 1 or 0"))),
         }
         Ok(())
@@ -141,7 +143,7 @@ impl Added<'_> {
     fn file(&mut self, file: &Path, section: &str, root: &Command, arguments: &[&Arg]) -> Result<()> {
         let name = file.display();
         let usage = |what: String| Error::Usage(format!("{name}: {what}"));
-        let text = std::fs::read_to_string(file).map_err(|cause| usage(format!("cannot read it: {cause}")))?;
+        let text = input::read(file)?;
         let table: Table = text
             .parse()
             .map_err(|cause: toml::de::Error| usage(cause.message().to_owned()))?;
@@ -284,6 +286,11 @@ mod tests {
         let variables = [("URECHO_CONNECTIONS", "8")];
         assert!(line(&format!("urecho load {flag}"), &variables).ends_with("--connections=8"));
         assert!(line(&format!("urecho load -c9 {flag}"), &variables).ends_with(&flag));
+        let (_on, on) = config("[load]\nno-verify = true\n");
+        assert!(
+            line(&format!("urecho load {on}"), &[("URECHO_NO_VERIFY", "0")]).ends_with(&on),
+            "off"
+        );
         let path = file.path().to_str().unwrap();
         assert_eq!(
             line("urecho load", &[("URECHO_CONFIG", path)]),

@@ -12,6 +12,7 @@ mod cpu_split;
 mod defaults;
 mod doctor;
 mod find_max;
+mod input;
 mod load;
 mod load_flags;
 mod manual;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::check::output::{self as check, Check};
-use crate::cli::check::parse_file;
+use crate::cli::input;
 use crate::compare::comparison::{self, Comparison};
 use crate::error::{Error, Result};
 use crate::find_max::curve::{self, Curve};
@@ -39,7 +39,7 @@ pub(super) struct Flags {
 pub(super) fn run(flags: &Flags) -> Result<ExitCode> {
     let place = Place::open(&flags.html)?;
     flags.files.iter().try_for_each(|file| place.check_is_not(file))?;
-    let documents = flags.files.iter().map(|file| parse_file(file, Document::parse));
+    let documents = flags.files.iter().map(|file| input::parse(file, Document::parse));
     let documents: Vec<Document> = documents.collect::<Result<_>>()?;
     let page = || html::page(&sections(&documents));
     Ok(ExitCode::from(publish(&"", [(Some(&place), &page)]).exit_code(0)))

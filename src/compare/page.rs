@@ -2,7 +2,7 @@
 
 use super::comparison::{Comparison, Scenario, ServerResult};
 use super::table::{FIGURES, LEGEND, heads};
-use crate::html::{self, Axis, Chart, Color, Layer, Markup, Scale, Section, html};
+use crate::html::{self, Axis, Chart, Color, LABEL_WIDTH, Layer, Markup, Scale, Section, extent, html};
 use crate::load::schedule::Pace;
 use crate::output::untrusted;
 use crate::report::PlanSummary;
@@ -88,7 +88,7 @@ impl Scenario {
                    resolved. More messages/s is better; less of everything else."
                 .into(),
             height: 60 + 28 * names.len() as u32,
-            label_width: (9 * longest as u32).clamp(90, 360),
+            label_width: (9 * longest as u32).clamp(LABEL_WIDTH, 360),
             x: Axis::new(Scale::Log, low * 0.95..high * 1.05, |ratio| {
                 let shown = format!("{ratio:.3}");
                 shown.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -152,7 +152,7 @@ fn rate_curve(scenarios: &[&Scenario]) -> Markup {
     let rates: Vec<f64> = sorted.iter().filter_map(|scenario| rate(&scenario.load)).collect();
     let servers = sorted[0].servers.len();
     let mut layers = Vec::new();
-    let (mut low, mut high) = (f64::INFINITY, 0.0_f64);
+    let mut all: Vec<f64> = Vec::new();
     for server in 0..servers {
         let name = untrusted::text(&sorted[0].servers[server].name);
         for (percentile, dashed, figure) in [
@@ -165,9 +165,7 @@ fn rate_curve(scenarios: &[&Scenario]) -> Markup {
         ] {
             let value = |scenario: &&Scenario| Some(figure(scenario.servers.get(server)?)?.median);
             let values: Vec<Option<f64>> = sorted.iter().map(value).collect();
-            for ns in values.iter().flatten() {
-                (low, high) = (low.min(*ns), high.max(*ns));
-            }
+            all.extend(values.iter().flatten());
             layers.push(Layer::Line {
                 name: format!("{name} {percentile}"),
                 color: Color::of_series(server),
@@ -176,6 +174,9 @@ fn rate_curve(scenarios: &[&Scenario]) -> Markup {
             });
         }
     }
+    let Some(latencies) = extent(all) else {
+        return html! {};
+    };
     let chart = Chart {
         title: format!(
             "Response time by offered rate, {}",
@@ -183,14 +184,14 @@ fn rate_curve(scenarios: &[&Scenario]) -> Markup {
         ),
         note: String::new(),
         height: 360,
-        label_width: 90,
+        label_width: LABEL_WIDTH,
         x: Axis::new(
             Scale::Linear,
             0.0..rates.last().copied().unwrap_or(1.0) * 1.02,
             show_rate,
         ),
-        y: Axis::durations(low..high),
+        y: Axis::durations(latencies),
         layers,
     };
-    html! { @if low.is_finite() { (chart.figure()) } }
+    chart.figure()
 }

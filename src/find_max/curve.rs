@@ -104,6 +104,25 @@ impl Curve {
         points
     }
 
+    /// What was found, in words.
+    pub(super) fn found(&self) -> String {
+        let conditions = self.conditions.join(" and ");
+        match self.found_per_s {
+            _ if self.partial => "nothing: the search was not completed".into(),
+            Some(rate) => format!("{} is the highest rate with {conditions}", show_rate(rate)),
+            None => format!("no rate with {conditions}"),
+        }
+    }
+
+    /// Where it is undecided, and what to do about it.
+    pub(super) fn undecided(&self) -> Option<String> {
+        let (rate, conditions) = (show_rate(self.undecided_per_s?), self.conditions.join(" and "));
+        Some(format!(
+            "at {rate} three runs did not show whether {conditions} holds: the table says why; if the runs are valid, measure \
+             longer (--duration)"
+        ))
+    }
+
     /// As one JSON document.
     pub fn json(&self) -> String {
         json::document(self)
@@ -133,23 +152,9 @@ impl Display for Curve {
         for point in self.sorted() {
             writeln!(f, "{point}")?;
         }
-        let conditions = self.conditions.join(" and ");
-        match self.found_per_s {
-            _ if self.partial => writeln!(f, "found        nothing: the search was not completed")?,
-            Some(rate) => writeln!(
-                f,
-                "found        {} is the highest rate with {conditions}",
-                show_rate(rate)
-            )?,
-            None => writeln!(f, "found        no rate with {conditions}")?,
-        }
-        if let Some(rate) = self.undecided_per_s {
-            let rate = show_rate(rate);
-            writeln!(
-                f,
-                "undecided    at {rate} three runs did not show whether {conditions} holds: the table says why; if the runs are \
-                 valid, measure longer (--duration)"
-            )?;
+        writeln!(f, "found        {}", self.found())?;
+        if let Some(undecided) = self.undecided() {
+            writeln!(f, "undecided    {undecided}")?;
         }
         Ok(())
     }

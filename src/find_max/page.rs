@@ -3,7 +3,7 @@
 use super::curve::{Curve, Point, heads};
 use super::knee::knee;
 use super::search::Outcome;
-use crate::html::{self, Axis, Chart, Color, Layer, Markup, Scale, Section, html};
+use crate::html::{self, Axis, Chart, Color, LABEL_WIDTH, Layer, Markup, Scale, Section, html};
 use crate::output::untrusted;
 use crate::report::page::how_to_repeat;
 use crate::stats::median;
@@ -23,7 +23,8 @@ impl Curve {
             title: format!("Highest rate with {conditions}"),
             body: html! {
                 div class=(class) {
-                    p { strong { (self.found_in_words()) } }
+                    p { strong { "Found: " (self.found()) "." } }
+                    @if let Some(undecided) = self.undecided() { p { "Undecided: " (undecided) "." } }
                     @if let Some(error) = &self.error { p { (untrusted::text(error)) } }
                 }
                 (self.latencies(&points))
@@ -35,15 +36,6 @@ impl Curve {
                     (how_to_repeat(environment, Vec::new()))
                 }
             },
-        }
-    }
-
-    fn found_in_words(&self) -> String {
-        let conditions = self.conditions.join(" and ");
-        match self.found_per_s {
-            _ if self.partial => "The search was not completed.".into(),
-            Some(rate) => format!("{} is the highest rate with {conditions}.", show_rate(rate)),
-            None => format!("No rate was found with {conditions}."),
         }
     }
 
@@ -100,7 +92,7 @@ impl Curve {
                    ends most (Kneedle: Satopää et al., 2011)."
                     .into(),
             height: 380,
-            label_width: 90,
+            label_width: LABEL_WIDTH,
             x: offered(points),
             y: Axis::durations(low..high),
             layers: lines.chain(dots).chain(self.marks(points)).collect(),
@@ -127,7 +119,7 @@ impl Curve {
             title: "Completed by offered rate".into(),
             note: String::new(),
             height: 260,
-            label_width: 90,
+            label_width: LABEL_WIDTH,
             x: offered(points),
             y: Axis::new(Scale::Linear, 0.0..high * 1.05, show_rate),
             layers: lines.into_iter().chain(self.marks(points)).collect(),

@@ -116,6 +116,14 @@ impl Axis {
     }
 }
 
+/// From the smallest to the largest of these values; none without any.
+pub fn extent(values: impl IntoIterator<Item = f64>) -> Option<Range<f64>> {
+    values.into_iter().fold(None, |extent: Option<Range<f64>>, value| {
+        let Range { start, end } = extent.unwrap_or(value..value);
+        Some(start.min(value)..end.max(value))
+    })
+}
+
 /// Without the zeros that end a decimal fraction: `1 ms` for `1.00 ms`.
 fn trimmed(shown: &str) -> String {
     match shown.split_once(' ') {
@@ -251,6 +259,12 @@ mod tests {
             .map(|share| axis.format_ext(share))
             .collect();
         assert_eq!(shown, ["0 %", "50 %", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %"]);
+    }
+
+    #[test]
+    fn an_extent_holds_every_value() {
+        assert_eq!(extent([3.0, -1.0, 2.0]), Some(-1.0..3.0));
+        assert_eq!(extent([]), None);
     }
 
     #[test]

@@ -15,6 +15,9 @@ use super::axis::Axis;
 /// Width of every chart, in the units of its SVG.
 const WIDTH: u32 = 860;
 
+/// Width of the labels of durations, rates and shares: charts below each other are aligned by it.
+pub const LABEL_WIDTH: u32 = 90;
+
 /// Points of a label's font, at that width.
 const FONT: i32 = 17;
 

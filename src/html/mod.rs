@@ -7,8 +7,8 @@
 mod axis;
 mod chart;
 
-pub use axis::{Axis, Scale};
-pub use chart::{Chart, Color, Layer, Rectangle};
+pub use axis::{Axis, Scale, extent};
+pub use chart::{Chart, Color, LABEL_WIDTH, Layer, Rectangle};
 use maud::{DOCTYPE, PreEscaped};
 pub use maud::{Markup, html};
 

@@ -17,9 +17,6 @@ use crate::units::{show_rate, show_size};
 
 pub use spectrum::of_runs as spectra;
 
-/// Width of the labels of durations and rates, the same in all charts: their axes of time are aligned.
-const LABEL_WIDTH: u32 = 90;
-
 impl Report {
     /// As a section of a page.
     pub fn section(&self) -> Section {
@@ -74,13 +71,13 @@ impl Report {
 }
 
 impl super::Figures {
-    /// The main latency and the rate in one sentence.
+    /// The main latency and the rate in one line.
     fn summary(&self) -> String {
         let latency = self.main_latency();
         let name = if self.latency.response.is_some() {
-            "response time"
+            "Response time"
         } else {
-            "service time"
+            "Service time"
         };
         let [p50, p99] = [Percentile::P50, Percentile::P99].map(|percentile| {
             let wanted = Statistic::Percentile(percentile);
@@ -93,7 +90,7 @@ impl super::Figures {
         });
         let connections = crate::units::plural(self.connections.requested, "connection");
         let rate = show_rate(self.completed_per_s);
-        format!("99 % of {name}s were at most {p99}, half at most {p50}, at {rate} over {connections}.")
+        format!("{name}: p50 {p50}, p99 {p99}; {rate} completed over {connections}.")
     }
 }
 

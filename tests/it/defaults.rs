@@ -43,11 +43,7 @@ fn an_error_says_where_a_value_is_from() {
     );
     let absent = run(&mut urecho("load --config no/such.toml"));
     assert_eq!(absent.status.code(), Some(2));
-    assert!(
-        absent.stderr.contains("no/such.toml: cannot read it"),
-        "{}",
-        absent.stderr
-    );
+    assert!(absent.stderr.contains("cannot read no/such.toml"), "{}", absent.stderr);
 }
 
 #[test]

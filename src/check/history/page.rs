@@ -2,7 +2,7 @@
 
 use super::{HistoryReport, Point};
 use crate::check::judge::Metric;
-use crate::html::{Axis, Chart, Color, Layer, Markup, Scale, Section, html};
+use crate::html::{Axis, Chart, Color, LABEL_WIDTH, Layer, Markup, Scale, Section, html};
 use crate::output::untrusted;
 use crate::units::plural;
 
@@ -75,7 +75,7 @@ impl HistoryReport {
             title: metric.name().into(),
             note: String::new(),
             height: 200,
-            label_width: 90,
+            label_width: LABEL_WIDTH,
             x: axis.with_ticks((0..row.len()).step_by(step).map(|at| at as f64).collect()),
             y: Axis::new(Scale::Linear, 0.0..high * 1.1, move |figure| metric.show(figure)),
             layers: [line, dots].into_iter().chain(shifts).collect(),

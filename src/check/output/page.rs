@@ -4,7 +4,7 @@ use super::json::Check;
 use super::row::{TITLES, percent, row, signed_percent};
 use super::summary::Summary;
 use crate::check::judge::{MetricVerdict, Verdict, scores};
-use crate::html::{self, Axis, Chart, Color, Layer, Markup, Scale, Section, html};
+use crate::html::{self, Axis, Chart, Color, LABEL_WIDTH, Layer, Markup, Scale, Section, extent, html};
 use crate::output::untrusted;
 use crate::report::page::how_to_repeat;
 
@@ -47,12 +47,8 @@ impl Check {
         let marks = marks(verdict);
         let ends = verdict.interval.map(|interval| [interval.low, interval.high]);
         let shown = marks.iter().map(|mark| mark.2).chain(changes.iter().copied());
-        let shown: Vec<f64> = shown.chain(ends.into_iter().flatten()).chain(verdict.change).collect();
-        let (low, high) = (
-            shown.iter().copied().fold(f64::INFINITY, f64::min),
-            shown.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-        );
-        let margin = 0.06 * (high - low).max(1e-4);
+        let shown = extent(shown.chain(ends.into_iter().flatten()).chain(verdict.change)).unwrap_or(0.0..0.0);
+        let margin = 0.06 * (shown.end - shown.start).max(1e-4);
         let color = color_of(verdict.verdict);
         let mut layers: Vec<Layer> = marks
             .into_iter()
@@ -73,11 +69,15 @@ impl Check {
             title: format!("{metric}: {}", row(verdict)[TITLES.len() - 1]),
             note: String::new(),
             height: 120,
-            label_width: 90,
-            x: Axis::new(Scale::Linear, low - margin..high + margin, |change| match change {
-                0.0 => "0 %".into(),
-                change => signed_percent(change),
-            }),
+            label_width: LABEL_WIDTH,
+            x: Axis::new(
+                Scale::Linear,
+                shown.start - margin..shown.end + margin,
+                |change| match change {
+                    0.0 => "0 %".into(),
+                    change => signed_percent(change),
+                },
+            ),
             y: Axis::rows(vec!["restarts".into(), "estimate".into()]),
             layers,
         };

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::flags::{DEFAULT_UTILIZATION, UtilizationFlag};
-use super::{JsonFlag, JudgementFlags, MeasurementFlags, OutputFlags, Progress, SingleServerFlags, parse_file};
+use super::{JsonFlag, JudgementFlags, MeasurementFlags, OutputFlags, Progress, SingleServerFlags};
 use crate::check::baseline::{Baseline, Run, StoredRun};
 use crate::check::experiment::{Control, Experiment, Offered};
 use crate::check::judge::Profile;
+use crate::cli::input;
 use crate::compare::Candidate;
 use crate::error::{self, Outcome, Result};
 use crate::load;
@@ -74,7 +75,7 @@ enum Measured {
 fn save(flags: &SaveFlags, environment: Environment) -> Result<ExitCode> {
     let path = flags.file.as_path();
     let place = Place::open(path)?;
-    let stored = path.exists().then(|| parse_file(path, Baseline::parse)).transpose()?;
+    let stored = path.exists().then(|| input::parse(path, Baseline::parse)).transpose()?;
     let salt = stored
         .as_ref()
         .map_or_else(Salt::random, |stored| Ok(stored.salt.clone()))?;
@@ -128,7 +129,7 @@ fn not_saved(refusal: &str) -> ExitCode {
 
 fn compare(flags: &CompareFlags, environment: Environment) -> Result<ExitCode> {
     let outputs = flags.outputs.open(&JsonFlag::default(), Some(&flags.file))?;
-    let baseline = parse_file(&flags.file, Baseline::parse)?;
+    let baseline = input::parse(&flags.file, Baseline::parse)?;
     let offered = Offered::Utilization(DEFAULT_UTILIZATION); // For a baseline without an open loop.
     let mut experiment = repeat(flags.measurement.experiment(offered, &flags.judgement)?, &baseline);
     let head = flags.head.candidate();

@@ -1,9 +1,8 @@
 //! Charts of a run over time, one below the other on the same axis.
 
-use super::LABEL_WIDTH;
 use super::heat_map::HeatMap;
 use crate::clock::Nanos;
-use crate::html::{Axis, Chart, Color, Layer, Markup, Scale, html};
+use crate::html::{Axis, Chart, Color, LABEL_WIDTH, Layer, Markup, Scale, extent, html};
 use crate::report::{Column, Figures};
 use crate::stats::order_statistics::needs;
 use crate::units::{show_count, show_rate};
@@ -151,14 +150,12 @@ impl<'a> OverTime<'a> {
 
     fn send_lag(&self) -> Markup {
         let lag = |column: &Column| column.send_lag_p99_ns.map(|ns| ns.max(1) as f64);
-        let lags = || self.columns.iter().filter_map(lag);
-        let low = lags().fold(f64::INFINITY, f64::min);
         html! {
-            @if low.is_finite() {
+            @if let Some(lags) = extent(self.columns.iter().filter_map(lag)) {
                 (self.chart(
                     "Send lag, p99",
                     "How long after the planned instant messages were issued: the generator's own delay.",
-                    Axis::durations(low..self.max(lag)),
+                    Axis::durations(lags),
                     vec![self.line("", Color::C, lag)],
                 ))
             }

@@ -1,9 +1,8 @@
 //! Latency by percentile: a line for each distribution, as the plotters of HdrHistogram draw it.
 
-use super::LABEL_WIDTH;
 use crate::clock::Nanos;
 use crate::histogram::Buckets;
-use crate::html::{Axis, Chart, Color, Layer, Markup, html};
+use crate::html::{Axis, Chart, Color, LABEL_WIDTH, Layer, Markup, extent, html};
 use crate::output::untrusted;
 use crate::report::distribution::{Distribution, Statistic};
 use crate::report::{Figures, Report};
@@ -141,10 +140,9 @@ fn widened(band: &[(f64, f64, f64)]) -> Vec<(f64, f64, f64)> {
 fn chart(title: &str, spectra: Vec<Spectrum>) -> Markup {
     let all = || spectra.iter().flat_map(|spectrum| &spectrum.points);
     let last = all().map(|point| point.0).fold(0.0, f64::max);
-    let [low, high] = [
-        all().map(|point| point.1).fold(f64::INFINITY, f64::min),
-        all().map(|point| point.1).fold(0.0, f64::max),
-    ];
+    let Some(latencies) = extent(all().map(|point| point.1)) else {
+        return html! {};
+    };
     let mut note =
         "Dashed: fewer messages than a confidence interval needs. Bands: percentiles of the table that have one. The \
          last point is the largest latency."
@@ -161,12 +159,12 @@ fn chart(title: &str, spectra: Vec<Spectrum>) -> Markup {
         height: 420,
         label_width: LABEL_WIDTH,
         x: Axis::percentiles(last),
-        y: Axis::durations(low..high),
+        y: Axis::durations(latencies),
         layers: layers
             .flat_map(|(index, spectrum)| spectrum.layers(Color::of_series(index)))
             .collect(),
     };
-    html! { @if !spectra.is_empty() { (chart.figure()) } }
+    chart.figure()
 }
 
 /// On a logarithmic axis there is no zero.

@@ -1,7 +1,7 @@
 //! Several runs of one plan as a page: the figures with their intervals, each run's value, and the spectra of all.
 
 use super::{Repeated, Repeats, cells};
-use crate::html::{self, Axis, Chart, Color, Layer, Markup, Section, html};
+use crate::html::{self, Axis, Chart, Color, Layer, Markup, Section, extent, html};
 use crate::output::untrusted;
 use crate::report::assertion::Metric;
 use crate::report::page::{how_to_repeat, spectra};
@@ -59,12 +59,12 @@ fn runs(figures: &[Repeated]) -> Markup {
     let latencies: Vec<&Repeated> = latencies
         .filter(|figure| figure.values.iter().any(Option::is_some))
         .collect();
-    let values = || {
-        latencies
-            .iter()
-            .flat_map(|figure| figure.values.iter().flatten().copied())
+    let values = latencies
+        .iter()
+        .flat_map(|figure| figure.values.iter().flatten().copied());
+    let Some(range) = extent(values) else {
+        return html! {};
     };
-    let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
     let layers = latencies.iter().enumerate().flat_map(|(row, figure)| {
         let row = row as f64;
         let dots = Layer::Dots {
@@ -87,9 +87,9 @@ fn runs(figures: &[Repeated]) -> Markup {
             .into(),
         height: 60 + 34 * latencies.len() as u32,
         label_width: 150,
-        x: Axis::durations(low..high),
+        x: Axis::durations(range),
         layers: layers.collect(),
         y: Axis::rows(latencies.iter().map(|figure| figure.metric.to_string()).collect()),
     };
-    html! { @if low.is_finite() { (chart.figure()) } }
+    chart.figure()
 }
