@@ -57,7 +57,8 @@ pub(crate) fn page(log: &[Entry]) -> String {
         "# Error rates of `urecho check`".to_owned(),
         "Made from `log.jsonl`, two lines per check whose correct verdict was known, by `cargo bench --bench error_rates`. The \
          second load, in every third check, is an unrelated server that echoes 5,000 messages per second, not pinned. \
-         Results of urecho 0.2 and 0.3 are in [`0.3.0/`](0.3.0/README.md)."
+         Results of earlier rules are in [`0.3.0/`](0.3.0/README.md) (urecho 0.2 and 0.3) and \
+         [`0.4-method-3/`](0.4-method-3/README.md) (27 checks)."
             .to_owned(),
         conditions(&answers),
         "## False alarms".to_owned(),

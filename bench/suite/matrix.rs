@@ -28,6 +28,8 @@ pub(crate) struct Cell {
     churn: Option<u32>,
     #[serde(default)]
     flags: Vec<String>,
+    #[serde(default)]
+    pub(crate) without: Vec<String>,
     pub(crate) reason: String,
 }
 

@@ -9,7 +9,7 @@ use urecho::load::{self, Workload};
 use urecho::units::show_duration;
 
 use crate::matrix::{Cell, Matrix};
-use crate::servers::{CONGESTION, Servers};
+use crate::servers::{CONGESTION, Server, Servers};
 
 /// Opening a connection took 135 µs in the run 2026-11-22-2.
 const CONNECT: Nanos = Nanos(150_000);
@@ -113,7 +113,8 @@ impl PlannedCell {
             ("--markdown", output("md")),
         ];
         words.extend(options.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
-        words.extend(servers.all.iter().map(|server| server.candidate()));
+        let takes_part = |server: &&Server| !self.cell.without.contains(&server.name);
+        words.extend(servers.all.iter().filter(takes_part).map(Server::candidate));
         words
     }
 }

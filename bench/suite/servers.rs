@@ -9,8 +9,8 @@ use urecho::serve::engine::Engine;
 /// All servers are compared with this engine.
 const REFERENCE: Engine = Engine::Epoll;
 
-/// Packages of bench/peers; `threads` uses the standard library only.
-const PEERS: [&str; 5] = ["tokio", "monoio", "compio", "glommio", "threads"];
+/// Programs of bench/peers. The last is no server but a floor, for the cells that it is right for.
+const PEERS: [&str; 6] = ["tokio", "monoio", "compio", "glommio", "threads", "minimal-uring"];
 
 const PEERS_MANIFEST: &str = "bench/peers/Cargo.toml";
 const PEERS_LOCK: &str = "bench/peers/Cargo.lock";
@@ -80,10 +80,11 @@ impl Servers {
         let versions = PEERS.iter().map(|name| match *name {
             name if self.skipped.contains(&name) => format!("peer {name}: SKIPPED, not built"),
             "threads" => "peer threads: the standard library".to_owned(),
-            name => format!(
-                "peer {name}: {}, by {PEERS_LOCK}",
-                locked_version(&lock, name).unwrap_or("unknown")
-            ),
+            name => {
+                let package = if name == "minimal-uring" { "io-uring" } else { name };
+                let version = locked_version(&lock, package).unwrap_or("unknown");
+                format!("peer {name}: {package} {version}, by {PEERS_LOCK}")
+            }
         });
         Ok(versions.collect())
     }

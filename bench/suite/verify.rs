@@ -75,7 +75,7 @@ fn the_small_suite_continues() {
     assert_measured(&first);
     let summary = text(folder.path(), "README.md");
     let (machine, commands) = (text(folder.path(), "machine"), text(folder.path(), "commands"));
-    for name in ["tokio", "monoio", "compio", "glommio", "threads"] {
+    for name in ["tokio", "monoio", "compio", "glommio", "threads", "minimal-uring"] {
         let measured = summary.contains(&format!("| {name} |"));
         let skipped = machine.contains(&format!("peer {name}: SKIPPED"));
         assert!(measured != skipped, "{name} is either measured or skipped");
@@ -203,6 +203,7 @@ fn server(name: &str, share: impl Fn(usize) -> f64) -> ServerBlocks {
         p50_ns: Some(1_000),
         p90_ns: None,
         p99_ns: None,
+        max_ns: None,
         p99_9_ns: None,
         cpu_ns_per_message: Some(1e9 / rate),
         resident_bytes_per_connection: Some(4096.0),

@@ -23,6 +23,13 @@ use crate::sys::signal::Stop;
 /// Length of each of the four slices of a capacity run, enough to measure capacity within a few percent.
 const CAPACITY_SLICE: Nanos = Nanos(200_000_000);
 
+/// A message is a spike if it takes this many times as long as one of the capacity run, and at least this long. What a
+/// virtual machine does to a server by itself mostly lasts one to three milliseconds: in 67 restarts of two equal
+/// servers on two CPUs, 9 % of the blocks had a message of more than 4 ms. A stall of 5 ms in each second added 12 %
+/// (66 restarts).
+const SPIKE: f64 = 16.0;
+const SPIKE_MIN: Nanos = Nanos(4_000_000);
+
 /// How many times the messages that a percentile needs must be due in a block on average, so that every block has
 /// enough.
 const SAMPLES_RESERVE: f64 = 1.25;
@@ -189,7 +196,7 @@ impl Experiment {
     ) -> Pairs {
         let is_conclusive = |results: &[CandidateFigures]| {
             let restarts = pair(setup, &results[0], &results[1]);
-            verdict::can_stop_early(Sample::new(settings, environment, &restarts))
+            verdict::can_stop_early(Sample::new(settings, Some(setup), environment, &restarts))
         };
         let mut remaining = RemainingTime::new(clock::now(), deadline);
         let mut stop_reason = StopReason::Restarts;
@@ -279,6 +286,7 @@ impl Experiment {
         };
         let setup = Setup {
             capacity_per_s: capacity.per_s,
+            spike_limit_ns: self.spike_limit(capacity.per_s).0,
             loads: self.profiles.iter().zip(&loads).map(summary).collect(),
             connected_at_once,
         };
@@ -298,6 +306,12 @@ impl Experiment {
             setup,
             protocol,
         }
+    }
+
+    /// A message of the closed loop takes as long as the server needs for one of each connection (Little's law).
+    fn spike_limit(&self, capacity_per_s: f64) -> Nanos {
+        let typical = f64::from(self.workload.connections) / capacity_per_s;
+        SPIKE_MIN.max(Nanos::from_secs(SPIKE * typical))
     }
 
     fn slice_load(&self, profile: Profile, slice: Nanos, offered: f64) -> Workload {
@@ -330,7 +344,6 @@ fn keep_what_is_measured(gate: &mut Vec<Metric>, samples: f64, has_two_sides: bo
     }
     gate.retain(|metric| match metric {
         Metric::P99 => has(0.99),
-        Metric::Spikes => has_two_sides && has(0.99),
         Metric::IdleCpu => has_two_sides && connected_at_once,
         _ => true,
     });
@@ -415,13 +428,10 @@ mod tests {
 
     #[test]
     fn what_a_load_does_not_measure_does_not_gate() {
-        let always = ["throughput", "cpu", "memory", "stalled"];
+        let always = ["spikes", "throughput", "cpu", "memory", "stalled"];
         let with = |before: &[&'static str], after: &[&'static str]| [before, &always, after].concat();
-        assert_eq!(
-            gate(5_000.0, true, true),
-            with(&["p50", "p99.9", "spikes"], &["idle-cpu"])
-        );
-        assert_eq!(gate(4_000.0, true, false), with(&["p50", "p99", "spikes"], &[]));
+        assert_eq!(gate(5_000.0, true, true), with(&["p50", "p99.9"], &["idle-cpu"]));
+        assert_eq!(gate(4_000.0, true, false), with(&["p50", "p99"], &[]));
         assert_eq!(gate(400.0, true, true), with(&["p50"], &["idle-cpu"]));
         assert_eq!(gate(5_000.0, false, true), with(&["p50", "p99.9"], &[]));
     }

@@ -1,6 +1,8 @@
 //! Records for tests: nothing in them was measured.
 
-use crate::check::judge::decision::{ALPHA, FINAL_RESTARTS, INTERIM_RESTARTS, METHOD};
+use std::collections::BTreeMap;
+
+use crate::check::judge::decision::{ALPHA, FINAL_RESTARTS, INTERIM_RESTARTS, METHOD, Threshold};
 use crate::check::judge::{Metric, Profile};
 use crate::check::record::{
     Block, ComparedServer, Inconclusive, Load, LoadPair, Record, Restart, Settings, Setup, StopReason,
@@ -35,6 +37,7 @@ pub(super) fn figures(day: f64, head: &HeadChange) -> BlockFigures {
         p90_ns: ns(120_000.0),
         p99_ns: ns(200_000.0),
         p99_9_ns: ns(400_000.0),
+        max_ns: ns(1_000_000.0),
         cpu_ns_per_message: Some(5_000.0 * day * head.cpu),
         resident_bytes_per_connection: Some(0.0),
         send_lag_p99_ns: None,
@@ -104,11 +107,12 @@ pub(super) fn record(restarts: usize, head: &HeadChange) -> Record {
             settle_ns: 0,
             server_cpus: vec![0],
             gate: Metric::DEFAULT_GATE.to_vec(),
-            thresholds: Default::default(),
+            thresholds: thresholds(),
             inconclusive: Inconclusive::Distinct,
         },
         setup: Some(Setup {
             capacity_per_s: 100_000.0,
+            spike_limit_ns: 8_000_000,
             loads: vec![load(Profile::Open), load(Profile::Closed)],
             connected_at_once: true,
         }),
@@ -116,6 +120,21 @@ pub(super) fn record(restarts: usize, head: &HeadChange) -> Record {
         elapsed_ns: 1,
         restarts: (0..restarts).map(|number| restart(number, head)).collect(),
     }
+}
+
+/// Not the defaults, which follow from what machines can tell apart.
+fn thresholds() -> BTreeMap<Metric, Threshold> {
+    let min_effects = [(Metric::P50, 0.05), (Metric::Throughput, 0.03), (Metric::Cpu, 0.02)];
+    let threshold = |(metric, min_effect)| {
+        (
+            metric,
+            Threshold {
+                min_effect,
+                min_change: 0.0,
+            },
+        )
+    };
+    min_effects.into_iter().map(threshold).collect()
 }
 
 /// A machine with two CPUs.

@@ -95,6 +95,8 @@ pub struct Settings {
 pub struct Setup {
     /// Capacity of base in a closed loop, in messages per second.
     pub capacity_per_s: f64,
+    /// A block in which a message took longer than this has a spike.
+    pub spike_limit_ns: u64,
     /// The loads, in turn.
     pub loads: Vec<Load>,
     /// False if connections were opened for each slice.

@@ -29,6 +29,8 @@ pub struct BlockFigures {
     pub p99_ns: Option<u64>,
     /// 99.9th percentile of the latency.
     pub p99_9_ns: Option<u64>,
+    /// The longest latency; for a message that did not come back, the age that it had reached.
+    pub max_ns: Option<u64>,
     /// CPU time of the server's processes per message, warm-up included. Null if it is not visible.
     pub cpu_ns_per_message: Option<f64>,
     /// Growth of the server's resident memory per connection.
@@ -119,6 +121,7 @@ impl BlockAccumulator {
             p90_ns: percentile(&self.latency, 0.9),
             p99_ns: percentile(&self.latency, 0.99),
             p99_9_ns: percentile(&self.latency, 0.999),
+            max_ns: self.latency.max().map(|max| max.value.0),
             cpu_ns_per_message: self
                 .server_cpu
                 .filter(|_| self.echoed > 0)

@@ -42,17 +42,17 @@ fn replay(report: &Value, flags: &[&str]) -> (support::Output, String) {
 #[test]
 fn an_injected_slowdown_fails_the_build() {
     let flags = "--restarts 8 --profile closed --gate throughput";
-    let measured = check(&serve(""), &serve("--fault spin=200us"), flags);
+    let mut measured = check(&serve(""), &serve("--fault spin=200us"), flags);
     // On a machine so busy that most blocks are dropped, the check is inconclusive, and that is no pass either.
-    let report = measured.report(measured.code().unwrap());
-    let verdict = report["judgement"]["verdict"].as_str().unwrap();
-    match (measured.code(), verdict) {
-        (Some(1), "REGRESSED") => assert_says(&measured.stdout, &["REGRESSED: head is worse", "throughput"]),
-        (Some(3), "INCONCLUSIVE") if measured.stdout.contains("too noisy") => {
-            println!("SKIPPED: needs a machine with less other load: {measured}");
+    for _ in 1..10 {
+        if measured.code() != Some(3) {
+            break;
         }
-        _ => panic!("{measured}"),
+        println!("the machine is too busy: {measured}");
+        measured = check(&serve(""), &serve("--fault spin=200us"), flags);
     }
+    assert_eq!(measured.report(1)["judgement"]["verdict"], "REGRESSED", "{measured}");
+    assert_says(&measured.stdout, &["REGRESSED: head is worse", "throughput"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::support::runs::until_valid;
 use crate::support::{Server, run};
 
 fn urecho(words: &str) -> Command {
@@ -99,6 +100,6 @@ fn our_own_server_ignores_variables_and_the_file() {
     let ended = run(urecho("bench -c 3 -d 50ms --warmup 0s").envs(defaults));
     assert!(matches!(ended.status.code(), Some(0 | 3)), "{}", ended.stderr);
     assert!(ended.stdout.contains("3 opened"), "{}", ended.stdout);
-    let ended = run(urecho("compare -c 3 --restarts 3 --blocks 1 --slice 20ms").envs(defaults));
+    let ended = until_valid(|| run(urecho("compare -c 3 --restarts 3 --blocks 1 --slice 20ms").envs(defaults)));
     assert_eq!(ended.status.code(), Some(0), "{}{}", ended.stdout, ended.stderr);
 }

@@ -35,6 +35,29 @@ fn threads_echoes_odd_pieces_until_its_client_ends() {
     echoes("threads", env!("CARGO_BIN_EXE_threads"));
 }
 
+/// It keeps no state, so it promises less than the others: messages that fit into a buffer, one at a time.
+#[test]
+fn minimal_uring_echoes_one_message_after_the_other_until_its_client_ends() {
+    let peer = Peer::start("minimal-uring", env!("CARGO_BIN_EXE_minimal-uring"));
+    drop(TcpStream::connect(&peer.address).unwrap());
+    let mut streams: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(&peer.address).unwrap()).collect();
+    for round in 0..20 {
+        let message = [round; 64];
+        for stream in &mut streams {
+            stream.write_all(&message).unwrap();
+        }
+        for stream in &mut streams {
+            let mut received = [0; 64];
+            stream.read_exact(&mut received).unwrap();
+            assert_eq!(received, message);
+        }
+    }
+    for mut stream in streams {
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    }
+}
+
 #[test]
 fn a_peer_that_cannot_serve_prints_one_line_with_the_reason() {
     for program in [
@@ -43,6 +66,7 @@ fn a_peer_that_cannot_serve_prints_one_line_with_the_reason() {
         env!("CARGO_BIN_EXE_compio"),
         env!("CARGO_BIN_EXE_glommio"),
         env!("CARGO_BIN_EXE_threads"),
+        env!("CARGO_BIN_EXE_minimal-uring"),
     ] {
         let output = Command::new(program).args(["--congestion", "pigeon"]).output().unwrap();
         let words = String::from_utf8(output.stderr).unwrap();

@@ -12,7 +12,7 @@
 use super::counted::{Counted, RUNS_MIN};
 use super::{Baseline, Run, SingleRestart};
 use crate::check::judge::decision::{self, Analysis};
-use crate::check::judge::metric::{Source, mean_of_loads};
+use crate::check::judge::metric::{Source, mean_of_loads, share};
 use crate::check::judge::noise::{self, NoiseSigns};
 use crate::check::judge::verdict::{Figures, overall};
 use crate::check::judge::{Judgement, Metric, MetricVerdict, Verdict};
@@ -230,8 +230,15 @@ impl Run {
                     let figures = kept.into_iter().map(|index| figure(&load.blocks[index]));
                     median(&figures.collect::<Option<Vec<f64>>>()?)
                 }
-                Source::Pairs(_) => None, // One side alone.
-                Source::Pool(_) if metric != Metric::Memory && noise::is_throttled(&signs(restart), typical) => None,
+                Source::Share(_) | Source::Pool(_)
+                    if metric != Metric::Memory && noise::is_throttled(&signs(restart), typical) =>
+                {
+                    None
+                }
+                Source::Share(is_true) => {
+                    let blocks = restart.loads(metric).flat_map(|load| &load.blocks);
+                    share(blocks.map(|block| is_true(block, self.setup.spike_limit_ns as f64)))
+                }
                 Source::Pool(figure) => mean_of_loads(
                     restart
                         .loads(metric)

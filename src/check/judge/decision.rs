@@ -28,9 +28,9 @@ pub const ALPHA: f64 = 0.005;
 /// Version of the rules that turn the blocks of a restart into values and values into a verdict. Raised by every change
 /// of them: a record of other rules is refused, because its verdict would be another one.
 ///
-/// 3 (urecho 0.4): percentiles, throughput and CPU are medians over blocks; spikes are a share of the blocks of all
-/// loads; stalls, memory and idle CPU are of all slices of a restart. 1 and 2 were never released.
-pub const METHOD: u32 = 3;
+/// 4 (urecho 0.4): percentiles, throughput and CPU are medians over blocks; spikes are a share of the blocks of all
+/// loads; stalls, memory and idle CPU are of all slices of a restart. 1 to 3 were never released.
+pub const METHOD: u32 = 4;
 
 /// The share of one of `gating` metrics in an error (Bonferroni).
 ///

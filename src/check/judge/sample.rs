@@ -1,8 +1,8 @@
 //! The sample of a check: one value per restart and metric.
 
-use super::metric::{Metric, Profile, Source, mean_of_loads};
+use super::metric::{Metric, Profile, Source, mean_of_loads, share};
 use super::noise::{self, NoiseSigns, NoiseSource};
-use crate::check::record::{Block, LoadPair, Record, Restart, Settings};
+use crate::check::record::{Block, LoadPair, Record, Restart, Settings, Setup};
 use crate::compare::PooledFigures;
 use crate::report::Environment;
 use crate::stats::median;
@@ -13,21 +13,30 @@ pub struct Sample<'a> {
     pub(super) settings: &'a Settings,
     /// CPUs of the machine; steal is summed over them.
     pub(super) cpus: f64,
+    /// A message that takes longer than this is a spike, in nanoseconds.
+    pub(super) spike_limit: f64,
     pub(super) restarts: &'a [Restart],
 }
 
 impl<'a> Sample<'a> {
-    /// Restarts measured with these settings, in this environment.
-    pub fn new(settings: &'a Settings, environment: &Environment, restarts: &'a [Restart]) -> Sample<'a> {
+    /// Restarts measured with these settings and this setup, in this environment.
+    pub fn new(
+        settings: &'a Settings,
+        setup: Option<&Setup>,
+        environment: &Environment,
+        restarts: &'a [Restart],
+    ) -> Sample<'a> {
         Sample {
             settings,
             cpus: environment.machine.cpus.unwrap_or(1).max(1) as f64,
+            spike_limit: setup.map_or(f64::INFINITY, |setup| setup.spike_limit_ns as f64),
             restarts,
         }
     }
 
     pub(super) fn of(record: &'a Record) -> Sample<'a> {
-        Sample::new(&record.settings, &record.environment, &record.restarts)
+        let setup = record.setup.as_ref();
+        Sample::new(&record.settings, setup, &record.environment, &record.restarts)
     }
 
     /// Its first restarts.
@@ -64,10 +73,8 @@ pub(super) fn values(sample: Sample<'_>, metric: Metric) -> Vec<Result<RestartVa
         .map(|restart| {
             let profiles = [Profile::Open, Profile::Closed].into_iter();
             let of_metric = profiles.filter(|&profile| metric.profile().is_none_or(|of| of == profile));
-            let loads = of_metric.filter_map(|profile| Some((profile, restart.load(profile)?)));
-            loads
-                .map(|(profile, load)| LoadSample::of(profile, load, sample.cpus))
-                .collect()
+            let loads = of_metric.filter_map(|profile| restart.load(profile));
+            loads.map(|load| LoadSample::of(load, sample.cpus)).collect()
         })
         .collect();
     // The loads differ in how much pressure they cause.
@@ -77,20 +84,19 @@ pub(super) fn values(sample: Sample<'_>, metric: Metric) -> Vec<Result<RestartVa
         noise::typical_pressure(of_load.flat_map(|load| &load.signs))
     };
     let typical: Vec<f64> = (0..loads).map(typical).collect();
-    restarts.iter().map(|loads| value(loads, metric, &typical)).collect()
+    let value = |loads: &Vec<_>| value(loads, metric, sample.spike_limit, &typical);
+    restarts.iter().map(value).collect()
 }
 
 /// A load in one restart, and the noise in its blocks.
 struct LoadSample<'a> {
-    profile: Profile,
     load: &'a LoadPair,
     signs: Vec<NoiseSigns>,
 }
 
 impl<'a> LoadSample<'a> {
-    fn of(profile: Profile, load: &'a LoadPair, cpus: f64) -> LoadSample<'a> {
+    fn of(load: &'a LoadPair, cpus: f64) -> LoadSample<'a> {
         LoadSample {
-            profile,
             load,
             signs: signs(&load.blocks, cpus),
         }
@@ -103,12 +109,12 @@ pub(super) fn signs(blocks: &[Block], cpus: f64) -> Vec<NoiseSigns> {
 }
 
 /// The value of a restart from the loads of the metric, each with its typical pressure.
-fn value(loads: &[LoadSample<'_>], metric: Metric, typical: &[f64]) -> Result<RestartValue, NoValue> {
+fn value(loads: &[LoadSample<'_>], metric: Metric, spike_limit: f64, typical: &[f64]) -> Result<RestartValue, NoValue> {
     let undisturbed = || {
         let mut blocks = Vec::new();
-        for (LoadSample { profile, load, signs }, &typical) in loads.iter().zip(typical) {
+        for (LoadSample { load, signs }, &typical) in loads.iter().zip(typical) {
             let kept = noise::undisturbed(signs, typical).map_err(|noise| NoValue::TooNoisy(noise.mostly))?;
-            blocks.extend(kept.into_iter().map(|index| (*profile, &load.blocks[index])));
+            blocks.extend(kept.into_iter().map(|index| load.blocks[index]));
         }
         Ok(blocks)
     };
@@ -118,20 +124,12 @@ fn value(loads: &[LoadSample<'_>], metric: Metric, typical: &[f64]) -> Result<Re
         _ if loads.is_empty() => None,
         Source::Blocks(figure) => undisturbed()?
             .into_iter()
-            .map(|(_, Block { base, head })| pair(figure(base), figure(head)))
+            .map(|Block { base, head }| pair(figure(&base), figure(&head)))
             .collect(),
-        Source::Pairs(stands_out) => {
+        Source::Share(is_true) => {
             let blocks = undisturbed()?;
-            let base = share(
-                blocks
-                    .iter()
-                    .map(|(load, block)| stands_out(*load, &block.base, &block.head)),
-            );
-            let head = share(
-                blocks
-                    .iter()
-                    .map(|(load, block)| stands_out(*load, &block.head, &block.base)),
-            );
+            let base = share(blocks.iter().map(|block| is_true(&block.base, spike_limit)));
+            let head = share(blocks.iter().map(|block| is_true(&block.head, spike_limit)));
             pair(base, head).map(|pair| vec![pair])
         }
         Source::Pool(_) if metric != Metric::Memory && loads.iter().zip(typical).any(is_throttled) => {
@@ -161,12 +159,6 @@ fn value(loads: &[LoadSample<'_>], metric: Metric, typical: &[f64]) -> Result<Re
 /// The values of both sides, if they can be compared.
 pub(super) fn plausible(metric: Metric, base: Option<f64>, head: Option<f64>) -> Option<(f64, f64)> {
     Some((metric.plausible(base?)?, metric.plausible(head?)?))
-}
-
-/// The share that is true; none if one is unknown.
-fn share(all: impl Iterator<Item = Option<bool>>) -> Option<f64> {
-    let all: Vec<bool> = all.collect::<Option<_>>()?;
-    Some(all.iter().filter(|&&one| one).count() as f64 / all.len().max(1) as f64)
 }
 
 /// Why most of the restarts without a value have none.

@@ -87,9 +87,9 @@ pub(super) struct JudgementFlags {
     gate: Vec<Metric>,
     /// Smallest relative change of a metric that counts, as in `p50=3%`; repeatable
     ///
-    /// Defaults: p50 5%, p90 5%, p99 50%, p99.9 50%, throughput 3%, cpu 2%, memory 5%, stalled 1%, idle-cpu 1%, spikes
-    /// 5%. The last three are shares: of the time, and of the blocks whose p99.9 is at least 16 times (closed loop: 6
-    /// times) the other side's.
+    /// Defaults: p50 10%, p90 10%, p99 50%, p99.9 50%, spikes 10%, throughput 4%, cpu 3%, memory 5%, stalled 1%,
+    /// idle-cpu 1%. Spikes, stalled and idle-cpu are shares: of the blocks in which a message took more than 4 ms
+    /// (longer for a slow server), and of the time.
     #[arg(long, value_name = "METRIC=PERCENT", value_parser = min_effect)]
     min_effect: Vec<(Metric, f64)>,
     /// Smallest absolute change of a metric that counts, as in `p99=20us`; repeatable

@@ -13,6 +13,7 @@ fn block(rate: f64, p50: u64) -> BlockFigures {
         p50_ns: Some(p50),
         p90_ns: None,
         p99_ns: None,
+        max_ns: None,
         p99_9_ns: None,
         cpu_ns_per_message: None,
         resident_bytes_per_connection: None,

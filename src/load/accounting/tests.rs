@@ -260,6 +260,18 @@ fn an_interval_that_is_kept_goes_on_and_nothing_is_counted_twice() {
 }
 
 #[test]
+fn a_reply_to_a_message_of_the_warm_up_is_in_the_rate_of_its_second_only() {
+    let mut accounting = Accounting::new(false, 1);
+    let mut client = Client::new(0);
+    client.issue(&mut accounting, Nanos(1), false);
+    accounting.begin_measuring(Nanos(2), ThreadUsage::default());
+    client.complete(&mut accounting, Nanos(3));
+    let second = accounting.rotate(Nanos(4), Interval::default());
+    let latencies = second.latencies.service.count();
+    assert_eq!((second.achieved, second.messages.completed, latencies), (1, 0, 0));
+}
+
+#[test]
 fn cpu_time_is_what_was_used_while_measuring() {
     let mut accounting = Accounting::new(false, 1);
     let usage = |cpu, spun| ThreadUsage {

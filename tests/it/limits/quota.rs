@@ -2,6 +2,7 @@
 
 use super::{can, sh};
 use crate::support::assert_says;
+use crate::support::runs::until_valid;
 
 /// Makes a group `$Q` that may use a fifth of a CPU, in either version of control groups.
 const QUOTA: &str = "
@@ -93,7 +94,7 @@ fn a_compared_server_with_a_quota_of_its_own_is_named() {
         "{QUOTA} \"$U\" compare -c 20 --restarts 1 --blocks 1 --slice 300ms \"free={server}\" \
         \"held=sh -c 'echo \\$\\$ > $Q/cgroup.procs; exec {server}'\""
     );
-    let ended = sh(&script, &[]);
+    let ended = until_valid(|| sh(&script, &[]));
     assert_eq!(ended.code(), Some(0), "{ended}");
     assert_says(
         &ended.stdout,

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use crate::support::io::on_each_io;
 use crate::support::peers::{Peer, Reply};
 use crate::support::reports::number;
-use crate::support::runs::{Finished, Running, load};
+use crate::support::runs::{Finished, Running, load, until_valid};
 use crate::support::{ServeProcess, assert_says, run, until};
 
 on_each_io! {
@@ -172,7 +172,7 @@ fn the_maximum_in_a_refusal_fits() {
     };
     let refusal = limited("1000").stderr;
     let maximum = refusal.trim().rsplit(' ').next().unwrap();
-    let ended = limited(maximum);
+    let ended = until_valid(|| limited(maximum));
     assert_eq!(ended.code(), Some(0), "-c {maximum}: {}", ended.stderr);
 }
 

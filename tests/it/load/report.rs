@@ -5,14 +5,15 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-use crate::support::peers::Peer;
-use crate::support::reports::complaints;
-use crate::support::runs::load;
+use crate::support::network::in_network;
+use crate::support::peers::{Peer, Reply};
+use crate::support::reports::{complaints, number};
+use crate::support::runs::{load, until_valid};
 use crate::support::{Output, ServeProcess, assert_says, run};
 
 #[test]
 fn a_report_to_stdout_is_the_only_output() {
-    let output = run_load("-c 2 -d 100ms --warmup 0s --json -");
+    let output = until_valid(|| run_load("-c 2 -d 100ms --warmup 0s --json -"));
     let report: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(complaints(&report), [""; 0]);
     assert_eq!((output.code(), output.stderr.as_str()), (Some(0), ""));
@@ -27,6 +28,34 @@ fn text_and_json_show_the_same_run() {
         measured.stdout.contains(&format!(" {completed} completed ")),
         "{measured}"
     );
+}
+
+#[test]
+fn the_rate_of_bytes_is_of_those_that_came_back() {
+    // The reply to the third message of a connection breaks off after ten bytes.
+    let peer = Peer::replying(64, |_, message, bytes| match message {
+        0 | 1 => Reply::Bytes(bytes),
+        _ => Reply::Bytes(bytes[..10].to_vec()),
+    });
+    let measured = load(peer.address, "-c 5 -d 300ms --warmup 0s --drain 50ms");
+    let report = measured.report(6);
+    let received = report["received_bytes_per_s"].as_f64().unwrap() * number(report, "/elapsed_ns") as f64 / 1e9;
+    let expected = 64 * number(report, "/messages/completed") + 5 * 10;
+    assert_eq!(received.round() as u64, expected, "{measured}");
+}
+
+#[test]
+fn segments_that_arrive_out_of_order_are_counted() {
+    in_network(|network| {
+        if !network.lose_one_percent() {
+            return println!("SKIPPED: needs nft (nftables)");
+        }
+        let measured = load(Peer::honest().address, "-c 4 -s 64KiB -d 1s");
+        let report = measured.report(measured.code().unwrap());
+        // What follows a lost segment arrives before it is sent again.
+        assert!(number(report, "/out_of_order") > 0, "{measured}");
+        assert!(number(report, "/retransmits") > 0, "{measured}");
+    });
 }
 
 #[test]

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{RUN, compare, folder_with_record, record, replay, server, urecho};
+use crate::support::runs::until_valid;
 use crate::support::{self, Process, Server, assert_says, run, until};
 
 fn names(folder: &Path) -> Vec<String> {
@@ -383,9 +384,11 @@ fn a_step_summary_that_cannot_be_written_is_a_warning() {
 #[test]
 fn a_comparison_that_runs_goes_to_both_files_and_to_stdout() {
     let folder = TempDir::new().unwrap();
-    let output = run(compare("--json c.json --markdown c.md")
-        .current_dir(folder.path())
-        .stderr(Stdio::null()));
+    let output = until_valid(|| {
+        run(compare("--json c.json --markdown c.md")
+            .current_dir(folder.path())
+            .stderr(Stdio::null()))
+    });
     assert_eq!(output.code(), Some(0), "{} {output}", server());
     assert_says(&output.stdout, &["messages/s"]);
     json(&fs::read_to_string(folder.path().join("c.json")).unwrap());

@@ -113,6 +113,12 @@ impl Output {
     }
 }
 
+impl AsRef<Output> for Output {
+    fn as_ref(&self) -> &Output {
+        self
+    }
+}
+
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}\n{}\n{}", self.status, self.stdout, self.stderr)

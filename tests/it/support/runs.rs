@@ -5,13 +5,14 @@ use std::fs;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::process::Command;
+use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::reports::complaints;
-use super::{Output, Process, io};
+use super::{Output, Process, TIMEOUT, io};
 
 /// Short phases where a test does not set them. A drain ends with the last reply, so a long limit costs nothing.
 const PHASES: [(&str, &str); 3] = [("-d", "200ms"), ("--warmup", "50ms"), ("--drain", "20s")];
@@ -26,6 +27,21 @@ pub(crate) struct Running {
 pub(crate) struct Finished {
     output: Output,
     pub(crate) report: Option<Value>,
+}
+
+/// Repeats a run until it ends with anything but an INVALID verdict, which a machine that is too busy causes.
+pub(crate) fn until_valid<T: AsRef<Output>>(mut run: impl FnMut() -> T) -> T {
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        let ended = run();
+        if !is_invalid(ended.as_ref()) || Instant::now() > deadline {
+            return ended;
+        }
+    }
+}
+
+pub(crate) fn is_invalid(ended: &Output) -> bool {
+    ended.code() == Some(3) && ended.stdout.contains("INVALID")
 }
 
 /// Runs `urecho load` with these flags and short phases until it exits.
@@ -142,6 +158,12 @@ impl Finished {
             "{self}"
         );
         &self.stderr
+    }
+}
+
+impl AsRef<Output> for Finished {
+    fn as_ref(&self) -> &Output {
+        &self.output
     }
 }
 
