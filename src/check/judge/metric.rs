@@ -167,7 +167,7 @@ impl Metric {
             Metric::P50 | Metric::P90 | Metric::Spikes => (0.1, 0.0),
             Metric::P99 | Metric::P99_9 => (0.5, 0.0),
             Metric::Throughput => (0.04, 0.0),
-            Metric::Cpu => (0.03, 0.0),
+            Metric::Cpu => (0.025, 0.0),
             Metric::Memory => (0.05, 0.0),
             Metric::Stalled | Metric::IdleCpu => (0.01, 0.0),
         };
