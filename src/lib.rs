@@ -26,6 +26,7 @@
 //!               over_time; text with latency_table and bars, page, files; validity rules, assertion, inputs of both;
 //!               several runs: repeat
 //!    doctor     this machine: kernel, limits, network, cpu, noise; each returns a list of type finding, drawn by text
+//!    live       a run on the screen while it goes on: view, screen with keys
 //!    connect    one connection by hand: session at a terminal, pipe
 //!    sockets    the TCP sockets of this machine, listed
 //! 2  serve      the server. Its contract: engine. startup, admission, accept, handoff to a worker and its wake-up,
@@ -35,8 +36,8 @@
 //!    load       the load generator. Pure: connection with pipeline and payload; dialer; timeline with phases,
 //!               schedule, active; accounting, by_target, stalls. Effects: worker with lifecycle; workers, shared,
 //!               servers, monitor, outbox; session, which wakes the workers for each slice. Before a run: workload,
-//!               target, sizes, capacity, preflight with echo. During it: interval, over_time, observer, result. After
-//!               it: run_result
+//!               target, sizes, capacity, preflight with echo. During it: interval, over_time, observer, rate_control,
+//!               result. After it: run_result
 //! 1  ring       io_uring: setup, probe, features, diagnosis, deadline, token, chunk, pool, group, scratch, wait, spin
 //!               to busy-poll and to stop it, completion, memory; transport: a ring, or a poller on epoll
 //!    sys        the rest of the kernel. Network: socket, resolve, stream, socket_owner, sock_diag, ports, netstat,
@@ -96,6 +97,7 @@ pub mod error;
 pub mod find_max;
 pub mod histogram;
 pub mod html;
+pub mod live;
 pub mod load;
 pub mod output;
 pub mod random;

@@ -7,8 +7,9 @@ use clap::Args;
 use crate::cli::run_progress::RunProgress;
 use crate::clock::WallTime;
 use crate::error::{Error, Result};
+use crate::live::LiveView;
 use crate::load::interval::Interval;
-use crate::load::{Observer, Progress, RunResult, Workload};
+use crate::load::{Observer, Progress, RateControl, RunResult, Workload};
 use crate::output::place::{self, Place};
 use crate::output::written::Written;
 use crate::report::Report;
@@ -35,6 +36,12 @@ pub(super) struct OutputFlags {
     /// Write a CSV row each second; one for several seconds if its reader is slow
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Draw the run while it goes on: rate, latencies of the last second, errors; keys change the rate of an open loop
+    ///
+    /// Up and down change it by 10 %, page up and page down by a factor of 2; q ends the run. A run whose rate was
+    /// changed is SUSPECT: its latencies are of all rates together. What drawing cost is printed at the end.
+    #[arg(long)]
+    live: bool,
     /// Exit 1 if the condition is false over the whole 95 % confidence interval, as in `p99<2ms`; repeatable
     ///
     /// Exit 3 if the interval straddles the bound, or if there is no valid one: too few messages, or too short a run.
@@ -59,6 +66,11 @@ impl OutputFlags {
     /// Opens the places of the JSON and the page of several runs. Errors: [`Error::Usage`] if an output is of a single
     /// run, [`Error::Machine`] if one cannot be written.
     pub(super) fn open_for_repeat(&self) -> Result<[Option<Place>; 2]> {
+        if self.live {
+            return Err(Error::Usage(
+                "--live shows a single run: leave it out with --repeat".into(),
+            ));
+        }
         if [&self.hgrm, &self.hlog, &self.jsonl, &self.csv]
             .into_iter()
             .all(Option::is_none)
@@ -80,29 +92,61 @@ impl OutputFlags {
             jsonl: self.jsonl.clone(),
             csv: self.csv.clone(),
         };
-        Ok(RunObserver {
-            files: Files::open(&paths, workload)?,
-            progress: RunProgress::new(workload),
-        })
+        let files = Files::open(&paths, workload)?;
+        let rate = RateControl::default();
+        let display = if self.live {
+            Display::Screen(Box::new(LiveView::new(workload, rate.clone())?))
+        } else {
+            Display::Line(RunProgress::new(workload))
+        };
+        Ok(RunObserver { files, display, rate })
     }
 }
 
-/// Writes files and the progress line while a run goes on.
+/// Writes files and shows progress while a run goes on.
 pub(super) struct RunObserver {
     files: Files,
-    progress: RunProgress,
+    display: Display,
+    rate: RateControl,
+}
+
+/// Where progress is shown.
+enum Display {
+    Line(RunProgress),
+    Screen(Box<LiveView>),
+}
+
+impl Display {
+    fn observer(&mut self) -> &mut dyn Observer {
+        match self {
+            Display::Line(progress) => progress,
+            Display::Screen(view) => &mut **view,
+        }
+    }
+
+    fn close(self) {
+        match self {
+            Display::Line(progress) => drop(progress),
+            Display::Screen(view) => view.close(),
+        }
+    }
 }
 
 impl RunObserver {
-    /// Removes the progress line, finishes the files and prints the report.
+    /// Changes the rate of the run.
+    pub(super) fn rate(&self) -> RateControl {
+        self.rate.clone()
+    }
+
+    /// Removes the display, finishes the files and prints the report.
     pub(super) fn finish(self, run: &RunResult, report: &Report) -> Written {
-        drop(self.progress);
+        self.display.close();
         self.files.finish(run, report)
     }
 
-    /// Removes the progress line, and marks the files of a run that an error has ended.
+    /// Removes the display, and marks the files of a run that an error has ended.
     pub(super) fn abandon(self) {
-        drop(self.progress);
+        self.display.close();
         self.files.abandon();
     }
 }
@@ -113,10 +157,11 @@ impl Observer for RunObserver {
     }
 
     fn progress(&mut self, progress: Progress) {
-        self.progress.progress(progress);
+        self.display.observer().progress(progress);
     }
 
     fn interval(&mut self, interval: &Interval) {
         self.files.interval(interval);
+        self.display.observer().interval(interval);
     }
 }

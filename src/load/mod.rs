@@ -20,6 +20,7 @@ pub mod payload;
 mod phases;
 pub mod pipeline;
 mod preflight;
+mod rate_control;
 pub mod result;
 mod run_result;
 pub mod schedule;
@@ -34,12 +35,14 @@ mod worker;
 mod workers;
 mod workload;
 
+use crate::clock::Nanos;
 use crate::error::Result;
 use crate::sys::signal::Stop;
 use crate::sys::sock_diag;
 pub use capacity::{MostConnections, check_fits, check_machine, fits_at_once};
 pub use observer::{Observer, Progress};
 pub use preflight::no_source_port;
+pub use rate_control::{RateChange, RateControl};
 pub use run_result::RunResult;
 pub use session::{Session, Slice};
 pub use target::Target;
@@ -52,10 +55,17 @@ pub use workload::{Churn, Close, Io, Plan, Traffic, Workload};
 /// Errors: [`Error::Machine`](crate::error::Error::Machine) if it does not fit this machine,
 /// [`Error::Target`](crate::error::Error::Target) if the target is not an echo server.
 pub fn run(plan: Plan, stop: &Stop, observer: &mut dyn Observer) -> Result<RunResult> {
-    let mut workers = Workers::start(plan, stop, None)?;
+    run_at(&RateControl::default(), plan, stop, observer)
+}
+
+/// The same, of an open loop whose rate may be changed while it runs.
+pub fn run_at(rate: &RateControl, plan: Plan, stop: &Stop, observer: &mut dyn Observer) -> Result<RunResult> {
+    let mut workers = Workers::start(plan, stop, rate.clone(), None)?;
     let observed = monitor::watch(&workers.shared, &workers.servers, &mut workers.intervals, observer)?;
     let (totals, usage) = (observed.totals, observed.usage);
     let (plan, spin) = (workers.shared.plan.clone(), workers.shared.spin);
+    let measuring = workers.shared.phases().map_or(Nanos::NEVER, |phases| phases.measure);
+    let rate_changes = rate.changes(measuring);
     let stats = workers.join()?;
     let targets: Vec<_> = plan.targets.iter().map(Target::address).collect();
     Ok(RunResult {
@@ -76,5 +86,6 @@ pub fn run(plan: Plan, stop: &Stop, observer: &mut dyn Observer) -> Result<RunRe
         host: usage.host,
         merged_intervals: observed.merged_intervals,
         interrupted: stop.signal(),
+        rate_changes,
     })
 }

@@ -3,6 +3,7 @@
 use crate::clock::WallTime;
 use crate::histogram::BatchSeries;
 use crate::load::over_time::Column;
+use crate::load::rate_control::RateChange;
 use crate::load::result::{HostActivity, Latencies, Messages, ServerUsage, WorkerStats};
 use crate::load::workload::Plan;
 use crate::stats::batch_means::Batch;
@@ -44,6 +45,8 @@ pub struct RunResult {
     pub host: HostActivity,
     /// Intervals that were merged with the one before, because the reader of the outputs was slow.
     pub merged_intervals: u64,
+    /// How its rate was changed by hand.
+    pub rate_changes: Vec<RateChange>,
     /// The signal that cut the run short, if one did.
     pub interrupted: Option<i32>,
 }

@@ -72,11 +72,26 @@ pub struct Schedule {
     ramp: f64,
     /// This worker's messages a second.
     rate: Rate,
+    /// Its share of those of all workers.
+    share: f64,
+    /// Rates that were set by hand, the latest last.
+    changes: Vec<Change>,
     arrivals: Arrivals,
     random: Random,
     /// How many messages are due before the next one, in expectation.
     expected: f64,
     due: Nanos,
+}
+
+/// From an instant on, another rate.
+#[derive(Debug, Clone, Copy)]
+struct Change {
+    /// Seconds from the start.
+    after: f64,
+    /// How many messages were due before.
+    expected: f64,
+    /// This worker's messages a second.
+    per_s: f64,
 }
 
 /// What a worker's schedule is made from.
@@ -112,6 +127,8 @@ impl Schedule {
                 from: share(spec.rate.from),
                 to: share(spec.rate.to),
             },
+            share: spec.share,
+            changes: Vec::new(),
             arrivals: spec.arrivals,
             random,
             // Workers are offset evenly: the first message of the last one is due after one whole gap.
@@ -136,6 +153,22 @@ impl Schedule {
             Arrivals::Constant => 1.0,
             Arrivals::Poisson => self.random.exponential(),
         };
+        self.update_due();
+    }
+
+    /// From `now` on, this many messages a second are due over all workers. What was due before stays where it was, and
+    /// the gap that has begun goes on at the new rate.
+    pub fn set_rate(&mut self, per_s: f64, now: Nanos) {
+        let after = (now - self.start).as_secs();
+        self.changes.push(Change {
+            after,
+            expected: self.expected_at(after),
+            per_s: per_s * self.share,
+        });
+        self.update_due();
+    }
+
+    fn update_due(&mut self) {
         let after = self.instant_of(self.expected);
         self.due = if after.is_finite() {
             self.start + Nanos::from_secs(after)
@@ -162,6 +195,10 @@ impl Schedule {
 
     /// How many messages are due in this many seconds from the start: the integral of the rate.
     fn expected_at(&self, after: f64) -> f64 {
+        let change = self.changes.iter().rfind(|change| change.after <= after);
+        if let Some(change) = change {
+            return change.expected + (after - change.after) * change.per_s;
+        }
         let Rate { from, to } = self.rate;
         if after <= self.warmup || from == to {
             return from * after;
@@ -176,6 +213,10 @@ impl Schedule {
 
     /// Seconds from the start until `expected` messages are due: the inverse of the integral of the rate.
     fn instant_of(&self, expected: f64) -> f64 {
+        let change = self.changes.iter().rfind(|change| change.expected < expected);
+        if let Some(change) = change {
+            return change.after + (expected - change.expected) / change.per_s;
+        }
         let Rate { from, to } = self.rate;
         let early = from * self.warmup;
         if expected <= early {
@@ -274,6 +315,49 @@ mod tests {
         // From 1,000/s to 3,000/s in 10 s: in the sixth second the rate goes from 2,000 to 2,200.
         assert!(within(7 * SECOND, 8 * SECOND).abs_diff(2100) <= 1);
         assert!(within(2 * SECOND, 12 * SECOND).abs_diff(20_000) <= 1);
+    }
+
+    #[test]
+    fn a_rate_that_is_set_holds_from_then_on_and_changes_nothing_before() {
+        for arrivals in [Arrivals::Constant, Arrivals::Poisson] {
+            let planned = instants((1000.0, 3000.0), arrivals, 2, 10, (0, 2));
+            let mut changed = schedule((1000.0, 3000.0), arrivals, 2, 10, (0, 2));
+            let mut due = Vec::new();
+            let mut take = |schedule: &mut Schedule, until: u64| {
+                while schedule.due().0 < until * SECOND {
+                    due.push(schedule.due().0);
+                    schedule.advance();
+                }
+            };
+            take(&mut changed, 4);
+            changed.set_rate(50_000.0, Nanos(4 * SECOND));
+            take(&mut changed, 6);
+            changed.set_rate(2_000.0, Nanos(6 * SECOND));
+            take(&mut changed, 10);
+            assert!(due.is_sorted());
+            let within = |due: &[u64], from, to| due.iter().filter(|&&at| (from..to).contains(&(at / SECOND))).count();
+            assert!(
+                due.iter()
+                    .zip(&planned)
+                    .take(within(&planned, 0, 4))
+                    .all(|(a, b)| a == b)
+            );
+            // Half of the rate is this worker's. Five standard deviations of a Poisson count are 1,118 and 316.
+            assert!(within(&due, 4, 6).abs_diff(50_000) < 1_118, "{arrivals:?}");
+            assert!(within(&due, 6, 10).abs_diff(4_000) < 316, "{arrivals:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_due_before_a_change_and_is_still_to_be_issued_stays_where_it_was() {
+        let planned = instants((1000.0, 1000.0), Arrivals::Poisson, 0, 2, (0, 1));
+        let mut late = schedule((1000.0, 1000.0), Arrivals::Poisson, 0, 2, (0, 1));
+        late.set_rate(10.0, Nanos(SECOND));
+        for &at in planned.iter().filter(|&&at| at < SECOND) {
+            assert_eq!(late.due().0, at);
+            late.advance();
+        }
+        assert!(late.due().0 > SECOND);
     }
 
     #[test]

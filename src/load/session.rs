@@ -13,6 +13,7 @@ use crate::clock::{self, Nanos};
 use crate::error::{Error, Result};
 use crate::load::interval::Interval;
 use crate::load::preflight;
+use crate::load::rate_control::RateControl;
 use crate::load::result::{Latencies, Loss, Messages, WorkerStats};
 use crate::load::shared::SliceControl;
 use crate::load::workers::Workers;
@@ -67,7 +68,7 @@ impl Session {
             waker: Waker::new()?,
             results: sender,
         };
-        let workers = Workers::start(plan.clone(), &stop.child()?, Some(control))?;
+        let workers = Workers::start(plan.clone(), &stop.child()?, RateControl::default(), Some(control))?;
         let mut session = Session {
             processes: workers.servers.pids().to_vec(),
             workers,

@@ -6,6 +6,7 @@ use std::sync::mpsc::Sender;
 use crate::clock::{self, Nanos};
 use crate::load::observer::Progress;
 use crate::load::phases::Phases;
+use crate::load::rate_control::RateControl;
 use crate::load::result::WorkerStats;
 use crate::load::workload::Plan;
 use crate::sys::signal::Stop;
@@ -21,6 +22,8 @@ pub(super) struct Shared {
     /// True if workers busy-poll before they sleep.
     pub(super) spin: bool,
     pub(super) stop: Stop,
+    /// The rate of an open loop, if it was changed by hand.
+    pub(super) rate: RateControl,
     /// For runs that consist of slices.
     pub(super) slices: Option<SliceControl>,
     /// Workers that are still opening connections.
@@ -51,12 +54,13 @@ struct WorkerProgress {
 }
 
 impl Shared {
-    pub(super) fn new(plan: Plan, spin: bool, stop: Stop, slices: Option<SliceControl>) -> Shared {
+    pub(super) fn new(plan: Plan, spin: bool, stop: Stop, rate: RateControl, slices: Option<SliceControl>) -> Shared {
         let (workers, seed) = (plan.workload.threads as usize, plan.workload.seed);
         Shared {
             plan,
             spin,
             stop,
+            rate,
             slices,
             opening: AtomicUsize::new(workers),
             with_connections: AtomicUsize::new(workers),

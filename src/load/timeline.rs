@@ -45,6 +45,8 @@ pub(super) struct Timeline {
     full: bool,
     /// When that last ended.
     room_since: Nanos,
+    /// The rate that was set by hand.
+    set_per_s: Option<f64>,
 }
 
 /// One run or slice.
@@ -110,6 +112,7 @@ impl Timeline {
             started: Nanos::NEVER,
             full: false,
             room_since: Nanos(0),
+            set_per_s: None,
         }
     }
 
@@ -171,6 +174,19 @@ impl Timeline {
             moved: Nanos(0),
             drained: false,
         });
+    }
+
+    /// From now on, this many messages a second are due, unless that is so already.
+    pub(super) fn set_rate(&mut self, per_s: f64, now: Nanos) {
+        if self.set_per_s == Some(per_s) {
+            return;
+        }
+        if let Some(run) = &mut self.run {
+            self.set_per_s = Some(per_s);
+            for schedule in run.schedule.iter_mut().chain(&mut run.waiting) {
+                schedule.set_rate(per_s, now);
+            }
+        }
     }
 
     /// Ends the phases now, but for the drain: the run was stopped.

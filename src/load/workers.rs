@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::load::capacity::{self, ProcessLimits};
 use crate::load::interval::{IntervalMerger, IntervalWriter};
 use crate::load::preflight;
+use crate::load::rate_control::RateControl;
 use crate::load::result::WorkerStats;
 use crate::load::servers::Servers;
 use crate::load::shared::{Shared, SliceControl};
@@ -30,7 +31,7 @@ pub(super) struct Workers {
 impl Workers {
     /// Checks that the plan fits this machine and that the targets echo, then starts the workers. They open their
     /// connections. Errors: as [`load::run`](crate::load::run).
-    pub(super) fn start(plan: Plan, stop: &Stop, slices: Option<SliceControl>) -> Result<Workers> {
+    pub(super) fn start(plan: Plan, stop: &Stop, rate: RateControl, slices: Option<SliceControl>) -> Result<Workers> {
         ProcessLimits::of_this_process().check(&plan)?;
         let (plan, first) = preflight::check(&plan, stop)?;
         let workload = &plan.workload;
@@ -40,7 +41,7 @@ impl Workers {
         let (intervals, writers) = IntervalMerger::new(workload.threads as usize);
         let threads = ThreadGroup::new("load", &workload.cpus, stop);
         let mut workers = Workers {
-            shared: Arc::new(Shared::new(plan, spin, stop.clone(), slices)),
+            shared: Arc::new(Shared::new(plan, spin, stop.clone(), rate, slices)),
             intervals,
             servers,
             threads,

@@ -117,6 +117,18 @@ pub fn columns() -> Option<usize> {
     Some(usize::from(size.ws_col)).filter(|&columns| columns > 0 && !is_dumb)
 }
 
+/// Columns and rows of the terminal that stderr is, if it is one that knows escape codes.
+pub fn screen_size() -> Option<(u16, u16)> {
+    let size = rustix::termios::tcgetwinsize(stderr()).ok()?;
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    Some((size.ws_col, size.ws_row)).filter(|&(columns, rows)| columns > 0 && rows > 0 && !is_dumb)
+}
+
+/// A frame on the terminal that stderr is, with its escape codes. Errors: it was not taken within a second.
+pub fn draw_frame(bytes: &[u8]) -> io::Result<()> {
+    write_bytes(stderr(), bytes, Wait::Milliseconds(1_000))
+}
+
 /// True if a stream shows colours: the user says so, or it is a terminal where they are welcome.
 pub(super) fn shows_colours(stream: &impl IsTerminal) -> bool {
     COLOURS

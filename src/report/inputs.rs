@@ -53,6 +53,7 @@ impl Figures {
             unopened: connections.unopened(),
             without_port: run.stats.without_port(),
             lost: connections.closed_by_target(),
+            rate_changes: self.rate_changes.len() as u64,
             sent: self.messages.sent,
             failed: self.messages.failed,
             missing: self.messages.missing,
@@ -73,7 +74,9 @@ impl Figures {
             Metric::Count(count) => Ok(Estimate::exact(self.count(count) as f64)),
             Metric::Rate => match self.completed_per_s_interval {
                 Some(interval) => interval.estimate(self.completed_per_s),
-                None => Err(NoInterval::no_figure("a ramp has no single rate")),
+                None => Err(NoInterval::no_figure(
+                    "a ramp, or a rate that was changed, is no single rate",
+                )),
             },
         }
     }

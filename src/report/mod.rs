@@ -44,7 +44,8 @@ pub use over_time::Column;
 pub use rate_interval::RateInterval;
 use sections::ratio;
 pub use sections::{
-    Connections, Environment, Fairness, Generator, PlanSummary, Server, SizeDistribution, SizeSummary, TargetAddress,
+    Connections, Environment, Fairness, Generator, PlanSummary, RateChange, Server, SizeDistribution, SizeSummary,
+    TargetAddress,
 };
 pub use targets::Target;
 use validity::Verdict;
@@ -108,9 +109,13 @@ pub struct Figures {
     pub elapsed_ns: u64,
     /// Messages due by the plan per second of measuring, whether they could be sent or not; null in a closed loop.
     pub offered_per_s: Option<f64>,
+    /// How the offered rate was changed by hand (`--live`).
+    #[serde(default)]
+    pub rate_changes: Vec<RateChange>,
     /// Messages completed per second of measuring.
     pub completed_per_s: f64,
-    /// Its confidence interval, from the seconds of the run. Null for a ramp, which has no single rate.
+    /// Its confidence interval, from the seconds of the run. Null for a ramp, and where the rate was changed: there is
+    /// no single rate.
     pub completed_per_s_interval: Option<RateInterval>,
     /// Bytes that came back per second of measuring.
     pub received_bytes_per_s: f64,
@@ -196,15 +201,15 @@ impl Report {
 
 impl Figures {
     fn of(run: &RunResult, environment: Environment) -> Figures {
-        let stats = &run.stats;
-        let elapsed = stats.elapsed();
+        let (stats, elapsed) = (&run.stats, run.stats.elapsed());
         let pace = run.plan.workload.pace;
         let (open_loop, churns) = (pace.is_open(), run.plan.workload.churn.is_some());
         let server = Server::of(run, elapsed);
         let completed_per_s = ratio(stats.achieved as f64, elapsed.as_secs());
+        let is_one_rate = !pace.is_ramp() && run.rate_changes.is_empty();
         let latency = |recorder: &Recorder, batches: &BatchSeries| {
             // The seconds of a ramp differ by design: an interval would be of no rate.
-            if pace.is_ramp() {
+            if !is_one_rate {
                 Distribution::of(recorder)
             } else {
                 Distribution::with_intervals(recorder, batches)
@@ -230,8 +235,9 @@ impl Figures {
             messages: run.messages,
             elapsed_ns: elapsed.0,
             offered_per_s: open_loop.then(|| ratio(run.messages.sent as f64, elapsed.as_secs())),
+            rate_changes: RateChange::all(run),
             completed_per_s,
-            completed_per_s_interval: (!pace.is_ramp()).then(|| RateInterval::of(completed_per_s, &run.rates)),
+            completed_per_s_interval: is_one_rate.then(|| RateInterval::of(completed_per_s, &run.rates)),
             received_bytes_per_s: ratio(stats.received_bytes as f64, elapsed.as_secs()),
             latency: Latencies {
                 response: open_loop.then(|| latency(&run.latencies.response, &run.series.response)),

@@ -12,7 +12,7 @@ use crate::clock::Nanos;
 use crate::load::result::{ConnectionMessages, Loss};
 use crate::load::schedule::Pace;
 use crate::load::sizes::Sizes;
-use crate::load::{Churn, Io, RunResult, Target, Workload};
+use crate::load::{self, Churn, Io, RunResult, Target, Workload};
 use crate::sys::machine::Machine;
 
 /// Which build was called how, and where.
@@ -246,6 +246,27 @@ impl Connections {
     /// Those that the target closed.
     pub(super) fn closed_by_target(&self) -> u64 {
         self.lost_total() - self.lost.get(&Loss::WrongData).unwrap_or(&0)
+    }
+}
+
+/// A change of the offered rate, by hand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RateChange {
+    /// When, since measuring began; 0 before.
+    pub after_ns: u64,
+    /// Messages a second from then on.
+    pub offered_per_s: f64,
+}
+
+impl RateChange {
+    pub(super) fn all(run: &RunResult) -> Vec<RateChange> {
+        let change = |change: &load::RateChange| RateChange {
+            after_ns: change.at.0,
+            offered_per_s: change.per_s,
+        };
+        run.rate_changes.iter().map(change).collect()
     }
 }
 

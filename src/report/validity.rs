@@ -86,6 +86,8 @@ pub struct Inputs {
     pub without_port: u64,
     /// Connections that the target closed before the run was over.
     pub lost: u64,
+    /// How often the rate was changed by hand.
+    pub rate_changes: u64,
     /// Messages due while measuring.
     pub sent: u64,
     /// Messages whose connection closed before the reply.

@@ -7,12 +7,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::SigSet;
 pub use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, kill};
+use nix::unistd::Pid;
 
 use crate::clock::{self, Nanos};
 use crate::error::{self, Error, Outcome, Result};
@@ -28,6 +29,9 @@ const SAME_REQUEST: Nanos = Nanos(300_000_000);
 
 /// The number of the first signal, or zero.
 static RECEIVED: AtomicI32 = AtomicI32::new(0);
+
+/// What is called before this process ends without destructors.
+static AT_ONCE: OnceLock<fn()> = OnceLock::new();
 
 /// A request to stop, shared by all threads that must react to it.
 #[derive(Debug, Clone)]
@@ -110,6 +114,16 @@ impl AsFd for Stop {
 /// The signal that has asked this process to stop, if one has.
 pub fn received() -> Option<i32> {
     Some(RECEIVED.load(Ordering::Acquire)).filter(|&signal| signal != 0)
+}
+
+/// As a user does with Ctrl-C.
+pub fn interrupt_this_process() {
+    let _ = kill(Pid::this(), Signal::SIGINT); // It exists, and may signal itself.
+}
+
+/// Has this called before a second signal ends the process without destructors. The first call decides.
+pub fn call_at_once(restore: fn()) {
+    let _ = AT_ONCE.set(restore);
 }
 
 /// The exit code of a program that a signal ended, by the convention of shells.
@@ -196,6 +210,9 @@ fn wait_for_signals(stop: &Stop, signals: &SigSet) {
             continue;
         }
         // The user has asked twice: no destructors. The kernel cleans up, except for what our children started.
+        if let Some(restore) = AT_ONCE.get() {
+            restore();
+        }
         super::child::kill_groups();
         super::child::kill_orphans();
         // SAFETY: _exit(2) ends the process and touches no memory.

@@ -13,6 +13,9 @@ mod serve;
 // The bodies of the fuzz targets, on mutated seeds.
 mod fuzz;
 
+// `load --live` on a pseudoterminal.
+mod live;
+
 // `urecho load`: workloads, honest and dishonest peers, sessions, stalls, files and the report.
 mod load;
 

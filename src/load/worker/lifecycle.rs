@@ -115,6 +115,9 @@ impl<T: Transport> Worker<'_, T> {
         if !self.workload.pace.is_open() {
             return;
         }
+        if let Some(per_s) = self.shared.rate.wanted() {
+            self.timeline.set_rate(per_s, self.now);
+        }
         for _ in 0..BATCH {
             // The instant of the pass is old by now: a late message must not look early.
             let now = clock::now();

@@ -10,13 +10,14 @@ use super::{Grade, Inputs, Reason, percent, quota};
 use crate::clock::Nanos;
 use crate::report::sections::ratio;
 use crate::stats::order_statistics::needs;
-use crate::units::{show_count, show_duration, show_rate};
+use crate::units::{plural, show_count, show_duration, show_rate};
 
 /// All rules, in the order in which reasons are listed: the run, its outcome, the generator, the machine.
 pub(super) const ALL: &[fn(&Inputs) -> Option<Reason>] = &[
     samples,
     partial,
     wrong_data,
+    rate_changed,
     debug_build,
     incomplete,
     unopened,
@@ -68,6 +69,15 @@ fn wrong_data(inputs: &Inputs) -> Option<Reason> {
         code: "wrong-data".into(),
         what: what.clone(),
         advice: "The target is not an echo server, or is faulty: ignore all its figures until it is fixed.".into(),
+    })
+}
+
+fn rate_changed(inputs: &Inputs) -> Option<Reason> {
+    (inputs.rate_changes > 0).then(|| Reason {
+        grade: Grade::Suspect,
+        code: "rate-changed".into(),
+        what: format!("the rate was changed by hand, {}", plural(inputs.rate_changes, "time")),
+        advice: "The latencies are of all rates together: look at them over time (--html), or measure one rate.".into(),
     })
 }
 

@@ -1,0 +1,302 @@
+//! What is on the screen: pure, from the plan and what was observed so far.
+
+use std::collections::VecDeque;
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout};
+use ratatui::style::{Style, Stylize};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Paragraph, Sparkline};
+
+use crate::clock::Nanos;
+use crate::histogram::Recorder;
+use crate::load::interval::Interval;
+use crate::load::result::{Latencies, Messages};
+use crate::load::schedule::Pace;
+use crate::load::{Progress, Workload};
+use crate::units::{plural, show_count, show_duration, show_rate};
+
+/// Seconds whose rate is kept, more than the widest screen shows.
+const HISTORY: usize = 512;
+
+/// The percentiles of the last second.
+const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
+
+/// The state of the screen.
+pub(super) struct View {
+    what: String,
+    connections: u64,
+    duration: Nanos,
+    /// Messages a second that are wanted; none in a closed loop.
+    wanted_per_s: Option<f64>,
+    is_changed: bool,
+    progress: Progress,
+    /// Messages completed in each second, the last one first.
+    rates: VecDeque<u64>,
+    /// Of all seconds so far.
+    messages: Messages,
+    lost: u64,
+    /// Of the last second.
+    offered_per_s: f64,
+    latencies: Latencies,
+}
+
+impl View {
+    pub(super) fn of(workload: &Workload) -> View {
+        let (pace, wanted_per_s) = match workload.pace {
+            Pace::Closed { .. } => ("closed loop", None),
+            Pace::Open { rate, .. } => ("open loop", Some(rate.from)),
+        };
+        let connections = u64::from(workload.connections);
+        View {
+            what: format!("{}, {pace}", plural(connections, "connection")),
+            connections,
+            duration: workload.duration,
+            wanted_per_s,
+            is_changed: false,
+            progress: Progress {
+                opened: 0,
+                completed: 0,
+                elapsed: Nanos(0),
+            },
+            rates: VecDeque::new(),
+            messages: Messages::default(),
+            lost: 0,
+            offered_per_s: 0.0,
+            latencies: Latencies::default(),
+        }
+    }
+
+    pub(super) fn progress(&mut self, progress: Progress) {
+        self.progress = progress;
+    }
+
+    /// A second is over.
+    pub(super) fn second(&mut self, interval: &Interval) {
+        let seconds = interval.span.length().as_secs();
+        if seconds > 0.0 {
+            self.rates.push_front((interval.achieved as f64 / seconds) as u64);
+            self.rates.truncate(HISTORY);
+            self.offered_per_s = interval.messages.sent as f64 / seconds;
+        }
+        self.messages.merge(&interval.messages);
+        self.lost += interval.lost;
+        self.latencies = interval.latencies.clone();
+    }
+
+    /// Multiplies the rate by this factor. Returns the new one, with three digits; none in a closed loop.
+    pub(super) fn change_rate(&mut self, factor: f64) -> Option<f64> {
+        // What is offered now: a ramp may be anywhere between its ends.
+        let now = match self.wanted_per_s? {
+            planned if self.is_changed || self.offered_per_s == 0.0 => planned,
+            _ => self.offered_per_s,
+        };
+        let rate = (now * factor).max(1.0);
+        let unit = 10_f64.powf(rate.log10().floor() - 2.0);
+        let rate = ((rate / unit).round() * unit).max(1.0);
+        (self.wanted_per_s, self.is_changed) = (Some(rate), true);
+        Some(rate)
+    }
+
+    pub(super) fn draw(&self, frame: &mut Frame<'_>) {
+        let rows = [
+            Constraint::Length(1),
+            Constraint::Min(4),
+            Constraint::Length(6),
+            Constraint::Length(1),
+        ];
+        let [head, chart, figures, keys] = Layout::vertical(rows).areas(frame.area());
+        frame.render_widget(Paragraph::new(self.head()).bold(), head);
+        let block = Block::bordered().title(" messages completed in each second, the last one left ");
+        let rates: Vec<u64> = self.rates.iter().copied().collect();
+        frame.render_widget(
+            Sparkline::default().block(block).data(rates).style(Style::new().cyan()),
+            chart,
+        );
+        frame.render_widget(Paragraph::new(self.figures()), figures);
+        frame.render_widget(Paragraph::new(self.keys()).dim(), keys);
+    }
+
+    fn head(&self) -> Line<'static> {
+        let Progress { opened, elapsed, .. } = self.progress;
+        let when = if elapsed > Nanos(0) {
+            format!("{:.0} s of {}", elapsed.as_secs(), show_duration(self.duration))
+        } else if opened < self.connections {
+            format!("connecting, {} open", show_count(opened))
+        } else {
+            "before measuring".into()
+        };
+        Line::from(format!("urecho: {}, {when}", self.what))
+    }
+
+    fn figures(&self) -> Vec<Line<'static>> {
+        let completed = self.rates.front().copied().unwrap_or_default();
+        let Messages {
+            sent,
+            completed: done,
+            failed,
+            missing,
+        } = self.messages;
+        let errors = failed + missing + self.lost;
+        let mut rate = format!("rate       {} completed", show_rate(completed as f64));
+        if let Some(wanted) = self.wanted_per_s {
+            rate += &format!(", {} offered", show_rate(self.offered_per_s));
+            if self.is_changed {
+                rate += &format!(", set to {}", show_rate(wanted));
+            }
+        }
+        let on_the_way = sent.saturating_sub(done + failed + missing);
+        let errors = Span::from(format!(
+            "errors     {} failed, {} missing, {} lost",
+            plural(failed, "message"),
+            show_count(missing),
+            plural(self.lost, "connection")
+        ))
+        .style(if errors > 0 {
+            Style::new().red().bold()
+        } else {
+            Style::new()
+        });
+        vec![
+            Line::from(rate),
+            Line::from(format!("in flight  {}", plural(on_the_way, "message"))),
+            Line::from(errors),
+            Line::from("latency    of the last second"),
+            latencies("  service  ", &self.latencies.service),
+            match self.wanted_per_s {
+                Some(_) => latencies("  response ", &self.latencies.response),
+                None => Line::default(),
+            },
+        ]
+    }
+
+    fn keys(&self) -> &'static str {
+        match self.wanted_per_s {
+            Some(_) => "up, down: rate by 10 %   page up, page down: by 2   q: end",
+            None => "q: end",
+        }
+    }
+}
+
+fn latencies(name: &str, recorder: &Recorder) -> Line<'static> {
+    let mut text = name.to_owned();
+    if recorder.count() == 0 {
+        return Line::from(text + "n/a").dim();
+    }
+    for (name, q) in PERCENTILES {
+        let value = recorder
+            .quantile(q)
+            .map_or("n/a".into(), |value| show_duration(value.value));
+        text += &format!("{name} {value:<9} ");
+    }
+    if let Some(max) = recorder.max() {
+        text += &format!("max {}", show_duration(max.value));
+    }
+    Line::from(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    use super::*;
+    use crate::load::result::Span;
+    use crate::load::schedule::{Arrivals, Rate};
+
+    const SECOND: Nanos = Nanos::SECOND;
+
+    fn open(rate: f64) -> View {
+        View::of(&Workload {
+            connections: 50,
+            pace: Pace::Open {
+                rate: Rate { from: rate, to: rate },
+                arrivals: Arrivals::Poisson,
+            },
+            duration: Nanos(60 * SECOND.0),
+            ..Workload::default()
+        })
+    }
+
+    fn second(sent: u64, completed: u64) -> Interval {
+        let mut interval = Interval {
+            span: Span {
+                begin: Nanos(0),
+                end: SECOND,
+            },
+            achieved: completed,
+            messages: Messages {
+                sent,
+                completed,
+                ..Messages::default()
+            },
+            ..Interval::default()
+        };
+        for sample in 1..=completed {
+            interval.latencies.response.record(Nanos(sample * 1_000));
+        }
+        interval
+    }
+
+    fn screen(view: &View) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(100, 16)).unwrap();
+        terminal.draw(|frame| view.draw(frame)).unwrap();
+        terminal.backend().to_string()
+    }
+
+    #[test]
+    fn a_screen_has_what_happened_in_the_last_second() {
+        let mut view = open(1000.0);
+        view.progress(Progress {
+            opened: 50,
+            completed: 2_000,
+            elapsed: Nanos(2 * SECOND.0),
+        });
+        view.second(&second(900, 900));
+        view.second(&second(1_010, 1_000));
+        let screen = screen(&view);
+        for words in [
+            "urecho: 50 connections, open loop, 2 s of 60.0 s",
+            "rate       1,000/s completed, 1,010/s offered ",
+            "in flight  10 messages",
+            "errors     0 messages failed, 0 missing, 0 connections lost",
+            "response p50 500 µs",
+            "service  n/a",
+            "up, down: rate by 10 %",
+        ] {
+            assert!(screen.contains(words), "no {words:?} in\n{screen}");
+        }
+    }
+
+    #[test]
+    fn the_rate_changes_by_steps_and_has_three_digits() {
+        let mut view = open(1000.0);
+        assert_eq!(view.change_rate(1.1), Some(1100.0));
+        assert_eq!(view.change_rate(1.1), Some(1210.0));
+        assert_eq!(view.change_rate(1.1), Some(1330.0));
+        assert!(screen(&view).contains("set to 1,330/s"));
+        assert_eq!(view.change_rate(1e-9), Some(1.0));
+    }
+
+    #[test]
+    fn a_ramp_is_changed_from_where_it_is() {
+        let mut view = open(1000.0);
+        view.second(&second(4_000, 4_000));
+        assert_eq!(view.change_rate(0.5), Some(2000.0));
+    }
+
+    #[test]
+    fn a_closed_loop_has_no_rate_to_change() {
+        let mut view = View::of(&Workload::default());
+        assert_eq!(view.change_rate(2.0), None);
+        assert!(!screen(&view).contains("rate by"));
+    }
+
+    #[test]
+    fn a_small_screen_is_drawn_as_well() {
+        for (columns, rows) in [(1, 1), (10, 3), (300, 100)] {
+            let mut terminal = Terminal::new(TestBackend::new(columns, rows)).unwrap();
+            terminal.draw(|frame| open(1.0).draw(frame)).unwrap();
+        }
+    }
+}
