@@ -27,7 +27,7 @@ const CAPACITY_SLICE: Nanos = Nanos(200_000_000);
 /// virtual machine does to a server by itself mostly lasts one to three milliseconds: in 67 restarts of two equal
 /// servers on two CPUs, 9 % of the blocks had a message of more than 4 ms. A stall of 5 ms in each second added 12 %
 /// (66 restarts).
-const SPIKE: f64 = 16.0;
+const SPIKE: f64 = 8.0;
 const SPIKE_MIN: Nanos = Nanos(4_000_000);
 
 /// How many times the messages that a percentile needs must be due in a block on average, so that every block has

@@ -6,7 +6,7 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Style, Stylize};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Paragraph, Sparkline};
+use ratatui::widgets::{Block, Paragraph, RenderDirection, Sparkline};
 
 use crate::clock::Nanos;
 use crate::histogram::Recorder;
@@ -107,12 +107,12 @@ impl View {
         ];
         let [head, chart, figures, keys] = Layout::vertical(rows).areas(frame.area());
         frame.render_widget(Paragraph::new(self.head()).bold(), head);
-        let block = Block::bordered().title(" messages completed in each second, the last one left ");
-        let rates: Vec<u64> = self.rates.iter().copied().collect();
-        frame.render_widget(
-            Sparkline::default().block(block).data(rates).style(Style::new().cyan()),
-            chart,
-        );
+        let block = Block::bordered().title(" messages completed in each second ");
+        let rates = Sparkline::default()
+            .data(self.rates.iter().copied().collect::<Vec<u64>>())
+            .direction(RenderDirection::RightToLeft)
+            .style(Style::new().cyan());
+        frame.render_widget(rates.block(block), chart);
         frame.render_widget(Paragraph::new(self.figures()), figures);
         frame.render_widget(Paragraph::new(self.keys()).dim(), keys);
     }

@@ -45,8 +45,6 @@ pub struct Poller {
     /// Completions that the next pass returns.
     done: Vec<Completion>,
     spin: Spin,
-    /// False once the kernel has refused a wait in nanoseconds.
-    nanoseconds: bool,
     /// The first error of the instance itself; the next pass returns it.
     broken: Option<Error>,
     counts: Counts,
@@ -72,7 +70,6 @@ impl Poller {
             spare: Vec::new(),
             done: Vec::new(),
             spin: Spin::Never,
-            nanoseconds: true,
             broken: None,
             counts: Counts::default(),
             submitted: None,

@@ -289,15 +289,9 @@ mod poller {
     }
 
     #[test]
-    fn a_wait_ends_at_its_deadline_also_without_nanoseconds() {
+    fn a_wait_ends_at_its_deadline() {
         let mut poller = poller();
-        for (nanoseconds, spin) in [
-            (true, Spin::Never),
-            (true, Spin::Always(Nanos(100_000))),
-            (false, Spin::Never),
-            (false, Spin::Always(Nanos(100_000))),
-        ] {
-            poller.without_nanoseconds(!nanoseconds);
+        for spin in [Spin::Never, Spin::Always(Nanos(100_000))] {
             poller.set_spin(spin);
             let deadline = clock::now() + Nanos(3_500_000);
             while clock::now() < deadline {

@@ -185,27 +185,24 @@ fn the_recipe_for_github_builds_base_and_head_from_their_commits() {
     }
 }
 
-#[test]
-fn the_recipe_for_gitlab_runs_where_io_uring_is_blocked() {
+/// A folder with two servers, as `base/server PORT` and `head/server PORT`.
+fn servers() -> TempDir {
     let folder = TempDir::new().unwrap();
-    let path = |name: &str| folder.path().join(name);
     let urecho = env!("CARGO_BIN_EXE_urecho");
     let server = format!("#!/bin/sh\nexec {urecho} serve --engine epoll --workers 1 --listen 127.0.0.1:$2\n");
     for side in ["base", "head"] {
-        fs::create_dir(path(side)).unwrap();
-        fs::write(path(side).join("server"), &server).unwrap();
-        fs::set_permissions(path(side).join("server"), fs::Permissions::from_mode(0o755)).unwrap();
+        let path = folder.path().join(side);
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("server"), &server).unwrap();
+        fs::set_permissions(path.join("server"), fs::Permissions::from_mode(0o755)).unwrap();
     }
-    let recipe = recipe("*GitLab.*");
-    let line = recipe
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("- urecho "))
-        .unwrap();
-    assert!(recipe.contains("paths: [check.html]") && recipe.contains("junit: check.xml"));
+    folder
+}
+
+/// Runs a script of a job in that folder, where io_uring is blocked, with a check that takes no time.
+fn job(script: &str, folder: &Path, variables: &[(&str, &str)]) -> support::Output {
     let mut command = Command::new("bash");
-    command
-        .args(["-c", &format!("exec {urecho} {line}")])
-        .current_dir(folder.path());
+    command.args(["-eo", "pipefail", "-c", script]).current_dir(folder);
     let short = [
         ("RESTARTS", "2"),
         ("BLOCKS", "1"),
@@ -215,10 +212,84 @@ fn the_recipe_for_gitlab_runs_where_io_uring_is_blocked() {
     for (flag, value) in short {
         command.env(format!("URECHO_{flag}"), value);
     }
+    command.envs(variables.iter().copied());
     refuse_io_uring(&mut command, libc::EPERM);
-    let ended = support::run(&mut command);
-    assert_eq!(ended.code(), Some(3), "two restarts decide nothing: {ended}");
+    support::run(&mut command)
+}
+
+/// A check of two restarts decides nothing, and its files say so.
+fn assert_inconclusive(ended: &support::Output, code: i32, folder: &Path) {
+    assert_eq!(ended.code(), Some(code), "{ended}");
     assert!(ended.stdout.contains("generator on epoll"), "{ended}");
-    assert!(fs::read_to_string(path("check.html")).unwrap().contains("INCONCLUSIVE"));
-    assert!(fs::read_to_string(path("check.xml")).unwrap().contains("<testsuite"));
+    let text = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    assert!(text("check.html").contains("INCONCLUSIVE") && text("check.xml").contains("<testsuite"));
+}
+
+#[test]
+fn the_recipe_for_gitlab_runs_where_io_uring_is_blocked() {
+    let folder = servers();
+    let recipe = recipe("*GitLab.*");
+    let line = recipe
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("- urecho "))
+        .unwrap();
+    assert!(recipe.contains("paths: [check.html]") && recipe.contains("junit: check.xml"));
+    let script = format!("exec {} {line}", env!("CARGO_BIN_EXE_urecho"));
+    assert_inconclusive(&job(&script, folder.path(), &[]), 3, folder.path());
+}
+
+/// The script of the job to include, and the inputs that it declares.
+fn gitlab_job() -> (String, Vec<String>) {
+    let text = fs::read_to_string(".gitlab/check.yml").unwrap();
+    let (spec, job) = text.split_once("\n---\n").unwrap();
+    let inputs = spec
+        .lines()
+        .filter_map(|line| line.strip_prefix("    ")?.strip_suffix(':'));
+    let inputs = inputs
+        .filter(|name| !name.starts_with(' '))
+        .map(str::to_owned)
+        .collect();
+    let (_, script) = job.split_once("    - |\n").unwrap();
+    let lines = script.lines().take_while(|line| line.starts_with("      "));
+    (lines.collect::<Vec<_>>().join("\n"), inputs)
+}
+
+#[test]
+fn the_job_to_include_in_gitlab_runs_where_io_uring_is_blocked() {
+    let (script, _) = gitlab_job();
+    for (inconclusive, code) in [("warn", 3), ("fail", 1)] {
+        let folder = servers();
+        let path = Path::new(env!("CARGO_BIN_EXE_urecho")).parent().unwrap().display();
+        let variables = [
+            ("PATH", format!("{path}:{}", std::env::var("PATH").unwrap())),
+            ("BASE", "base/server --port {port}".into()),
+            ("HEAD", "head/server --port {port}".into()),
+            ("ARGUMENTS", "--base-ready 'listening on' --head-ready listening".into()),
+            ("INCONCLUSIVE", inconclusive.into()),
+        ];
+        let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let ended = job(&script, folder.path(), &variables);
+        assert_inconclusive(&ended, code, folder.path());
+        assert!(
+            fs::read_to_string(folder.path().join("check.json"))
+                .unwrap()
+                .contains("urecho.check/")
+        );
+    }
+}
+
+#[test]
+fn every_input_of_the_job_to_include_in_gitlab_is_used_and_no_other() {
+    let (_, inputs) = gitlab_job();
+    assert_eq!(inputs.len(), 8, "{inputs:?}");
+    let text = fs::read_to_string(".gitlab/check.yml").unwrap();
+    let mut used: Vec<&str> = text
+        .split("$[[ inputs.")
+        .skip(1)
+        .map(|rest| rest.split(' ').next().unwrap())
+        .collect();
+    used.sort_unstable();
+    let mut declared: Vec<&str> = inputs.iter().map(String::as_str).collect();
+    declared.sort_unstable();
+    assert_eq!(used, declared);
 }

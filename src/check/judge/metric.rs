@@ -164,7 +164,8 @@ impl Metric {
     /// threshold itself is found half of the time. CPU time has the smallest because it varies least.
     pub fn default_threshold(self) -> Threshold {
         let (min_effect, min_change) = match self {
-            Metric::P50 | Metric::P90 | Metric::Spikes => (0.1, 0.0),
+            Metric::P50 | Metric::P90 => (0.1, 0.0),
+            Metric::Spikes => (0.07, 0.0),
             Metric::P99 | Metric::P99_9 => (0.5, 0.0),
             Metric::Throughput => (0.04, 0.0),
             Metric::Cpu => (0.025, 0.0),

@@ -87,7 +87,7 @@ pub(super) struct JudgementFlags {
     gate: Vec<Metric>,
     /// Smallest relative change of a metric that counts, as in `p50=3%`; repeatable
     ///
-    /// Defaults: p50 10%, p90 10%, p99 50%, p99.9 50%, spikes 10%, throughput 4%, cpu 2.5%, memory 5%, stalled 1%,
+    /// Defaults: p50 10%, p90 10%, p99 50%, p99.9 50%, spikes 7%, throughput 4%, cpu 2.5%, memory 5%, stalled 1%,
     /// idle-cpu 1%. Spikes, stalled and idle-cpu are shares: of the blocks in which a message took more than 4 ms
     /// (longer for a slow server), and of the time.
     #[arg(long, value_name = "METRIC=PERCENT", value_parser = min_effect)]

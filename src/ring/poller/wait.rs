@@ -1,17 +1,14 @@
-//! How a poller waits: it busy-polls and sleeps as a ring does, and sleeps to the nanosecond where the kernel can.
+//! How a poller waits: it busy-polls as a ring does, and sleeps to the nanosecond.
 
 use std::time::Duration;
 
-use rustix::event::Timespec;
 use rustix::event::epoll;
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::super::Spin;
 use super::{Poller, failure};
 use crate::clock::{self, Nanos};
 use crate::error::Result;
-
-/// What a wait is rounded down to where the kernel has no finer timer. The rest is polled.
-const MILLISECOND: Nanos = Nanos(1_000_000);
 
 /// A day. Longer waits have no end.
 const FOREVER: Nanos = Nanos(86_400_000_000_000);
@@ -59,49 +56,36 @@ impl Poller {
         }
     }
 
-    /// One epoll_wait(2), or epoll_pwait2(2) (Linux 5.11) where milliseconds do not suffice.
+    /// Waits for events until the time is over, and takes those that are there.
+    ///
+    /// ppoll(2) sleeps to the nanosecond on every kernel. epoll_wait(2) has milliseconds: messages of an open loop were
+    /// sent up to one late. epoll_pwait2(2) has nanoseconds, from Linux 5.11 on and where no seccomp filter refuses it.
     pub(super) fn poll(&mut self, timeout: Option<Nanos>) -> Result<()> {
-        self.counts.enters += 1;
-        let timeout = timeout.filter(|&timeout| timeout < FOREVER);
-        let waited = match self.wait_once(timeout) {
-            // Refused by the kernel or by a seccomp filter. What is less than a millisecond is waited for by the
-            // caller.
-            Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) if self.nanoseconds => {
-                self.nanoseconds = false;
-                self.wait_once(timeout)
+        match timeout.filter(|&timeout| timeout < FOREVER) {
+            None => self.take(None),
+            Some(Nanos(0)) => self.take(Some(&Timespec::default())),
+            Some(timeout) => {
+                self.counts.enters += 1;
+                let timespec = Timespec::try_from(Duration::from(timeout)).unwrap_or_default();
+                let mut epoll = [PollFd::new(&self.epoll, PollFlags::IN)];
+                done(rustix::event::poll(&mut epoll, Some(&timespec)))?;
+                self.take(Some(&Timespec::default()))
             }
-            waited => waited,
-        };
-        match waited {
-            Ok(()) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(errno) => Err(failure(errno.into())),
         }
     }
 
-    fn wait_once(&mut self, timeout: Option<Nanos>) -> rustix::io::Result<()> {
-        let whole = |timeout: Nanos| Nanos(timeout.0 / MILLISECOND.0 * MILLISECOND.0);
-        let timeout = timeout.map(|timeout| if self.nanoseconds { timeout } else { whole(timeout) });
-        let timespec = timeout.map(|timeout| {
-            let timeout = Duration::from(timeout);
-            Timespec {
-                tv_sec: timeout.as_secs() as i64,
-                tv_nsec: timeout.subsec_nanos().into(),
-            }
-        });
+    fn take(&mut self, timeout: Option<&Timespec>) -> Result<()> {
+        self.counts.enters += 1;
         self.events.clear();
-        epoll::wait(
-            &self.epoll,
-            rustix::buffer::spare_capacity(&mut self.events),
-            timespec.as_ref(),
-        )
-        .map(drop)
+        let events = rustix::buffer::spare_capacity(&mut self.events);
+        done(epoll::wait(&self.epoll, events, timeout))
     }
 }
 
-#[cfg(test)]
-impl Poller {
-    /// As a kernel before 5.11 waits.
-    pub(in crate::ring) fn without_nanoseconds(&mut self, refused: bool) {
-        self.nanoseconds = !refused;
+/// A signal ends a wait early, which is no error.
+fn done(waited: rustix::io::Result<usize>) -> Result<()> {
+    match waited {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(errno) => Err(failure(errno.into())),
     }
 }

@@ -24,7 +24,7 @@ fn every_command_of_a_page_is_parsed() {
 
 /// All pages with their text.
 fn pages() -> Vec<(String, String)> {
-    let folders = ["src", "bench", "flamegraphs", ".github"];
+    let folders = ["src", "bench", "flamegraphs", ".github", ".gitlab"];
     let paths = folders
         .iter()
         .flat_map(|folder| files(folder))

@@ -76,9 +76,17 @@ const KINDS: &[&str] = &["rs", "md", "txt", "json", "toml", "yml", "py", "mjs"];
 
 #[test]
 fn everything_is_in_the_vocabulary_of_the_field() {
-    let folders = ["src", "tests/it", "tests/fuzz", "bench", "flamegraphs", ".github"]
-        .iter()
-        .flat_map(|folder| files(folder));
+    let folders = [
+        "src",
+        "tests/it",
+        "tests/fuzz",
+        "bench",
+        "flamegraphs",
+        ".github",
+        ".gitlab",
+    ]
+    .iter()
+    .flat_map(|folder| files(folder));
     let single = ["README.md", "Cargo.toml", "action.yml", ".ci/run"]
         .iter()
         .map(|path| Path::new(path).to_path_buf());
