@@ -26,7 +26,7 @@
 //!               over_time; text with latency_table and bars, page, files; validity rules, assertion, inputs of both;
 //!               several runs: repeat
 //!    doctor     this machine: kernel, limits, network, cpu, noise; each returns a list of type finding, drawn by text
-//!    live       a run on the screen while it goes on: view, screen with keys
+//!    live       a run on the screen while it goes on: view, screen, keys
 //!    connect    one connection by hand: session at a terminal, pipe
 //!    sockets    the TCP sockets of this machine, listed
 //! 2  serve      the server. Its contract: engine. startup, admission, accept, handoff to a worker and its wake-up,

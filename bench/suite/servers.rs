@@ -9,7 +9,7 @@ use urecho::serve::engine::Engine;
 /// All servers are compared with this engine.
 const REFERENCE: Engine = Engine::Epoll;
 
-/// Programs of bench/peers. The last is no server but a floor, for the cells that it is right for.
+/// Programs of bench/peers. The last is no server, and takes part where it is right (matrix.toml).
 const PEERS: [&str; 6] = ["tokio", "monoio", "compio", "glommio", "threads", "minimal-uring"];
 
 const PEERS_MANIFEST: &str = "bench/peers/Cargo.toml";

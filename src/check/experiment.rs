@@ -308,9 +308,10 @@ impl Experiment {
         }
     }
 
-    /// A message of the closed loop takes as long as the server needs for one of each connection (Little's law).
+    /// A message of the closed loop takes as long as the server needs for all that are in flight (Little's law).
     fn spike_limit(&self, capacity_per_s: f64) -> Nanos {
-        let typical = f64::from(self.workload.connections) / capacity_per_s;
+        let in_flight = f64::from(self.workload.connections) * self.workload.traffic.depth as f64;
+        let typical = in_flight / capacity_per_s;
         SPIKE_MIN.max(Nanos::from_secs(SPIKE * typical))
     }
 

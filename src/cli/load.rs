@@ -71,7 +71,7 @@ pub(super) fn execute(
     environment: Environment,
     stop: &Stop,
 ) -> Result<ExitCode> {
-    let run = match load::run_at(&observer.rate(), plan, stop, &mut observer) {
+    let run = match load::run_with_rate_control(&observer.rate(), plan, stop, &mut observer) {
         Ok(run) => run,
         Err(error) => {
             observer.abandon();

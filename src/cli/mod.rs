@@ -35,7 +35,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::error::{Error, Result};
 use crate::output::console;
 use crate::report::Environment;
-use crate::sys::{guard, machine, prctl, signal};
+use crate::sys::{allocator, guard, machine, prctl, signal};
 use defaults::Completed;
 
 /// The command line. Its summary in the help is the description in Cargo.toml.
@@ -125,6 +125,7 @@ Exit codes:
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
     prctl::disable_huge_pages();
+    allocator::share_one_arena();
     prctl::restore_name();
     prctl::survive_file_size_limits();
     prctl::keep_exit_statuses();

@@ -1,6 +1,6 @@
 //! The outputs of a run: flags for files and assertions, and the observer that writes them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::live::LiveView;
 use crate::load::interval::Interval;
 use crate::load::{Observer, Progress, RateControl, RunResult, Workload};
+use crate::output::console;
 use crate::output::place::{self, Place};
 use crate::output::written::Written;
 use crate::report::Report;
@@ -38,8 +39,9 @@ pub(super) struct OutputFlags {
     csv: Option<PathBuf>,
     /// Draw the run while it goes on: rate, latencies of the last second, errors; keys change the rate of an open loop
     ///
-    /// Up and down change it by 10 %, page up and page down by a factor of 2; q ends the run. A run whose rate was
-    /// changed is SUSPECT: its latencies are of all rates together. What drawing cost is printed at the end.
+    /// Up and down change it by 10 %, page up and page down by a factor of 2, and end a ramp; q ends the run. A run
+    /// whose rate was changed is SUSPECT: its latencies are of all rates together. The CPU time spent drawing is
+    /// printed at the end.
     #[arg(long)]
     live: bool,
     /// Exit 1 if the condition is false over the whole 95 % confidence interval, as in `p99<2ms`; repeatable
@@ -82,6 +84,22 @@ impl OutputFlags {
         ))
     }
 
+    /// Errors: [`Error::Usage`] if something else would be drawn on the same terminal, or nothing may be drawn.
+    fn check_live(&self) -> Result<()> {
+        let is_stdout = |path: &Option<PathBuf>| path.as_deref().is_some_and(|path| path == Path::new("-"));
+        if console::is_quiet() {
+            Err(Error::Usage(
+                "--live draws, and --quiet forbids it: leave one of them out".into(),
+            ))
+        } else if console::stdout_is_terminal() && [&self.hlog, &self.jsonl, &self.csv].into_iter().any(is_stdout) {
+            Err(Error::Usage(
+                "--live needs the terminal for itself: write the lines of each second to a file or a pipe".into(),
+            ))
+        } else {
+            Ok(())
+        }
+    }
+
     /// Opens the places of all files of a run. Errors: as for [`Files::open`].
     pub(super) fn open(&self, workload: &Workload) -> Result<RunObserver> {
         let paths = Paths {
@@ -92,6 +110,9 @@ impl OutputFlags {
             jsonl: self.jsonl.clone(),
             csv: self.csv.clone(),
         };
+        if self.live {
+            self.check_live()?;
+        }
         let files = Files::open(&paths, workload)?;
         let rate = RateControl::default();
         let display = if self.live {

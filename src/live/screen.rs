@@ -1,86 +1,120 @@
-//! The terminal that stderr is, drawn on as a whole: raw mode (termios(3)), the alternate screen (console_codes(4)),
-//! keys.
+//! The terminal that stderr is, drawn on as a whole: the alternate screen (console_codes(4)), and keys from stdin
+//! without waiting for a line (termios(3)). Signals stay what they are: Ctrl-C is SIGINT.
+//!
+//! ratatui draws into memory. Keys are read here: crossterm's reader waits for the rest of a sequence that it does not
+//! know, and never returns from a terminal that has hung up.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write, stdin};
+use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
 use ratatui::crossterm::cursor::{Hide, Show};
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::crossterm::queue;
-use ratatui::crossterm::terminal::{self, EnterAlternateScreen, LeaveAlternateScreen};
+use ratatui::crossterm::style::Print;
+use ratatui::crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen};
 use ratatui::layout::Rect;
 use ratatui::prelude::CrosstermBackend;
 use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 
+use super::keys::{self, Key};
 use crate::error::{Error, Result};
 use crate::output::console;
 use crate::sys::signal;
 
-/// What a key asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Key {
-    Faster,
-    Slower,
-    MuchFaster,
-    MuchSlower,
-    Quit,
-}
+/// Scrolling with the wheel is not to be sent as arrow keys (xterm's alternate scroll), and is again.
+const NO_ALTERNATE_SCROLL: &str = "\x1b[?1007l";
+const ALTERNATE_SCROLL: &str = "\x1b[?1007h";
 
 /// True while the terminal is ours.
 static IS_OPEN: AtomicBool = AtomicBool::new(false);
+
+/// How stdin was before.
+static MODE: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// The screen. Dropping it restores the terminal.
 pub(super) struct Screen {
     terminal: Terminal<CrosstermBackend<Frames>>,
     size: (u16, u16),
+    /// False if stdin is no terminal, or has hung up.
+    has_keys: bool,
+    /// The beginning of a sequence whose rest has not come yet.
+    typed: Vec<u8>,
 }
 
 impl Screen {
     /// Errors: [`Error::Usage`] if stderr is no terminal that can be drawn on.
     pub(super) fn open() -> Result<Screen> {
-        let Some(size) = console::screen_size() else {
-            return Err(Error::Usage(
-                "--live draws on a terminal, and stderr is none that knows how: leave it out, or set TERM".into(),
-            ));
+        let size =
+            console::screen_size().map_err(|why| Error::Usage(format!("--live draws on a terminal, and {why}")))?;
+        let previous = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            restore(); // What it prints is to stay.
+            previous(info);
+        }));
+        signal::on_forced_exit(restore);
+        let screen = Screen {
+            terminal: terminal(size),
+            size,
+            has_keys: read_keys_at_once(),
+            typed: Vec::new(),
         };
-        let failed = |cause: io::Error| Error::Machine(format!("--live cannot use this terminal: {cause}"));
-        let area = Rect::new(0, 0, size.0, size.1);
-        let options = TerminalOptions {
-            viewport: Viewport::Fixed(area),
-        };
-        let terminal = Terminal::with_options(CrosstermBackend::new(Frames::default()), options).map_err(failed)?;
-        terminal::enable_raw_mode().map_err(failed)?;
         IS_OPEN.store(true, Ordering::Relaxed);
-        signal::call_at_once(restore);
-        let mut screen = Screen { terminal, size };
-        let _ = queue!(screen.terminal.backend_mut(), EnterAlternateScreen, Hide); // Into memory.
+        let mut frame = Frames::default();
+        let _ = queue!(
+            frame,
+            EnterAlternateScreen,
+            Hide,
+            Clear(ClearType::All),
+            Print(NO_ALTERNATE_SCROLL)
+        );
+        let _ = frame.flush(); // It may be gone.
         Ok(screen)
     }
 
-    /// Draws a frame, unless the terminal is gone or does not take it.
+    /// True if keys can be read.
+    pub(super) fn has_keys(&self) -> bool {
+        self.has_keys
+    }
+
+    /// Draws a frame. One that the terminal does not take at once is dropped.
     pub(super) fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) {
-        if let Some(size) = console::screen_size().filter(|&size| size != self.size) {
-            self.size = size;
-            let _ = self.terminal.resize(Rect::new(0, 0, size.0, size.1)); // Into memory.
+        if !IS_OPEN.load(Ordering::Relaxed) {
+            return;
+        }
+        let size = console::screen_size().unwrap_or(self.size);
+        if size != self.size {
+            self.redraw_on(size);
         }
         if self.terminal.draw(draw).is_err() {
-            let _ = self.terminal.clear(); // What arrived of the last frame is not known: draw everything next time.
+            self.redraw_on(size); // How much of it arrived is not known.
         }
     }
 
-    /// The next key that was pressed, if it asks for something.
-    pub(super) fn key(&mut self) -> Option<Key> {
-        while event::poll(Duration::ZERO).unwrap_or(false) {
-            let pressed = match event::read() {
-                Ok(Event::Key(key)) if key.kind != KeyEventKind::Release => meaning(key),
-                _ => None,
-            };
-            if pressed.is_some() {
-                return pressed;
+    /// The next frame is drawn as a whole.
+    fn redraw_on(&mut self, size: (u16, u16)) {
+        (self.terminal, self.size) = (terminal(size), size);
+        let _ = queue!(self.terminal.backend_mut(), Clear(ClearType::All)); // Into memory.
+    }
+
+    /// What was typed since the last call.
+    pub(super) fn keys(&mut self) -> Vec<Key> {
+        let mut part = [0; 64];
+        while self.has_keys {
+            let mut watched = [PollFd::from_borrowed_fd(rustix::stdio::stdin(), PollFlags::IN)];
+            match rustix::event::poll(&mut watched, Some(&Timespec::default())) {
+                Ok(1..) => {}
+                Ok(0) | Err(rustix::io::Errno::INTR) => break,
+                Err(_) => self.has_keys = false,
+            }
+            match rustix::io::read(rustix::stdio::stdin(), &mut part) {
+                Ok(len @ 1..) => self.typed.extend_from_slice(&part[..len]),
+                _ => self.has_keys = false, // It has hung up.
             }
         }
-        None
+        keys::take(&mut self.typed)
     }
 }
 
@@ -90,24 +124,37 @@ impl Drop for Screen {
     }
 }
 
+fn terminal((columns, rows): (u16, u16)) -> Terminal<CrosstermBackend<Frames>> {
+    let options = TerminalOptions {
+        viewport: Viewport::Fixed(Rect::new(0, 0, columns, rows)),
+    };
+    Terminal::with_options(CrosstermBackend::new(Frames::default()), options)
+        .expect("nothing is written, and only to memory")
+}
+
+/// Has stdin pass on every byte, without echo. Ctrl-Z would leave the screen as it is, and is off. False if stdin is no
+/// terminal.
+fn read_keys_at_once() -> bool {
+    let Ok(mode) = tcgetattr(stdin()) else {
+        return false;
+    };
+    let mut raw = mode.clone();
+    raw.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+    raw.special_codes[SpecialCodeIndex::VSUSP] = 0; // _POSIX_VDISABLE
+    raw.special_codes[SpecialCodeIndex::VMIN] = 1;
+    raw.special_codes[SpecialCodeIndex::VTIME] = 0;
+    *MODE.lock().unwrap_or_else(PoisonError::into_inner) = Some(mode);
+    tcsetattr(stdin(), OptionalActions::Now, &raw).is_ok() && stdin().is_terminal()
+}
+
 fn restore() {
     if IS_OPEN.swap(false, Ordering::Relaxed) {
         let mut frame = Frames::default();
-        let _ = queue!(frame, LeaveAlternateScreen, Show).and_then(|()| frame.flush()); // It may be gone.
-        let _ = terminal::disable_raw_mode(); // As above.
+        let _ = queue!(frame, Print(ALTERNATE_SCROLL), LeaveAlternateScreen, Show);
+        let _ = console::draw_at_last(&frame.0); // It may be gone.
     }
-}
-
-/// In raw mode, Ctrl-C is a key as well.
-fn meaning(key: KeyEvent) -> Option<Key> {
-    match key.code {
-        KeyCode::Up => Some(Key::Faster),
-        KeyCode::Down => Some(Key::Slower),
-        KeyCode::PageUp => Some(Key::MuchFaster),
-        KeyCode::PageDown => Some(Key::MuchSlower),
-        KeyCode::Char('q') => Some(Key::Quit),
-        KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Key::Quit),
-        _ => None,
+    if let Some(mode) = MODE.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let _ = tcsetattr(stdin(), OptionalActions::Now, &mode); // As above.
     }
 }
 
@@ -123,19 +170,5 @@ impl Write for Frames {
 
     fn flush(&mut self) -> io::Result<()> {
         console::draw_frame(&std::mem::take(&mut self.0))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_ask_for_what_the_screen_says() {
-        let key = |code, modifiers| meaning(KeyEvent::new(code, modifiers));
-        assert_eq!(key(KeyCode::Up, KeyModifiers::NONE), Some(Key::Faster));
-        assert_eq!(key(KeyCode::PageDown, KeyModifiers::NONE), Some(Key::MuchSlower));
-        assert_eq!(key(KeyCode::Char('c'), KeyModifiers::CONTROL), Some(Key::Quit));
-        assert_eq!(key(KeyCode::Char('c'), KeyModifiers::NONE), None);
     }
 }

@@ -12,12 +12,15 @@ use crate::clock::Nanos;
 use crate::histogram::Recorder;
 use crate::load::interval::Interval;
 use crate::load::result::{Latencies, Messages};
-use crate::load::schedule::Pace;
+use crate::load::schedule::{Pace, Rate};
 use crate::load::{Progress, Workload};
 use crate::units::{plural, show_count, show_duration, show_rate};
 
-/// Seconds whose rate is kept, more than the widest screen shows.
+/// Seconds whose rate is kept.
 const HISTORY: usize = 512;
+
+/// A rate may be set to this many times the highest of the plan: more is a key that was held too long.
+const RATE_MAX: f64 = 10.0;
 
 /// The percentiles of the last second.
 const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
@@ -27,9 +30,12 @@ pub(super) struct View {
     what: String,
     connections: u64,
     duration: Nanos,
-    /// Messages a second that are wanted; none in a closed loop.
-    wanted_per_s: Option<f64>,
-    is_changed: bool,
+    /// The rate of the plan; none in a closed loop.
+    plan: Option<Rate>,
+    /// What it was set to.
+    set_per_s: Option<f64>,
+    /// False if there is no terminal to read keys from.
+    has_keys: bool,
     progress: Progress,
     /// Messages completed in each second, the last one first.
     rates: VecDeque<u64>,
@@ -37,23 +43,25 @@ pub(super) struct View {
     messages: Messages,
     lost: u64,
     /// Of the last second.
-    offered_per_s: f64,
+    sent_per_s: f64,
     latencies: Latencies,
+    send_lag: Recorder,
 }
 
 impl View {
-    pub(super) fn of(workload: &Workload) -> View {
-        let (pace, wanted_per_s) = match workload.pace {
+    pub(super) fn of(workload: &Workload, has_keys: bool) -> View {
+        let (pace, plan) = match workload.pace {
             Pace::Closed { .. } => ("closed loop", None),
-            Pace::Open { rate, .. } => ("open loop", Some(rate.from)),
+            Pace::Open { rate, .. } => ("open loop", Some(rate)),
         };
         let connections = u64::from(workload.connections);
         View {
             what: format!("{}, {pace}", plural(connections, "connection")),
             connections,
             duration: workload.duration,
-            wanted_per_s,
-            is_changed: false,
+            plan,
+            set_per_s: None,
+            has_keys,
             progress: Progress {
                 opened: 0,
                 completed: 0,
@@ -62,8 +70,9 @@ impl View {
             rates: VecDeque::new(),
             messages: Messages::default(),
             lost: 0,
-            offered_per_s: 0.0,
+            sent_per_s: 0.0,
             latencies: Latencies::default(),
+            send_lag: Recorder::default(),
         }
     }
 
@@ -77,24 +86,23 @@ impl View {
         if seconds > 0.0 {
             self.rates.push_front((interval.achieved as f64 / seconds) as u64);
             self.rates.truncate(HISTORY);
-            self.offered_per_s = interval.messages.sent as f64 / seconds;
+            self.sent_per_s = interval.messages.sent as f64 / seconds;
         }
         self.messages.merge(&interval.messages);
         self.lost += interval.lost;
         self.latencies = interval.latencies.clone();
+        self.send_lag = interval.send_lag.clone();
     }
 
     /// Multiplies the rate by this factor. Returns the new one, with three digits; none in a closed loop.
     pub(super) fn change_rate(&mut self, factor: f64) -> Option<f64> {
-        // What is offered now: a ramp may be anywhere between its ends.
-        let now = match self.wanted_per_s? {
-            planned if self.is_changed || self.offered_per_s == 0.0 => planned,
-            _ => self.offered_per_s,
-        };
-        let rate = (now * factor).max(1.0);
+        let Rate { from, to } = self.plan?;
+        let ramp = || (self.progress.elapsed.as_secs() / self.duration.as_secs()).min(1.0);
+        let now = self.set_per_s.unwrap_or_else(|| from + (to - from) * ramp());
+        let rate = (now * factor).clamp(1.0, RATE_MAX * from.max(to));
         let unit = 10_f64.powf(rate.log10().floor() - 2.0);
         let rate = ((rate / unit).round() * unit).max(1.0);
-        (self.wanted_per_s, self.is_changed) = (Some(rate), true);
+        self.set_per_s = Some(rate);
         Some(rate)
     }
 
@@ -107,7 +115,9 @@ impl View {
         ];
         let [head, chart, figures, keys] = Layout::vertical(rows).areas(frame.area());
         frame.render_widget(Paragraph::new(self.head()).bold(), head);
-        let block = Block::bordered().title(" messages completed in each second ");
+        let most = self.rates.iter().copied().max().unwrap_or_default();
+        let title = format!(" messages completed in each second, at most {} ", show_count(most));
+        let block = Block::bordered().title(title);
         let rates = Sparkline::default()
             .data(self.rates.iter().copied().collect::<Vec<u64>>())
             .direction(RenderDirection::RightToLeft)
@@ -139,11 +149,11 @@ impl View {
         } = self.messages;
         let errors = failed + missing + self.lost;
         let mut rate = format!("rate       {} completed", show_rate(completed as f64));
-        if let Some(wanted) = self.wanted_per_s {
-            rate += &format!(", {} offered", show_rate(self.offered_per_s));
-            if self.is_changed {
-                rate += &format!(", set to {}", show_rate(wanted));
-            }
+        if self.plan.is_some() {
+            rate += &format!(", {} sent", show_rate(self.sent_per_s));
+        }
+        if let Some(set) = self.set_per_s {
+            rate += &format!(", set to {}", show_rate(set));
         }
         let on_the_way = sent.saturating_sub(done + failed + missing);
         let errors = Span::from(format!(
@@ -159,19 +169,29 @@ impl View {
         });
         vec![
             Line::from(rate),
-            Line::from(format!("in flight  {}", plural(on_the_way, "message"))),
+            self.on_the_way(on_the_way),
             Line::from(errors),
             Line::from("latency    of the last second"),
             latencies("  service  ", &self.latencies.service),
-            match self.wanted_per_s {
+            match self.plan {
                 Some(_) => latencies("  response ", &self.latencies.response),
                 None => Line::default(),
             },
         ]
     }
 
+    /// An open loop that cannot keep up sends late.
+    fn on_the_way(&self, messages: u64) -> Line<'static> {
+        let mut text = format!("in flight  {}", plural(messages, "message"));
+        if let Some(lag) = self.send_lag.quantile(0.99) {
+            text += &format!(", p99 of the send lag {}", show_duration(lag.value));
+        }
+        Line::from(text)
+    }
+
     fn keys(&self) -> &'static str {
-        match self.wanted_per_s {
+        match self.plan {
+            _ if !self.has_keys => "",
             Some(_) => "up, down: rate by 10 %   page up, page down: by 2   q: end",
             None => "q: end",
         }
@@ -202,20 +222,21 @@ mod tests {
 
     use super::*;
     use crate::load::result::Span;
-    use crate::load::schedule::{Arrivals, Rate};
+    use crate::load::schedule::Arrivals;
 
     const SECOND: Nanos = Nanos::SECOND;
 
-    fn open(rate: f64) -> View {
-        View::of(&Workload {
+    fn open(from: f64, to: f64) -> View {
+        let workload = Workload {
             connections: 50,
             pace: Pace::Open {
-                rate: Rate { from: rate, to: rate },
+                rate: Rate { from, to },
                 arrivals: Arrivals::Poisson,
             },
             duration: Nanos(60 * SECOND.0),
             ..Workload::default()
-        })
+        };
+        View::of(&workload, true)
     }
 
     fn second(sent: u64, completed: u64) -> Interval {
@@ -246,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_screen_has_what_happened_in_the_last_second() {
-        let mut view = open(1000.0);
+        let mut view = open(1000.0, 1000.0);
         view.progress(Progress {
             opened: 50,
             completed: 2_000,
@@ -257,7 +278,8 @@ mod tests {
         let screen = screen(&view);
         for words in [
             "urecho: 50 connections, open loop, 2 s of 60.0 s",
-            "rate       1,000/s completed, 1,010/s offered ",
+            "each second, at most 1,000 ",
+            "rate       1,000/s completed, 1,010/s sent ",
             "in flight  10 messages",
             "errors     0 messages failed, 0 missing, 0 connections lost",
             "response p50 500 µs",
@@ -270,7 +292,7 @@ mod tests {
 
     #[test]
     fn the_rate_changes_by_steps_and_has_three_digits() {
-        let mut view = open(1000.0);
+        let mut view = open(1000.0, 1000.0);
         assert_eq!(view.change_rate(1.1), Some(1100.0));
         assert_eq!(view.change_rate(1.1), Some(1210.0));
         assert_eq!(view.change_rate(1.1), Some(1330.0));
@@ -280,14 +302,25 @@ mod tests {
 
     #[test]
     fn a_ramp_is_changed_from_where_it_is() {
-        let mut view = open(1000.0);
-        view.second(&second(4_000, 4_000));
-        assert_eq!(view.change_rate(0.5), Some(2000.0));
+        let mut view = open(1000.0, 5000.0);
+        view.progress(Progress {
+            opened: 50,
+            completed: 0,
+            elapsed: Nanos(15 * SECOND.0),
+        });
+        assert_eq!(view.change_rate(0.5), Some(1000.0));
+    }
+
+    #[test]
+    fn a_key_that_is_held_ends_at_ten_times_the_plan() {
+        let mut view = open(1000.0, 5000.0);
+        assert_eq!(view.change_rate(f64::INFINITY), Some(50_000.0));
+        assert_eq!(view.change_rate(2.0), Some(50_000.0));
     }
 
     #[test]
     fn a_closed_loop_has_no_rate_to_change() {
-        let mut view = View::of(&Workload::default());
+        let mut view = View::of(&Workload::default(), true);
         assert_eq!(view.change_rate(2.0), None);
         assert!(!screen(&view).contains("rate by"));
     }
@@ -296,7 +329,7 @@ mod tests {
     fn a_small_screen_is_drawn_as_well() {
         for (columns, rows) in [(1, 1), (10, 3), (300, 100)] {
             let mut terminal = Terminal::new(TestBackend::new(columns, rows)).unwrap();
-            terminal.draw(|frame| open(1.0).draw(frame)).unwrap();
+            terminal.draw(|frame| open(1.0, 1.0).draw(frame)).unwrap();
         }
     }
 }

@@ -35,7 +35,6 @@ mod worker;
 mod workers;
 mod workload;
 
-use crate::clock::Nanos;
 use crate::error::Result;
 use crate::sys::signal::Stop;
 use crate::sys::sock_diag;
@@ -55,18 +54,23 @@ pub use workload::{Churn, Close, Io, Plan, Traffic, Workload};
 /// Errors: [`Error::Machine`](crate::error::Error::Machine) if it does not fit this machine,
 /// [`Error::Target`](crate::error::Error::Target) if the target is not an echo server.
 pub fn run(plan: Plan, stop: &Stop, observer: &mut dyn Observer) -> Result<RunResult> {
-    run_at(&RateControl::default(), plan, stop, observer)
+    run_with_rate_control(&RateControl::default(), plan, stop, observer)
 }
 
 /// The same, of an open loop whose rate may be changed while it runs.
-pub fn run_at(rate: &RateControl, plan: Plan, stop: &Stop, observer: &mut dyn Observer) -> Result<RunResult> {
+pub fn run_with_rate_control(
+    rate: &RateControl,
+    plan: Plan,
+    stop: &Stop,
+    observer: &mut dyn Observer,
+) -> Result<RunResult> {
     let mut workers = Workers::start(plan, stop, rate.clone(), None)?;
     let observed = monitor::watch(&workers.shared, &workers.servers, &mut workers.intervals, observer)?;
     let (totals, usage) = (observed.totals, observed.usage);
     let (plan, spin) = (workers.shared.plan.clone(), workers.shared.spin);
-    let measuring = workers.shared.phases().map_or(Nanos::NEVER, |phases| phases.measure);
-    let rate_changes = rate.changes(measuring);
     let stats = workers.join()?;
+    let measured = stats.measured.unwrap_or_default();
+    let rate_changes = rate.changes(measured.begin, measured.end);
     let targets: Vec<_> = plan.targets.iter().map(Target::address).collect();
     Ok(RunResult {
         time_wait: sock_diag::time_wait_to(&targets).ok(),

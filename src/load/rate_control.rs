@@ -47,13 +47,13 @@ impl RateControl {
         (bits != 0).then(|| f64::from_bits(bits))
     }
 
-    /// All changes of a run that began to measure at this time.
-    pub(super) fn changes(&self, measuring: Nanos) -> Vec<RateChange> {
+    /// All changes up to the end of measuring, of a run that began to measure at one time and ended at the other.
+    pub(super) fn changes(&self, begin: Nanos, end: Nanos) -> Vec<RateChange> {
         let changes = self.0.changes.lock().unwrap_or_else(PoisonError::into_inner);
         let since = |change: &RateChange| RateChange {
-            at: change.at - measuring,
+            at: change.at - begin,
             ..*change
         };
-        changes.iter().map(since).collect()
+        changes.iter().filter(|change| change.at < end).map(since).collect()
     }
 }

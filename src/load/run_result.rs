@@ -1,6 +1,6 @@
 //! The result of a whole run.
 
-use crate::clock::WallTime;
+use crate::clock::{Nanos, WallTime};
 use crate::histogram::BatchSeries;
 use crate::load::over_time::Column;
 use crate::load::rate_control::RateChange;
@@ -52,6 +52,11 @@ pub struct RunResult {
 }
 
 impl RunResult {
+    /// How often the rate was changed while it was measured: before, it was only another rate.
+    pub fn rate_changes_measured(&self) -> u64 {
+        self.rate_changes.iter().filter(|change| change.at > Nanos(0)).count() as u64
+    }
+
     /// True if it ended before the planned end: by a signal, or by wrong data.
     pub fn is_partial(&self) -> bool {
         self.interrupted.is_some() || self.stats.wrong_data.is_some()

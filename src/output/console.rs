@@ -36,7 +36,7 @@ pub fn configure(quiet: bool, colours: Option<bool>) {
 }
 
 /// True if there is to be no progress.
-pub(super) fn is_quiet() -> bool {
+pub fn is_quiet() -> bool {
     IS_QUIET.load(Ordering::Relaxed)
 }
 
@@ -117,15 +117,31 @@ pub fn columns() -> Option<usize> {
     Some(usize::from(size.ws_col)).filter(|&columns| columns > 0 && !is_dumb)
 }
 
-/// Columns and rows of the terminal that stderr is, if it is one that knows escape codes.
-pub fn screen_size() -> Option<(u16, u16)> {
-    let size = rustix::termios::tcgetwinsize(stderr()).ok()?;
+/// Columns and rows of the terminal that stderr is. Errors: why it cannot be drawn on.
+pub fn screen_size() -> Result<(u16, u16), &'static str> {
     let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-    Some((size.ws_col, size.ws_row)).filter(|&(columns, rows)| columns > 0 && rows > 0 && !is_dumb)
+    match rustix::termios::tcgetwinsize(stderr()) {
+        Err(_) => Err("stderr is none: leave it out"),
+        Ok(_) if is_dumb => Err("TERM names none that can be drawn on: set it, or leave it out"),
+        Ok(size) if size.ws_col == 0 || size.ws_row == 0 => {
+            Err("stderr does not say how large it is: `stty rows 24 cols 80`")
+        }
+        Ok(size) => Ok((size.ws_col, size.ws_row)),
+    }
 }
 
-/// A frame on the terminal that stderr is, with its escape codes. Errors: it was not taken within a second.
+/// True if stdout is a terminal.
+pub fn stdout_is_terminal() -> bool {
+    stdout().is_terminal()
+}
+
+/// A frame on the terminal that stderr is, with its escape codes. Errors: it was not taken at once.
 pub fn draw_frame(bytes: &[u8]) -> io::Result<()> {
+    write_bytes(stderr(), bytes, Wait::Milliseconds(0))
+}
+
+/// What restores that terminal. Errors: it was not taken within a second.
+pub fn draw_at_last(bytes: &[u8]) -> io::Result<()> {
     write_bytes(stderr(), bytes, Wait::Milliseconds(1_000))
 }
 

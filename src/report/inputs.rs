@@ -53,7 +53,7 @@ impl Figures {
             unopened: connections.unopened(),
             without_port: run.stats.without_port(),
             lost: connections.closed_by_target(),
-            rate_changes: self.rate_changes.len() as u64,
+            rate_changes: run.rate_changes_measured(),
             sent: self.messages.sent,
             failed: self.messages.failed,
             missing: self.messages.missing,
@@ -67,6 +67,9 @@ impl Figures {
     /// The figure that an assertion is about, with its confidence interval. Errors: why there is no valid one.
     pub(super) fn estimate(&self, run: &RunResult, metric: Metric) -> Result<Estimate, NoInterval> {
         match metric {
+            Metric::Latency(..) if run.rate_changes_measured() > 0 => {
+                Err(NoInterval::no_figure("the rate was changed"))
+            }
             Metric::Latency(latency, statistic) => {
                 let (recorder, batches) = samples(run, latency);
                 latency_estimate(recorder, batches, statistic)

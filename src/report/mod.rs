@@ -206,7 +206,7 @@ impl Figures {
         let (open_loop, churns) = (pace.is_open(), run.plan.workload.churn.is_some());
         let server = Server::of(run, elapsed);
         let completed_per_s = ratio(stats.achieved as f64, elapsed.as_secs());
-        let is_one_rate = !pace.is_ramp() && run.rate_changes.is_empty();
+        let is_one_rate = !pace.is_ramp() && run.rate_changes_measured() == 0;
         let latency = |recorder: &Recorder, batches: &BatchSeries| {
             // The seconds of a ramp differ by design: an interval would be of no rate.
             if !is_one_rate {

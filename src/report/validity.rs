@@ -86,7 +86,7 @@ pub struct Inputs {
     pub without_port: u64,
     /// Connections that the target closed before the run was over.
     pub lost: u64,
-    /// How often the rate was changed by hand.
+    /// How often the rate was changed by hand while measuring.
     pub rate_changes: u64,
     /// Messages due while measuring.
     pub sent: u64,

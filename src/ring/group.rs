@@ -45,6 +45,13 @@ pub(super) struct GroupLayout {
     pub(super) size: u32,
 }
 
+impl GroupLayout {
+    /// Bytes in all of them.
+    pub(super) fn bytes(self) -> usize {
+        usize::from(self.total) * self.size as usize
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Group {
     first: u16,

@@ -11,6 +11,7 @@ use io_uring::Submitter;
 
 use super::chunk::{Chunk, ChunkQueue, ChunkTable};
 use super::group::{Group, GroupLayout, SizeClass};
+use super::memory::Memory;
 
 /// Numbers and sizes of the buffers of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +64,10 @@ pub struct Large {
     pub size: u32,
 }
 
+/// Address space that buffers of more than this leave to others, such as the stacks of threads that are started later.
+/// Where it is limited, fewer buffers are better than a thread that does not start.
+const LEFT_FREE: usize = 32 << 20;
+
 #[derive(Debug)]
 pub(super) struct Pool {
     small: Group,
@@ -87,11 +92,21 @@ impl Pool {
             size: large.size,
         });
         let buffers = plan.total as usize + large.map_or(0, |layout| layout.total as usize);
-        Ok(Pool {
+        let pool = Pool {
             small: Group::map(small)?,
             large: large.map(Group::map).transpose()?,
             chunk_table: ChunkTable::new(buffers, plan.total, RINGS.fetch_add(1, Ordering::Relaxed)),
-        })
+        };
+        if [Some(small), large]
+            .into_iter()
+            .flatten()
+            .map(GroupLayout::bytes)
+            .sum::<usize>()
+            > LEFT_FREE
+        {
+            drop(Memory::map(LEFT_FREE)?); // Just to see that it could be done.
+        }
+        Ok(pool)
     }
 
     /// Registers the buffers with the kernel. Errors: as io_uring_register_buf_ring(3).

@@ -31,7 +31,7 @@ const SAME_REQUEST: Nanos = Nanos(300_000_000);
 static RECEIVED: AtomicI32 = AtomicI32::new(0);
 
 /// What is called before this process ends without destructors.
-static AT_ONCE: OnceLock<fn()> = OnceLock::new();
+static ON_FORCED_EXIT: OnceLock<fn()> = OnceLock::new();
 
 /// A request to stop, shared by all threads that must react to it.
 #[derive(Debug, Clone)]
@@ -122,8 +122,8 @@ pub fn interrupt_this_process() {
 }
 
 /// Has this called before a second signal ends the process without destructors. The first call decides.
-pub fn call_at_once(restore: fn()) {
-    let _ = AT_ONCE.set(restore);
+pub fn on_forced_exit(restore: fn()) {
+    let _ = ON_FORCED_EXIT.set(restore);
 }
 
 /// The exit code of a program that a signal ended, by the convention of shells.
@@ -210,7 +210,7 @@ fn wait_for_signals(stop: &Stop, signals: &SigSet) {
             continue;
         }
         // The user has asked twice: no destructors. The kernel cleans up, except for what our children started.
-        if let Some(restore) = AT_ONCE.get() {
+        if let Some(restore) = ON_FORCED_EXIT.get() {
             restore();
         }
         super::child::kill_groups();

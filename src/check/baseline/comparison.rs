@@ -141,12 +141,15 @@ fn confidence(counted: &Counted<'_>, settings: &Settings) -> String {
 }
 
 fn judge_metric(counted: &Counted<'_>, run: &Run, metric: Metric) -> MetricVerdict {
+    // One limit for all: a server that is slower now must not have a longer one.
+    let limits = counted.runs.iter().map(|stored| stored.run.setup.spike_limit_ns as f64);
+    let limit = median(&limits.collect::<Vec<f64>>()).unwrap_or(f64::INFINITY);
     let stored: Vec<f64> = counted
         .runs
         .iter()
-        .filter_map(|stored| median(&stored.run.values(metric)))
+        .filter_map(|stored| median(&stored.run.values(metric, limit)))
         .collect();
-    let values = run.values(metric);
+    let values = run.values(metric, limit);
     let figures = Figures {
         base: median(&stored),
         head: median(&values),
@@ -213,8 +216,8 @@ impl Run {
         loads.flat_map(|load| &load.blocks)
     }
 
-    /// The value of each restart that has one: the median over its undisturbed blocks.
-    fn values(&self, metric: Metric) -> Vec<f64> {
+    /// The value of each restart that has one: the median over its undisturbed blocks; shares are of all blocks.
+    fn values(&self, metric: Metric, spike_limit: f64) -> Vec<f64> {
         let cpus = self.environment.machine.cpus.unwrap_or(1).max(1) as f64;
         let signs = |restart: &SingleRestart| -> Vec<NoiseSigns> {
             let blocks = restart.loads(metric).next().map_or(&[][..], |load| &load.blocks).iter();
@@ -237,7 +240,7 @@ impl Run {
                 }
                 Source::Share(is_true) => {
                     let blocks = restart.loads(metric).flat_map(|load| &load.blocks);
-                    share(blocks.map(|block| is_true(block, self.setup.spike_limit_ns as f64)))
+                    share(blocks.map(|block| is_true(block, spike_limit)))
                 }
                 Source::Pool(figure) => mean_of_loads(
                     restart

@@ -161,7 +161,8 @@ impl Metric {
     ///
     /// Each is above the half-width of the confidence interval of two equal servers on a machine with two CPUs and a
     /// second load, so that a check of them can pass: with a smaller one it could not. A change as large as the
-    /// threshold itself is found half of the time. CPU time has the smallest because it varies least.
+    /// threshold itself is found half of the time. CPU time has the smallest because it varies least. That of spikes is
+    /// half of what a stall of 5 ms in each second adds: at times, equal servers differ by more (bench/TRIED.md).
     pub fn default_threshold(self) -> Threshold {
         let (min_effect, min_change) = match self {
             Metric::P50 | Metric::P90 => (0.1, 0.0),
@@ -186,7 +187,7 @@ impl Metric {
         if self == Metric::Throughput {
             -(-share.min(LOSS_MAX)).ln_1p() // A loss of everything has no logarithm.
         } else {
-            share.ln_1p()
+            self.score_of_change(share)
         }
     }
 
@@ -217,24 +218,25 @@ impl Metric {
         self.sign() * (self.log(head) - self.log(base))
     }
 
-    /// The logarithm of a value; for shares of the time, of what it adds to the time.
+    /// The logarithm of a value; for shares, the value itself.
     pub(in crate::check) fn log(self, figure: f64) -> f64 {
-        if self.is_share() { figure.ln_1p() } else { figure.ln() }
+        if self.is_share() { figure } else { figure.ln() }
     }
 
     /// The value of a [logarithm](Metric::log).
     pub(in crate::check) fn of_log(self, log: f64) -> f64 {
-        if self.is_share() { log.exp_m1() } else { log.exp() }
+        if self.is_share() { log } else { log.exp() }
     }
 
     /// The relative change of the value for a score: 0.03 is 3 % more; for shares, 3 % of the time more.
     pub fn change(self, score: f64) -> f64 {
-        (self.sign() * score).exp_m1()
+        let change = self.sign() * score;
+        if self.is_share() { change } else { change.exp_m1() }
     }
 
     /// The score of a relative change: the inverse of [`Metric::change`].
     pub fn score_of_change(self, change: f64) -> f64 {
-        self.sign() * change.ln_1p()
+        self.sign() * if self.is_share() { change } else { change.ln_1p() }
     }
 
     /// The relative changes for the ends of an interval of scores.

@@ -1,4 +1,4 @@
-//! How a poller waits: it busy-polls as a ring does, and sleeps to the nanosecond.
+//! How a poller waits: it busy-polls as a ring does, and sleeps with a time-out in nanoseconds.
 
 use std::time::Duration;
 
@@ -58,8 +58,9 @@ impl Poller {
 
     /// Waits for events until the time is over, and takes those that are there.
     ///
-    /// ppoll(2) sleeps to the nanosecond on every kernel. epoll_wait(2) has milliseconds: messages of an open loop were
-    /// sent up to one late. epoll_pwait2(2) has nanoseconds, from Linux 5.11 on and where no seccomp filter refuses it.
+    /// ppoll(2) has a time-out in nanoseconds on every kernel. That of epoll_wait(2) is in milliseconds: messages of an
+    /// open loop would be sent up to one late. epoll_pwait2(2) is not there before Linux 5.11, nor where a seccomp
+    /// filter refuses it.
     pub(super) fn poll(&mut self, timeout: Option<Nanos>) -> Result<()> {
         match timeout.filter(|&timeout| timeout < FOREVER) {
             None => self.take(None),

@@ -1,8 +1,10 @@
 //! Closed, full, non-blocking and slow stdout and stderr: no panic, no lost verdict, no half document.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +14,8 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use serde_json::Value;
 
 use super::{RUN, compare, folder_with_record, replay, urecho};
-use crate::support::{Server, assert_says, run};
+use crate::support::peers::{Peer, echo};
+use crate::support::{Server, assert_says, run, until};
 
 /// Longer than any command here takes on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -231,6 +234,34 @@ fn a_server_keeps_its_exit_code_with_every_kind_of_stream() {
     stop(with(full().into(), Stdio::null()), 4);
     let (_reader, writer) = stuffed();
     stop(with(writer.into(), Stdio::null()), 0);
+}
+
+#[test]
+fn a_reader_that_reads_nothing_stops_no_run() {
+    let ended = Arc::new(AtomicUsize::new(0));
+    let count = ended.clone();
+    let peer = Peer::start(move |_, stream| {
+        echo(stream);
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.json");
+    let (mut reader, writer) = stuffed();
+    let mut command = urecho(&format!(
+        "load {} -c 2 -d 3s --warmup 0s --jsonl - --json",
+        peer.address
+    ));
+    command.arg(&path).stdout(writer).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    drop(command); // It holds the writing end.
+    // The run is over, and not a line has been read.
+    until("all connections have ended", || ended.load(Ordering::Relaxed) == 2);
+    reader.read_to_string(&mut String::new()).unwrap();
+    assert!(matches!(child.wait().unwrap().code(), Some(0 | 3)));
+    let report: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let columns = report["over_time"].as_array().unwrap();
+    let rates = columns.iter().map(|column| column["completed_per_s"].as_f64().unwrap());
+    assert!(columns.len() >= 3 && rates.take(3).all(|rate| rate > 0.0), "{report:#}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::support::source::Source;
 const WORDS: &str = "
     sheet sheets desk desks ledger ledgers pile piles
     witness witnesses testify testifies convict convicts convicted
-    arena bout bouts contest contests seat seats standings baton batons
+    bout bouts contest contests seat seats standings baton batons
     bury buries buried farewell farewells goodbye goodbyes
     hungry meal meals ration rations
     luck lucky dice

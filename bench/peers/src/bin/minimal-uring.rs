@@ -1,4 +1,4 @@
-//! The least that an echo on io_uring can be: a floor to measure servers by, not a server to run.
+//! A minimal echo on io_uring, without state per connection: to measure servers by, not to run.
 //!
 //! One thread, one ring, one multishot accept, one multishot receive per connection, one ring of provided buffers, and
 //! a send from the buffer that was received into. There is no state per connection, so it is wrong in ways that a
