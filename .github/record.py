@@ -9,6 +9,7 @@ import fcntl, html, os, pty, select, struct, sys, termios, time
 import pyte
 
 COLUMNS, ROWS, FRAME = 96, 20, 0.5  # of a second
+WIDTH, HEIGHT = 8.4, 16.5  # of a character
 KEYS = {"up": b"\x1b[A", "down": b"\x1b[B"}
 
 
@@ -43,10 +44,10 @@ def record(script, command):
 
 def svg(frames):
     """Every frame is a group, shown in its turn."""
-    width, height, total = COLUMNS * 8.4 + 24, ROWS * 18 + 24, len(frames) * FRAME
+    width, height, total = COLUMNS * WIDTH + 24, ROWS * HEIGHT + 24, len(frames) * FRAME
     share = 100 / len(frames)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" font-family="monospace" font-size="14">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" font-family="monospace" font-size="14">',
         f"<style>g{{visibility:hidden;animation:f {total}s steps(1) infinite}}@keyframes f{{0%{{visibility:visible}}"
         f"{share:.3f}%{{visibility:hidden}}}}text{{white-space:pre;fill:#ddd}}.b{{font-weight:bold}}.c{{fill:#4cc}}</style>",
         f'<rect width="100%" height="100%" rx="8" fill="#181818"/>',
@@ -55,10 +56,10 @@ def svg(frames):
         parts.append(f'<g style="animation-delay:{number * FRAME}s">')
         for y, (text, bold, colour) in enumerate(frame):
             if text.strip():
-                kind = "b" if bold else "c" if colour == "cyan" else ""
-                length = f'textLength="{len(text.rstrip()) * 8.4:.1f}"'
+                kind = "b" if bold else "c" if colour != "default" else ""
+                length = f'textLength="{len(text.rstrip()) * WIDTH:.1f}"'
                 text = html.escape(text.rstrip())
-                parts.append(f'<text x="12" y="{y * 18 + 28}" class="{kind}" {length} xml:space="preserve">{text}</text>')
+                parts.append(f'<text x="12" y="{y * HEIGHT + 26:.1f}" class="{kind}" {length} xml:space="preserve">{text}</text>')
         parts.append("</g>")
     return "\n".join(parts + ["</svg>\n"])
 

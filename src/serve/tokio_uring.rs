@@ -25,7 +25,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use ::tokio_uring::Runtime;
-use ::tokio_uring::buf::BoundedBuf;
 use ::tokio_uring::net::TcpStream;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -223,7 +222,7 @@ impl Worker {
         let _report = ReportPanic(&self);
         let mut buffer = Vec::with_capacity(self.buffer_size);
         loop {
-            let (read, returned) = peer.stream.read(buffer).await;
+            let (read, returned) = peer.read(buffer).await;
             buffer = returned;
             let len = match read {
                 Ok(0) => break,
@@ -237,10 +236,10 @@ impl Worker {
                 continue;
             }
             peer.writing.set(true);
-            let (written, returned) = peer.stream.write_all(buffer.slice(..len)).await;
+            let (written, returned) = peer.write_all(buffer, len).await;
             peer.writing.set(false);
             self.had_io(&peer);
-            buffer = returned.into_inner();
+            buffer = returned;
             if let Err(cause) = written {
                 break self.failed(Operation::Send, cause.into());
             }

@@ -1,10 +1,12 @@
 //! One connection of the tokio-uring worker.
 
 use std::cell::Cell;
+use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 
+use ::tokio_uring::buf::BoundedBuf;
 use ::tokio_uring::net::TcpStream;
 
 use crate::clock::Nanos;
@@ -36,6 +38,34 @@ impl Peer {
         }
     }
 
+    /// Reads into an empty buffer. A signal that arrives meanwhile makes the kernel end an operation with EINTR, with
+    /// nothing done; tokio-uring passes that on, also out of its own `write_all`.
+    pub(super) async fn read(&self, mut buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
+        loop {
+            let (read, returned) = self.stream.read(buffer).await;
+            buffer = returned;
+            if !is_interrupted(&read) {
+                return (read, buffer);
+            }
+        }
+    }
+
+    /// Writes the first `len` bytes of a buffer.
+    pub(super) async fn write_all(&self, mut buffer: Vec<u8>, len: usize) -> (io::Result<()>, Vec<u8>) {
+        let mut done = 0;
+        while done < len {
+            let (written, slice) = self.stream.write(buffer.slice(done..len)).submit().await;
+            buffer = slice.into_inner();
+            match written {
+                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buffer),
+                Ok(count) => done += count,
+                Err(_) if is_interrupted(&written) => {}
+                Err(cause) => return (Err(cause), buffer),
+            }
+        }
+        (Ok(()), buffer)
+    }
+
     pub(super) fn take_had_io(peer: &mut Rc<Peer>) -> bool {
         peer.busy.take()
     }
@@ -59,6 +89,10 @@ impl Peer {
         // Fails only if the connection is down already.
         let _ = self.stream.shutdown(Shutdown::Both);
     }
+}
+
+fn is_interrupted(result: &io::Result<usize>) -> bool {
+    matches!(result, Err(cause) if cause.kind() == io::ErrorKind::Interrupted)
 }
 
 impl AsRawFd for Peer {

@@ -11,8 +11,7 @@ use urecho::serve::admission::AtLimit;
 use urecho::serve::engine::Engine;
 
 use crate::support::{
-    ServeProcess, Server, assert_comes, assert_echo, assert_ends_with, assert_says, on_every_engine, shrink, stuff,
-    until,
+    ServeProcess, Server, assert_comes, assert_echo, assert_ends_with, assert_says, on_every_engine, shrink, until,
 };
 
 on_every_engine! {
@@ -122,13 +121,13 @@ fn peers_that_do_not_read_are_closed_after_the_user_timeout(engine: Engine) {
 fn assert_a_stuck_peer_is_reset(server: &Server) {
     let stuck = server.connect();
     shrink(&stuck);
-    stuff(std::slice::from_ref(&stuck));
-    // The window stays closed, so only a reset can make it writable.
+    stuck.set_nonblocking(true).unwrap();
+    let piece = vec![b'x'; 65_536];
     let mut writer = &stuck;
-    until("the server has reset the connection", || {
-        stuck.set_nonblocking(true).unwrap();
-        matches!(writer.write(b"x"), Err(cause) if cause.kind() != ErrorKind::WouldBlock)
-    });
+    until(
+        "the server has reset the connection",
+        || matches!(writer.write(&piece), Err(cause) if cause.kind() != ErrorKind::WouldBlock),
+    );
 }
 
 fn several_listeners_share_the_limit(engine: Engine) {
