@@ -92,7 +92,12 @@ impl Drain {
         if now < *next_sweep {
             return Vec::new();
         }
+        // As late as this, the machine was stopped or busy, and peers had no time to send either.
+        let is_late = now - *next_sweep > *interval;
         *next_sweep = now + *interval;
+        if is_late && now < *end_busy_from {
+            return Vec::new();
+        }
         let ends_busy = now >= *end_busy_from;
         connections
             .iter_mut()
@@ -165,6 +170,18 @@ mod tests {
             "busy before the drain does not count"
         );
         assert_eq!(slots(&sweep(SECOND + SWEEP + SWEEP)), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_sweep_that_comes_late_ends_no_connection_unless_the_time_is_short() {
+        let (mut drain, mut connections) = (Drain::new(), connections());
+        drain.begin(Nanos(0), Nanos(20 * SWEEP.0), &mut connections, std::mem::take);
+        let mut swept_at = |sweeps: u64| {
+            let swept = drain.sweep(|| Nanos(sweeps * SWEEP.0), &mut connections, std::mem::take);
+            swept.len()
+        };
+        // Due after 1, 5, 6 and 7 intervals; the last is late as well, and half of the time is over.
+        assert_eq!([4, 5, 6, 15].map(&mut swept_at), [0, 3, 3, 3]);
     }
 
     #[test]

@@ -99,6 +99,9 @@ impl Worker<'_> {
             Err(errno) if more => self.counters.error(Operation::Accept, errno),
             Err(errno) => self.pause(errno),
         }
+        if self.drain.has_begun() && self.acceptor.state.is_on() && !more {
+            return self.accept_waiting(); // It may have been the last accept in the kernel.
+        }
         if self.acceptor.state.is_on() && !self.drain.has_begun() {
             match self.acceptor.armed[index] {
                 Armed::No => self.arm_accept(index),
@@ -152,8 +155,18 @@ impl Worker<'_> {
         self.acceptor.state.pause(clock::now());
     }
 
-    /// Accepts what waits in the queues of the listeners, then refuses new connections.
+    /// Accepts what waits in the queues of the listeners, then refuses new connections, or leaves them to the successor.
+    ///
+    /// An accept in the kernel waits exclusively: a connection wakes one of those who wait for it. One that is cancelled
+    /// after it was woken leaves the connection in the queue, and the successor is not woken for it. So with a successor
+    /// the accepts end first, and what is in the queues then is accepted here.
     pub(super) fn accept_waiting(&mut self) {
+        if self.shared.is_handed_over() && self.acceptor.state.is_on() {
+            self.cancel_accepts();
+            if self.acceptor.armed.iter().any(|&armed| armed != Armed::No) {
+                return; // The end of each comes back here.
+            }
+        }
         for index in 0..self.shared.listeners.len() {
             if !self.empty_queue(index) {
                 return;
@@ -168,6 +181,15 @@ impl Worker<'_> {
             // From here on only accept4(2) is used. An accept in the kernel is not affected by this.
             let _ = socket::set_nonblocking(self.shared.listeners[index].as_fd(), true); // Cannot fail for a socket.
         }
+        let is_empty = self.accept_until_empty(index);
+        if self.shared.is_handed_over() {
+            // The successor has the same open file, and io_uring does not wait on one that does not block.
+            let _ = socket::set_nonblocking(self.shared.listeners[index].as_fd(), false); // As above.
+        }
+        is_empty
+    }
+
+    fn accept_until_empty(&mut self, index: usize) -> bool {
         while self.acceptor.state.is_on() {
             if self.shared.headroom() == Headroom::Full {
                 self.wait_for_room();
@@ -188,7 +210,7 @@ impl Worker<'_> {
 
     pub(super) fn end_accepting(&mut self) {
         self.acceptor.state.end();
-        // Refuses new connections, and completes the armed accepts.
+        // Refuses new connections, and completes the armed accepts, unless there is a successor.
         self.shared.shut_listeners_down();
         if self.shared.is_handed_over() {
             self.cancel_accepts();

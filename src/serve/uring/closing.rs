@@ -77,8 +77,8 @@ impl Worker<'_> {
         }
         if begun && self.index == 0 {
             self.acceptor.state.begin_drain(self.shared.queued_max());
-            if self.shared.is_handed_over() {
-                self.acceptor.state.end();
+            if self.shared.is_handed_over() && !self.acceptor.state.is_on() {
+                self.acceptor.state.end(); // There is no room here for what waits.
             }
             self.resume_accepting();
         }
