@@ -4,7 +4,7 @@
 //! ratatui draws into memory. Keys are read here: crossterm's reader waits for the rest of a sequence that it does not
 //! know, and never returns from a terminal that has hung up.
 
-use std::io::{self, IsTerminal, Write, stdin};
+use std::io::{self, Write, stdin};
 use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -144,7 +144,7 @@ fn read_keys_at_once() -> bool {
     raw.special_codes[SpecialCodeIndex::VMIN] = 1;
     raw.special_codes[SpecialCodeIndex::VTIME] = 0;
     *MODE.lock().unwrap_or_else(PoisonError::into_inner) = Some(mode);
-    tcsetattr(stdin(), OptionalActions::Now, &raw).is_ok() && stdin().is_terminal()
+    tcsetattr(stdin(), OptionalActions::Now, &raw).is_ok()
 }
 
 fn restore() {

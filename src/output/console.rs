@@ -113,16 +113,14 @@ pub(super) fn draw(text: &str) {
 /// may not know blocks either.
 pub fn columns() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(stdout()).ok()?;
-    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-    Some(usize::from(size.ws_col)).filter(|&columns| columns > 0 && !is_dumb)
+    Some(usize::from(size.ws_col)).filter(|&columns| columns > 0 && !is_dumb())
 }
 
 /// Columns and rows of the terminal that stderr is. Errors: why it cannot be drawn on.
 pub fn screen_size() -> Result<(u16, u16), &'static str> {
-    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
     match rustix::termios::tcgetwinsize(stderr()) {
         Err(_) => Err("stderr is none: leave it out"),
-        Ok(_) if is_dumb => Err("TERM names none that can be drawn on: set it, or leave it out"),
+        Ok(_) if is_dumb() => Err("TERM names none that can be drawn on: set it, or leave it out"),
         Ok(size) if size.ws_col == 0 || size.ws_row == 0 => {
             Err("stderr does not say how large it is: `stty rows 24 cols 80`")
         }
@@ -157,8 +155,12 @@ pub(super) fn shows_colours(stream: &impl IsTerminal) -> bool {
 /// knows them.
 fn has_colours() -> bool {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-    !no_color && !dumb
+    !no_color && !is_dumb()
+}
+
+/// True if TERM names no terminal that knows escape codes.
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb")
 }
 
 /// Reports an output that could not be written.

@@ -155,11 +155,12 @@ impl Worker<'_> {
         self.acceptor.state.pause(clock::now());
     }
 
-    /// Accepts what waits in the queues of the listeners, then refuses new connections, or leaves them to the successor.
+    /// Accepts what waits in the queues of the listeners, then refuses new connections, or leaves them to the
+    /// successor.
     ///
-    /// An accept in the kernel waits exclusively: a connection wakes one of those who wait for it. One that is cancelled
-    /// after it was woken leaves the connection in the queue, and the successor is not woken for it. So with a successor
-    /// the accepts end first, and what is in the queues then is accepted here.
+    /// An accept in the kernel waits exclusively: a connection wakes one of those that wait for it. One that is
+    /// cancelled after it was woken leaves the connection in the queue, and the successor is not woken for it. So with
+    /// a successor the accepts end first, and what is in the queues then is accepted here.
     pub(super) fn accept_waiting(&mut self) {
         if self.shared.is_handed_over() && self.acceptor.state.is_on() {
             self.cancel_accepts();

@@ -1,77 +1,23 @@
 //! The progress line on terminals of several kinds.
 
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
 
-use rustix::termios::{Winsize, tcsetwinsize};
 use unicode_width::UnicodeWidthStr;
 
 use super::{CHECK, compare, folder_with_record, replay, server, urecho};
-use crate::support::pty::pseudoterminal;
+use crate::support::pty::{Terminal, pseudoterminal};
 use crate::support::{Server, until};
 
-/// A pseudoterminal, and everything that is written to it.
-struct Terminal {
-    master: OwnedFd,
-    slave: File,
-    text: Arc<Mutex<Vec<u8>>>,
-    reader: JoinHandle<()>,
+/// Starts a command with its stderr on the terminal.
+fn spawn(terminal: &Terminal, command: &mut Command) -> Child {
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command.stderr(terminal.stream()).spawn().unwrap()
 }
 
-impl Terminal {
-    fn new(columns: u16) -> Terminal {
-        let (master, slave) = pseudoterminal();
-        let mut reader = File::from(master.try_clone().unwrap());
-        let text = Arc::new(Mutex::new(Vec::new()));
-        let sink = text.clone();
-        let reader = thread::spawn(move || {
-            let mut part = [0; 4096];
-            // EIO: the other end is closed.
-            while let Ok(len @ 1..) = reader.read(&mut part) {
-                sink.lock().unwrap().extend_from_slice(&part[..len]);
-            }
-        });
-        let terminal = Terminal {
-            master,
-            slave,
-            text,
-            reader,
-        };
-        terminal.resize(columns);
-        terminal
-    }
-
-    fn resize(&self, columns: u16) {
-        let size = Winsize {
-            ws_row: 24,
-            ws_col: columns,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        tcsetwinsize(&self.master, size).unwrap();
-    }
-
-    /// Starts a command with its stderr on the terminal.
-    fn spawn(&self, command: &mut Command) -> Child {
-        let stderr = self.slave.try_clone().unwrap();
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(stderr)
-            .spawn()
-            .unwrap()
-    }
-
-    /// What was written, once nothing holds the other end any more.
-    fn text(self, command: Command) -> String {
-        drop((self.slave, command));
-        self.reader.join().unwrap();
-        String::from_utf8(self.text.lock().unwrap().clone()).unwrap()
-    }
+/// What was written to the terminal by a command that has ended.
+fn text(terminal: Terminal, command: Command) -> String {
+    drop(command); // It holds the other end.
+    terminal.text()
 }
 
 /// A command, and the width and variables of its terminal.
@@ -82,12 +28,12 @@ fn drawn(cases: Vec<Case<'_>>) -> Vec<String> {
     let start = |(mut command, columns, environment): Case<'_>| {
         let terminal = Terminal::new(columns);
         command.env("TERM", "xterm").envs(environment.iter().copied());
-        (terminal.spawn(&mut command), terminal, command)
+        (spawn(&terminal, &mut command), terminal, command)
     };
     let started: Vec<_> = cases.into_iter().map(start).collect();
     let end = |(mut child, terminal, command): (Child, Terminal, Command)| {
         child.wait().unwrap();
-        terminal.text(command)
+        text(terminal, command)
     };
     started.into_iter().map(end).collect()
 }
@@ -135,14 +81,14 @@ fn a_report_has_bars_on_a_terminal_with_room_for_them() {
     for (columns, term, expected) in [(120, "xterm", true), (80, "xterm", false), (120, "dumb", false)] {
         let terminal = Terminal::new(columns);
         let mut command = load(&server);
-        let stdout = terminal.slave.try_clone().unwrap();
+        let stdout = terminal.stream();
         command
             .env("TERM", term)
             .stdin(Stdio::null())
             .stdout(stdout)
             .stderr(Stdio::null());
         command.spawn().unwrap().wait().unwrap();
-        let text = terminal.text(command);
+        let text = text(terminal, command);
         assert!(text.contains("verdict"), "{text}");
         assert_eq!(
             text.contains("logarithmic scale") && text.contains("███"),
@@ -157,13 +103,13 @@ fn the_progress_line_follows_a_resize() {
     let server = Server::start();
     let terminal = Terminal::new(120);
     let mut command = urecho(&format!("load {} -c 2 --rate 1k/s -d 3s --warmup 0s", server.address));
-    let mut child = terminal.spawn(command.env("TERM", "xterm"));
-    let so_far = || terminal.text.lock().unwrap().len();
+    let mut child = spawn(&terminal, command.env("TERM", "xterm"));
+    let so_far = || terminal.so_far().len();
     until("progress is shown", || so_far() > 100);
     terminal.resize(20);
     let resized = so_far();
     child.wait().unwrap();
-    let text = terminal.text(command);
+    let text = text(terminal, command);
     assert!(
         redraws(&text[..resized]).iter().any(|redraw| redraw.width() > 20),
         "{text:?}"
@@ -222,10 +168,10 @@ fn help_has_styles_on_a_terminal_that_shows_them() {
         let terminal = Terminal::new(80);
         let mut command = urecho("--help");
         command.env("TERM", "xterm").envs(environment.iter().copied());
-        let stdout = terminal.slave.try_clone().unwrap();
+        let stdout = terminal.stream();
         command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::null());
         assert!(command.status().unwrap().success());
-        terminal.text(command)
+        text(terminal, command)
     };
     assert!(help(&[]).contains('\x1b'));
     assert!(!help(&[("TERM", "dumb")]).contains('\x1b'));
