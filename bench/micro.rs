@@ -21,7 +21,7 @@ use urecho::load::connection::{Connection, Next, Outgoing, Receive};
 use urecho::load::payload::PayloadStream;
 use urecho::load::pipeline::Pipeline;
 use urecho::load::sizes::Sizes;
-use urecho::ring::{Buffers, Chunk, ChunkQueue, Queues, Ring, Role, SizeClass};
+use urecho::ring::{Buffers, Chunk, ChunkQueue, Queues, Ring, RingPlan, Role, SizeClass};
 use urecho::slab::{Key, Slab};
 use urecho::units;
 
@@ -115,7 +115,13 @@ fn buffers(timer: &mut Timer) {
         size: 4096,
         large: None,
     };
-    let mut ring = match Ring::new(Role::Server, queues, buffers, 1) {
+    let plan = RingPlan {
+        role: Role::Server,
+        queues,
+        buffers,
+        entries: 0,
+    };
+    let mut ring = match Ring::new(plan, 1) {
         Ok(ring) => ring,
         Err(error) => return println!("SKIPPED: ring: {error}"),
     };

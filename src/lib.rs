@@ -31,15 +31,16 @@
 //!    sockets    the TCP sockets of this machine, listed
 //! 2  serve      the server. Its contract: engine. startup, admission, accept, handoff to a worker and its wake-up,
 //!               idle, drain, counters, memory_bound. While it runs: control, snapshots, metrics, notices, service. One
-//!               folder per engine: uring with accepting, echo, stream_detector, buffers, spinning, closing, fault;
-//!               epoll with connection; tokio_uring with accepting, peer
+//!               folder per engine: uring with plan, accepting, echo, stream_detector, buffers, spinning, closing,
+//!               fault; epoll with connection; tokio_uring with accepting, peer
 //!    load       the load generator. Pure: connection with pipeline and payload; dialer; timeline with phases,
-//!               schedule, active; accounting, by_target, stalls. Effects: worker with lifecycle; workers, shared,
-//!               servers, monitor, outbox; session, which wakes the workers for each slice. Before a run: workload,
-//!               target, sizes, capacity, preflight with echo. During it: interval, over_time, observer, rate_control,
-//!               result. After it: run_result
-//! 1  ring       io_uring: setup, probe, features, diagnosis, deadline, token, chunk, pool, group, scratch, wait, spin
-//!               to busy-poll and to stop it, completion, memory; transport: a ring, or a poller on epoll
+//!               schedule, active, turns; accounting, by_target, stalls. Effects: worker with opening and lifecycle;
+//!               workers, shared, servers, monitor, outbox; session, which wakes the workers for each slice. Before a
+//!               run: workload, target, sizes, capacity, sources, preflight with echo. During it: interval, over_time,
+//!               observer, rate_control, result. After it: run_result
+//! 1  ring       io_uring: setup, probe, features, diagnosis, deadline, token, socket with or without a descriptor,
+//!               chunk, pool, group, scratch, wait, spin to busy-poll and to stop it, completion, memory; transport: a
+//!               ring, a set of rings, or a poller on epoll
 //!    sys        the rest of the kernel. Network: socket, resolve, stream, socket_owner, sock_diag, ports, netstat,
 //!               tcp_info.
 //!               Threads and processes: signal, waker, threads, child with offspring, orphans and guard; successor.

@@ -70,7 +70,7 @@ impl<T> Slab<T> {
                 generation: slot.generation,
             };
         }
-        let slot = u32::try_from(self.slots.len()).expect("fewer than 2^32 connections: descriptors are 31 bits");
+        let slot = u32::try_from(self.slots.len()).expect("fewer than 2^32 connections fit into memory");
         self.slots.push(Slot {
             generation: 0,
             value: Some(value),

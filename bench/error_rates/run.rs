@@ -141,7 +141,7 @@ struct SecondLoad {
 
 impl SecondLoad {
     fn start() -> Result<SecondLoad> {
-        let server = Server::start_program(URECHO, Engine::Uring, 1, &[])?;
+        let server = Server::start_program(URECHO, Engine::Uring, &["--workers", "1"], &[])?;
         let stop = Stop::new()?;
         let rate = SECOND_LOAD_RATE;
         let workload = Workload {

@@ -75,7 +75,8 @@ fn main() {
     let seed = number("--seed").unwrap_or_else(Random::seed_from_os);
     let cpus = affinity::allowed();
     let (servers, ours) = (&cpus[..1], *cpus.last().unwrap());
-    let server = Server::start_program(env!("CARGO_BIN_EXE_urecho"), Engine::Uring, 1, servers).unwrap();
+    let flags = ["--workers", "1"];
+    let server = Server::start_program(env!("CARGO_BIN_EXE_urecho"), Engine::Uring, &flags, servers).unwrap();
     affinity::pin(ours).unwrap();
     println!(
         "{CONNECTIONS} connections, {SIZE} B, server on CPU {}, client on CPU {ours}",

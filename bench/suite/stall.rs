@@ -29,7 +29,7 @@ fn stalled_load(load: &str, measured: Duration) -> Result<String> {
     let program = env!("CARGO_BIN_EXE_urecho");
     let cpus = affinity::allowed();
     let (first, last) = (&cpus[..1], cpus[cpus.len() - 1]);
-    let server = Server::start_program(program, Engine::Uring, 1, first)?;
+    let server = Server::start_program(program, Engine::Uring, &["--workers", "1"], first)?;
     let flags = format!(
         "-d {}ms --warmup {}ms --drain 3s {load} --pin {last}",
         measured.as_millis(),

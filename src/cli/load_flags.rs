@@ -84,6 +84,11 @@ pub(super) struct GeneratorFlags {
     /// Threads that generate load, each with its own ring or epoll instance
     #[arg(short, long, value_name = "N", default_value = "1", value_parser = values::threads)]
     threads: u32,
+    /// Keep connections in the tables of rings (direct descriptors) [default: where `ulimit -n` does not allow all]
+    ///
+    /// Each ring may have as many as `ulimit -n` allows. A thread has as many rings as its connections need.
+    #[arg(long, hide_short_help = true)]
+    direct_descriptors: bool,
     /// How the generator sends and receives: uring or epoll. No fallback: it fails if unavailable
     ///
     /// The load is the same. epoll runs where io_uring is blocked, as in containers; every report names it.
@@ -95,9 +100,11 @@ pub(super) struct GeneratorFlags {
     /// per thread, and the servers the others.
     #[arg(long, value_name = "CPUS", value_parser = values::cpus)]
     pin: Vec<Cpus>,
-    /// Source addresses, taken in turn, as in 127.0.1.0/24 [default: chosen by the kernel]
+    /// Source addresses, taken in turn, as in 127.0.1.0/24 [default: chosen by the kernel; on loopback as many as the
+    /// connections need]
     ///
-    /// One source address allows 28,232 connections to one target. A name stands for its addresses.
+    /// One source address allows 28,232 connections to one target, and connecting is slow from half of that on. A name
+    /// stands for its addresses.
     #[arg(long, value_name = "CIDR", value_parser = addresses::sources)]
     source: Option<Sources>,
     /// How long a target may take to connect, and to echo a first message
@@ -203,10 +210,13 @@ impl From<ArrivalsFlag> for Arrivals {
 impl LoadFlags {
     /// The workload on these CPUs.
     pub(super) fn workload(&self, cpus: Vec<usize>) -> Workload {
+        let (pace, generator, workload) = (self.pace.pace(), &self.workload.generator, self.workload.workload(cpus));
         let workload = Workload {
-            pace: self.pace.pace(),
+            pace,
             churn: self.churn.churn(),
-            ..self.workload.workload(cpus)
+            // Connections that are being replaced are descriptors.
+            direct: workload.direct && (self.churn.churn().is_none() || generator.direct_descriptors),
+            ..workload
         };
         self.run.apply(workload, DURATION)
     }
@@ -234,9 +244,12 @@ impl GeneratorFlags {
 
     /// A workload with this many connections on these CPUs; the rest as by default.
     pub(super) fn workload(&self, connections: u32, cpus: Vec<usize>, seed: u64) -> Workload {
+        let threads = self.threads.min(connections); // More threads than connections would be idle.
+        let has_descriptors = load::has_descriptors(connections, threads);
         Workload {
             connections,
-            threads: self.threads.min(connections), // More threads than connections would be idle.
+            threads,
+            direct: self.io() == Io::Uring && (self.direct_descriptors || !has_descriptors),
             cpus,
             seed,
             preflight_timeout: self.preflight_timeout,
@@ -255,6 +268,8 @@ impl GeneratorFlags {
     /// source does not resolve.
     pub(super) fn connect_from(&self, targets: &mut [Target], workload: &mut Workload, stop: &Stop) -> Result<()> {
         let Some(source) = &self.source else {
+            workload.sources = load::sources_on_loopback(targets, workload.connections);
+            workload.tcp_memory = load::room_in_tcp_memory(workload, targets);
             return Ok(());
         };
         let mut sources = source.addresses(stop)?;
@@ -270,10 +285,11 @@ impl GeneratorFlags {
             )));
         };
         sources.retain(is_of(is_v6));
-        for target in targets {
+        for target in &mut *targets {
             target.addresses.retain(is_of(is_v6));
         }
         workload.sources = sources;
+        workload.tcp_memory = load::room_in_tcp_memory(workload, targets);
         Ok(())
     }
 
@@ -301,6 +317,7 @@ impl GeneratorFlags {
         Cpus::all(&self.pin)
     }
 
+    /// Threads that are to have a CPU each.
     pub(super) fn threads(&self) -> usize {
         self.threads as usize
     }

@@ -13,7 +13,7 @@ use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::output::written::Written;
 use crate::output::{console, log};
-use crate::serve::admission::{AtLimit, Limits};
+use crate::serve::admission::{self, AtLimit, Limits};
 use crate::serve::counters::Counters;
 use crate::serve::engine::Engine;
 use crate::serve::memory_bound::MemoryBound;
@@ -37,7 +37,7 @@ pub(super) struct Flags {
     engine: Engine,
     /// Threads, each with its own ring or epoll instance [default: as many as this process may use CPUs]
     ///
-    /// A CPU quota of its control group counts.
+    /// A CPU quota of its control group counts. More where --max-connections needs more rings.
     #[arg(long, value_name = "N", value_parser = values::threads)]
     workers: Option<u32>,
     /// Connections that may wait to be accepted (capped by net.core.somaxconn)
@@ -56,6 +56,9 @@ pub(super) struct Flags {
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
     drain_timeout: Nanos,
     /// Maximum open connections [default: what `ulimit -n` allows, minus a reserve]
+    ///
+    /// With uring it may be more: connections are direct descriptors then, of which each worker may have as many as
+    /// `ulimit -n` allows.
     #[arg(long, value_name = "N", value_parser = values::at_least_one)]
     max_connections: Option<u32>,
     /// What happens to connections beyond --max-connections
@@ -67,16 +70,19 @@ pub(super) struct Flags {
     /// Close connections that had no traffic for this long; 0s for never
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = units::duration)]
     idle_timeout: Nanos,
-    /// Send TCP keep-alive probes after this much silence; 0s for never
+    /// Send TCP keep-alive probes after this much silence; 0s for never [default: 60s; never with direct descriptors]
     ///
-    /// Six probes, a sixth of this time apart. A connection whose peer does not reply is closed.
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = units::duration, hide_short_help = true)]
-    keepalive: Nanos,
+    /// Six probes, a sixth of this time apart. A connection whose peer does not reply is closed; when, --user-timeout
+    /// decides, unless it is 0s. The kernel probes all peers that fell silent within seconds of each other at once:
+    /// thousands of probes are more than some queues hold.
+    #[arg(long, value_name = "TIME", value_parser = units::duration, hide_short_help = true)]
+    keepalive: Option<Nanos>,
     /// Close connections whose peer leaves sent data unacknowledged or unread for this long; 0s for never
     ///
     /// See TCP_USER_TIMEOUT in tcp(7). It ends a peer that vanished while an echo was under way, and one that stopped
-    /// reading.
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = units::duration, hide_short_help = true)]
+    /// reading. It also ends a silent connection that --keepalive has probed: with less than twice --keepalive after
+    /// fewer than six probes.
+    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = units::duration, hide_short_help = true)]
     user_timeout: Nanos,
     /// Bytes that one connection may hold in this process before its peer must read
     ///
@@ -175,23 +181,50 @@ impl Flags {
         Ok(plan)
     }
 
+    /// The engine, with direct descriptors where there are not enough others, and its threads. Errors: a flag that does
+    /// not apply to it.
+    fn engine_and_workers(&self) -> Result<(EnginePlan, usize)> {
+        let mut engine = self.engine()?;
+        let mut workers = self
+            .workers
+            .map_or_else(affinity::parallelism, |workers| workers as usize);
+        if let (EnginePlan::Uring(uring), Some(max)) = (&mut engine, self.max_connections) {
+            uring.direct |= !admission::has_descriptors(max, workers);
+            if uring.direct && self.workers.is_none() {
+                let needed = max.div_ceil(limits::ring_entries().max(1)) as usize;
+                workers = workers.max(needed.min(admission::most_workers()));
+            }
+        }
+        if let EnginePlan::Uring(uring) = &mut engine
+            && uring.direct
+            && !self.uring.sets_buffers()
+        {
+            *uring = uring.sharing(workers, affinity::allowed().len());
+        }
+        Ok((engine, workers))
+    }
+
     fn plan(&self, stop: &Stop) -> Result<Plan> {
         let cpus = affinity::allowed();
+        let (engine, workers) = self.engine_and_workers()?;
+        let keepalive = match (self.keepalive, &engine) {
+            (Some(time), _) => some_time(time),
+            (None, EnginePlan::Uring(uring)) if uring.direct => None,
+            (None, _) => socket::Options::server().keepalive,
+        };
         Ok(Plan {
-            engine: self.engine()?,
+            engine,
             listen: self
                 .listen
                 .iter()
                 .map(|listen| listen.addresses(stop))
                 .collect::<Result<_>>()?,
-            workers: self
-                .workers
-                .map_or_else(affinity::parallelism, |workers| workers as usize),
+            workers,
             backlog: self.backlog,
             options: socket::Options {
                 nodelay: !self.no_nodelay,
                 congestion: self.congestion.clone(),
-                keepalive: some_time(self.keepalive),
+                keepalive,
                 user_timeout: some_time(self.user_timeout),
                 buffer: self.socket_buffer,
             },
@@ -224,8 +257,8 @@ pub(super) fn run(flags: Flags) -> Result<ExitCode> {
     flags.engine()?;
     let service = Service::prepare()?; // Before the thread that waits for signals is started.
     let stop = Stop::on_signals()?;
-    let plan = flags.plan(&stop)?;
     limits::raise_descriptors();
+    let plan = flags.plan(&stop)?;
     let mut inherited = Inherited::take()?;
     let metrics = flags.metrics(inherited.as_mut(), &stop)?;
     let listeners = flags.listeners(inherited.as_mut(), &plan)?;
@@ -313,9 +346,14 @@ impl Flags {
             && listening.connections_max < max as usize
         {
             console::note(format_args!(
-                "warning: descriptors allow {} connections, fewer than --max-connections {}: raise `ulimit -n`",
+                "warning: descriptors allow {} connections, fewer than --max-connections {}: raise `ulimit -n`{}",
                 show_count(listening.connections_max as u64),
-                show_count(max.into())
+                show_count(max.into()),
+                if self.workers.is_some() && self.engine == Engine::Uring {
+                    ", or leave out --workers"
+                } else {
+                    ""
+                }
             ));
         }
         for address in &listening.addresses {

@@ -26,6 +26,10 @@ pub(super) struct UringFlags {
     /// 20us]
     #[arg(long, value_name = "TIME", value_parser = spin, hide_short_help = true)]
     spin: Option<Nanos>,
+    /// Keep connections in the tables of the rings (direct descriptors); uring only [default: where --max-connections
+    /// is more than `ulimit -n` allows]
+    #[arg(long, hide_short_help = true)]
+    direct_descriptors: bool,
     /// Inject a fault: `spin=2us`, `delay=50us` or `stall=5ms/1s`. To prove that `urecho check` finds it; uring only
     #[arg(long, value_name = "FAULT", value_parser = Fault::parse, hide = true)]
     fault: Option<Fault>,
@@ -61,8 +65,14 @@ impl UringFlags {
         buffers.size = buffer_size.unwrap_or(buffers.size);
         buffers.large = buffers.large.and_then(|large| self.large(large, buffers.size));
         plan.spin = self.spin.unwrap_or(plan.spin);
+        plan.direct = self.direct_descriptors;
         plan.fault = self.fault;
         plan
+    }
+
+    /// True if the number of buffers was given.
+    pub(super) fn sets_buffers(&self) -> bool {
+        self.buffers.is_some()
     }
 
     fn large(&self, default: Large, small: u32) -> Option<Large> {
@@ -79,6 +89,7 @@ impl UringFlags {
         uring_only("--large-buffers", self.large_buffers)?;
         uring_only("--large-buffer-size", self.large_buffer_size)?;
         uring_only("--spin", self.spin)?;
+        uring_only("--direct-descriptors", self.direct_descriptors.then_some(()))?;
         uring_only("--fault", self.fault)
     }
 }

@@ -83,22 +83,27 @@ fn ignore_defaults(command: &mut Command) {
 }
 
 impl Server {
-    /// Starts `urecho serve` on a free port of the loopback interface, pinned to these CPUs (not pinned, if empty).
+    /// Starts `urecho serve` with these flags on a free port of the loopback interface, pinned to these CPUs (not
+    /// pinned, if empty).
     ///
     /// Call from the main thread: the server is killed when the thread that started it ends. Errors: it could not
     /// start, with the tail of its stderr.
-    pub fn start(engine: Engine, workers: usize, cpus: &[usize]) -> Result<Server> {
-        Server::start_program(THIS_EXECUTABLE, engine, workers, cpus)
+    pub fn start(engine: Engine, flags: &[String], cpus: &[usize]) -> Result<Server> {
+        Server::start_program(THIS_EXECUTABLE, engine, flags, cpus)
     }
 
     /// Starts `program`, which must be `urecho`: for benches and tests, which are other executables.
-    pub fn start_program(program: impl AsRef<OsStr>, engine: Engine, workers: usize, cpus: &[usize]) -> Result<Server> {
+    pub fn start_program(
+        program: impl AsRef<OsStr>,
+        engine: Engine,
+        flags: &[impl AsRef<OsStr>],
+        cpus: &[usize],
+    ) -> Result<Server> {
         let mut command = Command::new(program);
         ignore_defaults(&mut command);
         command.arg0("urecho");
-        let workers = workers.to_string();
-        command.args(["serve", "--listen", "127.0.0.1:0", "--workers", &workers]);
-        command.args(["--engine", engine.name()]);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--engine", engine.name()]);
+        command.args(flags);
         if !cpus.is_empty() {
             command.arg("--pin-workers");
         }

@@ -2,7 +2,7 @@
 
 use super::finding::Finding;
 use crate::error::Errno;
-use crate::ring::{self, Diagnosis, Feature, Purpose, Refused, Ring, Role, Trial};
+use crate::ring::{self, Diagnosis, Feature, Purpose, Refused, Ring, Trial};
 use crate::serve::uring::UringPlan;
 use crate::sys::affinity;
 use crate::sys::machine::Machine;
@@ -54,7 +54,7 @@ fn container(restrictions: &Restrictions) -> Finding {
 /// A ring as large as those of `urecho serve` with its defaults, one of as many.
 fn server_ring() -> Result<Finding, Refused> {
     let plan = UringPlan::default();
-    let ring = Ring::attempt(Role::Server, plan.queues, plan.buffers, affinity::parallelism())?;
+    let ring = Ring::attempt(plan.ring(0), affinity::parallelism())?;
     Ok(Finding::ok(
         "io_uring",
         format!("works: a ring received a byte (mode {})", ring.mode().name()),

@@ -14,7 +14,7 @@ const SERVER_OVERHEAD: u64 = 16;
 const PER_WORKER: u64 = 4;
 
 /// Memory of a connection without traffic at one end, most of it the kernel's: 3.8 kB for the socket, 0.9 kB for an
-/// armed receive, 1.2 KiB are urecho's (measured).
+/// armed receive, up to 1.2 KiB are urecho's (measured).
 const CONNECTION: u64 = 6 << 10;
 
 /// What a limit is raised to.
@@ -50,13 +50,18 @@ fn descriptors(limit: Limit, table_max: Option<u64>, serve: u64, load: u64) -> F
     if hard >= more {
         return finding;
     }
-    finding.remedy(
-        format!("ulimit -n {more}"),
-        format!(
-            "as root, in the shell that starts urecho; in a unit LimitNOFILE={more}, in a container `--ulimit \
-             nofile={more}`"
-        ),
-    )
+    finding
+        .remedy(
+            format!("ulimit -n {more}"),
+            format!(
+                "as root, in the shell that starts urecho; in a unit LimitNOFILE={more}, in a container `--ulimit \
+                 nofile={more}`"
+            ),
+        )
+        .remedy(
+            "urecho serve --max-connections 100k",
+            "direct descriptors of io_uring, of which every worker may have as many; a load uses them by itself",
+        )
 }
 
 /// fs.file-nr: in use, unused, limit. proc_sys_fs(5).

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::load::connection::Connection;
 use crate::load::pipeline::Message;
+use crate::load::target::Target;
 use crate::load::timeline::QUEUE_MAX;
 use crate::load::workload::{Io, Plan, Workload};
 use crate::ring;
@@ -16,11 +17,18 @@ const OVERHEAD: u64 = 16;
 /// Descriptors of each thread: its ring, and as many to spare.
 const PER_THREAD: u64 = 4;
 
+/// Descriptors of each ring where connections are entries in tables; and, in all, of those that are being opened.
+const PER_RING: u64 = 2;
+const OPENING: u64 = 128;
+
+/// Memory of the kernel for each connection: its socket, and the operations that wait on it (measured: 4.7 kB).
+const KERNEL_MEMORY: u64 = 5_000;
+
 /// How many connections each limit of this process allows to a load with one thread, one target, and one source
 /// address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MostConnections {
-    /// By its descriptors.
+    /// By its descriptors, and the tables of its rings.
     pub descriptors: u64,
     /// By the source ports.
     pub ports: u64,
@@ -31,14 +39,14 @@ pub struct MostConnections {
 impl MostConnections {
     /// Raises the soft descriptor limit, as a load does, then reads the limits.
     pub fn of_this_process() -> MostConnections {
-        let ProcessLimits {
-            descriptors,
-            open,
-            ports,
-            memory,
-        } = ProcessLimits::of_this_process();
+        let limits = ProcessLimits::of_this_process();
+        let ProcessLimits { ports, memory, .. } = limits;
+        let direct = Workload {
+            direct: true,
+            ..Workload::default()
+        };
         MostConnections {
-            descriptors: descriptors.saturating_sub(open + OVERHEAD + PER_THREAD),
+            descriptors: limits.most_connections(&direct),
             ports,
             memory: memory.map(|(free, limit)| (free, limit, within_memory(free))),
         }
@@ -52,7 +60,7 @@ fn within_memory(free: u64) -> u64 {
             connections,
             ..Workload::default()
         };
-        memory_of(&workload) <= free
+        memory_of(&workload, 1) <= free
     };
     let (mut most, mut too_many) = (0, u32::MAX);
     while too_many - most > 1 {
@@ -92,25 +100,9 @@ impl ProcessLimits {
 
     /// Errors: [`Error::Machine`] that names the limit, its value, and what to do.
     pub(super) fn check(self, plan: &Plan) -> Result<()> {
+        self.check_descriptors(&plan.workload)?;
+        let connections = u64::from(plan.workload.connections);
         let sources = plan.workload.sources.len().max(1);
-        let (connections, threads) = (u64::from(plan.workload.connections), u64::from(plan.workload.threads));
-        let needed = connections + self.open + OVERHEAD + PER_THREAD * threads;
-        if needed > self.descriptors {
-            let most = self.descriptors.saturating_sub(needed - connections);
-            let fewer = if most > 0 {
-                format!(", or use at most -c {most}")
-            } else {
-                String::new()
-            };
-            return Err(Error::Machine(format!(
-                "{} {} {} descriptors, and this process may have {} (RLIMIT_NOFILE, raised as far as it goes): raise it \
-                 with `ulimit -n {needed}` or LimitNOFILE={fewer}",
-                plural(connections, "connection"),
-                if connections == 1 { "needs" } else { "need" },
-                show_count(needed),
-                show_count(self.descriptors),
-            )));
-        }
         // Every pair of source and target address has all ports.
         let pairs = (plan.targets.len() * sources) as u64;
         let most = self.ports.saturating_mul(pairs);
@@ -126,11 +118,52 @@ impl ProcessLimits {
                 show_count(self.ports),
             )));
         }
-        self.check_memory(&plan.workload)
+        self.check_memory(plan)
     }
 
-    fn check_memory(self, workload: &Workload) -> Result<()> {
-        let needed = memory_of(workload);
+    /// Direct descriptors in the table of a ring, at most.
+    fn entries(self) -> u64 {
+        self.descriptors.min(limits::RING_ENTRIES_MAX)
+    }
+
+    fn check_descriptors(self, workload: &Workload) -> Result<()> {
+        let connections = u64::from(workload.connections);
+        let needed = self.open + descriptors_of(workload, self.entries());
+        if needed <= self.descriptors {
+            return Ok(());
+        }
+        let most = self.most_connections(workload);
+        let fewer = if most > 0 {
+            format!(", or use at most -c {most}")
+        } else {
+            String::new()
+        };
+        Err(Error::Machine(format!(
+            "{} {} {} descriptors, and this process may have {} (RLIMIT_NOFILE, raised as far as it goes): raise it with \
+             `ulimit -n {needed}` or LimitNOFILE={fewer}",
+            plural(connections, "connection"),
+            if connections == 1 { "needs" } else { "need" },
+            show_count(needed),
+            show_count(self.descriptors),
+        )))
+    }
+
+    /// The most connections that the descriptors allow, whether these are their own or not.
+    fn most_connections(self, workload: &Workload) -> u64 {
+        let left = |own: u64| self.descriptors.saturating_sub(self.open + OVERHEAD + own);
+        let threads = u64::from(workload.threads);
+        let rings = left(OPENING + PER_THREAD * threads) / PER_RING;
+        let in_tables = if workload.direct {
+            rings.saturating_sub(threads).saturating_mul(self.entries())
+        } else {
+            0
+        };
+        in_tables.max(left(PER_THREAD * threads))
+    }
+
+    fn check_memory(self, plan: &Plan) -> Result<()> {
+        let workload = &plan.workload;
+        let needed = memory_of(workload, ends_here(&plan.targets));
         match self.memory {
             Some((free, limit)) if needed > free => Err(Error::Machine(format!(
                 "{} with up to {} in flight on each need {} of memory, and this process may have {} more ({limit}): raise \
@@ -145,8 +178,21 @@ impl ProcessLimits {
     }
 }
 
-/// Memory that a run may come to need: what its connections, their messages in flight, buffers and histograms take.
-fn memory_of(workload: &Workload) -> u64 {
+/// Descriptors of a run, in a process whose rings may have tables of `entries`.
+fn descriptors_of(workload: &Workload, entries: u64) -> u64 {
+    let (connections, threads) = (u64::from(workload.connections), u64::from(workload.threads));
+    match workload.direct {
+        true => {
+            let rings = connections.div_ceil(entries.max(1)) + threads;
+            OVERHEAD + OPENING + PER_THREAD * threads + PER_RING * rings
+        }
+        false => OVERHEAD + PER_THREAD * threads + connections,
+    }
+}
+
+/// Memory that a run may come to need: what its connections, their messages in flight, buffers and histograms take, and
+/// what the kernel takes for as many ends of each connection.
+fn memory_of(workload: &Workload, ends: u64) -> u64 {
     // Histograms, rings and stacks of a thread, and what the report is made of.
     const EACH_THREAD: u64 = 8 << 20;
     const ALL: u64 = 16 << 20;
@@ -162,12 +208,50 @@ fn memory_of(workload: &Workload) -> u64 {
     let messages = queued.saturating_mul(2 * size_of::<Message>() as u64);
     let buffers: u64 = (0..workload.threads as usize)
         .map(|worker| {
-            let buffers = workload.buffers(workload.share_of(worker) as usize);
-            u64::from(buffers.total) * u64::from(buffers.size)
+            let share = workload.share_of(worker);
+            let buffers = workload.buffers(share as usize);
+            let rings = if workload.direct {
+                share.div_ceil(limits::ring_entries().max(1).into())
+            } else {
+                1
+            };
+            // Several rings have fewer each, ring::set.
+            let total = if rings > 1 {
+                rings * 256
+            } else {
+                u64::from(buffers.total)
+            };
+            total * u64::from(buffers.size)
         })
         .sum();
-    let connections = connections * size_of::<Connection>() as u64;
+    let connections = connections * (size_of::<Connection>() as u64 + ends * KERNEL_MEMORY);
     ALL + threads * EACH_THREAD + messages.saturating_add(buffers + connections)
+}
+
+/// Messages that connections may have in flight at once with small messages, where TCP memory has no room for all; none
+/// if it has. Beyond the first limit of net.ipv4.tcp_mem the kernel drops segments, tcp(7), and a connection with
+/// anything in flight takes at least a page at each end of it that is on this machine.
+pub fn room_in_tcp_memory(workload: &Workload, targets: &[Target]) -> Option<u32> {
+    let most = limits::tcp_pages()? / ends_here(targets);
+    let messages = most / 2 * workload.traffic.depth as u64;
+    (u64::from(workload.connections) > most).then(|| u32::try_from(messages).unwrap_or(u32::MAX).max(1))
+}
+
+/// How many ends of each connection are on this machine.
+fn ends_here(targets: &[Target]) -> u64 {
+    let is_here = |target: &Target| target.address().ip().is_loopback();
+    if targets.iter().all(is_here) { 2 } else { 1 }
+}
+
+/// True if this process may have a descriptor for each of `connections`, beside those of `threads`.
+pub fn has_descriptors(connections: u32, threads: u32) -> bool {
+    let limits = ProcessLimits::of_this_process();
+    let workload = Workload {
+        connections,
+        threads,
+        ..Workload::default()
+    };
+    limits.open + descriptors_of(&workload, limits.entries()) <= limits.descriptors
 }
 
 /// Checks that a load can be generated here at all, before servers are started for it: the loopback interface, and
@@ -189,8 +273,7 @@ pub fn check_fits(plan: &Plan) -> Result<()> {
 /// True if this process can hold `sessions` sessions with this workload at once.
 pub fn fits_at_once(workload: &Workload, sessions: usize) -> bool {
     let capacity = ProcessLimits::of_this_process();
-    let each = u64::from(workload.connections) + OVERHEAD + PER_THREAD * u64::from(workload.threads);
-    capacity.open + each * sessions as u64 <= capacity.descriptors
+    capacity.open + descriptors_of(workload, capacity.entries()) * sessions as u64 <= capacity.descriptors
 }
 
 /// True if every thread of the generator can have a CPU that the servers do not need. `needed` is how many these
@@ -245,6 +328,25 @@ mod tests {
     }
 
     #[test]
+    fn with_direct_descriptors_the_tables_of_the_rings_hold_many_times_as_many() {
+        let direct = |connections: u64| {
+            let mut plan = plan(connections);
+            plan.workload.direct = true;
+            let capacity = ProcessLimits {
+                ports: u64::MAX,
+                ..CAPACITY
+            };
+            capacity.check(&plan).map_err(|error| error.to_string())
+        };
+        assert_eq!(direct(1_000_000), Ok(()));
+        let text = direct(400_000_000).unwrap_err();
+        let most: u64 = text.rsplit(' ').next().unwrap().parse().unwrap();
+        assert!(most > 100_000_000, "{text}");
+        assert_eq!(direct(most), Ok(()));
+        assert!(direct(most + 20_001).is_err());
+    }
+
+    #[test]
     fn the_most_connections_that_are_named_fit_and_one_more_does_not() {
         let most = within_memory(1 << 30);
         let capacity = ProcessLimits {
@@ -253,8 +355,16 @@ mod tests {
             memory: Some((1 << 30, "a limit")),
             ..CAPACITY
         };
-        assert_eq!(check(capacity, most), Ok(()));
-        assert!(check(capacity, most + 1).is_err());
+        let fits = |connections: u64, target: &str| {
+            let mut plan = plan(connections);
+            plan.targets = vec![Target::from(target.parse::<std::net::SocketAddr>().unwrap())];
+            capacity.check(&plan).is_ok()
+        };
+        assert!(fits(most, "192.0.2.1:7") && !fits(most + 1, "192.0.2.1:7"));
+        assert!(
+            fits(most / 2, "127.0.0.1:7") && !fits(most, "127.0.0.1:7"),
+            "both ends are here"
+        );
         assert_eq!(within_memory(0), 0);
     }
 

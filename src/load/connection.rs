@@ -39,8 +39,10 @@ enum Stage {
     Connecting(Nanos),
     /// Connected; its first message, which does not count, has not come back.
     Probing,
-    /// Takes messages. With the time of dialling until the first byte is back, if that is measured.
-    Open(Option<Nanos>),
+    /// Takes messages.
+    Open,
+    /// The same, until its first byte is back; it was dialled at this time.
+    Fresh(Nanos),
     /// Our FIN was sent at this time, after all messages had come back.
     Closing(Nanos),
     /// Over; kept until nothing of it is in the kernel.
@@ -91,7 +93,7 @@ impl Connection {
         Connection {
             number,
             pipeline,
-            stage: Stage::Open(None),
+            stage: Stage::Open,
             sending: Sending::Idle,
             receiving: Receiving::Idle,
             connecting: false,
@@ -120,7 +122,7 @@ impl Connection {
             self.stage = Stage::Probing;
             self.pipeline.issue(Nanos::NEVER, false); // Not a message of the plan.
         } else {
-            self.stage = Stage::Open(Some(dialed));
+            self.stage = Stage::Fresh(dialed);
             next.change = Some(Change::Opened);
         }
         self.next(next)
@@ -160,12 +162,12 @@ impl Connection {
             return Err(Corruption { mismatch, next });
         }
         match self.stage {
-            Stage::Open(Some(dialed)) => {
-                self.stage = Stage::Open(None);
+            Stage::Fresh(dialed) => {
+                self.stage = Stage::Open;
                 next.sample = Some(Sample::complete(Step::FirstByte, dialed, now));
             }
             Stage::Probing if next.completed > 0 => {
-                self.stage = Stage::Open(None);
+                self.stage = Stage::Open;
                 (next.completed, next.change) = (0, Some(Change::Opened));
             }
             _ => {}
@@ -273,7 +275,7 @@ impl Connection {
 
     /// True if it takes another message.
     pub fn takes_messages(&self) -> bool {
-        matches!(self.stage, Stage::Open(_)) && self.budget > 0
+        self.is_open() && self.budget > 0
     }
 
     /// Issues one more message. Only if it [takes messages](Connection::takes_messages).
@@ -286,7 +288,7 @@ impl Connection {
 
     /// Closes an open connection whose messages are used up, once all of them have come back.
     pub fn retire(&mut self, close: Close, now: Nanos) -> Next {
-        if !matches!(self.stage, Stage::Open(_)) || self.budget > 0 || !self.pipeline.is_idle() {
+        if !self.is_open() || self.budget > 0 || !self.pipeline.is_idle() {
             return Next::default();
         }
         let next = match close {
@@ -344,9 +346,13 @@ impl Connection {
         self.pipeline.outstanding()
     }
 
+    fn is_open(&self) -> bool {
+        matches!(self.stage, Stage::Open | Stage::Fresh(_))
+    }
+
     /// True if it has opened and not ended.
     pub fn is_established(&self) -> bool {
-        matches!(self.stage, Stage::Open(_) | Stage::Closing(_))
+        self.is_open() || matches!(self.stage, Stage::Closing(_))
     }
 
     /// True if it has not opened, and not ended.
@@ -358,9 +364,9 @@ impl Connection {
     pub fn given_up(&self, now: Nanos) -> Option<Sample> {
         let (step, since) = match self.stage {
             Stage::Connecting(dialed) => (Step::Connect, dialed),
-            Stage::Open(Some(dialed)) if !self.pipeline.is_idle() => (Step::FirstByte, dialed),
+            Stage::Fresh(dialed) if !self.pipeline.is_idle() => (Step::FirstByte, dialed),
             Stage::Closing(since) => (Step::Close, since),
-            Stage::Open(_) | Stage::Probing | Stage::Ended => return None,
+            Stage::Open | Stage::Fresh(_) | Stage::Probing | Stage::Ended => return None,
         };
         let censored = true;
         Some(Sample {
@@ -374,7 +380,7 @@ impl Connection {
         let change = match self.stage {
             Stage::Ended => return self.next(Next::default()),
             Stage::Connecting(_) | Stage::Probing => Change::Failed(loss),
-            Stage::Open(_) | Stage::Closing(_) => Change::Lost(loss),
+            Stage::Open | Stage::Fresh(_) | Stage::Closing(_) => Change::Lost(loss),
         };
         let sample = self.given_up(now);
         self.stage = Stage::Ended;

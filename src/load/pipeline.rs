@@ -3,12 +3,15 @@
 //! It keeps two cursors on one endless stream of messages, one for sending and one for receiving, and compares every
 //! byte that comes back. When messages are due, and when bytes are sent, is up to the connection.
 
-use std::collections::VecDeque;
 use std::fmt;
 
 use crate::clock::Nanos;
 use crate::load::payload::{Mismatch, PayloadStream};
 use crate::load::workload::Traffic;
+
+mod outstanding;
+
+use outstanding::Outstanding;
 
 /// One message that was issued and has not come back completely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,16 +63,15 @@ impl fmt::Display for EchoMismatch {
 #[derive(Debug)]
 pub struct Pipeline {
     payload: PayloadStream,
-    /// Messages that may be in flight at once.
-    depth: usize,
-    /// Issued and not completed, oldest first.
-    outstanding: VecDeque<Message>,
+    outstanding: Outstanding,
     /// Number of the oldest outstanding message, and how many of its bytes have come back.
     oldest: u64,
-    received: u64,
-    /// Number of the message to send next, and how many of its bytes have been sent.
-    next: u64,
-    sent: u64,
+    received: u32,
+    /// Messages that may be in flight at once.
+    depth: u32,
+    /// Messages whose bytes have all been sent, and how many bytes of the next one have.
+    in_flight: u32,
+    sent: u32,
     /// True once no message may begin.
     held: bool,
 }
@@ -79,11 +81,11 @@ impl Pipeline {
     pub fn new(payload: PayloadStream, first: u64, depth: usize) -> Pipeline {
         Pipeline {
             payload,
-            depth,
-            outstanding: VecDeque::with_capacity(1),
+            outstanding: Outstanding::default(),
             oldest: first,
             received: 0,
-            next: first,
+            depth: u32::try_from(depth).unwrap_or(u32::MAX),
+            in_flight: 0,
             sent: 0,
             held: false,
         }
@@ -100,8 +102,8 @@ impl Pipeline {
 
     /// True if there are bytes to send, of an issued message within the depth.
     pub fn can_send(&self) -> bool {
-        let in_flight = (self.next - self.oldest) as usize;
-        in_flight < self.outstanding.len().min(self.depth) && (!self.held || self.sent > 0)
+        let ahead = self.outstanding.len().min(self.depth as usize);
+        (self.in_flight as usize) < ahead && (!self.held || self.sent > 0)
     }
 
     /// Sends the rest of a message that has begun, and begins no other.
@@ -119,17 +121,20 @@ impl Pipeline {
     pub fn write(&mut self, traffic: &Traffic, out: &mut [u8], now: Nanos) -> usize {
         let mut written = 0;
         while written < out.len() && self.can_send() {
-            let size = traffic.sizes.of(self.payload.draw(self.next));
+            let next = self.oldest + u64::from(self.in_flight);
+            let size = self.size(traffic, next);
             let len = (out.len() - written).min((size - self.sent) as usize);
             self.payload
-                .fill(self.next, self.sent, &mut out[written..written + len]);
-            if self.sent == 0 {
-                self.outstanding[(self.next - self.oldest) as usize].submitted = now;
+                .fill(next, self.sent.into(), &mut out[written..written + len]);
+            if self.sent == 0
+                && let Some(message) = self.outstanding.get_mut(self.in_flight as usize)
+            {
+                message.submitted = now;
             }
             written += len;
-            self.sent += len as u64;
+            self.sent += len as u32;
             if self.sent == size {
-                (self.next, self.sent) = (self.next + 1, 0);
+                (self.in_flight, self.sent) = (self.in_flight + 1, 0);
             }
         }
         written
@@ -143,8 +148,8 @@ impl Pipeline {
         mut completed: impl FnMut(Message),
     ) -> Result<(), EchoMismatch> {
         while !bytes.is_empty() {
-            let size = traffic.sizes.of(self.payload.draw(self.oldest));
-            let sent = if self.oldest < self.next { size } else { self.sent };
+            let size = self.size(traffic, self.oldest);
+            let sent = if self.in_flight > 0 { size } else { self.sent };
             let len = bytes.len().min((sent - self.received) as usize);
             if len == 0 {
                 return Err(EchoMismatch::Excess {
@@ -154,20 +159,26 @@ impl Pipeline {
             }
             if traffic.verify {
                 self.payload
-                    .check(self.oldest, self.received, &bytes[..len])
+                    .check(self.oldest, self.received.into(), &bytes[..len])
                     .map_err(|mismatch| EchoMismatch::Byte {
                         message: self.oldest,
                         mismatch,
                     })?;
             }
             bytes = &bytes[len..];
-            self.received += len as u64;
+            self.received += len as u32;
             if self.received == size {
-                (self.oldest, self.received) = (self.oldest + 1, 0);
+                (self.oldest, self.received, self.in_flight) = (self.oldest + 1, 0, self.in_flight - 1);
                 completed(self.outstanding.pop_front().expect("only issued messages are sent"));
             }
         }
         Ok(())
+    }
+
+    /// Bytes of message `number`.
+    fn size(&self, traffic: &Traffic, number: u64) -> u32 {
+        let size = traffic.sizes.of(self.payload.draw(number));
+        u32::try_from(size).expect("a message has 1 GiB at most")
     }
 
     /// Messages issued and not completed, oldest first.
@@ -177,7 +188,7 @@ impl Pipeline {
 
     /// True if every issued message has come back.
     pub fn is_idle(&self) -> bool {
-        self.outstanding.is_empty()
+        self.outstanding.len() == 0
     }
 }
 

@@ -14,8 +14,10 @@ use crate::slab::Key;
 
 #[cfg(test)]
 mod model;
+mod turns;
 mod unissued;
 
+use turns::Turns;
 pub(super) use unissued::Unissued;
 
 /// Messages that a worker may have issued and not seen completed, beyond which an open loop leaves what is due in its
@@ -33,14 +35,16 @@ pub(super) struct Timeline {
     /// Chooses connections.
     random: Random,
     active: ActiveSet,
-    /// Closed loop: connections that have not been given their first messages.
-    starting: VecDeque<Key>,
+    /// Closed loop: connections that have not been given their first messages, or wait for their turn.
+    turns: Turns,
     /// Closed loop: connections that pause, with the end of their pause; the earliest first.
     thinking: VecDeque<(Nanos, Key)>,
     /// None before the start and between slices.
     run: Option<Run>,
     /// The last start.
     started: Nanos,
+    /// Messages that may be outstanding at once; in a closed loop more only where connections do not take turns.
+    outstanding_max: usize,
     /// True while as many messages are outstanding as may be.
     full: bool,
     /// When that last ended.
@@ -106,10 +110,13 @@ impl Timeline {
             sliced,
             random: Random::new(workload.seed, 2 * worker as u64),
             active: ActiveSet::default(),
-            starting: VecDeque::new(),
+            turns: Turns::new(workload.in_flight_max().is_some()),
             thinking: VecDeque::new(),
             run: None,
             started: Nanos::NEVER,
+            outstanding_max: workload
+                .in_flight_max()
+                .map_or(QUEUE_MAX, |max| max.div_ceil(workload.threads) as usize),
             full: false,
             room_since: Nanos(0),
             set_per_s: None,
@@ -135,7 +142,7 @@ impl Timeline {
         let phases = Phases::of(workload, start);
         let schedule = match self.pace {
             Pace::Closed { .. } => {
-                self.starting.extend(self.active.keys());
+                self.turns.begin(self.active.keys(), workload.traffic.depth);
                 None
             }
             Pace::Open { rate, arrivals } => {
@@ -219,7 +226,7 @@ impl Timeline {
     /// Ends a slice.
     pub(super) fn end_slice(&mut self) {
         self.run = None;
-        self.starting.clear();
+        self.turns.clear();
         self.thinking.clear();
     }
 
@@ -331,24 +338,34 @@ impl Timeline {
         self.active.pick(&mut self.random)
     }
 
-    /// A message has completed. True if the connection may issue the next one at once.
-    pub(super) fn completed(&mut self, key: Key, now: Nanos) -> bool {
+    /// A message has completed. Returns the connection that issues the next one at once: itself, or the one that has
+    /// waited longest for its turn.
+    pub(super) fn completed(&mut self, key: Key, now: Nanos) -> Option<Key> {
         match self.pace {
-            Pace::Open { .. } => false,
-            Pace::Closed { think: Nanos(0) } => self.is_sending(now),
+            Pace::Closed { think: Nanos(0) } if self.is_sending(now) => self.turns.after(key),
+            Pace::Closed { think: Nanos(0) } | Pace::Open { .. } => None,
             Pace::Closed { think } => {
                 self.thinking.push_back((now + think, key));
-                false
+                None
             }
         }
     }
 
-    /// The next connection that gets its first messages (closed loop).
+    /// The next connection that [starts](Timeline::first_messages), in a closed loop with
+    /// [room](Timeline::set_outstanding).
     pub(super) fn next_starting(&mut self, now: Nanos) -> Option<Key> {
         if !self.is_sending(now) {
-            self.starting.clear();
+            self.turns.clear();
         }
-        self.starting.pop_front()
+        if self.turns.are_taken && self.full {
+            return None;
+        }
+        self.turns.next()
+    }
+
+    /// How many messages a connection that starts issues, if it may have `depth` in flight.
+    pub(super) fn first_messages(&self, depth: usize) -> usize {
+        self.turns.messages(depth)
     }
 
     /// The next connection whose pause is over (closed loop).
@@ -364,10 +381,10 @@ impl Timeline {
         None
     }
 
-    /// As many messages are outstanding. At [`QUEUE_MAX`] nothing more is issued until some have completed; what is due
+    /// As many messages are outstanding. At the maximum nothing more is issued until some have completed; what is due
     /// stays due, in order, and keeps its instant.
     pub(super) fn set_outstanding(&mut self, outstanding: usize, now: Nanos) {
-        let full = outstanding >= QUEUE_MAX;
+        let full = outstanding >= self.outstanding_max;
         if self.full && !full {
             self.room_since = now;
         }
@@ -398,7 +415,8 @@ impl Timeline {
         let Some(run) = &self.run else {
             return Nanos::NEVER;
         };
-        if !self.starting.is_empty() {
+        let is_full = self.turns.are_taken && self.full;
+        if !self.turns.is_empty() && !is_full {
             return now;
         }
         let planned = run.planned();

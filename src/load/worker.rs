@@ -5,27 +5,26 @@
 //! by `accounting`; this file has the effects.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::clock::{self, Nanos};
 use crate::error::{Errno, Result};
 use crate::load::accounting::Accounting;
-use crate::load::connection::{Change, Connection, Corruption, Next, Outgoing, Receive, Sample, Shutdown, Step};
+use crate::load::connection::{Change, Connection, Corruption, Next, Outgoing, Receive, Shutdown, Step};
 use crate::load::dialer::{Dialer, RETRY_DELAY};
 use crate::load::interval::IntervalWriter;
-use crate::load::payload::PayloadStream;
-use crate::load::phases::Phase;
-use crate::load::pipeline::{EchoMismatch, Pipeline};
+use crate::load::pipeline::EchoMismatch;
 use crate::load::result::{Loss, WorkerStats};
 use crate::load::shared::Shared;
 use crate::load::stalls::StallDetector;
 use crate::load::timeline::Timeline;
 use crate::load::workload::Workload;
-use crate::ring::{Chunk, ChunkQueue, Completion, Event, Received, Spin, SpinLimits, SpinPolicy, Transport};
+use crate::ring::{Chunk, ChunkQueue, Completion, Event, Received, Socket, Spin, SpinLimits, SpinPolicy, Transport};
 use crate::slab::{Key, Slab};
 use crate::sys::socket;
 
 mod lifecycle;
+mod opening;
 
 /// Keys of the stop and of the waker.
 const STOP: Key = Key::reserved(0);
@@ -67,7 +66,7 @@ pub(super) struct Worker<'a, T> {
 
 /// A connection and its socket.
 struct Client {
-    socket: OwnedFd,
+    socket: Socket,
     connection: Connection,
 }
 
@@ -93,6 +92,7 @@ impl<'a, T: Transport> Worker<'a, T> {
             transport: T::open(
                 workload.queues(),
                 workload.buffers(dialer.share()),
+                if workload.direct { dialer.share() as u32 } else { 0 },
                 workload.threads as usize,
             )?,
             connections: Slab::with_capacity(dialer.share()),
@@ -162,7 +162,7 @@ impl<'a, T: Transport> Worker<'a, T> {
             Event::Received(Received::Cancelled) => self.update(key, Connection::receive_cancelled),
             Event::Connected(result) => {
                 let probe = !self.timeline.is_running(); // Churn: the target has proven itself.
-                let result = result.and_then(|()| self.refuse_itself(key));
+                let result = result.and_then(|()| self.take_in(key));
                 self.update(key, |connection| {
                     connection.connected(result.map_err(Loss::from), probe, now)
                 });
@@ -180,17 +180,17 @@ impl<'a, T: Transport> Worker<'a, T> {
         let (running, measuring) = (self.timeline.is_running(), self.timeline.is_measuring(now));
         let Some(Client { connection, .. }) = self.connections.get_mut(key) else {
             debug_assert!(false, "a completion of a connection that was removed");
-            return self.transport.give_back(chunk);
+            return self.transport.give_back(key, chunk);
         };
         let (accounting, number) = (&mut self.accounting, connection.number());
-        let bytes = self.transport.bytes(&chunk);
+        let bytes = self.transport.bytes(key, &chunk);
         if measuring {
             accounting.received(bytes.len());
         }
         let result = connection.received(traffic, bytes, more, now, |message| {
             accounting.completed(number, message, now, running, measuring);
         });
-        self.transport.give_back(chunk);
+        self.transport.give_back(key, chunk);
         note_progress(connection, &mut self.timeline, &mut self.dialer, now);
         let next = result.unwrap_or_else(|Corruption { mismatch, next }| {
             self.corrupted(number, mismatch);
@@ -202,15 +202,15 @@ impl<'a, T: Transport> Worker<'a, T> {
     fn sent(&mut self, key: Key, sent: std::result::Result<u32, Errno>, rest: ChunkQueue) {
         let Some(Client { connection, socket }) = self.connections.get_mut(key) else {
             debug_assert!(false, "a completion of a connection that was removed");
-            return self.transport.give_back_all(rest);
+            return self.transport.give_back_all(key, rest);
         };
         let result = sent.map(drop).map_err(Loss::from);
         let next = connection.sent(result, !rest.is_empty(), self.now);
         note_progress(connection, &mut self.timeline, &mut self.dialer, self.now);
         if next.send == Some(Outgoing::Rest) {
-            self.transport.send(key, socket.as_fd(), rest);
+            self.transport.send(key, socket, rest);
         } else {
-            self.transport.give_back_all(rest);
+            self.transport.give_back_all(key, rest);
         }
         self.apply(key, next);
     }
@@ -237,13 +237,15 @@ impl<'a, T: Transport> Worker<'a, T> {
         if next.completed > 0 {
             self.accounting.returned(next.completed);
             for _ in 0..next.completed {
-                if self.timeline.completed(key, self.now) {
-                    self.issue(key, self.now);
+                if let Some(next) = self.timeline.completed(key, self.now) {
+                    self.issue(next, self.now);
                 }
             }
         }
-        if next.remove {
-            self.connections.remove(key);
+        if next.remove
+            && let Some(client) = self.connections.remove(key)
+        {
+            self.transport.close(key, client.socket);
         }
     }
 
@@ -254,13 +256,10 @@ impl<'a, T: Transport> Worker<'a, T> {
         let Some(Client { socket, .. }) = self.connections.get_mut(key) else {
             return;
         };
-        let socket = socket.as_fd();
-        match next.shutdown {
-            None => {}
-            // An error means that the target is gone: its FIN or RST is on its way to us.
-            Some(Shutdown::Write) => drop(socket::shutdown_write(socket)),
-            Some(Shutdown::Both) => socket::shutdown_both(socket),
-            Some(Shutdown::Reset) => socket::reset_on_close(socket),
+        if let Some(how) = next.shutdown
+            && let Ok(socket) = self.transport.descriptor(key, socket)
+        {
+            shut_down(socket.as_fd(), how);
         }
         match next.receive {
             Receive::Keep => {}
@@ -312,18 +311,18 @@ impl<'a, T: Transport> Worker<'a, T> {
 
     /// Sends the next bytes of a connection that wants a buffer. False if none is free.
     fn send(&mut self, key: Key) -> bool {
-        let Some(mut chunk) = self.transport.lease() else {
+        let Some(mut chunk) = self.transport.lease(key) else {
             return false;
         };
         match self.connections.get_mut(key) {
             Some(Client { socket, connection }) if connection.wants_buffer() => {
                 let (traffic, now) = (&self.workload.traffic, self.now);
                 self.transport
-                    .fill(&mut chunk, |out| connection.write(traffic, out, now));
-                let chunks = ChunkQueue::of(chunk, self.transport.chunk_table());
-                self.transport.send(key, socket.as_fd(), chunks);
+                    .fill(key, &mut chunk, |out| connection.write(traffic, out, now));
+                let chunks = ChunkQueue::of(chunk, self.transport.chunk_table(key));
+                self.transport.send(key, socket, chunks);
             }
-            _ => self.transport.give_back(chunk), // It has ended meanwhile.
+            _ => self.transport.give_back(key, chunk), // It has ended meanwhile.
         }
         true
     }
@@ -348,14 +347,15 @@ impl<'a, T: Transport> Worker<'a, T> {
 
     /// Closed loop: as many messages as a connection may have in flight.
     fn first_messages(&mut self, key: Key) {
-        for _ in 0..self.workload.traffic.depth {
+        for _ in 0..self.timeline.first_messages(self.workload.traffic.depth) {
             self.issue(key, self.now);
         }
     }
 
     /// Serves those that wait for a buffer, in order.
     fn feed(&mut self) {
-        for _ in 0..self.starved.len().min(self.transport.offered()) {
+        let offered = self.starved.front().map_or(0, |&key| self.transport.offered(key));
+        for _ in 0..self.starved.len().min(offered) {
             if let Some(key) = self.starved.pop_front() {
                 self.update(key, Connection::buffer_available);
             }
@@ -377,6 +377,15 @@ impl<'a, T: Transport> Worker<'a, T> {
     }
 }
 
+fn shut_down(socket: BorrowedFd<'_>, how: Shutdown) {
+    match how {
+        // An error means that the target is gone: its FIN or RST is on its way to us.
+        Shutdown::Write => drop(socket::shutdown_write(socket)),
+        Shutdown::Both => socket::shutdown_both(socket),
+        Shutdown::Reset => socket::reset_on_close(socket),
+    }
+}
+
 /// Bytes of this connection have been sent or received: the rest is worth waiting for.
 fn note_progress(connection: &Connection, timeline: &mut Timeline, dialer: &mut Dialer, now: Nanos) {
     if connection.is_partial() {
@@ -384,66 +393,5 @@ fn note_progress(connection: &Connection, timeline: &mut Timeline, dialer: &mut 
     }
     if connection.is_opening() {
         dialer.moved(connection.number(), now);
-    }
-}
-
-/// Opening connections.
-impl<T: Transport> Worker<'_, T> {
-    /// Gives up connections that have not opened in time, and dials those that are due.
-    fn dial(&mut self) {
-        let now = self.now;
-        while let Some(key) = self.dialer.timed_out(now) {
-            self.update(key, |connection| connection.timed_out(now));
-            let given_up = self.dialer.give_up(now);
-            let phase = self.timeline.phase_of(now);
-            self.accounting.undialed(Loss::Timeout, given_up, phase);
-        }
-        self.dialer.begin_pass(now, self.timeline.is_sending(now));
-        while let Some(number) = self.dialer.next(now) {
-            self.open(number);
-        }
-    }
-
-    fn open(&mut self, number: u64) {
-        let plan = &self.shared.plan;
-        let (target, source) = (plan.target_of(number), plan.source_of(number));
-        let socket = match socket::client(target, source, &self.workload.options) {
-            Ok(socket) => socket,
-            Err(cause) => {
-                let phase = self.timeline.phase_of(self.now);
-                self.accounting.undialed(Loss::from(Errno::from(cause)), 1, phase);
-                return self.dialer.replace(self.now, RETRY_DELAY);
-            }
-        };
-        let now = clock::now(); // The socket took time to make: that is not the target's.
-        let budget = self.workload.messages_per_connection();
-        let connection = Connection::dialed(number, self.pipeline(number, 0), budget, now);
-        let key = self.connections.insert(Client { socket, connection });
-        self.dialer.dialed(number, key, now);
-        if let Some(Client { socket, .. }) = self.connections.get_mut(key) {
-            self.transport.connect(key, socket.as_fd(), target);
-        }
-    }
-
-    /// Takes over connection 0, which has echoed its message 0.
-    fn take_over(&mut self, socket: OwnedFd, took: Nanos) {
-        let budget = self.workload.messages_per_connection();
-        let (connection, next) = Connection::established(0, self.pipeline(0, 1), budget);
-        let key = self.connections.insert(Client { socket, connection });
-        let sample = Sample {
-            step: Step::Connect,
-            since: self.now - took,
-            took,
-            censored: false,
-        };
-        self.accounting.sample(sample, Phase::RampUp);
-        self.accounting.opened(0, Phase::RampUp);
-        self.timeline.add(key, self.now);
-        self.apply(key, next);
-    }
-
-    fn pipeline(&self, number: u64, first: u64) -> Pipeline {
-        let payload = PayloadStream::new(self.workload.seed, number);
-        Pipeline::new(payload, first, self.workload.traffic.depth)
     }
 }

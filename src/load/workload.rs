@@ -57,6 +57,11 @@ pub struct Workload {
     pub options: Options,
     /// How the generator talks to the kernel.
     pub io: Io,
+    /// Messages that TCP memory has room for, if the connections may have more in flight. See
+    /// [`in_flight_max`](Workload::in_flight_max).
+    pub tcp_memory: Option<u32>,
+    /// True if connections are direct descriptors, which count towards no limit of the process. With io_uring only.
+    pub direct: bool,
 }
 
 /// How a generator sends and receives. The load is the same.
@@ -140,11 +145,20 @@ impl Default for Workload {
                 ..Options::default()
             },
             io: Io::default(),
+            tcp_memory: None,
+            direct: false,
         }
     }
 }
 
 impl Workload {
+    /// Messages in flight over all connections, at most, where connections take turns: in a closed loop without pauses,
+    /// on connections that stay open. None: as many as the connections may have.
+    pub fn in_flight_max(&self) -> Option<u32> {
+        let is_plain = matches!(self.pace, Pace::Closed { think: Nanos(0) }) && self.churn.is_none();
+        self.tcp_memory.filter(|_| is_plain)
+    }
+
     /// Messages after which a connection is closed (churn).
     pub(super) fn messages_per_connection(&self) -> u64 {
         self.churn.map_or(u64::MAX, |churn| churn.messages)

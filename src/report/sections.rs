@@ -64,6 +64,12 @@ pub struct PlanSummary {
     pub pace: Pace,
     /// Messages in flight per connection, at most.
     pub pipeline: u64,
+    /// Messages in flight over all connections of a closed loop, which took turns; null: as many as that.
+    #[serde(default)]
+    pub in_flight_max: Option<u64>,
+    /// True if connections were direct descriptors of io_uring.
+    #[serde(default)]
+    pub direct_descriptors: bool,
     /// Message sizes.
     pub sizes: SizeSummary,
     /// How connections were closed and replaced; null: they stayed open.
@@ -168,6 +174,8 @@ impl PlanSummary {
             sources: workload.sources.len() as u64,
             pace: workload.pace,
             pipeline: workload.traffic.depth as u64,
+            in_flight_max: workload.in_flight_max().map(u64::from),
+            direct_descriptors: workload.direct,
             sizes: SizeSummary::of(&workload.traffic.sizes),
             churn: workload.churn,
             verify: workload.traffic.verify,

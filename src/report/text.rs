@@ -305,6 +305,18 @@ pub(crate) fn describe(connections: u64, plan: &PlanSummary) -> String {
     if plan.pipeline > 1 {
         parts.push(format!("pipeline {}", plan.pipeline));
     }
+    if let Some(most) = plan.in_flight_max {
+        parts.push(format!(
+            "at most {} in flight (net.ipv4.tcp_mem)",
+            plural(most, "message")
+        ));
+    }
+    if plan.sources > 1 {
+        parts.push(format!("from {}", plural(plan.sources, "address")));
+    }
+    if plan.direct_descriptors {
+        parts.push("direct descriptors".into());
+    }
     if let Some(churn) = plan.churn {
         let close = match churn.close {
             Close::Fin => "FIN",

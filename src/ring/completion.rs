@@ -1,11 +1,12 @@
 //! Completions of the kernel as events. The only reader of completion entries.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{FromRawFd, OwnedFd};
 
 use io_uring::cqueue;
 
+use super::Ring;
 use super::chunk::{Chunk, ChunkQueue};
-use super::token::Op;
+use super::token::{Op, Token};
 use crate::error::Errno;
 use crate::slab::Key;
 
@@ -85,7 +86,76 @@ impl Cqe {
 
     /// True if an operation of this ring has left the kernel with this entry.
     pub(super) fn ends(&self, op: Op) -> bool {
-        // Deliver is another ring's operation; Post only completes on failure and is not counted.
-        !self.more && !matches!(op, Op::Deliver | Op::Post)
+        // Deliver is another ring's operation. Post and Table only complete on failure, and are not counted; Install is
+        // waited for.
+        !self.more && !matches!(op, Op::Deliver | Op::Post | Op::Table | Op::Install)
     }
+}
+
+impl Ring {
+    /// None for a change of the table that has failed: the next operation on its socket says so.
+    pub(super) fn decode(&mut self, entry: &cqueue::Entry) -> Option<Completion> {
+        let Token { op, key } = Token::unpack(entry.user_data());
+        let raw = Cqe::of(entry);
+        if raw.ends(op) {
+            self.in_flight -= 1;
+        }
+        let event = match op {
+            Op::Accept => Event::Accepted(raw.result.map(owned)),
+            Op::Deliver => Event::Delivered(owned(raw.result.expect("a posted descriptor is not negative"))),
+            Op::Post => Event::Undelivered {
+                connection: owned(key.slot),
+                recipient: key.generation,
+            },
+            Op::Receive => Event::Received(self.received(&raw)),
+            Op::Send => self.sent(key, raw.result),
+            Op::Connect => Event::Connected(raw.result.map(|_| ())),
+            Op::Cancel => Event::Cancelled,
+            Op::Watch => {
+                self.broken = self.broken.or(raw.result.err()); // The next pass returns it.
+                Event::Woken
+            }
+            Op::Table | Op::Install => return None,
+        };
+        Some(Completion {
+            key,
+            more: raw.more,
+            event,
+        })
+    }
+
+    fn received(&mut self, raw: &Cqe) -> Received {
+        if let (Err(_), Some(buffer)) = (raw.result, raw.buffer) {
+            // A worker thread of the kernel takes a buffer before it receives.
+            let chunk = self.pool.filled(buffer, 0);
+            self.give_back(chunk);
+        }
+        match (raw.result, raw.buffer) {
+            (Ok(len), Some(buffer)) => {
+                let chunk = self.pool.filled(buffer, len);
+                if len > 0 {
+                    return Received::Data(chunk);
+                }
+                // Some kernels take a buffer before they find FIN.
+                self.give_back(chunk);
+                Received::End
+            }
+            (Ok(_), None) => Received::End,
+            (Err(Errno(libc::ENOBUFS)), _) => Received::Starved,
+            (Err(Errno(libc::ECANCELED)), _) => Received::Cancelled,
+            (Err(errno), _) => Received::Failed(errno),
+        }
+    }
+
+    fn sent(&mut self, key: Key, sent: Result<u32, Errno>) -> Event {
+        let mut rest = std::mem::take(&mut self.outgoing[key.slot as usize]);
+        self.pool.take_sent(&mut rest, sent.unwrap_or(0));
+        Event::Sent { sent, rest }
+    }
+}
+
+/// Takes ownership of a descriptor: the kernel has just created it, or a post has moved it here or failed to move it.
+fn owned(number: u32) -> OwnedFd {
+    // SAFETY: it comes from the completion of an accept or of a post, so nothing else owns it.
+    unsafe { OwnedFd::from_raw_fd(number as i32) }
 }

@@ -90,6 +90,20 @@ impl Diagnosis {
         }
     }
 
+    /// Of a table of direct descriptors that does not work.
+    pub(super) fn of_direct_descriptors() -> Diagnosis {
+        Diagnosis {
+            cause:
+                "direct descriptors need Linux 6.13 or newer; fewer connections, or more descriptors, do without them"
+                    .into(),
+            explanation: Vec::new(),
+            remedies: vec![Remedy::new(
+                "ulimit -n 1048576",
+                "as root, in the shell that starts urecho",
+            )],
+        }
+    }
+
     /// For the end of an error message, in one line.
     pub fn message(&self) -> String {
         let first = self.remedies.first().map(|remedy| remedy.command.as_str());

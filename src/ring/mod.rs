@@ -17,7 +17,9 @@ mod poller;
 mod pool;
 mod probe;
 mod scratch;
+mod set;
 mod setup;
+mod socket;
 mod spin;
 mod token;
 mod transport;
@@ -26,7 +28,7 @@ mod wait;
 use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -45,14 +47,15 @@ pub use group::SizeClass;
 pub use poller::Poller;
 pub use pool::{Buffers, Large};
 pub use probe::probe;
+pub use set::RingSet;
 pub use setup::{Mode, Queues, Refused, Role, rings_within_locked_memory};
+pub use socket::{Descriptor, Socket, SocketRef};
 pub use spin::{Spin, SpinLimits, SpinPolicy};
 pub use transport::Transport;
 
 use crate::clock::Nanos;
 use crate::error::{Errno, Result};
 use crate::slab::Key;
-use completion::Cqe;
 use pool::Pool;
 use scratch::Scratch;
 use setup::SetupError;
@@ -69,6 +72,8 @@ const RETRY_PERIOD: Duration = Duration::from_millis(1);
 pub struct Ring {
     // Dropped in this order: the ring is closed before the memory it may write to is unmapped.
     uring: IoUring,
+    /// Of its table of direct descriptors.
+    entries: u32,
     pool: Pool,
     /// What is being sent, by slot: one send in flight per connection.
     outgoing: Vec<ChunkQueue>,
@@ -94,6 +99,19 @@ pub struct Ring {
     not_send: PhantomData<*mut ()>,
 }
 
+/// What a ring is for, and its sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RingPlan {
+    /// What it is for.
+    pub role: Role,
+    /// Sizes of its queues.
+    pub queues: Queues,
+    /// Its receive buffers.
+    pub buffers: Buffers,
+    /// Entries of its table of direct descriptors; zero for none.
+    pub entries: u32,
+}
+
 /// Statistics of a ring.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -103,6 +121,16 @@ pub struct Counts {
     pub overflows: u64,
     /// Time spent busy-polling: without entering the kernel, and without being preempted.
     pub spun: Nanos,
+}
+
+impl Counts {
+    fn plus(self, other: Counts) -> Counts {
+        Counts {
+            enters: self.enters + other.enters,
+            overflows: self.overflows + other.overflows,
+            spun: self.spun + other.spun,
+        }
+    }
 }
 
 /// Where other threads post connections to a ring.
@@ -115,41 +143,56 @@ impl Ring {
     /// Creates a ring on the thread that will use it, one of `rings` that this process has at once. Queues and buffers
     /// are made smaller where a limit of this process requires it. Errors:
     /// [`Error::Machine`](crate::error::Error::Machine) with advice.
-    pub fn new(role: Role, queues: Queues, buffers: Buffers, rings: usize) -> Result<Ring> {
-        Ok(Ring::attempt(role, queues, buffers, rings)?)
+    pub fn new(plan: RingPlan, rings: usize) -> Result<Ring> {
+        Ok(Ring::attempt(plan, rings)?)
     }
 
     /// The same, with the diagnosis as data.
-    pub fn attempt(role: Role, queues: Queues, buffers: Buffers, rings: usize) -> std::result::Result<Ring, Refused> {
-        let (mut queues, mut buffers) = (queues.within_locked_memory(rings), buffers);
+    pub fn attempt(plan: RingPlan, rings: usize) -> std::result::Result<Ring, Refused> {
+        Ring::attempt_with(plan, rings, None)
+    }
+
+    /// The same; the ring signals an eventfd when it may have completed something.
+    fn attempt_with(
+        mut plan: RingPlan,
+        rings: usize,
+        signal: Option<BorrowedFd<'_>>,
+    ) -> std::result::Result<Ring, Refused> {
+        plan.queues = plan.queues.within_locked_memory(rings);
         loop {
-            let refused = match Ring::build(role, queues, buffers) {
+            let refused = match Ring::build(plan, signal) {
                 Ok(ring) => return Ok(ring),
                 Err(refused) => refused,
             };
-            let smaller = queues.halved().zip(buffers.halved());
+            let smaller = plan.queues.halved().zip(plan.buffers.halved());
             match smaller {
-                Some(smaller) if refused.is_for_memory() => (queues, buffers) = smaller,
-                _ => return Err(refused.diagnosed(queues, buffers)),
+                Some(smaller) if refused.is_for_memory() => (plan.queues, plan.buffers) = smaller,
+                _ => return Err(refused.diagnosed(plan.queues, plan.buffers)),
             }
             // The kernel takes the memory of a ring back a moment after it was closed.
             thread::sleep(RETRY_PERIOD);
         }
     }
 
-    fn build(role: Role, queues: Queues, buffers: Buffers) -> std::result::Result<Ring, SetupError> {
-        let (mut uring, mode) = setup::build(queues, role).map_err(SetupError::of("create an io_uring"))?;
+    fn build(plan: RingPlan, signal: Option<BorrowedFd<'_>>) -> std::result::Result<Ring, SetupError> {
+        let doing = if plan.entries > 0 {
+            setup::WITH_TABLE
+        } else {
+            "create an io_uring"
+        };
+        let (mut uring, mode) = setup::build(plan, signal).map_err(SetupError::of(doing))?;
         let epoch = deadline::epoch(&mut uring).map_err(SetupError::of("wait for an io_uring"))?;
-        let pool = Pool::map(buffers).map_err(SetupError::of("map the receive buffers"))?;
+        let pool = Pool::map(plan.buffers).map_err(SetupError::of("map the receive buffers"))?;
         pool.register(&uring.submitter())
             .map_err(SetupError::of("register the receive buffers with io_uring"))?;
         let enter_flags = setup::enter_flags(&uring);
         let mut ring = Ring {
             uring,
+            entries: plan.entries,
             pool,
-            outgoing: Vec::new(),
+            outgoing: Vec::with_capacity(plan.entries as usize),
             scratch: Scratch::new(),
-            ready: Vec::with_capacity(queues.completions as usize),
+            ready: Vec::with_capacity(plan.queues.completions as usize),
             in_flight: 0,
             broken: None,
             refused_since: None,
@@ -163,6 +206,9 @@ impl Ring {
             not_send: PhantomData,
         };
         ring.self_test().map_err(SetupError::of("receive through io_uring"))?;
+        if plan.entries > 1 {
+            ring.test_table().map_err(SetupError::of(setup::WITH_TABLE))?;
+        }
         Ok(ring)
     }
 
@@ -206,21 +252,22 @@ impl Ring {
     }
 
     /// Receives into pool buffers until FIN, an error or a cancel ([`Event::Received`]).
-    pub fn receive(&mut self, key: Key, socket: BorrowedFd<'_>, class: SizeClass) {
-        let entry = opcode::RecvMulti::new(fd(socket), class.group());
-        self.push(entry.build(), Op::Receive, key);
+    pub fn receive<'a>(&mut self, key: Key, socket: impl Into<SocketRef<'a>>, class: SizeClass) {
+        let socket = socket.into();
+        let entry = opcode::RecvMulti::new(socket.number(), class.group()).build();
+        self.push(entry.flags(socket.flags()), Op::Receive, key);
     }
 
     /// Receives into one pool buffer, once ([`Event::Received`]).
-    pub fn receive_once(&mut self, key: Key, socket: BorrowedFd<'_>, class: SizeClass) {
-        let entry = opcode::Recv::new(fd(socket), std::ptr::null_mut(), 0);
-        let entry = entry.buf_group(class.group());
-        let entry = entry.build().flags(Flags::BUFFER_SELECT);
-        self.push(entry, Op::Receive, key);
+    pub fn receive_once<'a>(&mut self, key: Key, socket: impl Into<SocketRef<'a>>, class: SizeClass) {
+        let socket = socket.into();
+        let entry = opcode::Recv::new(socket.number(), std::ptr::null_mut(), 0);
+        let entry = entry.buf_group(class.group()).build();
+        self.push(entry.flags(Flags::BUFFER_SELECT | socket.flags()), Op::Receive, key);
     }
 
     /// Sends the first chunks of a queue, in order ([`Event::Sent`]). One send per slot at a time.
-    pub fn send(&mut self, key: Key, socket: BorrowedFd<'_>, chunks: ChunkQueue) {
+    pub fn send<'a>(&mut self, key: Key, socket: impl Into<SocketRef<'a>>, chunks: ChunkQueue) {
         let slot = key.slot as usize;
         if slot >= self.outgoing.len() {
             self.outgoing.resize_with(slot + 1, ChunkQueue::default);
@@ -233,22 +280,30 @@ impl Ring {
         if !self.make_room() {
             return; // It is broken; the next pass returns the error.
         }
-        let entry = self.scratch.send(fd(socket), &self.outgoing[slot], &self.pool);
-        self.push(entry, Op::Send, key);
+        let socket = socket.into();
+        let entry = self.scratch.send(socket.number(), &self.outgoing[slot], &self.pool);
+        self.push(entry.flags(socket.flags()), Op::Send, key);
     }
 
     /// Connects a socket ([`Event::Connected`]).
-    pub fn connect(&mut self, key: Key, socket: BorrowedFd<'_>, target: SocketAddr) {
+    pub fn connect<'a>(&mut self, key: Key, socket: impl Into<SocketRef<'a>>, target: SocketAddr) {
         if !self.make_room() {
             return; // It is broken; the next pass returns the error.
         }
-        let entry = self.scratch.connect(fd(socket), target);
-        self.push(entry, Op::Connect, key);
+        let socket = socket.into();
+        let entry = self.scratch.connect(socket.number(), target);
+        self.push(entry.flags(socket.flags()), Op::Connect, key);
     }
 
     /// Reports when a descriptor is readable ([`Event::Woken`]), until cancelled.
     pub fn watch(&mut self, key: Key, readable: BorrowedFd<'_>) {
         let entry = opcode::PollAdd::new(fd(readable), libc::POLLIN as u32).multi(true);
+        self.push(entry.build(), Op::Watch, key);
+    }
+
+    /// Reports once when a descriptor is readable ([`Event::Woken`]).
+    fn watch_once(&mut self, key: Key, readable: BorrowedFd<'_>) {
+        let entry = opcode::PollAdd::new(fd(readable), libc::POLLIN as u32);
         self.push(entry.build(), Op::Watch, key);
     }
 
@@ -353,7 +408,9 @@ impl Ring {
         let mut ready = std::mem::take(&mut self.ready);
         let mut fresh = 0;
         for entry in ready.drain(..) {
-            let completion = self.decode(&entry);
+            let Some(completion) = self.decode(&entry) else {
+                continue;
+            };
             if let Event::Received(Received::Data(chunk)) = &completion.event {
                 fresh += usize::from(self.pool.chunk_table.class(chunk) == SizeClass::Small);
             }
@@ -365,75 +422,8 @@ impl Ring {
     }
 }
 
-/// From completion entries to events.
-impl Ring {
-    fn decode(&mut self, entry: &cqueue::Entry) -> Completion {
-        let Token { op, key } = Token::unpack(entry.user_data());
-        let raw = Cqe::of(entry);
-        if raw.ends(op) {
-            self.in_flight -= 1;
-        }
-        let event = match op {
-            Op::Accept => Event::Accepted(raw.result.map(owned)),
-            Op::Deliver => Event::Delivered(owned(raw.result.expect("a posted descriptor is not negative"))),
-            Op::Post => Event::Undelivered {
-                connection: owned(key.slot),
-                recipient: key.generation,
-            },
-            Op::Receive => Event::Received(self.received(&raw)),
-            Op::Send => self.sent(key, raw.result),
-            Op::Connect => Event::Connected(raw.result.map(|_| ())),
-            Op::Cancel => Event::Cancelled,
-            Op::Watch => {
-                self.broken = self.broken.or(raw.result.err()); // The next pass returns it.
-                Event::Woken
-            }
-        };
-        Completion {
-            key,
-            more: raw.more,
-            event,
-        }
-    }
-
-    fn received(&mut self, raw: &Cqe) -> Received {
-        if let (Err(_), Some(buffer)) = (raw.result, raw.buffer) {
-            // A worker thread of the kernel takes a buffer before it receives.
-            let chunk = self.pool.filled(buffer, 0);
-            self.give_back(chunk);
-        }
-        match (raw.result, raw.buffer) {
-            (Ok(len), Some(buffer)) => {
-                let chunk = self.pool.filled(buffer, len);
-                if len > 0 {
-                    return Received::Data(chunk);
-                }
-                // Some kernels take a buffer before they find FIN.
-                self.give_back(chunk);
-                Received::End
-            }
-            (Ok(_), None) => Received::End,
-            (Err(Errno(libc::ENOBUFS)), _) => Received::Starved,
-            (Err(Errno(libc::ECANCELED)), _) => Received::Cancelled,
-            (Err(errno), _) => Received::Failed(errno),
-        }
-    }
-
-    fn sent(&mut self, key: Key, sent: std::result::Result<u32, Errno>) -> Event {
-        let mut rest = std::mem::take(&mut self.outgoing[key.slot as usize]);
-        self.pool.take_sent(&mut rest, sent.unwrap_or(0));
-        Event::Sent { sent, rest }
-    }
-}
-
 fn fd(of: BorrowedFd<'_>) -> Fd {
     Fd(of.as_raw_fd())
-}
-
-/// Takes ownership of a descriptor: the kernel has just created it, or a post has moved it here or failed to move it.
-fn owned(number: u32) -> OwnedFd {
-    // SAFETY: it comes from the completion of an accept or of a post, so nothing else owns it.
-    unsafe { OwnedFd::from_raw_fd(number as i32) }
 }
 
 #[cfg(test)]

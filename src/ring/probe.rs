@@ -1,33 +1,37 @@
 //! Whether io_uring works for this process: a new ring receives one byte, which no version number proves.
 
-use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use io_uring::opcode;
 use io_uring::types::Fd;
 
-use super::{Buffers, Event, Queues, Received, Ring, Role, SizeClass, TIMEOUT};
+use super::{Buffers, Completion, Event, Queues, Received, Ring, RingPlan, Role, SizeClass, Socket, TIMEOUT};
 use crate::clock;
 use crate::error::Result;
 use crate::slab::Key;
 
 /// The smallest ring there is.
-pub(super) const QUEUES: Queues = Queues {
-    submissions: 8,
-    completions: 8,
-};
-pub(super) const BUFFERS: Buffers = Buffers {
-    circulating: 1,
-    total: 1,
-    size: 64,
-    large: None,
+pub(super) const SMALLEST: RingPlan = RingPlan {
+    role: Role::Server,
+    queues: Queues {
+        submissions: 8,
+        completions: 8,
+    },
+    buffers: Buffers {
+        circulating: 1,
+        total: 1,
+        size: 64,
+        large: None,
+    },
+    entries: 0,
 };
 
 /// Checks that this process can have a ring at all, the smallest there is, as one of `rings`. Errors:
 /// [`Error::Machine`](crate::error::Error::Machine) with advice.
 pub fn probe(rings: usize) -> Result<()> {
-    Ring::new(Role::Server, QUEUES, BUFFERS, rings).map(drop)
+    Ring::new(SMALLEST, rings).map(drop)
 }
 
 impl Ring {
@@ -62,6 +66,48 @@ impl Ring {
         Err(io::Error::from_raw_os_error(libc::ETIMEDOUT))
     }
 
+    /// Closes an entry of the table while a receive waits on another one, and checks that its peer notices. Before
+    /// per-file nodes (Linux 6.13), the kernel keeps a closed entry until every older receive of the ring has
+    /// ended.
+    pub(super) fn test_table(&mut self) -> io::Result<()> {
+        let [(idle, idle_peer), (closed, mut closed_peer)] = [UnixStream::pair()?, UnixStream::pair()?];
+        let keys = [0, 1].map(|slot| Key { slot, generation: 0 });
+        let mut sockets = [Socket::from(OwnedFd::from(idle)), Socket::from(OwnedFd::from(closed))];
+        for (key, socket) in keys.into_iter().zip(&mut sockets) {
+            self.make_direct(key, socket);
+        }
+        let [idle, closed] = sockets;
+        self.receive(keys[0], &idle, SizeClass::Small);
+        self.submit();
+        let installed = self.descriptor(&closed);
+        drop(installed.map_err(|errno| io::Error::from_raw_os_error(errno.0))?);
+        self.close(closed);
+        self.submit();
+        closed_peer.set_read_timeout(Some(TIMEOUT.into()))?;
+        let ended = closed_peer.read(&mut [0]);
+        drop(idle_peer);
+        self.await_end()?;
+        self.close(idle);
+        match ended? {
+            0 => Ok(()),
+            _ => Err(io::Error::from_raw_os_error(libc::EIO)),
+        }
+    }
+
+    /// Waits until a receive has ended.
+    fn await_end(&mut self) -> io::Result<()> {
+        let (deadline, mut completions) = (clock::now() + TIMEOUT, Vec::new());
+        while clock::now() < deadline {
+            self.submit_and_wait(deadline, &mut completions)
+                .map_err(io::Error::other)?;
+            let is_end = |completion: &Completion| matches!(completion.event, Event::Received(Received::End));
+            if completions.drain(..).any(|completion| is_end(&completion)) {
+                return Ok(());
+            }
+        }
+        Err(io::Error::from_raw_os_error(libc::ETIMEDOUT))
+    }
+
     /// Tries an operation that no ring of this program needs, on a ring that nothing was submitted to yet. True if the
     /// kernel has refused it, as it must.
     pub fn refuses_to_open_files(&mut self) -> bool {
@@ -82,7 +128,7 @@ mod tests {
     #[test]
     fn a_ring_refuses_operations_that_it_is_not_for() {
         for role in [Role::Server, Role::Client] {
-            let mut ring = Ring::new(role, QUEUES, BUFFERS, 1).unwrap();
+            let mut ring = Ring::new(RingPlan { role, ..SMALLEST }, 1).unwrap();
             assert!(ring.refuses_to_open_files(), "{role:?}");
         }
     }

@@ -1,10 +1,11 @@
-//! Message headers, vectors and addresses that submission entries point to.
+//! Message headers, vectors, addresses and numbers that submission entries point to.
 //!
 //! They must stay in place until the entry is submitted: the kernel copies them then (IORING_FEAT_SUBMIT_STABLE, Linux
 //! 5.5). So a few slots suffice, and a ring submits when they are used up.
 
 use std::mem;
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::ptr;
 
 use io_uring::opcode;
@@ -18,13 +19,14 @@ use super::pool::Pool;
 /// Most chunks in one send. The rest of a longer queue goes out with the next send.
 const VECTORS: usize = 16;
 
-/// Message headers, and addresses. 64 headers with their vectors are 20 KB.
+/// Message headers, addresses, and numbers. 64 headers with their vectors are 20 KB.
 const SLOTS: usize = 64;
 
 pub(super) struct Scratch {
     // Allocated in full at the start and never reallocated: entries hold addresses into these lists.
     messages: Vec<Message>,
     addresses: Vec<SockAddr>,
+    numbers: Vec<RawFd>,
     messages_used: usize,
     addresses_used: usize,
 }
@@ -39,6 +41,7 @@ impl Scratch {
         Scratch {
             messages: Vec::with_capacity(SLOTS),
             addresses: Vec::with_capacity(SLOTS),
+            numbers: Vec::with_capacity(SLOTS),
             messages_used: 0,
             addresses_used: 0,
         }
@@ -46,13 +49,14 @@ impl Scratch {
 
     /// True if everything pushed must be submitted before the next entry.
     pub(super) fn is_full(&self) -> bool {
-        self.messages_used == SLOTS || self.addresses_used == SLOTS
+        self.messages_used == SLOTS || self.addresses_used == SLOTS || self.numbers.len() == SLOTS
     }
 
     /// Frees all slots: everything has been submitted.
     pub(super) fn clear(&mut self) {
         self.messages_used = 0;
         self.addresses_used = 0;
+        self.numbers.clear();
     }
 
     /// An entry that sends the first chunks of a queue.
@@ -91,6 +95,14 @@ impl Scratch {
         let address = &self.addresses[self.addresses_used];
         self.addresses_used += 1;
         opcode::Connect::new(socket, address.as_ptr().cast(), address.len()).build()
+    }
+
+    /// An entry that sets number `slot` of the ring's table of files.
+    pub(super) fn update(&mut self, slot: u32, descriptor: RawFd) -> Entry {
+        assert!(!self.is_full(), "all slots are in use until the next submission");
+        self.numbers.push(descriptor);
+        let number = &raw const self.numbers[self.numbers.len() - 1];
+        opcode::FilesUpdate::new(number, 1).offset(slot as i32).build()
     }
 
     fn message(&mut self) -> &mut Message {

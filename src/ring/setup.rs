@@ -4,11 +4,13 @@
 //! and `Ring::new` then receives a byte through the ring.
 
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use io_uring::register::Restriction;
 use io_uring::squeue::Flags;
 use io_uring::{EnterFlags, IoUring, opcode};
 
+use super::RingPlan;
 use super::diagnosis::Diagnosis;
 use super::pool::Buffers;
 use crate::error::{Errno, Error};
@@ -41,7 +43,7 @@ pub enum Role {
 impl Role {
     /// The operations of a ring with this role. A ring does not pass through seccomp(2): without this it would open
     /// files and sockets for an attacker who has taken the process over.
-    fn restrictions(self) -> Vec<Restriction> {
+    fn restrictions(self, has_table: bool) -> Vec<Restriction> {
         const REGISTER_ENABLE_RINGS: u8 = 12;
         const REGISTER_PBUF_RING: u8 = 22;
         const UNREGISTER_PBUF_RING: u8 = 23;
@@ -58,9 +60,17 @@ impl Role {
             Role::Server => &[opcode::Accept::CODE, opcode::MsgRingData::CODE],
             Role::Client => &[opcode::Connect::CODE],
         };
-        let operations = common.iter().chain(own).copied().map(Restriction::sqe_op);
+        let table: &[u8] = match has_table {
+            true => &[
+                opcode::FilesUpdate::CODE,
+                opcode::Close::CODE,
+                opcode::FixedFdInstall::CODE,
+            ],
+            false => &[],
+        };
+        let operations = common.iter().chain(own).chain(table).copied().map(Restriction::sqe_op);
         let registers = [REGISTER_ENABLE_RINGS, REGISTER_PBUF_RING, UNREGISTER_PBUF_RING];
-        let flags = (Flags::BUFFER_SELECT | Flags::SKIP_SUCCESS).bits();
+        let flags = (Flags::BUFFER_SELECT | Flags::SKIP_SUCCESS | Flags::FIXED_FILE).bits();
         operations
             .chain(registers.map(Restriction::register_op))
             .chain([Restriction::sqe_flags_allowed(flags)])
@@ -100,7 +110,7 @@ impl Mode {
         }
     }
 
-    pub(super) fn build(self, queues: Queues, role: Role) -> io::Result<IoUring> {
+    pub(super) fn build(self, plan: RingPlan, signal: Option<BorrowedFd<'_>>) -> io::Result<IoUring> {
         let mut builder = IoUring::builder();
         builder
             .dontfork()
@@ -109,17 +119,24 @@ impl Mode {
             .setup_taskrun_flag()
             .setup_clamp()
             .setup_r_disabled()
-            .setup_cqsize(queues.completions.max(queues.submissions));
+            .setup_cqsize(plan.queues.completions.max(plan.queues.submissions));
         match self {
             Mode::DeferredDirect => builder.setup_defer_taskrun().setup_no_sqarray(),
             Mode::Deferred => builder.setup_defer_taskrun(),
             Mode::Cooperative => builder.setup_coop_taskrun(),
         };
-        let ring: IoUring = builder.build(queues.submissions)?;
+        let ring: IoUring = builder.build(plan.queues.submissions)?;
         // If socket memory runs out, the kernel punts sends to io-wq: without this limit (Linux 5.15), to one thread
         // for each stuck peer.
         let _ = ring.submitter().register_iowq_max_workers(&mut [IO_WQ_THREADS_MAX; 2]);
-        ring.submitter().register_restrictions(&mut role.restrictions())?;
+        if let Some(signal) = signal {
+            ring.submitter().register_eventfd(signal.as_raw_fd())?;
+        }
+        if plan.entries > 0 {
+            ring.submitter().register_files_sparse(plan.entries)?;
+        }
+        let restrictions = &mut plan.role.restrictions(plan.entries > 0);
+        ring.submitter().register_restrictions(restrictions)?;
         ring.submitter().register_enable_rings()?;
         Ok(ring)
     }
@@ -170,10 +187,10 @@ pub fn rings_within_locked_memory() -> Option<(u64, u64)> {
 }
 
 /// Creates a ring. Tries the next mode on EINVAL.
-pub(super) fn build(queues: Queues, role: Role) -> io::Result<(IoUring, Mode)> {
+pub(super) fn build(plan: RingPlan, signal: Option<BorrowedFd<'_>>) -> io::Result<(IoUring, Mode)> {
     let mut refused = io::Error::from_raw_os_error(libc::EINVAL);
     for mode in Mode::BEST_FIRST {
-        match mode.build(queues, role) {
+        match mode.build(plan, signal) {
             Ok(ring) => return Ok((ring, mode)),
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refused = error,
             Err(error) => return Err(error),
@@ -189,6 +206,9 @@ pub(super) fn enter_flags(ring: &IoUring) -> u32 {
     flags.set(EnterFlags::NO_IOWAIT, ring.params().is_feature_no_iowait());
     flags.bits()
 }
+
+/// What is done when a ring with a table of direct descriptors is created and tested.
+pub(super) const WITH_TABLE: &str = "use direct descriptors of io_uring";
 
 /// A system call that was refused while a ring was made.
 #[derive(Debug)]
@@ -211,6 +231,8 @@ impl SetupError {
     pub(super) fn diagnosed(self, queues: Queues, buffers: Buffers) -> Refused {
         let errno = self.cause.raw_os_error().unwrap_or(0);
         let diagnosis = match errno {
+            // An operation that is not known, a peer that does not notice a close.
+            libc::EINVAL | libc::EAGAIN if self.doing == WITH_TABLE => Diagnosis::of_direct_descriptors(),
             libc::ENOMEM if !shortage::can_map(buffers.bytes()) => Diagnosis::of_memory(buffers.bytes()),
             libc::ENOMEM => Diagnosis::of_ring_memory(queues.bytes()),
             errno => Diagnosis::of(errno),

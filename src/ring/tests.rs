@@ -1,13 +1,14 @@
 //! The ring against the real kernel: full queues, held buffers, deadlines.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 use super::*;
 use crate::clock;
 
-fn small_ring() -> Ring {
+/// A ring with this many entries for direct descriptors.
+fn ring_with_table(entries: u32) -> Ring {
     let queues = Queues {
         submissions: 8,
         completions: 64,
@@ -18,7 +19,17 @@ fn small_ring() -> Ring {
         size: 64,
         large: None,
     };
-    Ring::new(Role::Server, queues, buffers, 1).unwrap()
+    let plan = RingPlan {
+        role: Role::Server,
+        queues,
+        buffers,
+        entries,
+    };
+    Ring::new(plan, 1).unwrap()
+}
+
+fn small_ring() -> Ring {
+    ring_with_table(0)
 }
 
 /// A queue of leased chunks, filled with `byte`.
@@ -70,6 +81,114 @@ fn a_submission_among_many_sends_does_not_mix_their_bytes() {
     }
 }
 
+/// The data that the next completions bring, and whether FIN came after it.
+fn received(ring: &mut Ring) -> (Vec<u8>, bool) {
+    let (mut bytes, mut completions) = (Vec::new(), Vec::new());
+    ring.submit_and_wait(clock::now() + Nanos::SECOND, &mut completions)
+        .unwrap();
+    let mut ended = false;
+    for completion in completions {
+        match completion.event {
+            Event::Received(Received::Data(chunk)) => {
+                bytes.extend_from_slice(ring.bytes(&chunk));
+                ring.give_back(chunk);
+            }
+            Event::Received(Received::End) => ended = true,
+            Event::Sent { sent: Ok(_), rest } => assert!(rest.is_empty()),
+            other => panic!("{other:?}"),
+        }
+    }
+    (bytes, ended)
+}
+
+#[test]
+fn a_socket_in_the_table_of_its_ring_sends_receives_and_closes_like_any_other() {
+    let mut ring = ring_with_table(2);
+    for round in 0..3_u8 {
+        let pairs: Vec<(UnixStream, UnixStream)> = (0..2).map(|_| UnixStream::pair().unwrap()).collect();
+        let mut sockets = Vec::new();
+        for (slot, (ours, mut theirs)) in pairs.into_iter().enumerate() {
+            let key = Key {
+                slot: slot as u32,
+                generation: round.into(),
+            };
+            let number = ours.as_raw_fd();
+            let mut socket = Socket::from(OwnedFd::from(ours));
+            ring.make_direct(key, &mut socket);
+            assert!(matches!(socket, Socket::Entry(_)));
+            let queue = queue(&mut ring, 1, round);
+            ring.send(key, &socket, queue);
+            ring.receive(key, &socket, SizeClass::Small);
+            theirs.write_all(&[slot as u8]).unwrap();
+            assert_eq!(received(&mut ring), (vec![slot as u8], false));
+            theirs.read_exact(&mut [0; 64]).unwrap();
+            // SAFETY: asks for the flags of a number that may be a descriptor, and changes nothing.
+            let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+            assert_eq!(flags, -1, "its descriptor is closed");
+
+            let descriptor = ring.descriptor(&socket).unwrap();
+            assert_ne!(descriptor.as_fd().as_raw_fd(), -1);
+            nix::sys::socket::shutdown(descriptor.as_fd().as_raw_fd(), nix::sys::socket::Shutdown::Write).unwrap();
+            drop(descriptor);
+            assert_eq!(theirs.read(&mut [0]).unwrap(), 0, "FIN");
+            theirs.shutdown(std::net::Shutdown::Write).unwrap();
+            assert_eq!(received(&mut ring), (vec![], true));
+            sockets.push((socket, theirs));
+        }
+        for (socket, mut theirs) in sockets {
+            ring.close(socket);
+            ring.submit();
+            assert!(theirs.write_all(b"?").is_err(), "nothing holds the other end");
+        }
+    }
+}
+
+#[test]
+fn a_listener_that_is_in_the_table_of_a_ring_only_has_its_holder() {
+    let mut ring = ring_with_table(1);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut socket = Socket::from(OwnedFd::from(listener));
+    ring.make_direct(Key { slot: 0, generation: 0 }, &mut socket);
+    ring.submit();
+    let ours = vec![std::process::id().cast_signed()];
+    assert_eq!(crate::sys::socket_owner::processes_at(&[address]), Ok(ours));
+    ring.close(socket);
+}
+
+#[test]
+fn a_socket_beyond_the_table_keeps_its_descriptor() {
+    let mut ring = ring_with_table(1);
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    let mut socket = Socket::from(OwnedFd::from(ours));
+    ring.make_direct(Key { slot: 1, generation: 0 }, &mut socket);
+    assert!(matches!(socket, Socket::Descriptor(_)));
+    ring.close(socket);
+}
+
+#[test]
+fn an_installed_descriptor_is_found_among_other_completions() {
+    let mut ring = ring_with_table(8);
+    let mut peers = Vec::new();
+    let mut sockets = Vec::new();
+    for slot in 0..8 {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut socket = Socket::from(OwnedFd::from(ours));
+        let key = Key { slot, generation: 0 };
+        ring.make_direct(key, &mut socket);
+        ring.receive(key, &socket, SizeClass::Small);
+        theirs.write_all(b"x").unwrap();
+        sockets.push(socket);
+        peers.push(theirs);
+    }
+    for socket in &sockets {
+        assert!(matches!(ring.descriptor(socket), Ok(Descriptor::Installed(_))));
+    }
+    for socket in sockets {
+        ring.close(socket);
+    }
+}
+
 #[test]
 fn buffers_that_slow_peers_hold_are_replaced() {
     let mut ring = small_ring();
@@ -107,9 +226,7 @@ fn a_wait_ends_at_its_deadline_without_completions() {
 
 /// The poller against the real kernel, by the same operations.
 mod poller {
-    use std::io::Write;
     use std::net::{TcpListener, TcpStream};
-    use std::os::fd::OwnedFd;
 
     use super::*;
 

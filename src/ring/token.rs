@@ -28,10 +28,14 @@ pub(super) enum Op {
     Post,
     /// A descriptor that another ring has posted to this one.
     Deliver,
+    /// A change of the table of direct descriptors. Completes only on failure.
+    Table,
+    /// A descriptor for an entry of that table.
+    Install,
 }
 
 impl Op {
-    const ALL: [Op; 8] = [
+    const ALL: [Op; 10] = [
         Op::Accept,
         Op::Receive,
         Op::Send,
@@ -40,6 +44,8 @@ impl Op {
         Op::Watch,
         Op::Post,
         Op::Deliver,
+        Op::Table,
+        Op::Install,
     ];
 }
 

@@ -55,9 +55,22 @@ impl Ring {
     /// Submits everything pushed so far, without waiting.
     pub fn submit(&mut self) {
         while self.broken.is_none() && !self.uring.submission().is_empty() {
-            self.enter(0, Nanos(0));
-            self.collect();
+            self.poll();
         }
+    }
+
+    /// True if there is something to submit, to take, or to be run by the kernel when the ring is entered.
+    pub(super) fn has_work(&mut self) -> bool {
+        let queue = self.uring.submission();
+        let pending = !queue.is_empty() || queue.taskrun() || queue.cq_overflow();
+        drop(queue);
+        pending || !self.ready.is_empty() || !self.uring.completion().is_empty()
+    }
+
+    /// Submits everything, and takes what has completed.
+    pub(super) fn poll(&mut self) {
+        self.enter(0, Nanos(0));
+        self.collect();
     }
 
     /// Submits everything and waits for a completion until `until`, busy-polling first as `spin` says.
@@ -200,6 +213,7 @@ impl Drop for Ring {
     /// the number of operations.
     fn drop(&mut self) {
         let mut last = Vec::new();
+        self.submit(); // Closes.
         self.reap(Nanos(0), &mut last);
         if self.in_flight > 0 {
             let key = Key { slot: 0, generation: 0 };

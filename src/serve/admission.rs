@@ -77,13 +77,48 @@ pub(super) struct Admission {
 struct Addresses {
     max: u32,
     open: HashMap<IpAddr, u32>,
-    /// A socket whose peer has reset it has no address any more, so each is kept with its descriptor.
-    by_descriptor: HashMap<RawFd, IpAddr>,
+    /// A socket whose peer has reset it has no address any more, so each is kept with its place.
+    by_place: HashMap<Place, IpAddr>,
+}
+
+/// What identifies the socket of an open connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Place {
+    /// A descriptor of this process.
+    Descriptor(RawFd),
+    /// An entry in the table of a worker's ring.
+    Entry {
+        /// Index of the worker.
+        worker: usize,
+        /// Number of the entry.
+        slot: u32,
+    },
 }
 
 /// Descriptors that connections leave free where a process may have `limit`.
 pub fn reserve(limit: u64) -> u64 {
     (limit / RESERVE_SHARE).min(RESERVE_MAX)
+}
+
+/// Descriptors of each worker, and of the others; estimated.
+const PER_WORKER: u64 = 4;
+const OTHERS: u64 = 16;
+
+/// True if a server with this many workers may have a descriptor for each of `connections`.
+pub fn has_descriptors(connections: u32, workers: usize) -> bool {
+    let own = OTHERS + PER_WORKER * workers as u64;
+    u64::from(connections) + own <= free_descriptors()
+}
+
+/// Workers that a server has by itself at most, to hold its connections.
+pub fn most_workers() -> usize {
+    const MOST: u64 = 1024;
+    (free_descriptors().saturating_sub(OTHERS) / PER_WORKER).clamp(1, MOST) as usize
+}
+
+fn free_descriptors() -> u64 {
+    let limit = limits::descriptors().soft;
+    limit.saturating_sub(limits::open_descriptors() as u64 + reserve(limit))
 }
 
 impl Admission {
@@ -103,9 +138,10 @@ impl Admission {
         })
     }
 
-    /// Lowers the limit to what the descriptors allow, now that everything but connections has taken its own. Returns
-    /// the limit. Errors: [`Error::Machine`] if there is no descriptor for a connection.
-    pub(super) fn fit_descriptors(&self) -> Result<usize> {
+    /// Lowers the limit to what the descriptors allow, now that everything but connections has taken its own; or to
+    /// `entries`, if connections do not keep their descriptors. Returns the limit. Errors: [`Error::Machine`] if there
+    /// is no descriptor for a connection.
+    pub(super) fn fit_descriptors(&self, entries: Option<u64>) -> Result<usize> {
         let limit = limits::descriptors().soft;
         let free = limit.saturating_sub(limits::open_descriptors() as u64 + reserve(limit));
         if free == 0 {
@@ -116,7 +152,7 @@ impl Admission {
         let max = self
             .max
             .load(Ordering::Relaxed)
-            .min(usize::try_from(free).unwrap_or(usize::MAX));
+            .min(usize::try_from(entries.unwrap_or(free)).unwrap_or(usize::MAX));
         self.max.store(max, Ordering::Relaxed);
         Ok(max)
     }
@@ -148,15 +184,25 @@ impl Admission {
             return Err(Refusal::Total);
         }
         match self.addresses.as_ref().and_then(|addresses| Some((addresses, peer()?))) {
-            Some((addresses, peer)) => lock(addresses).admit(connection.as_raw_fd(), peer.to_canonical()),
+            Some((addresses, peer)) => {
+                let place = Place::Descriptor(connection.as_raw_fd());
+                lock(addresses).admit(place, peer.to_canonical())
+            }
             None => Ok(()),
         }
     }
 
-    /// A connection that was admitted is about to be closed.
-    pub(super) fn release(&self, connection: &impl AsRawFd) {
+    /// The socket of a connection that was admitted is about to move.
+    pub(super) fn moves(&self, from: Place, to: Place) {
         if let Some(addresses) = &self.addresses {
-            lock(addresses).release(connection.as_raw_fd());
+            lock(addresses).moves(from, to);
+        }
+    }
+
+    /// A connection that was admitted is about to be closed.
+    pub(super) fn release(&self, place: Place) {
+        if let Some(addresses) = &self.addresses {
+            lock(addresses).release(place);
         }
     }
 
@@ -182,18 +228,24 @@ impl AsFd for Admission {
 }
 
 impl Addresses {
-    fn admit(&mut self, descriptor: RawFd, peer: IpAddr) -> std::result::Result<(), Refusal> {
+    fn admit(&mut self, place: Place, peer: IpAddr) -> std::result::Result<(), Refusal> {
         let open = self.open.entry(peer).or_default();
         if *open >= self.max {
             return Err(Refusal::Address);
         }
         *open += 1;
-        self.by_descriptor.insert(descriptor, peer);
+        self.by_place.insert(place, peer);
         Ok(())
     }
 
-    fn release(&mut self, descriptor: RawFd) {
-        let Some(peer) = self.by_descriptor.remove(&descriptor) else {
+    fn moves(&mut self, from: Place, to: Place) {
+        if let Some(peer) = self.by_place.remove(&from) {
+            self.by_place.insert(to, peer);
+        }
+    }
+
+    fn release(&mut self, place: Place) {
+        let Some(peer) = self.by_place.remove(&place) else {
             return;
         };
         if let Some(open) = self.open.get_mut(&peer) {
@@ -255,16 +307,21 @@ mod tests {
             ..Addresses::default()
         };
         let [one, other] = ["192.0.2.1", "2001:db8::1"].map(|address| address.parse::<IpAddr>().unwrap());
-        assert_eq!([3, 4].map(|fd| addresses.admit(fd, one)), [Ok(()); 2]);
-        assert_eq!(addresses.admit(5, one), Err(Refusal::Address));
-        assert_eq!(addresses.admit(5, other), Ok(()));
-        addresses.release(3);
-        addresses.release(3);
+        let at = Place::Descriptor;
+        assert_eq!([3, 4].map(|fd| addresses.admit(at(fd), one)), [Ok(()); 2]);
+        assert_eq!(addresses.admit(at(5), one), Err(Refusal::Address));
+        assert_eq!(addresses.admit(at(5), other), Ok(()));
+        let entry = Place::Entry { worker: 1, slot: 4 };
+        addresses.moves(at(3), entry);
+        addresses.release(at(3));
+        assert_eq!(addresses.admit(at(3), one), Err(Refusal::Address), "it has only moved");
+        addresses.release(entry);
+        addresses.release(entry);
         assert_eq!(
-            [6, 7].map(|fd| addresses.admit(fd, one)),
+            [6, 7].map(|fd| addresses.admit(at(fd), one)),
             [Ok(()), Err(Refusal::Address)]
         );
-        (4..=6).for_each(|fd| addresses.release(fd));
-        assert!(addresses.open.is_empty() && addresses.by_descriptor.is_empty());
+        (4..=6).for_each(|fd| addresses.release(at(fd)));
+        assert!(addresses.open.is_empty() && addresses.by_place.is_empty());
     }
 }

@@ -134,6 +134,16 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Connections for which the rings have entries; none if each has a descriptor of the process.
+    fn entries(&self) -> Option<u64> {
+        match &self.engine {
+            EnginePlan::Uring(uring) if uring.direct => Some(u64::from(uring.entries(self)) * self.workers as u64),
+            _ => None,
+        }
+    }
+}
+
 /// A server that accepts connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listening {
@@ -191,7 +201,7 @@ pub fn run(
         return Err(Error::Bug("a worker ended before it was ready".into()));
     };
     let engine = ready[0].engine.clone();
-    let connections_max = shared.admission.fit_descriptors()?;
+    let connections_max = shared.admission.fit_descriptors(shared.plan.entries())?;
     shared.set_handoffs(ready);
     startup::begin(starters);
     let listening = Listening {

@@ -10,7 +10,7 @@ use std::sync::{OnceLock, mpsc};
 
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
-use crate::serve::admission::{Admission, Headroom, Refusal};
+use crate::serve::admission::{Admission, Headroom, Place, Refusal};
 use crate::serve::handoff::{self, Channel, Handoff};
 use crate::serve::snapshots::Snapshots;
 use crate::serve::{Plan, Sandbox};
@@ -108,8 +108,14 @@ impl Shared {
 
     /// Closes a connection that worker `index` served, or was to serve.
     pub(super) fn close(&self, index: usize, connection: impl AsRawFd) {
-        self.admission.release(&connection);
-        drop(connection);
+        let place = Place::Descriptor(connection.as_raw_fd());
+        self.close_with(index, place, || drop(connection));
+    }
+
+    /// The same by `close`.
+    pub(super) fn close_with(&self, index: usize, place: Place, close: impl FnOnce()) {
+        self.admission.release(place);
+        close();
         self.handoffs()[index].connection_removed();
         self.admission.connection_closed();
     }

@@ -32,6 +32,14 @@ pub fn raise_descriptors() -> u64 {
     descriptors().soft
 }
 
+/// IORING_MAX_FIXED_FILES in the kernel's io_uring/rsrc.c.
+pub const RING_ENTRIES_MAX: u64 = 1 << 20;
+
+/// Entries that a table of direct descriptors may have, io_uring_register(2): as many as descriptors, and at most 2^20.
+pub fn ring_entries() -> u32 {
+    descriptors().soft.min(RING_ENTRIES_MAX) as u32
+}
+
 /// Number of descriptors that this process has open.
 pub fn open_descriptors() -> usize {
     // The listing itself holds one descriptor open.
@@ -88,6 +96,12 @@ pub fn socket_memory(buffer: Option<u32>) -> SocketMemory {
         per_connection,
         total: third_number("/proc/sys/net/ipv4/tcp_mem").map(|pages| pages * page),
     }
+}
+
+/// Pages that all TCP sockets of this host may take without restraint (net.ipv4.tcp_mem); none if /proc/sys is hidden.
+pub fn tcp_pages() -> Option<u64> {
+    let text = fs::read_to_string("/proc/sys/net/ipv4/tcp_mem").ok()?;
+    text.split_whitespace().next()?.parse().ok()
 }
 
 fn third_number(path: &str) -> Option<u64> {

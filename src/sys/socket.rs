@@ -28,7 +28,9 @@ pub struct Options {
     /// It is asked six times, a sixth of this apart.
     pub keepalive: Option<Nanos>,
     /// How long what was sent may be unacknowledged, or wait because the peer does not read (TCP_USER_TIMEOUT); none
-    /// for the system's retransmission limit, and any time for a peer that does not read.
+    /// for the system's retransmission limit, and any time for a peer that does not read. The kernel also ends a
+    /// silent connection after this time, as soon as one probe is unanswered: less than twice `keepalive` cuts the
+    /// six short.
     pub user_timeout: Option<Nanos>,
     /// Bytes of the send and of the receive buffer, which the kernel doubles (SO_SNDBUF, SO_RCVBUF); none for buffers
     /// that grow as they are needed.
@@ -42,7 +44,7 @@ impl Options {
             nodelay: true,
             congestion: None,
             keepalive: Some(Nanos(60_000_000_000)),
-            user_timeout: Some(Nanos(60_000_000_000)),
+            user_timeout: Some(Nanos(120_000_000_000)),
             buffer: None,
         }
     }

@@ -1,11 +1,13 @@
-//! The local processes that listen on TCP addresses, from the kernel's socket tables and the links in /proc/PID/fd.
-//! proc(5).
+//! The local processes that listen on TCP addresses, from the kernel's socket tables, the links in /proc/PID/fd, and
+//! the tables of rings in /proc/PID/fdinfo. proc(5).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::MetadataExt;
+use std::thread;
+use std::time::Duration;
 
 use super::usage::processes;
 
@@ -14,9 +16,8 @@ use super::usage::processes;
 /// address are not known.
 ///
 /// An exact address wins over a wildcard, as in the kernel; a `::` that refuses IPv4 cannot be distinguished from one
-/// that accepts it. Neither can a relay (docker-proxy, ssh -L) from a server: callers show names. A server that keeps
-/// its listener as an io_uring direct descriptor has no link in /proc and is not found. Reads the links of all
-/// processes: milliseconds per 10,000 descriptors.
+/// that accepts it. Neither can a relay (docker-proxy, ssh -L) from a server: callers show names. Reads the
+/// links of all processes and the tables of their rings: milliseconds per 10,000 descriptors.
 pub fn processes_at(addresses: &[SocketAddr]) -> Result<Vec<i32>, String> {
     let listeners = listeners().unwrap_or_default();
     let mut wanted = BTreeMap::new();
@@ -49,8 +50,7 @@ pub struct Holder {
     pub name: String,
 }
 
-/// The processes that hold sockets, by the numbers of the sockets. Those whose descriptors we may not read are missing,
-/// and so are sockets that a process holds as direct descriptors of io_uring.
+/// The processes that hold sockets, by the numbers of the sockets. Those whose descriptors we may not read are missing.
 pub fn holders() -> BTreeMap<u64, Vec<Holder>> {
     let mut holders: BTreeMap<u64, Vec<Holder>> = BTreeMap::new();
     for pid in processes() {
@@ -199,18 +199,38 @@ pub(super) fn ip_of(hex: &str) -> Option<IpAddr> {
     }
 }
 
-/// The inodes of a process's sockets. Empty if its descriptors are not readable.
+/// The inodes of a process's sockets: its descriptors, and the direct descriptors of its rings. Empty if its
+/// descriptors are not readable.
 fn sockets_of(pid: i32) -> impl Iterator<Item = u64> {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    descriptors.filter_map(|entry| {
-        let target = fs::read_link(entry.path()).ok()?;
-        target
-            .to_str()?
-            .strip_prefix("socket:[")?
-            .strip_suffix(']')?
-            .parse()
-            .ok()
+    descriptors.flat_map(move |entry| {
+        let target = fs::read_link(entry.path()).unwrap_or_default();
+        match target.to_str() {
+            Some("anon_inode:[io_uring]") => direct_sockets(pid, &entry.file_name().to_string_lossy()),
+            Some(target) => socket_inode(target).into_iter().collect(),
+            None => Vec::new(),
+        }
     })
+}
+
+/// The inode in the name of a socket: `socket:[123]`.
+fn socket_inode(name: &str) -> Option<u64> {
+    name.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// The inodes of the sockets in the table of a ring. The kernel lists them in lines like `   0: socket:[123]`, unless
+/// the ring is in use at that moment: so it is asked again.
+fn direct_sockets(pid: i32, descriptor: &str) -> Vec<u64> {
+    const ATTEMPTS: usize = 5;
+    let listed = (0..ATTEMPTS).find_map(|attempt| {
+        if attempt > 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let text = fs::read_to_string(format!("/proc/{pid}/fdinfo/{descriptor}")).ok()?;
+        text.contains("UserFiles:").then_some(text)
+    });
+    let named = |line: &str| socket_inode(line.split_once(": ")?.1.trim());
+    listed.unwrap_or_default().lines().filter_map(named).collect()
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ fn reserved_ports_and_ports_in_use_are_counted_before_a_target_is_blamed() {
         echo 20001,20002 > /proc/sys/net/ipv4/ip_local_reserved_ports
         \"$U\" serve --workers 1 --listen 127.0.0.1:7007 > \"$D/line\" & server=$!
         while ! grep -q listening \"$D/line\"; do sleep 0.01; done
-        \"$U\" load 127.0.0.1:7007 -c 3 -d 100ms; echo \"too many: $?\"
+        \"$U\" load 127.0.0.1:7007 -c 3 -d 100ms --source 127.0.0.1; echo \"too many: $?\"
         exec 3<>/dev/tcp/127.0.0.1/7007 4<>/dev/tcp/127.0.0.1/7007
         \"$U\" load 127.0.0.1:7007 -c 1 -d 100ms; echo \"in use: $?\"
         exec 3>&- 4>&-; kill $server; wait $server";

@@ -40,6 +40,8 @@ struct Log {
     unissued: Vec<Nanos>,
     /// Messages of a closed loop: when, and on which connection.
     issued: Vec<(Nanos, Key)>,
+    /// Most messages that were on their way at once.
+    most: usize,
     ended: Nanos,
 }
 
@@ -114,8 +116,8 @@ impl World {
             && at <= self.now
         {
             self.outstanding.remove(&(at, number));
-            if self.timeline.completed(key, self.now) {
-                self.issue(key);
+            if let Some(next) = self.timeline.completed(key, self.now) {
+                self.issue(next);
             }
         }
     }
@@ -128,8 +130,13 @@ impl World {
         if self.outstanding.values().all(|&(_, due)| due >= end) {
             self.timeline.catch_up(self.now);
         }
-        while let Some(key) = self.timeline.next_starting(self.now) {
-            (0..self.workload.traffic.depth).for_each(|_| self.issue(key));
+        loop {
+            self.timeline.set_outstanding(self.outstanding.len(), self.now);
+            let Some(key) = self.timeline.next_starting(self.now) else {
+                break;
+            };
+            let first = self.timeline.first_messages(self.workload.traffic.depth);
+            (0..first).for_each(|_| self.issue(key));
         }
         while let Some(key) = self.timeline.next_thinking(self.now) {
             self.issue(key);
@@ -150,6 +157,7 @@ impl World {
         let number = self.log.planned.len() + self.log.issued.len();
         let reply = Nanos(1 + self.random.below(self.reply.0 as usize) as u64);
         self.outstanding.insert((self.now + reply, number), (key, due));
+        self.log.most = self.log.most.max(self.outstanding.len());
     }
 
     fn finish(&mut self) {
@@ -322,6 +330,29 @@ fn a_closed_loop_gives_every_connection_its_messages_and_keeps_the_pause() {
             let paused = times.windows(depth + 1).all(|few| few[depth] >= few[0] + think);
             assert!(paused, "seed {seed}: {think:?}");
         }
+    }
+}
+
+#[test]
+fn connections_take_turns_where_not_all_may_have_messages_in_flight() {
+    for seed in 0..SEEDS {
+        let (depth, most) = (1 + seed as usize % 3, 2 + seed as u32 % 3);
+        let mut workload = closed(Nanos(0), depth);
+        workload.tcp_memory = Some(most);
+        let mut world = World::new(seed, workload, 0, false);
+        world.run(ms(7), None);
+        assert!(
+            world.log.most <= most.div_ceil(2) as usize,
+            "seed {seed}: two workers share it"
+        );
+        let mut turns: BTreeMap<u32, usize> = BTreeMap::new();
+        for &(_, key) in &world.log.issued {
+            *turns.entry(key.slot).or_default() += 1;
+        }
+        assert_eq!(turns.len(), world.timeline.active(), "seed {seed}: every connection");
+        let (fewest, most) = (turns.values().min().unwrap(), turns.values().max().unwrap());
+        // Replies take random times, so a turn may come a little sooner or later.
+        assert!(fewest * 20 >= most * 19, "seed {seed}: {turns:?}");
     }
 }
 

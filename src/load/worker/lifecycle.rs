@@ -4,7 +4,6 @@ use std::os::fd::AsFd;
 
 use super::{Client, Worker};
 use crate::clock::{self, Nanos};
-use crate::error::Errno;
 use crate::load::accounting::ThreadUsage;
 use crate::load::result::WorkerStats;
 use crate::load::stalls::HEARTBEAT;
@@ -104,6 +103,7 @@ impl<T: Transport> Worker<'_, T> {
 
     fn send_due(&mut self) {
         for _ in 0..BATCH {
+            self.timeline.set_outstanding(self.accounting.outstanding(), self.now);
             let Some(key) = self.timeline.next_starting(self.now) else {
                 break;
             };
@@ -135,8 +135,11 @@ impl<T: Transport> Worker<'_, T> {
 
     fn sample_round_trips(&mut self) {
         for _ in 0..RTT_SAMPLES.min(self.timeline.active()) {
-            let picked = self.timeline.pick().and_then(|key| self.connections.get_mut(key));
-            if let Some(info) = picked.and_then(|client| tcp_info::of(client.socket.as_fd())) {
+            if let Some(key) = self.timeline.pick()
+                && let Some(client) = self.connections.get_mut(key)
+                && let Ok(socket) = self.transport.descriptor(key, &client.socket)
+                && let Some(info) = tcp_info::of(socket.as_fd())
+            {
                 self.accounting.smoothed_rtt(info.rtt);
             }
         }
@@ -187,7 +190,8 @@ impl<T: Transport> Worker<'_, T> {
 
     /// When to wake up though nothing completes.
     fn wake_up(&self) -> Nanos {
-        let can_feed = !self.starved.is_empty() && self.transport.offered() > 0;
+        let first = self.starved.front();
+        let can_feed = first.is_some_and(|&key| self.transport.offered(key) > 0);
         if can_feed {
             return self.now;
         }
@@ -239,8 +243,12 @@ impl<T: Transport> Worker<'_, T> {
     pub(super) fn finish(mut self) -> WorkerStats {
         self.end_measuring();
         let keys: Vec<Key> = self.connections.keys().collect();
-        for key in keys {
-            self.conclude(key);
+        let mut unwanted = Vec::new();
+        for some in keys.chunks(BATCH) {
+            some.iter().for_each(|&key| self.conclude(key));
+            // Now, or those of a million connections would take memory at once. A ring that breaks ends as well.
+            let _ = self.transport.submit_and_wait(Nanos(0), &mut unwanted);
+            unwanted.clear();
         }
         while let Some(unissued) = self.timeline.next_unissued(self.now) {
             if self.timeline.measures(unissued.at) {
@@ -263,25 +271,17 @@ impl<T: Transport> Worker<'_, T> {
         }
     }
 
-    /// Errors: a connection whose ends are the same socket, because the server has gone and the kernel chose its port.
-    pub(super) fn refuse_itself(&mut self, key: Key) -> Result<(), Errno> {
-        let plan = &self.shared.plan;
-        match self.connections.get_mut(key) {
-            Some(Client { socket, connection }) => {
-                socket::refuse_itself(socket.as_fd(), plan.target_of(connection.number()))
-            }
-            None => Ok(()),
-        }
-    }
-
     fn conclude(&mut self, key: Key) {
         let Some(Client { socket, connection }) = self.connections.get_mut(key) else {
             return;
         };
-        // One after the other: cancelling all receives of the ring at once takes the kernel the square of their number.
-        socket::shutdown_both(socket.as_fd());
         self.accounting
             .conclude(connection, self.now, |since| self.timeline.phase_of(since));
+        let Ok(socket) = self.transport.descriptor(key, socket) else {
+            return;
+        };
+        // One after the other: cancelling all receives of the ring at once takes the kernel the square of their number.
+        socket::shutdown_both(socket.as_fd());
         if connection.is_established()
             && let Some(info) = tcp_info::of(socket.as_fd())
         {

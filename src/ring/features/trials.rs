@@ -15,19 +15,13 @@ use io_uring::{EnterFlags, IoUring, Probe, cqueue, opcode};
 use super::super::Ring;
 use super::super::deadline;
 use super::super::probe;
-use super::super::setup::{Mode, Queues, Role};
-
-/// The smallest rings.
-const QUEUES: Queues = Queues {
-    submissions: 8,
-    completions: 8,
-};
+use super::super::setup::Mode;
 
 /// How long a completion may take.
 static TIMEOUT: Timespec = Timespec::new().sec(1);
 
 pub(super) fn mode(mode: Mode) -> io::Result<()> {
-    mode.build(QUEUES, Role::Server).map(drop)
+    mode.build(probe::SMALLEST, None).map(drop)
 }
 
 /// A ring without any mode: each feature is tried by itself.
@@ -86,7 +80,7 @@ pub(super) fn multishot_accept() -> io::Result<()> {
 
 /// A ring as the server has it, but small.
 fn ring() -> io::Result<Ring> {
-    let refused = match Ring::attempt(Role::Server, probe::QUEUES, probe::BUFFERS, 1) {
+    let refused = match Ring::attempt(probe::SMALLEST, 1) {
         Ok(ring) => return Ok(ring),
         Err(refused) => refused,
     };
@@ -127,6 +121,16 @@ fn direct_socket() -> io::Result<IoUring> {
 
 pub(super) fn direct_descriptors() -> io::Result<()> {
     direct_socket().map(drop)
+}
+
+/// Such a socket gets a number again.
+pub(super) fn descriptor_install() -> io::Result<()> {
+    let mut uring = direct_socket()?;
+    submit(&mut uring, &opcode::FixedFdInstall::new(Fixed(0), 0).build())?;
+    let (installed, _) = completion(&mut uring)?;
+    // SAFETY: the kernel has just created this descriptor, and nothing else owns it.
+    drop(unsafe { OwnedFd::from_raw_fd(installed as i32) });
+    Ok(())
 }
 
 /// Such a socket arrives in another ring.

@@ -1,13 +1,14 @@
 //! How connections come into a worker: the first one accepts for all, and hands each to the worker that has the fewest.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use super::{Worker, listener_key};
+use super::echo::Echo;
+use super::{Connection, Worker, listener_key};
 use crate::clock;
 use crate::error::Errno;
 use crate::serve::accept::Accepting;
-use crate::serve::admission::Headroom;
+use crate::serve::admission::{Headroom, Place};
 use crate::serve::counters::Operation;
 use crate::serve::notices::Notice;
 use crate::sys::socket;
@@ -137,6 +138,26 @@ impl Worker<'_> {
                 self.notices.report(Notice::Refused(refusal));
             }
         }
+    }
+
+    /// Takes over a connection that was placed on this worker.
+    pub(super) fn open(&mut self, socket: OwnedFd) {
+        self.counters.connections += 1;
+        let descriptor = Place::Descriptor(socket.as_raw_fd());
+        let (echo, next) = Echo::new(self.allowance());
+        let key = self.connections.insert(Connection {
+            socket: socket.into(),
+            echo,
+            busy: true,
+            failed: false,
+            active_at: self.now,
+        });
+        if let Some(connection) = self.connections.get_mut(key) {
+            self.ring.make_direct(key, &mut connection.socket);
+            self.shared.admission.moves(descriptor, connection.place(self.index));
+        }
+        self.idle.watch(key, self.now);
+        self.apply(key, next);
     }
 
     fn wait_for_room(&mut self) {

@@ -2,10 +2,10 @@
 
 use std::os::fd::AsFd;
 
-use super::echo::Echo;
+use super::echo::{Echo, SendFin};
 use super::{BufferLevels, Connection, Worker};
 use crate::clock::{self, Nanos};
-use crate::ring::SizeClass;
+use crate::ring::{Ring, SizeClass};
 use crate::serve::counters::Counters;
 use crate::serve::drain::Activity;
 use crate::serve::notices::Notice;
@@ -15,11 +15,29 @@ use crate::sys::socket;
 /// A connection without progress for this long does not read, as far as its neighbours can wait to find out.
 const STUCK: Nanos = Nanos::SECOND;
 
+/// Sends FIN, under this condition. Before the next receive is in the kernel: what that takes is not unread any more.
+pub(super) fn send_fin(ring: &mut Ring, connection: &mut Connection, when: SendFin) {
+    let Ok(peer) = ring.descriptor(&connection.socket) else {
+        return; // Out of descriptors: it is cut at the end of the drain.
+    };
+    match (when, socket::readable_bytes(peer.as_fd())) {
+        (SendFin::Now, _) | (_, 0) => {
+            // If the peer is gone already, the receive reports it.
+            let _ = socket::shutdown_write(peer.as_fd());
+            connection.echo.fin_sent();
+        }
+        (SendFin::AfterUnread, unread) => connection.echo.fin_after(unread),
+        (SendFin::IfNothingArrived, _) => {}
+    }
+}
+
 impl Worker<'_> {
     /// The echo is complete, so close(2) sends FIN after the last byte.
     pub(super) fn close(&mut self, key: Key) {
         if let Some(connection) = self.connections.remove(key) {
-            self.shared.close(self.index, connection.socket);
+            let place = connection.place(self.index);
+            self.shared
+                .close_with(self.index, place, || self.ring.close(connection.socket));
             self.counters.closed += 1;
             self.counters.failed += u64::from(connection.failed);
         }
@@ -30,7 +48,8 @@ impl Worker<'_> {
         let active_at = |connection: &Connection| connection.active_at;
         for key in self.idle.expired(clock::now, &mut self.connections, active_at) {
             if let Some(connection) = self.connections.get_mut(key)
-                && socket::end_idle(&connection.socket)
+                && let Ok(peer) = self.ring.descriptor(&connection.socket)
+                && socket::end_idle(&peer.as_fd())
             {
                 self.counters.timed_out += 1;
             }
@@ -58,10 +77,12 @@ impl Worker<'_> {
             self.notices.report(Notice::Evicted(stuck.len()));
         }
         for (_, key) in stuck {
-            if let Some(connection) = self.connections.get_mut(key) {
+            if let Some(connection) = self.connections.get_mut(key)
+                && let Ok(peer) = self.ring.descriptor(&connection.socket)
+            {
                 // Ends the send in flight, which gives the buffers back.
-                socket::reset_on_close(connection.socket.as_fd());
-                socket::shutdown_both(connection.socket.as_fd());
+                socket::reset_on_close(peer.as_fd());
+                socket::shutdown_both(peer.as_fd());
                 self.counters.evicted += 1;
             }
         }
@@ -104,7 +125,9 @@ impl Worker<'_> {
         self.counters.cut = (self.connections.len() + self.acceptor.held()) as u64;
         self.notices.report(Notice::DrainEnded(self.counters.cut as usize));
         for connection in self.connections.values_mut() {
-            socket::shutdown_both(connection.socket.as_fd());
+            if let Ok(peer) = self.ring.descriptor(&connection.socket) {
+                socket::shutdown_both(peer.as_fd());
+            }
         }
         self.counters_now()
     }

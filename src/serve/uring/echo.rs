@@ -17,12 +17,12 @@ pub struct Next {
     pub give_back: ChunkQueue,
     /// What to send; empty for nothing. The completion goes to [`Echo::sent`].
     pub send: ChunkQueue,
+    /// Send FIN, under this condition; then call [`Echo::fin_sent`]. Unread bytes are those that wait in the socket.
+    pub fin: Option<SendFin>,
     /// What to do about receiving.
     pub receive: Receive,
     /// Set when the connection begins (`Large`) or ceases (`Small`) to stream.
     pub switched: Option<SizeClass>,
-    /// Send FIN, under this condition; then call [`Echo::fin_sent`]. Unread bytes are those that wait in the socket.
-    pub fin: Option<SendFin>,
     /// Close the connection: nothing of it is in the kernel, and its echo is complete or undeliverable.
     pub close: bool,
 }

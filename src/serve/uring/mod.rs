@@ -10,15 +10,17 @@ mod buffers;
 mod closing;
 pub mod echo;
 pub mod fault;
+mod plan;
 mod spinning;
 mod stream_detector;
 
 use std::mem;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 
 use crate::clock::{self, Nanos};
 use crate::error::{Errno, Error, Result};
-use crate::ring::{Buffers, ChunkQueue, Completion, Event, Large, Queues, Received, Ring, Role, SizeClass};
+use crate::ring::{ChunkQueue, Completion, Event, Received, Ring, SizeClass, Socket};
+use crate::serve::admission::Place;
 use crate::serve::counters::{Counters, Operation};
 use crate::serve::drain::Drain;
 use crate::serve::handoff::Channel;
@@ -26,11 +28,12 @@ use crate::serve::idle::IdleTimeout;
 use crate::serve::notices::{Notice, Notices};
 use crate::serve::startup::{Ready, Shared, WorkerSide};
 use crate::slab::{Key, Slab};
-use crate::sys::socket;
+use crate::sys::{affinity, socket};
 use accepting::Acceptor;
 use buffers::{BufferLevels, BufferShares, LargeShare};
-use echo::{BufferAllowance, Echo, Next, Receive, SendFin};
-use fault::{Fault, FaultInjector};
+use echo::{BufferAllowance, Echo, Next, Receive};
+use fault::FaultInjector;
+pub use plan::UringPlan;
 use spinning::Spinning;
 
 /// Keys of operations that belong to no connection. Those of the listeners follow.
@@ -49,54 +52,6 @@ fn listener_index(key: Key) -> usize {
     Key::reserved(FIRST_LISTENER).slot.wrapping_sub(key.slot) as usize
 }
 
-/// Settings of this engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UringPlan {
-    /// Sizes of the queues of each ring.
-    pub queues: Queues,
-    /// Receive buffers of each ring.
-    pub buffers: Buffers,
-    /// How long to busy-poll for completions before sleeping, while that pays off; zero for never.
-    pub spin: Nanos,
-    /// Fault to inject, for tests of `urecho check`.
-    pub fault: Option<Fault>,
-}
-
-impl Default for UringPlan {
-    fn default() -> UringPlan {
-        UringPlan {
-            queues: Queues {
-                submissions: 256,
-                completions: 4096,
-            },
-            // 256 × 4 KiB = 1 MiB circulate: half of the L2 of one core. 64 MiB of address space stand behind them for
-            // peers that do not read; they stay untouched until such peers come.
-            buffers: Buffers {
-                circulating: 256,
-                total: 16_384,
-                size: 4096,
-                // 1 MiB more, untouched until a peer streams.
-                large: Some(Large {
-                    count: 16,
-                    size: 65_536,
-                }),
-            },
-            // As long as a peer on this machine takes to reply; longer polling finds no more (bench/README.md).
-            spin: Nanos(20_000),
-            fault: None,
-        }
-    }
-}
-
-impl UringPlan {
-    /// Without large buffers if a stream would hold more than `limit` bytes of them.
-    pub(super) fn within(mut self, limit: u64) -> UringPlan {
-        let held = |large: &Large| stream_detector::LARGE_HELD as u64 * u64::from(large.size);
-        self.buffers.large = self.buffers.large.filter(|large| held(large) <= limit);
-        self
-    }
-}
-
 /// Serves on the calling thread until stopped and drained. Errors: [`Error::Machine`] when a ring cannot be created,
 /// [`Error::Bug`] when it breaks.
 pub(super) fn run(index: usize, shared: &Shared, plan: UringPlan, startup: WorkerSide) -> Result<Counters> {
@@ -108,7 +63,7 @@ pub(super) fn run(index: usize, shared: &Shared, plan: UringPlan, startup: Worke
                 .map_err(|cause| Error::Machine(format!("cannot prepare a listener: {cause}")))?;
         }
     }
-    let ring = Ring::new(Role::Server, plan.queues, plan.buffers, shared.plan.workers)?;
+    let ring = Ring::new(plan.ring(plan.entries(&shared.plan)), shared.plan.workers)?;
     let mailbox = ring.mailbox().map_err(|cause| {
         Error::Machine(format!(
             "cannot share a ring between workers: {cause}. Raise the limit with `ulimit -n`"
@@ -152,7 +107,7 @@ struct Worker<'a> {
 }
 
 struct Connection {
-    socket: OwnedFd,
+    socket: Socket,
     echo: Echo,
     /// True if something was received or sent since the last sweep of the drain.
     busy: bool,
@@ -163,6 +118,17 @@ struct Connection {
 }
 
 impl Connection {
+    /// Where its socket is, on worker `worker`.
+    fn place(&self, worker: usize) -> Place {
+        match &self.socket {
+            Socket::Descriptor(descriptor) => Place::Descriptor(descriptor.as_raw_fd()),
+            Socket::Entry(entry) => Place::Entry {
+                worker,
+                slot: entry.slot(),
+            },
+        }
+    }
+
     fn had_io(&mut self, now: Nanos) {
         self.busy = true;
         self.active_at = now;
@@ -175,14 +141,24 @@ impl Connection {
 
 impl<'a> Worker<'a> {
     fn new(index: usize, shared: &'a Shared, plan: &UringPlan, ring: Ring) -> Worker<'a> {
+        let cpus = match shared.plan.cpus.len() {
+            0 => affinity::allowed().len(),
+            pinned => pinned,
+        };
+        // Where workers share a CPU, each would busy-poll while another has work.
+        let spin = if shared.plan.workers <= cpus {
+            plan.spin
+        } else {
+            Nanos(0)
+        };
         Worker {
             index,
             shared,
-            connections: Slab::with_capacity(0),
+            connections: Slab::with_capacity(ring.entries() as usize),
             buffers: BufferShares::new(ring.total(), plan.buffers.size as usize, shared.plan.buffer_limit),
             ring,
             streams: 0,
-            spinning: Spinning::of_this_thread(plan.spin),
+            spinning: Spinning::of_this_thread(spin),
             acceptor: Acceptor::new(index, shared.listeners.len()),
             accept_ended: false,
             drain: Drain::new(),
@@ -330,10 +306,13 @@ impl Worker<'_> {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let peer = connection.socket.as_fd();
         if !next.send.is_empty() {
-            self.ring.send(key, peer, next.send);
+            self.ring.send(key, &connection.socket, next.send);
         }
+        if let Some(when) = next.fin {
+            closing::send_fin(&mut self.ring, connection, when);
+        }
+        let peer = &connection.socket;
         match next.receive {
             Receive::Keep => {}
             Receive::Arm(SizeClass::Small) if self.buffers.is_low() => {
@@ -350,17 +329,6 @@ impl Worker<'_> {
             Some(SizeClass::Large) => self.streams += 1,
             Some(SizeClass::Small) => self.streams -= 1,
             None => {}
-        }
-        if let Some(when) = next.fin {
-            match (when, socket::readable_bytes(peer)) {
-                (SendFin::Now, _) | (_, 0) => {
-                    // If the peer is gone already, the receive reports it.
-                    let _ = socket::shutdown_write(peer);
-                    connection.echo.fin_sent();
-                }
-                (SendFin::AfterUnread, unread) => connection.echo.fin_after(unread),
-                (SendFin::IfNothingArrived, _) => {}
-            }
         }
         if next.close {
             self.close(key);
@@ -420,22 +388,7 @@ impl Worker<'_> {
     }
 }
 
-/// Opening and closing.
 impl Worker<'_> {
-    fn open(&mut self, socket: OwnedFd) {
-        self.counters.connections += 1;
-        let (echo, next) = Echo::new(self.allowance());
-        let key = self.connections.insert(Connection {
-            socket,
-            echo,
-            busy: true,
-            failed: false,
-            active_at: self.now,
-        });
-        self.idle.watch(key, self.now);
-        self.apply(key, next);
-    }
-
     /// Takes the time once for all completions of a pass, and only where it is used.
     fn note_time(&mut self) {
         if self.idle.is_on() || self.buffers.is_low() {

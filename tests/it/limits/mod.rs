@@ -7,6 +7,8 @@
 
 // Time namespaces and faked clocks.
 mod clock;
+// More connections than descriptors.
+mod descriptors;
 // Every command at every limit: exit code 4, and one line.
 mod exit_codes;
 // Locked memory, address space, stacks, control groups.

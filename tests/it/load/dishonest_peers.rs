@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use urecho::load::payload::PayloadStream;
 use urecho::random::Random;
 
-use crate::support::io::on_each_io;
+use crate::support::io::{on_direct_descriptors, on_each_io};
 use crate::support::peers::{Peer, Reply, discard, echo, refusing};
 use crate::support::reports::number;
 use crate::support::runs::{Finished, load};
@@ -44,6 +44,15 @@ on_each_io! {
     connections_that_do_not_open_are_counted_and_the_run_continues,
     a_connection_without_a_first_reply_times_out,
     a_thread_that_loses_all_its_connections_does_not_lengthen_the_measured_time,
+    every_message_is_accounted_for_under_random_faults,
+}
+
+on_direct_descriptors! {
+    a_flipped_bit_in_a_later_message_is_wrong_data_with_its_exact_place,
+    connections_that_stop_replying_leave_missing_messages,
+    half_of_the_connections_are_closed_and_counted_and_the_others_continue,
+    half_of_the_connections_are_reset_and_counted_and_the_others_continue,
+    connections_that_do_not_open_are_counted_and_the_run_continues,
     every_message_is_accounted_for_under_random_faults,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::support::io::on_each_io;
+use crate::support::io::{on_direct_descriptors, on_each_io};
 use crate::support::peers::{Peer, Reply};
 use crate::support::reports::number;
 use crate::support::runs::{Finished, Running, load, until_valid};
@@ -32,6 +32,15 @@ on_each_io! {
     a_run_interrupted_while_it_opens_connections_reports_no_time,
     more_connections_than_descriptors_are_refused_before_any_is_opened,
     the_maximum_in_a_refusal_fits,
+    a_killed_server_ends_the_run_and_every_message_is_accounted_for,
+}
+
+on_direct_descriptors! {
+    one_byte_messages_come_back_on_a_hundred_connections,
+    messages_larger_than_the_socket_buffers_come_back,
+    two_threads_share_the_connections,
+    every_connection_of_the_run_is_opened_once,
+    an_interrupt_ends_the_run_with_a_partial_report,
     a_killed_server_ends_the_run_and_every_message_is_accounted_for,
 }
 

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use serde_json::Value;
 
-use crate::support::io::on_each_io;
+use crate::support::io::{on_direct_descriptors, on_each_io};
 use crate::support::peers::{Peer, Reply};
 use crate::support::reports::number;
 use crate::support::runs::{Finished, load};
@@ -24,6 +24,14 @@ on_each_io! {
     every_message_is_accounted_for_if_a_server_fails_in_an_open_loop,
     a_connection_that_stops_replying_during_warm_up_leaves_missing_messages,
     a_server_of_one_connection_at_a_time_is_given_up_with_all_others,
+}
+
+on_direct_descriptors! {
+    an_open_loop_sends_what_is_offered_and_reports_both_latencies,
+    a_pipeline_keeps_order_and_bytes,
+    churn_counts_closed_and_opened_connections,
+    connections_that_the_target_ends_are_counted_by_how,
+    every_message_is_accounted_for_if_a_server_fails_in_an_open_loop,
 }
 
 fn measured(flags: &str) -> (Finished, Value) {

@@ -9,7 +9,8 @@ use crate::support::{Output, ServeProcess, assert_echo, assert_says, on_every_en
 
 on_every_engine! {
     the_first_line_has_the_port_that_was_taken_and_the_engine,
-    it_serves_over_ipv6,
+    it_serves_over_ipv6;
+    with_descriptors:
     peers_that_vanish_are_noticed,
 }
 

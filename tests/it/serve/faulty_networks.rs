@@ -7,13 +7,14 @@ use std::thread;
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
+use urecho::clock::Nanos;
 use urecho::random::Random;
 use urecho::serve::engine::Engine;
 
 use crate::support::faulty_proxy::{Faults, FaultyProxy, size};
 use crate::support::network::in_network;
 use crate::support::{
-    Server, assert_at_most, assert_comes, assert_echo, assert_echo_to_the_end, bytes, connect, on_every_engine,
+    Server, assert_at_most, assert_comes, assert_echo, assert_echo_to_the_end, bytes, connect, on_every_engine, until,
 };
 
 /// Connections at the same time.
@@ -36,6 +37,26 @@ fn every_byte_comes_back_over_a_network_that_loses_one_percent(engine: Engine) {
         assert_eq!(incomplete, 0);
         server.stop_clean();
         assert!(network.retransmits() > 0, "no packet was lost");
+    });
+}
+
+#[test]
+fn a_peer_that_is_there_survives_two_lost_keepalive_probes() {
+    in_network(|network| {
+        let server = Server::with(Engine::default(), |plan| {
+            let (keepalive, user_timeout) = (&mut plan.options.keepalive, &mut plan.options.user_timeout);
+            // In the proportion that they have by default; the kernel counts whole seconds between probes.
+            let shorter = |time: Nanos| Nanos(time.0 / 10);
+            (*keepalive, *user_timeout) = (keepalive.map(shorter), user_timeout.map(shorter));
+        });
+        let mut stream = server.connect();
+        assert_echo(&mut stream, b"before");
+        if !network.lose_everything() {
+            return println!("SKIPPED: needs nft (nftables)");
+        }
+        until("two probes are lost", || network.keepalive_probes() >= 2);
+        network.lose_nothing();
+        assert_echo(&mut stream, b"after");
     });
 }
 

@@ -12,10 +12,11 @@ use crate::support::{
 };
 
 on_every_engine! {
+    idle_connections_cost_no_cpu,
+    steady_traffic_needs_no_worker_thread_of_the_kernel;
+    with_descriptors:
     without_descriptors_it_waits_without_cpu_and_continues_when_some_are_free,
     when_descriptors_run_out_it_waits_without_cpu_and_continues_when_some_are_free,
-    idle_connections_cost_no_cpu,
-    steady_traffic_needs_no_worker_thread_of_the_kernel,
 }
 
 #[test]

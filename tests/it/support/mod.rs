@@ -52,7 +52,7 @@ use std::fmt::Debug;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub(crate) use engines::on_every_engine;
+pub(crate) use engines::{on_every_engine, with_direct_descriptors};
 pub(crate) use process::{Output, Process, run};
 pub(crate) use serve_process::ServeProcess;
 pub(crate) use server::Server;

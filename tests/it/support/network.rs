@@ -58,6 +58,25 @@ impl Network {
         rules.into_iter().all(|rule| succeeds("nft", &[rule]))
     }
 
+    /// Drops every packet until [`lose_nothing`](Self::lose_nothing). False without nft.
+    pub(crate) fn lose_everything(&self) -> bool {
+        let rules = [
+            "add table ip loss",
+            "add chain ip loss in { type filter hook input priority 0; policy drop; }",
+        ];
+        rules.into_iter().all(|rule| succeeds("nft", &[rule]))
+    }
+
+    /// Drops no packet any more.
+    pub(crate) fn lose_nothing(&self) {
+        assert!(succeeds("nft", &["delete table ip loss"]));
+    }
+
+    /// Keep-alive probes so far.
+    pub(crate) fn keepalive_probes(&self) -> u64 {
+        counter("netstat", "TCPKeepAlive")
+    }
+
     /// The RST segments sent and connections aborted in this network so far, by counter.
     pub(crate) fn resets(&self) -> [(&'static str, u64); 4] {
         RESETS.map(|(file, name)| (name, counter(file, name)))

@@ -10,7 +10,16 @@ use nix::sys::signal::Signal;
 use urecho::serve::engine::Engine;
 use urecho::sys::limits;
 
+use super::engines::wants_direct_descriptors;
 use super::{Output, Process, connect};
+
+fn engine_flags(engine: Engine) -> Vec<&'static str> {
+    let mut flags = vec!["--engine", engine.name()];
+    if engine == Engine::Uring && wants_direct_descriptors() {
+        flags.push("--direct-descriptors");
+    }
+    flags
+}
 
 /// A running `urecho serve`. Killed when dropped.
 pub(crate) struct ServeProcess {
@@ -30,7 +39,7 @@ impl ServeProcess {
         let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
         command
             .args(["serve", "--listen", "127.0.0.1:0"])
-            .args(["--engine", engine.name()])
+            .args(engine_flags(engine))
             .args(flags);
         ServeProcess::spawn(command)
     }
@@ -41,7 +50,7 @@ impl ServeProcess {
         let script = format!("ulimit -n {limit}; exec \"$0\" serve --listen 127.0.0.1:0 \"$@\"");
         command
             .args(["-c", &script, env!("CARGO_BIN_EXE_urecho")])
-            .args(["--engine", engine.name()])
+            .args(engine_flags(engine))
             .args(flags);
         ServeProcess::spawn(command)
     }

@@ -12,6 +12,7 @@ use urecho::serve::{self, EnginePlan, Plan, Served};
 use urecho::sys::limits;
 use urecho::sys::signal::Stop;
 
+use super::engines::wants_direct_descriptors;
 use super::{TIMEOUT, connect, connect_many};
 
 /// A running server. Stopped when dropped.
@@ -43,6 +44,9 @@ impl Server {
     pub(crate) fn with(engine: Engine, change: impl FnOnce(&mut Plan)) -> Server {
         limits::raise_descriptors();
         let mut plan = Plan::loopback(engine);
+        if let EnginePlan::Uring(uring) = &mut plan.engine {
+            uring.direct = wants_direct_descriptors();
+        }
         change(&mut plan);
         let stop = Stop::new().unwrap();
         let (ready, address) = mpsc::channel();

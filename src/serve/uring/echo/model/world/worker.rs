@@ -100,9 +100,9 @@ impl World {
         let Next {
             mut give_back,
             send,
+            fin,
             receive,
             switched,
-            fin,
             close,
         } = next;
         while let Some(chunk) = give_back.pop(&self.table) {
@@ -119,9 +119,12 @@ impl World {
             connection.sending = true;
             connection.outgoing = Some(send);
         }
+        self.apply_fin(index, fin);
         self.apply_receive(index, receive);
         self.apply_switch(index, switched);
-        self.apply_end(index, fin, close);
+        if close {
+            self.apply_close(index);
+        }
     }
 
     fn apply_receive(&mut self, index: usize, receive: Receive) {
@@ -168,7 +171,7 @@ impl World {
         }
     }
 
-    fn apply_end(&mut self, index: usize, fin: Option<SendFin>, close: bool) {
+    fn apply_fin(&mut self, index: usize, fin: Option<SendFin>) {
         let connection = &mut self.connections[index];
         if fin == Some(SendFin::AfterUnread) && connection.unread() > 0 {
             connection.echo.fin_after(connection.unread());
@@ -183,18 +186,20 @@ impl World {
             connection.fin_sent_at = Some(connection.taken);
             connection.echo.fin_sent();
         }
-        if close {
-            let in_kernel = connection.sending || connection.armed || connection.cancelling;
-            assert!(!in_kernel, "something is still in the kernel");
-            assert_eq!(connection.held, 0, "a close loses buffers");
-            assert!(!connection.streams, "a closed connection does not stream");
-            if !connection.gone {
-                assert!(connection.fin && connection.unread() == 0);
-                let owed = connection.fin_sent_at.unwrap_or(connection.taken);
-                assert_eq!(connection.echoed, owed, "closed before the echo was complete");
-            }
-            connection.closed = true;
+    }
+
+    fn apply_close(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        let in_kernel = connection.sending || connection.armed || connection.cancelling;
+        assert!(!in_kernel, "something is still in the kernel");
+        assert_eq!(connection.held, 0, "a close loses buffers");
+        assert!(!connection.streams, "a closed connection does not stream");
+        if !connection.gone {
+            assert!(connection.fin && connection.unread() == 0);
+            let owed = connection.fin_sent_at.unwrap_or(connection.taken);
+            assert_eq!(connection.echoed, owed, "closed before the echo was complete");
         }
+        connection.closed = true;
     }
 
     /// No receive stays armed at the cap or for the wrong buffers; what it had already taken may still arrive.
