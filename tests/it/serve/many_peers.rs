@@ -8,10 +8,11 @@ use urecho::serve::engine::Engine;
 use crate::support::{Server, assert_echo, assert_echo_to_the_end, bytes, on_every_engine, reset, shrink, stuff};
 
 on_every_engine! {
-    peers_that_never_read_do_not_starve_one_that_does,
     resets_in_mid_stream_affect_only_their_own_connection,
     two_thousand_short_connections_leave_no_slot_and_no_buffer,
-    connections_are_spread_over_the_workers,
+    connections_are_spread_over_the_workers;
+    with_descriptors:
+    peers_that_never_read_do_not_starve_one_that_does,
 }
 
 fn peers_that_never_read_do_not_starve_one_that_does(engine: Engine) {
