@@ -117,7 +117,7 @@ fn measure(connections: u32, slice: Nanos) -> Measured {
         ..Workload::default()
     };
     thread::sleep(SETTLE);
-    let before = (kernel_memory(), resident(OURS));
+    let before = kernel_memory();
     let server = start_server(&workload, &cpus[..1]);
     let pid = server.processes()[0];
 
@@ -126,8 +126,8 @@ fn measure(connections: u32, slice: Nanos) -> Measured {
     let opened_in_s = begin.elapsed().as_secs_f64();
     thread::sleep(SETTLE);
     let each = f64::from(connections);
-    let (server_memory, generator_memory) = (resident(pid), resident(OURS) - before.1);
-    let kernel = kernel_memory() - before.0;
+    let (server_memory, generator_memory) = (resident(pid), resident(OURS));
+    let kernel = kernel_memory() - before;
     let idle_cpu = {
         let before = usage::process_cpu(pid).unwrap();
         thread::sleep(IDLE);
