@@ -36,8 +36,8 @@
 //!    load       the load generator. Pure: connection with pipeline and payload; dialer; timeline with phases,
 //!               schedule, active, turns; accounting, by_target, stalls. Effects: worker with opening and lifecycle;
 //!               workers, shared, servers, monitor, outbox; session, which wakes the workers for each slice. Before a
-//!               run: workload, target, sizes, capacity, sources, preflight with echo. During it: interval, over_time,
-//!               observer, rate_control, result. After it: run_result
+//!               run: workload, target, sizes, capacity, tcp_memory, sources, preflight with echo. During it: interval,
+//!               over_time, observer, rate_control, result. After it: run_result
 //! 1  ring       io_uring: setup, probe, features, diagnosis, deadline, token, socket with or without a descriptor,
 //!               chunk, pool, group, scratch, wait, spin to busy-poll and to stop it, completion, memory; transport: a
 //!               ring, a set of rings, or a poller on epoll

@@ -72,9 +72,9 @@ pub(super) struct Flags {
     idle_timeout: Nanos,
     /// Send TCP keep-alive probes after this much silence; 0s for never [default: 60s; never with direct descriptors]
     ///
-    /// Six probes, a sixth of this time apart. A connection whose peer does not reply is closed; when, --user-timeout
-    /// decides, unless it is 0s. The kernel probes all peers that fell silent within seconds of each other at once:
-    /// thousands of probes are more than some queues hold.
+    /// Six probes, a sixth of this time apart. If the peer answers none, the connection is closed after --user-timeout
+    /// (after the sixth probe, if that is 0s). The kernel probes all peers that fell silent within seconds of each
+    /// other at once: thousands of probes are more than some queues hold.
     #[arg(long, value_name = "TIME", value_parser = units::duration, hide_short_help = true)]
     keepalive: Option<Nanos>,
     /// Close connections whose peer leaves sent data unacknowledged or unread for this long; 0s for never
@@ -191,7 +191,7 @@ impl Flags {
         if let (EnginePlan::Uring(uring), Some(max)) = (&mut engine, self.max_connections) {
             uring.direct |= !admission::has_descriptors(max, workers);
             if uring.direct && self.workers.is_none() {
-                let needed = max.div_ceil(limits::ring_entries().max(1)) as usize;
+                let needed = max.div_ceil(limits::ring_entries()) as usize;
                 workers = workers.max(needed.min(admission::most_workers()));
             }
         }

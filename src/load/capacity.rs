@@ -3,10 +3,10 @@
 use crate::error::{Error, Result};
 use crate::load::connection::Connection;
 use crate::load::pipeline::Message;
-use crate::load::target::Target;
+use crate::load::target::ends_here;
 use crate::load::timeline::QUEUE_MAX;
 use crate::load::workload::{Io, Plan, Workload};
-use crate::ring;
+use crate::ring::{self, RingSet};
 use crate::sys::{affinity, limits, socket, usage};
 use crate::units::{plural, show_count, show_size};
 
@@ -21,7 +21,8 @@ const PER_THREAD: u64 = 4;
 const PER_RING: u64 = 2;
 const OPENING: u64 = 128;
 
-/// Memory of the kernel for each connection: its socket, and the operations that wait on it (measured: 4.7 kB).
+/// Memory of the kernel for each connection: its socket, and the operations that wait on it (measured: 4.6 kB,
+/// bench/scale).
 const KERNEL_MEMORY: u64 = 5_000;
 
 /// How many connections each limit of this process allows to a load with one thread, one target, and one source
@@ -148,7 +149,7 @@ impl ProcessLimits {
         )))
     }
 
-    /// The most connections that the descriptors allow, whether these are their own or not.
+    /// The most connections that fit: with a descriptor for each, or in the tables of as many rings as there may be.
     fn most_connections(self, workload: &Workload) -> u64 {
         let left = |own: u64| self.descriptors.saturating_sub(self.open + OVERHEAD + own);
         let threads = u64::from(workload.threads);
@@ -208,39 +209,16 @@ fn memory_of(workload: &Workload, ends: u64) -> u64 {
     let messages = queued.saturating_mul(2 * size_of::<Message>() as u64);
     let buffers: u64 = (0..workload.threads as usize)
         .map(|worker| {
-            let share = workload.share_of(worker);
-            let buffers = workload.buffers(share as usize);
-            let rings = if workload.direct {
-                share.div_ceil(limits::ring_entries().max(1).into())
-            } else {
-                1
-            };
-            // Several rings have fewer each, ring::set.
-            let total = if rings > 1 {
-                rings * 256
-            } else {
-                u64::from(buffers.total)
-            };
-            total * u64::from(buffers.size)
+            let (rings, buffers) = (
+                workload.rings_of(worker),
+                workload.buffers(workload.share_of(worker) as usize),
+            );
+            let each = if rings > 1 { RingSet::buffers(buffers) } else { buffers };
+            rings * each.bytes() as u64
         })
         .sum();
     let connections = connections * (size_of::<Connection>() as u64 + ends * KERNEL_MEMORY);
     ALL + threads * EACH_THREAD + messages.saturating_add(buffers + connections)
-}
-
-/// Messages that connections may have in flight at once with small messages, where TCP memory has no room for all; none
-/// if it has. Beyond the first limit of net.ipv4.tcp_mem the kernel drops segments, tcp(7), and a connection with
-/// anything in flight takes at least a page at each end of it that is on this machine.
-pub fn room_in_tcp_memory(workload: &Workload, targets: &[Target]) -> Option<u32> {
-    let most = limits::tcp_pages()? / ends_here(targets);
-    let messages = most / 2 * workload.traffic.depth as u64;
-    (u64::from(workload.connections) > most).then(|| u32::try_from(messages).unwrap_or(u32::MAX).max(1))
-}
-
-/// How many ends of each connection are on this machine.
-fn ends_here(targets: &[Target]) -> u64 {
-    let is_here = |target: &Target| target.address().ip().is_loopback();
-    if targets.iter().all(is_here) { 2 } else { 1 }
 }
 
 /// True if this process may have a descriptor for each of `connections`, beside those of `threads`.
@@ -295,6 +273,7 @@ pub(super) fn has_spare_cpu(workload: &Workload, servers: &[i32], needed: usize)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::target::Target;
 
     const CAPACITY: ProcessLimits = ProcessLimits {
         descriptors: 20_000,

@@ -47,6 +47,12 @@ impl Target {
     }
 }
 
+/// How many ends of each connection are on this machine.
+pub(super) fn ends_here(targets: &[Target]) -> u64 {
+    let is_here = |target: &Target| target.address().ip().is_loopback();
+    if targets.iter().all(is_here) { 2 } else { 1 }
+}
+
 /// Host and port; the host without brackets.
 fn split(name: &str) -> Option<(&str, u16)> {
     let (host, port) = name.rsplit_once(':')?;

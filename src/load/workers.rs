@@ -14,16 +14,11 @@ use crate::load::servers::Servers;
 use crate::load::shared::{Shared, SliceControl};
 use crate::load::target::Target;
 use crate::load::worker::Worker;
-use crate::load::workload::{Io, Plan, Workload};
+use crate::load::workload::{Io, Plan};
 use crate::ring::{Poller, Ring, RingSet};
+use crate::sys::prctl;
 use crate::sys::signal::Stop;
 use crate::sys::threads::ThreadGroup;
-use crate::sys::{limits, prctl};
-
-/// True if the connections of worker `index` do not fit into the table of one ring.
-fn has_several_rings(workload: &Workload, index: usize) -> bool {
-    workload.direct && workload.share_of(index) > u64::from(limits::ring_entries())
-}
 
 /// Running workers, and the receiving end of their intervals.
 pub(super) struct Workers {
@@ -43,8 +38,7 @@ impl Workers {
         let addresses: Vec<_> = plan.targets.iter().map(Target::address).collect();
         let servers = Servers::find(&addresses);
         // Several rings of a thread cannot be busy-polled: `RingSet`.
-        let spin =
-            workload.spin && !has_several_rings(workload, 0) && capacity::has_spare_cpu(workload, servers.pids(), 1);
+        let spin = workload.spin && workload.rings_of(0) == 1 && capacity::has_spare_cpu(workload, servers.pids(), 1);
         let (intervals, writers) = IntervalMerger::new(workload.threads as usize);
         let threads = ThreadGroup::new("load", &workload.cpus, stop);
         let mut workers = Workers {
@@ -66,7 +60,7 @@ impl Workers {
             prctl::minimise_timer_slack();
             let workload = &shared.plan.workload;
             match workload.io {
-                Io::Uring if has_several_rings(workload, index) => {
+                Io::Uring if workload.rings_of(index) > 1 => {
                     Worker::<RingSet>::new(index, &shared, writer, first)?.run()
                 }
                 Io::Uring => Worker::<Ring>::new(index, &shared, writer, first)?.run(),

@@ -9,6 +9,7 @@ use crate::load::schedule::Pace;
 use crate::load::sizes::Sizes;
 use crate::load::target::Target;
 use crate::ring::{Buffers, Queues};
+use crate::sys::limits;
 use crate::sys::socket::Options;
 
 /// Two SYN that are lost are sent again after 1 s and 3 s (RFC 6298).
@@ -168,6 +169,14 @@ impl Workload {
     pub(super) fn share_of(&self, worker: usize) -> u64 {
         let behind = u64::from(self.connections).saturating_sub(worker as u64);
         behind.div_ceil(u64::from(self.threads))
+    }
+
+    /// Rings of worker `worker`: several if its connections do not fit into the table of one.
+    pub(super) fn rings_of(&self, worker: usize) -> u64 {
+        match self.direct {
+            true => self.share_of(worker).div_ceil(limits::ring_entries().into()).max(1),
+            false => 1,
+        }
     }
 
     /// How long all messages that are in flight at once take on a slow path: as much longer may a run take to end.

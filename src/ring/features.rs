@@ -74,15 +74,14 @@ pub fn features() -> Vec<Feature> {
         trial: Trial::of(trials::mode(mode)),
     });
     type Attempt = fn() -> io::Result<()>;
-    let others: [(&str, &str, Purpose, Attempt); 12] = [
+    let others: [(&str, &str, Purpose, Attempt); 11] = [
         ("multishot-accept", "5.19", Purpose::Required, trials::multishot_accept),
         ("multishot-receive", "6.0", Purpose::Required, trials::multishot_receive),
         ("msg-ring", "5.18", Purpose::Required, trials::msg_ring),
         ("absolute-timer", "6.12", Purpose::Used, trials::absolute_deadlines),
         ("no-iowait", "6.15", Purpose::Used, trials::no_iowait),
         ("registered-ring", "5.18", Purpose::Unused, trials::registered_ring),
-        ("direct-descriptors", "5.19", Purpose::Used, trials::direct_descriptors),
-        ("descriptor-install", "6.8", Purpose::Used, trials::descriptor_install),
+        ("direct-descriptors", "6.13", Purpose::Used, trials::direct_descriptors),
         ("msg-ring-fd", "6.0", Purpose::Unused, trials::msg_ring_descriptors),
         ("receive-bundles", "6.10", Purpose::Unused, trials::receive_bundles),
         ("min-wait", "6.12", Purpose::Unused, trials::min_wait),

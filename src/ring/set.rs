@@ -80,6 +80,15 @@ fn outer(ring: usize, key: Key, entries: u32) -> Key {
 }
 
 impl RingSet {
+    /// The buffers of each ring of a set, where a single one would have `buffers`.
+    pub fn buffers(buffers: Buffers) -> Buffers {
+        Buffers {
+            circulating: buffers.circulating.min(CIRCULATING),
+            total: buffers.total.min(TOTAL),
+            ..buffers
+        }
+    }
+
     fn of(&self, key: Key) -> (&Ring, Key) {
         let (ring, key) = inner(key, self.entries, self.rings.len());
         (&self.rings[ring], key)
@@ -127,18 +136,14 @@ impl RingSet {
 
 impl Transport for RingSet {
     fn open(queues: Queues, buffers: Buffers, entries: u32, rings: usize) -> Result<RingSet> {
-        let (signal, share) = (new_signal()?, limits::ring_entries().max(1));
+        let (signal, share) = (new_signal()?, limits::ring_entries());
         let plan = RingPlan {
             role: Role::Client,
             queues: Queues {
                 submissions: queues.submissions.min(QUEUES.submissions),
                 completions: queues.completions.min(QUEUES.completions),
             },
-            buffers: Buffers {
-                circulating: buffers.circulating.min(CIRCULATING),
-                total: buffers.total.min(TOTAL),
-                ..buffers
-            },
+            buffers: RingSet::buffers(buffers),
             entries: share.min(entries),
         };
         let count = entries.div_ceil(share) as usize;

@@ -2,7 +2,8 @@
 //!
 //! A process may have RLIMIT_NOFILE descriptors in all, and each of its rings a table of as many entries besides:
 //! direct descriptors, io_uring_register_files(3). The entry of a connection has the number of its slot. System calls
-//! do not know entries, so what only they can do works on a descriptor that is installed for it (Linux 6.8).
+//! do not know entries, so what only they can do works on a descriptor that is installed for it. Needs Linux 6.13:
+//! [`Ring::test_table`].
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 

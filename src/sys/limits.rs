@@ -36,8 +36,9 @@ pub fn raise_descriptors() -> u64 {
 pub const RING_ENTRIES_MAX: u64 = 1 << 20;
 
 /// Entries that a table of direct descriptors may have, io_uring_register(2): as many as descriptors, and at most 2^20.
+/// At least 1.
 pub fn ring_entries() -> u32 {
-    descriptors().soft.min(RING_ENTRIES_MAX) as u32
+    descriptors().soft.clamp(1, RING_ENTRIES_MAX) as u32
 }
 
 /// Number of descriptors that this process has open.

@@ -12,10 +12,10 @@ use io_uring::squeue::Entry;
 use io_uring::types::{DestinationSlot, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, Probe, cqueue, opcode};
 
-use super::super::Ring;
 use super::super::deadline;
 use super::super::probe;
 use super::super::setup::Mode;
+use super::super::{Ring, RingPlan};
 
 /// How long a completion may take.
 static TIMEOUT: Timespec = Timespec::new().sec(1);
@@ -78,9 +78,13 @@ pub(super) fn multishot_accept() -> io::Result<()> {
     Ok(())
 }
 
-/// A ring as the server has it, but small.
-fn ring() -> io::Result<Ring> {
-    let refused = match Ring::attempt(probe::SMALLEST, 1) {
+/// A ring as the server has it, but small, with this many direct descriptors.
+fn ring(entries: u32) -> io::Result<Ring> {
+    let plan = RingPlan {
+        entries,
+        ..probe::SMALLEST
+    };
+    let refused = match Ring::attempt(plan, 1) {
         Ok(ring) => return Ok(ring),
         Err(refused) => refused,
     };
@@ -89,7 +93,7 @@ fn ring() -> io::Result<Ring> {
 
 /// A new ring receives a byte into a provided buffer.
 pub(super) fn multishot_receive() -> io::Result<()> {
-    ring().map(drop)
+    ring(0).map(drop)
 }
 
 /// A receive that fills several buffers at once. By what the kernel says: trials depend on the number of buffers.
@@ -119,18 +123,9 @@ fn direct_socket() -> io::Result<IoUring> {
     Ok(uring)
 }
 
+/// Sockets of connections in the table of a ring, as the server has them.
 pub(super) fn direct_descriptors() -> io::Result<()> {
-    direct_socket().map(drop)
-}
-
-/// Such a socket gets a number again.
-pub(super) fn descriptor_install() -> io::Result<()> {
-    let mut uring = direct_socket()?;
-    submit(&mut uring, &opcode::FixedFdInstall::new(Fixed(0), 0).build())?;
-    let (installed, _) = completion(&mut uring)?;
-    // SAFETY: the kernel has just created this descriptor, and nothing else owns it.
-    drop(unsafe { OwnedFd::from_raw_fd(installed as i32) });
-    Ok(())
+    ring(2).map(drop)
 }
 
 /// Such a socket arrives in another ring.

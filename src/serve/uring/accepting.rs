@@ -154,7 +154,11 @@ impl Worker<'_> {
         });
         if let Some(connection) = self.connections.get_mut(key) {
             self.ring.make_direct(key, &mut connection.socket);
-            self.shared.admission.moves(descriptor, connection.place(self.index));
+            let place = connection.place(self.index);
+            if place != descriptor {
+                // Before its descriptor is closed, by the next submission: its number may be another one's then.
+                self.shared.admission.moves(descriptor, place);
+            }
         }
         self.idle.watch(key, self.now);
         self.apply(key, next);
