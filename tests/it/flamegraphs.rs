@@ -56,6 +56,15 @@ fn an_unknown_scenario_is_refused_before_anything_is_built() {
 }
 
 #[test]
+fn a_server_that_is_wrong_under_a_load_is_refused_before_anything_is_built() {
+    for scenario in ["c1", "pipeline16", "1MiB", "churn"] {
+        let record = run(Command::new("flamegraphs/record").args([scenario, "minimal-uring"]));
+        assert_eq!(record.code(), Some(2), "{scenario}");
+        assert!(record.stderr.contains("c50 and c1000 only"), "{record}");
+    }
+}
+
+#[test]
 fn every_picture_has_its_stacks_and_a_row_with_their_figures() {
     let readme = fs::read_to_string("flamegraphs/README.md").unwrap();
     let (pictures, stacks) = (names("svg"), names("folded"));
