@@ -13,6 +13,7 @@
 mod folder;
 mod matrix;
 mod plan;
+mod processes;
 mod record;
 mod run;
 mod servers;
@@ -21,6 +22,7 @@ mod summary;
 mod tables;
 mod verify;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -47,10 +49,10 @@ struct Cli {
 enum Command {
     /// Measure every cell
     Run {
-        /// Restarts of all servers in each cell [default: 10, or 6 where connections do not fit at once]
+        /// Restarts of all servers in each cell [default: 10, or 6 where opening takes longer]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         restarts: Option<u32>,
-        /// Blocks per restart [default: 2, or 1 where connections do not fit at once]
+        /// Blocks per restart [default: 2, or 1 where opening takes longer]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         blocks: Option<u32>,
         /// Length of a slice [default: 250ms plus 40us per connection]
@@ -69,6 +71,17 @@ enum Command {
     Summary {
         /// Directory of the run
         folder: PathBuf,
+    },
+    /// Start a server as several processes that share a listener
+    #[command(hide = true)]
+    Processes {
+        /// How many
+        count: usize,
+        /// Where to listen
+        address: SocketAddr,
+        /// The server and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
     },
 }
 
@@ -97,6 +110,11 @@ fn main() -> ExitCode {
             .map(|text| print!("{text}"))
             .map(|()| 0),
         Some(Command::Summary { folder }) => summarise(&folder).map(|()| 0),
+        Some(Command::Processes {
+            count,
+            address,
+            command,
+        }) => processes::run(count, address, &command).map(|()| 0),
     };
     match result {
         Ok(code) => ExitCode::from(code),

@@ -1,6 +1,7 @@
 //! The cells, as data: `matrix.toml`.
 
 use serde::Deserialize;
+use urecho::sys::affinity;
 
 const MATRIX: &str = include_str!("matrix.toml");
 
@@ -26,10 +27,14 @@ pub(crate) struct Cell {
     #[serde(default = "one")]
     pipeline: u32,
     churn: Option<u32>,
+    #[serde(default = "one")]
+    pub(crate) workers: u32,
+    pub(crate) processes: Option<u32>,
     #[serde(default)]
     flags: Vec<String>,
+    only: Option<Vec<String>>,
     #[serde(default)]
-    pub(crate) without: Vec<String>,
+    without: Vec<String>,
     pub(crate) reason: String,
 }
 
@@ -58,7 +63,29 @@ impl Cell {
         if let Some(churn) = self.churn {
             flags.extend(["--churn".to_owned(), churn.to_string()]);
         }
+        if self.workers > 1 {
+            let cpus = affinity::allowed();
+            let of_servers = &cpus[..cpus.len().min(self.workers as usize)];
+            let last = &cpus[cpus.len() - 1..];
+            let pins = [("--server-pin", of_servers), ("--pin", last)];
+            flags.extend(
+                pins.into_iter()
+                    .flat_map(|(flag, cpus)| [flag.to_owned(), affinity::show(cpus)]),
+            );
+        }
         flags.extend(self.flags.iter().cloned());
         flags
+    }
+
+    /// Connections that a server has room for: an eighth more than it gets. Of 100,000 that is more than can wait in
+    /// its queue: with less, it would accept the last of them one by one.
+    pub(crate) fn room(&self) -> u32 {
+        self.connections + self.connections / 8
+    }
+
+    /// True if the server of this name takes part.
+    pub(crate) fn has(&self, server: &str) -> bool {
+        let named = |names: &[String]| names.iter().any(|name| name == server);
+        self.only.as_deref().is_none_or(named) && !named(&self.without)
     }
 }

@@ -9,7 +9,7 @@ use urecho::load::{self, Workload};
 use urecho::units::show_duration;
 
 use crate::matrix::{Cell, Matrix};
-use crate::servers::{CONGESTION, Server, Servers};
+use crate::servers::{CONGESTION, Servers};
 
 /// Opening a connection took 135 µs in the run 2026-11-22-2.
 const CONNECT: Nanos = Nanos(150_000);
@@ -27,13 +27,14 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) cells: Vec<PlannedCell>,
-    servers: usize,
 }
 
 /// One cell, with everything that `urecho compare` is given.
 #[derive(Debug)]
 pub(crate) struct PlannedCell {
     pub(crate) cell: Cell,
+    /// How many servers take part.
+    servers: usize,
     restarts: u32,
     blocks: u32,
     length: SliceLength,
@@ -45,35 +46,22 @@ impl Plan {
     pub(crate) fn of(settings: Settings, servers: &Servers) -> Plan {
         let matrix = Matrix::read();
         let cells = if settings.small { matrix.small } else { matrix.cells };
-        let count = servers.all.len();
-        Plan {
-            cells: cells
-                .into_iter()
-                .map(|cell| PlannedCell::of(cell, settings, count))
-                .collect(),
-            servers: count,
-        }
-    }
-
-    /// How long a cell takes, if starting and stopping all servers takes `restart`.
-    pub(crate) fn duration(&self, cell: &PlannedCell, restart: Duration) -> Duration {
-        let slices = u64::from(cell.blocks) * 2;
-        let slice = cell.length.measured + cell.length.warmup;
-        let openings = if cell.connected_at_once { 1 } else { slices };
-        let connect = u64::from(cell.cell.connections) * CONNECT.0;
-        let server = Duration::from_nanos(slices * slice.0 + openings * connect);
-        cell.restarts * (restart + server * self.servers as u32)
+        let cells = cells.into_iter().map(|cell| PlannedCell::of(cell, settings, servers));
+        Plan { cells: cells.collect() }
     }
 }
 
 impl PlannedCell {
-    fn of(cell: Cell, settings: Settings, servers: usize) -> PlannedCell {
+    fn of(cell: Cell, settings: Settings, servers: &Servers) -> PlannedCell {
+        let servers = servers.all.iter().filter(|server| cell.has(&server.name)).count();
+        let direct = !load::has_descriptors(cell.connections, 1);
         let workload = Workload {
             connections: cell.connections,
+            direct,
             ..Workload::default()
         };
         let connected_at_once = load::fits_at_once(&workload, servers);
-        let (restarts, blocks) = match (settings.small, connected_at_once) {
+        let (restarts, blocks) = match (settings.small, connected_at_once && !direct) {
             (true, _) => (2, 1),
             (false, true) => (10, 2),
             (false, false) => (6, 1), // Opening takes longer than measuring; 6 is the minimum for an interval.
@@ -91,8 +79,19 @@ impl PlannedCell {
             blocks: settings.blocks.unwrap_or(blocks),
             length,
             connected_at_once,
+            servers,
             cell,
         }
+    }
+
+    /// How long it takes, if starting and stopping a server takes `restart`.
+    pub(crate) fn duration(&self, restart: Duration) -> Duration {
+        let slices = u64::from(self.blocks) * 2;
+        let slice = self.length.measured + self.length.warmup;
+        let openings = if self.connected_at_once { 1 } else { slices };
+        let connect = u64::from(self.cell.connections) * CONNECT.0;
+        let load = Duration::from_nanos(slices * slice.0 + openings * connect);
+        (restart + load) * self.restarts * self.servers as u32
     }
 
     /// The command that measures this cell into `folder`.
@@ -113,8 +112,8 @@ impl PlannedCell {
             ("--markdown", output("md")),
         ];
         words.extend(options.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
-        let takes_part = |server: &&Server| !self.cell.without.contains(&server.name);
-        words.extend(servers.all.iter().filter(takes_part).map(Server::candidate));
+        let participants = servers.all.iter().filter(|server| self.cell.has(&server.name));
+        words.extend(participants.map(|server| server.candidate(&self.cell)));
         words
     }
 }

@@ -40,7 +40,7 @@ pub(crate) fn run(settings: Settings, into: Option<PathBuf>) -> Result<u8> {
         }
         None => Folder::create_for_today()?,
     };
-    let (environment, restart) = try_servers(&servers)?;
+    let (environment, restart) = try_servers(&servers, &plan)?;
     folder.begin(
         &folder::machine(&servers, &environment)?,
         &commands(&plan, &servers, &folder),
@@ -65,15 +65,15 @@ fn commands(plan: &Plan, servers: &Servers, folder: &Folder) -> String {
     head.to_owned() + &lines.collect::<String>()
 }
 
-/// Starts every server once for a slice too short to be a result. Returns the environment of the measurement, and how
-/// long it takes to start and stop all servers.
-fn try_servers(servers: &Servers) -> Result<(Vec<String>, Duration)> {
+/// Starts every server once, as in the first cell, for a slice too short to be a result. Returns the environment of the
+/// measurement, and how long it takes to start and stop a server.
+fn try_servers(servers: &Servers, plan: &Plan) -> Result<(Vec<String>, Duration)> {
     let begin = Instant::now();
     let flags = "compare --json - -c 1 --restarts 1 --blocks 1 --slice 5ms --slice-warmup 1ms --congestion";
     let output = Command::new(&servers.urecho)
         .args(flags.split_whitespace())
         .arg(CONGESTION)
-        .args(servers.all.iter().map(|server| server.candidate()))
+        .args(servers.all.iter().map(|server| server.candidate(&plan.cells[0].cell)))
         .output()
         .map_err(|cause| Error::Machine(format!("cannot start {}: {cause}", servers.urecho.display())))?;
     let record = Record::parse(&String::from_utf8_lossy(&output.stdout))
@@ -83,7 +83,7 @@ fn try_servers(servers: &Servers) -> Result<(Vec<String>, Duration)> {
             eprintln!("{} FAILED: {failure}", server.name);
         }
     }
-    Ok((record.environment(), begin.elapsed()))
+    Ok((record.environment(), begin.elapsed() / servers.all.len() as u32))
 }
 
 /// A run of the suite.
@@ -91,7 +91,7 @@ struct Suite {
     plan: Plan,
     servers: Servers,
     folder: Folder,
-    /// How long it takes to start and stop all servers.
+    /// How long it takes to start and stop a server.
     restart: Duration,
     stop: Stop,
 }
@@ -113,7 +113,7 @@ impl Suite {
             eprintln!(
                 "{name} ({} of {count}): about {}",
                 number + 1,
-                show(self.plan.duration(cell, self.restart))
+                show(cell.duration(self.restart))
             );
             exit = exit.max(self.measure_cell(cell)?);
             summary::write(&self.folder)?;
@@ -135,7 +135,7 @@ impl Suite {
         let mut total = Duration::ZERO;
         for cell in &self.plan.cells {
             if !self.folder.is_measured(&cell.cell.name)? {
-                total += self.plan.duration(cell, self.restart);
+                total += cell.duration(self.restart);
             }
         }
         eprintln!(

@@ -6,11 +6,16 @@ use std::process::Command;
 use urecho::error::{Error, Result};
 use urecho::serve::engine::Engine;
 
+use crate::matrix::Cell;
+
 /// All servers are compared with this engine.
 const REFERENCE: Engine = Engine::Epoll;
 
-/// Programs of bench/peers. The last is no server, and takes part where it is right (matrix.toml).
-const PEERS: [&str; 6] = ["tokio", "monoio", "compio", "glommio", "threads", "minimal-uring"];
+/// Programs of bench/peers.
+const PEERS: [&str; 6] = ["tokio", "monoio", "compio", "glommio", "threads", FLOOR];
+
+/// The least that an echo on io_uring can do. It is no server, and takes part where it is right (matrix.toml).
+pub(crate) const FLOOR: &str = "minimal-uring";
 
 const PEERS_MANIFEST: &str = "bench/peers/Cargo.toml";
 const PEERS_LOCK: &str = "bench/peers/Cargo.lock";
@@ -25,16 +30,36 @@ pub(crate) const CONGESTION: &str = "reno";
 pub(crate) struct Server {
     pub(crate) name: String,
     pub(crate) program: PathBuf,
-    /// Its arguments, with `{port}`.
-    arguments: String,
+    /// None for a peer.
+    engine: Option<Engine>,
 }
 
 impl Server {
-    /// NAME=COMMAND for `urecho compare`.
-    pub(crate) fn candidate(&self) -> String {
-        let program = self.program.to_string_lossy();
-        format!("{}={} {}", self.name, shell_words::quote(&program), self.arguments)
+    /// NAME=COMMAND for `urecho compare` in a cell, with `{port}`.
+    pub(crate) fn candidate(&self, cell: &Cell) -> String {
+        let common = format!("--congestion {CONGESTION} --listen 127.0.0.1:{{port}}");
+        let (program, workers, room) = (quoted(&self.program), cell.workers, cell.room());
+        let command = match (self.engine, cell.processes) {
+            (None, _) => format!("{program} {common}"),
+            (Some(Engine::Epoll), Some(processes)) => {
+                let each = room.div_ceil(processes);
+                let suite = quoted(&relative(&std::env::current_exe().unwrap()));
+                // The listener that it inherits counts, not the one of `common`.
+                format!(
+                    "{suite} processes {processes} 127.0.0.1:{{port}} {program} serve --engine epoll --workers {workers} \
+                     --max-connections {each} {common}"
+                )
+            }
+            (Some(engine), Some(_)) => format!("{program} serve --engine {engine} --max-connections {room} {common}"),
+            (Some(engine), None) => format!("{program} serve --engine {engine} --workers {workers} {common}"),
+        };
+        format!("{}={command}", self.name)
     }
+}
+
+/// As a word of a command.
+fn quoted(path: &Path) -> String {
+    shell_words::quote(&path.to_string_lossy()).into_owned()
 }
 
 /// The servers, the reference first, and the peers that are not built.
@@ -53,14 +78,12 @@ impl Servers {
         let engine = |engine: Engine| Server {
             name: engine.name().to_owned(),
             program: urecho.clone(),
-            arguments: format!(
-                "serve --engine {engine} --workers 1 --congestion {CONGESTION} --listen 127.0.0.1:{{port}}"
-            ),
+            engine: Some(engine),
         };
         let peer = |name: &str| Server {
             name: name.to_owned(),
             program: Path::new(PEERS_TARGET).join("release").join(name),
-            arguments: format!("--congestion {CONGESTION} --listen 127.0.0.1:{{port}}"),
+            engine: None,
         };
         let engines = [REFERENCE]
             .into_iter()
@@ -81,7 +104,7 @@ impl Servers {
             name if self.skipped.contains(&name) => format!("peer {name}: SKIPPED, not built"),
             "threads" => "peer threads: the standard library".to_owned(),
             name => {
-                let package = if name == "minimal-uring" { "io-uring" } else { name };
+                let package = if name == FLOOR { "io-uring" } else { name };
                 let version = locked_version(&lock, package).unwrap_or("unknown");
                 format!("peer {name}: {package} {version}, by {PEERS_LOCK}")
             }

@@ -1,8 +1,10 @@
 //! The suite's tests: the small cells from start to end, and summaries of figures that were never measured.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -12,7 +14,9 @@ use urecho::compare::comparison::{Comparison, Method, SCHEMA, Scenario, ServerBl
 use urecho::load::Workload;
 use urecho::report::Environment;
 use urecho::sys::disturbance::Disturbance;
-use urecho::sys::machine;
+use urecho::sys::ports::ClaimedPort;
+use urecho::sys::socket_owner::{self, Owner};
+use urecho::sys::{child, machine, offspring};
 
 use crate::matrix::Matrix;
 use crate::stall;
@@ -20,7 +24,7 @@ use crate::stall;
 /// A test: its name and body.
 type Case = (&'static str, fn());
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 8] = [
     (
         "every cell has its own name and a reason",
         cells_are_distinct_and_have_reasons,
@@ -32,7 +36,11 @@ const CASES: [Case; 7] = [
     ("wrong flags are refused", wrong_flags_are_refused),
     (
         "a summary names the fastest server and its ties",
-        a_summary_names_the_fastest_and_its_ties,
+        a_summary_names_the_fastest_server_and_its_ties,
+    ),
+    (
+        "processes share a listener and end together",
+        processes_share_a_listener_and_end_together,
     ),
     (
         "a summary shows failures and missing cells",
@@ -88,7 +96,10 @@ fn the_small_suite_continues() {
         assert!(summary.contains(table.lines().next().unwrap()), "{name}");
         assert!(commands.contains(&format!("\n{name}\t")), "{commands}");
     }
-    assert_eq!(commands.matches("--congestion reno").count() % cells.len(), 0);
+    for line in commands.lines().filter(|line| line.contains('\t')) {
+        let servers = line.matches("--listen ").count();
+        assert_eq!(line.matches("--congestion reno").count(), 1 + servers, "{line}");
+    }
 
     let (removed, kept) = (&cells[cells.len() - 1], &cells[0]);
     fs::remove_file(folder.path().join(format!("{removed}.json"))).unwrap();
@@ -117,7 +128,7 @@ fn wrong_flags_are_refused() {
     }
 }
 
-fn a_summary_names_the_fastest_and_its_ties() {
+fn a_summary_names_the_fastest_server_and_its_ties() {
     // Two servers alternate from restart to restart; one that is 20 % slower is resolved on any machine.
     let alternating = |by: f64| move |restart: usize| if restart.is_multiple_of(2) { 1.0 + by } else { 1.0 - by };
     let tie = vec![
@@ -140,6 +151,32 @@ fn a_summary_names_the_fastest_and_its_ties() {
     // uring to monoio: not resolved in one cell, 1.25 in the other.
     let row = |line: &str| line.starts_with("| monoio | =1.00") && line.ends_with("| 1.25 |");
     assert!(summary.lines().any(row), "{summary}");
+}
+
+fn processes_share_a_listener_and_end_together() {
+    let port = ClaimedPort::any().unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], port.number()));
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["processes", "2", &address.to_string(), env!("CARGO_BIN_EXE_urecho")]);
+    command.args(["serve", "--engine", "epoll", "--workers", "1", "--max-connections", "1"]);
+    let mut suite = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let lines = BufReader::new(suite.stdout.take().unwrap()).lines();
+    for line in lines.take(2) {
+        assert!(line.unwrap().starts_with("listening on "));
+    }
+    // Each process has room for one.
+    let mut clients = [(); 2].map(|()| TcpStream::connect(address).unwrap());
+    for client in &mut clients {
+        client.write_all(b"x").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+    }
+    drop(clients);
+    let servers = offspring::of_groups(&[], &[suite.id().cast_signed()]);
+    assert_eq!(servers.len(), 3, "the suite and two servers");
+    let server = servers.iter().map(|id| id.cast_unsigned()).find(|&id| id != suite.id());
+    child::terminate(server.unwrap());
+    assert_eq!(suite.wait().unwrap().code(), Some(0), "one ended, and so did all");
+    assert_eq!(socket_owner::owner_of(address, &[]), Owner::Nothing);
 }
 
 fn a_summary_shows_failures_and_missing_cells() {
