@@ -23,6 +23,8 @@ struct Scenario {
 pub(crate) type Metric = fn(&ServerResult) -> Option<Ratio>;
 
 pub(crate) const THROUGHPUT: Metric = |server| server.completed_per_s?.ratio;
+pub(crate) const P50: Metric = |server| server.p50_ns?.ratio;
+pub(crate) const P99: Metric = |server| server.p99_ns?.ratio;
 pub(crate) const CPU: Metric = |server| server.cpu_ns_per_message?.ratio;
 
 impl Record {

@@ -3,7 +3,8 @@
 use urecho::compare::comparison::{Ratio, ServerBlocks};
 use urecho::output::markdown;
 
-use crate::record::{CPU, Metric, THROUGHPUT, busy_share, compared_with};
+use crate::record::{CPU, Metric, P50, P99, THROUGHPUT, busy_share, compared_with};
+use crate::servers::FLOOR;
 
 /// The engine whose ratio to every other server is shown.
 pub(crate) const URING: &str = "uring";
@@ -11,6 +12,8 @@ pub(crate) const URING: &str = "uring";
 /// A cell of a run.
 pub(crate) struct Cell {
     pub(crate) name: String,
+    /// True if its rate is given: then latency distinguishes servers, and throughput does not.
+    pub(crate) is_open_loop: bool,
     /// None if it was not measured, or only in part.
     pub(crate) servers: Option<Vec<ServerBlocks>>,
 }
@@ -18,8 +21,16 @@ pub(crate) struct Cell {
 /// The text for one server in one cell: all servers of the cell, and one that has not failed.
 type Entry<'a> = &'a dyn Fn(&[ServerBlocks], &ServerBlocks) -> String;
 
+/// A server as a row or column names it.
+pub(crate) fn label(name: &str) -> String {
+    match name {
+        FLOOR => format!("{name} (floor)"),
+        name => name.to_owned(),
+    }
+}
+
 /// A row per server and a column per cell.
-pub(crate) fn by_server(cells: &[Cell], names: &[String], entry: Entry<'_>) -> String {
+pub(crate) fn by_server(cells: &[&Cell], names: &[String], entry: Entry<'_>) -> String {
     let head = [""].into_iter().chain(cells.iter().map(|cell| cell.name.as_str()));
     let rows = names.iter().map(|name| {
         let text = |servers: &[ServerBlocks]| match servers.iter().find(|server| server.name == *name) {
@@ -27,13 +38,13 @@ pub(crate) fn by_server(cells: &[Cell], names: &[String], entry: Entry<'_>) -> S
             Some(server) if server.failure.is_some() => "FAILED".to_owned(),
             Some(server) => entry(servers, server),
         };
-        row(name, cells, &text)
+        row(&label(name), cells, &text)
     });
     markdown::table(&head.collect::<Vec<_>>(), rows).trim_end().to_owned()
 }
 
 /// A further row below such a table.
-pub(crate) fn of_cells(name: &str, cells: &[Cell], text: &dyn Fn(&[ServerBlocks]) -> String) -> String {
+pub(crate) fn of_cells(name: &str, cells: &[&Cell], text: &dyn Fn(&[ServerBlocks]) -> String) -> String {
     let entries: Vec<String> = row(name, cells, text)
         .iter()
         .map(|entry| markdown::escape(entry))
@@ -41,7 +52,7 @@ pub(crate) fn of_cells(name: &str, cells: &[Cell], text: &dyn Fn(&[ServerBlocks]
     format!("| {} |", entries.join(" | "))
 }
 
-fn row(name: &str, cells: &[Cell], text: &dyn Fn(&[ServerBlocks]) -> String) -> Vec<String> {
+fn row(name: &str, cells: &[&Cell], text: &dyn Fn(&[ServerBlocks]) -> String) -> Vec<String> {
     let entries = cells.iter().map(|cell| match &cell.servers {
         Some(servers) => text(servers),
         None => "-".to_owned(),
@@ -84,40 +95,48 @@ fn short(ratio: Option<Ratio>) -> String {
     }
 }
 
-/// The server with the highest throughput, and those that cannot be distinguished from it.
-pub(crate) fn fastest(servers: &[ServerBlocks]) -> String {
-    let Some(reference) = servers.first().filter(|server| server.failure.is_none()) else {
-        return "n/a".to_owned();
-    };
-    let estimate = |server: &ServerBlocks| match server.name == reference.name {
-        true => Some(1.0),
-        false => Some(ratio(&reference.name, &server.name, servers, THROUGHPUT)?.estimate),
+/// Which ratio is best.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Best {
+    Highest,
+    Lowest,
+}
+
+/// The server with the best ratio to the reference, and those that cannot be distinguished from it. Never [`FLOOR`].
+pub(crate) fn first(metric: Metric, best: Best) -> impl Fn(&[ServerBlocks]) -> String {
+    move |servers| first_of(servers, metric, best).unwrap_or_else(|| "n/a".to_owned())
+}
+
+fn first_of(servers: &[ServerBlocks], metric: Metric, best: Best) -> Option<String> {
+    let reference = servers.first().filter(|server| server.failure.is_none())?;
+    let rank = |name: &str| {
+        let estimate = match name == reference.name {
+            true => 1.0,
+            false => ratio(&reference.name, name, servers, metric)?.estimate,
+        };
+        Some(match best {
+            Best::Highest => estimate,
+            Best::Lowest => -estimate,
+        })
     };
     let healthy = servers.iter().filter(|server| server.failure.is_none());
-    let known: Vec<(&str, f64)> = healthy
-        .filter_map(|server| Some((server.name.as_str(), estimate(server)?)))
-        .collect();
-    let Some((best, _)) = known.iter().max_by(|a, b| a.1.total_cmp(&b.1)) else {
-        return "n/a".to_owned();
-    };
-    let others = known.iter().map(|(name, _)| *name).filter(|name| name != best);
+    let names = healthy.map(|server| server.name.as_str()).filter(|&name| name != FLOOR);
+    let known: Vec<(&str, f64)> = names.filter_map(|name| Some((name, rank(name)?))).collect();
+    let (first, _) = known.iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let others = known.iter().map(|(name, _)| *name).filter(|name| name != first);
     let ratios: Option<Vec<(&str, Ratio)>> = others
-        .map(|name| Some((name, ratio(name, best, servers, THROUGHPUT)?)))
+        .map(|name| Some((name, ratio(name, first, servers, metric)?)))
         .collect();
-    match ratios {
-        Some(ratios) if ratios.iter().all(|(_, ratio)| ratio.interval.is_some()) => {
-            let tied: Vec<&str> = ratios
-                .iter()
-                .filter(|(_, ratio)| !ratio.is_resolved())
-                .map(|(name, _)| *name)
-                .collect();
-            match tied.as_slice() {
-                [] => format!("**{best}**"),
-                tied => format!("tie: {best}, {}", tied.join(", ")),
-            }
-        }
-        _ => format!("{best} ?"),
-    }
+    let ratios = ratios.filter(|ratios| ratios.iter().all(|(_, ratio)| ratio.interval.is_some()));
+    let Some(ratios) = ratios else {
+        return Some(format!("{first} ?"));
+    };
+    let tied = ratios.iter().filter(|(_, ratio)| !ratio.is_resolved());
+    let tied: Vec<&str> = tied.map(|(name, _)| *name).collect();
+    Some(match tied.as_slice() {
+        [] => format!("**{first}**"),
+        tied => format!("tie: {first}, {}", tied.join(", ")),
+    })
 }
 
 /// How much of a CPU the server used.
@@ -126,15 +145,17 @@ pub(crate) fn busy(_: &[ServerBlocks], server: &ServerBlocks) -> String {
 }
 
 /// Ratios of [`URING`] to every other server, with their intervals. None if it is not among them.
-pub(crate) fn uring_to_each(servers: &[ServerBlocks]) -> Option<String> {
+pub(crate) fn uring_to_each(is_open_loop: bool, servers: &[ServerBlocks]) -> Option<String> {
     let uring = servers.iter().find(|server| server.name == URING)?;
     let others: Vec<&ServerBlocks> = servers.iter().filter(|server| server.name != URING).collect();
-    let head = format!("{URING} to");
-    let heads: Vec<&str> = [head.as_str()]
-        .into_iter()
-        .chain(others.iter().map(|server| server.name.as_str()))
-        .collect();
-    let rows = [("messages/s", THROUGHPUT), ("CPU/message", CPU)].map(|(name, metric)| {
+    let labels = others.iter().map(|server| label(&server.name));
+    let heads: Vec<String> = [format!("{URING} to")].into_iter().chain(labels).collect();
+    let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
+    let main = match is_open_loop {
+        true => ("p50", P50),
+        false => ("messages/s", THROUGHPUT),
+    };
+    let rows = [main, ("p99", P99), ("CPU/message", CPU)].map(|(name, metric)| {
         let entries = others.iter().map(|server| {
             if server.failure.is_some() || uring.failure.is_some() {
                 return "FAILED".to_owned();

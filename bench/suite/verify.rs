@@ -19,12 +19,13 @@ use urecho::sys::socket_owner::{self, Owner};
 use urecho::sys::{child, machine, offspring};
 
 use crate::matrix::Matrix;
+use crate::servers::FLOOR;
 use crate::stall;
 
 /// A test: its name and body.
 type Case = (&'static str, fn());
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 9] = [
     (
         "every cell has its own name and a reason",
         cells_are_distinct_and_have_reasons,
@@ -37,6 +38,10 @@ const CASES: [Case; 8] = [
     (
         "a summary names the fastest server and its ties",
         a_summary_names_the_fastest_server_and_its_ties,
+    ),
+    (
+        "a summary of a given rate compares response times",
+        a_given_rate_compares_response_times,
     ),
     (
         "processes share a listener and end together",
@@ -140,6 +145,7 @@ fn a_summary_names_the_fastest_server_and_its_ties() {
         server("epoll", |_| 0.8),
         server("uring", |_| 1.0),
         server("monoio", |_| 0.8 + 1e-3),
+        server(FLOOR, |_| 1.6),
     ];
     let folder = recorded(&[("a", tie), ("b", alone)]);
     assert_eq!(summarise(folder.path()).status.code(), Some(0));
@@ -151,6 +157,34 @@ fn a_summary_names_the_fastest_server_and_its_ties() {
     // uring to monoio: not resolved in one cell, 1.25 in the other.
     let row = |line: &str| line.starts_with("| monoio | =1.00") && line.ends_with("| 1.25 |");
     assert!(summary.lines().any(row), "{summary}");
+    // The floor is labelled, and not first however fast it is.
+    let floor = format!("| {FLOOR} (floor) | - | 2.00 |");
+    assert!(summary.contains(&floor) && !first.contains(FLOOR), "{summary}");
+}
+
+fn a_given_rate_compares_response_times() {
+    let cell = || vec![server("epoll", |_| 0.8), server("uring", |_| 1.0)];
+    let folder = recorded(&[("closed", cell()), ("open", cell())]);
+    let commands = "closed\turecho compare\nopen\turecho compare --rate 20k/s\n";
+    fs::write(folder.path().join("commands"), commands).unwrap();
+    assert_eq!(summarise(folder.path()).status.code(), Some(0));
+    let summary = text(folder.path(), "README.md");
+    let section = |heading: &str| {
+        let heading = format!("## {heading}, ratio to epoll\n");
+        let (_, rest) = summary
+            .split_once(&heading)
+            .unwrap_or_else(|| panic!("{heading}{summary}"));
+        rest.split("\n## ").next().unwrap().to_owned()
+    };
+    let throughput = section("Throughput");
+    assert!(throughput.contains("|  | closed |") && throughput.contains("| first | **uring** |"));
+    let p50 = section("p50 of response time at a given rate");
+    assert!(
+        p50.contains("|  | open |") && p50.contains("| uring | 0.800 |"),
+        "{p50}"
+    );
+    assert!(p50.contains("| first | **uring** |"), "{p50}");
+    assert!(section("p99 of latency").contains("|  | closed | open |"));
 }
 
 fn processes_share_a_listener_and_end_together() {
@@ -237,7 +271,7 @@ fn server(name: &str, share: impl Fn(usize) -> f64) -> ServerBlocks {
     let block = |rate: f64| BlockFigures {
         messages: rate as u64,
         completed_per_s: rate,
-        p50_ns: Some(1_000),
+        p50_ns: Some((1e12 / rate) as u64),
         p90_ns: None,
         p99_ns: None,
         max_ns: None,
