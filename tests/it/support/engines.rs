@@ -12,6 +12,12 @@ pub(crate) fn with_direct_descriptors(test: impl FnOnce()) {
     test();
 }
 
+/// What this thread has set, to be set in a thread that it starts.
+pub(crate) fn inheritance() -> impl FnOnce() + Send {
+    let direct = DIRECT.get();
+    move || DIRECT.set(direct)
+}
+
 /// True if servers that this thread starts on `uring` are to have direct descriptors.
 pub(crate) fn wants_direct_descriptors() -> bool {
     DIRECT.get()

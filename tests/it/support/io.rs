@@ -50,6 +50,15 @@ pub(crate) fn with_direct_descriptors(test: fn()) {
     test();
 }
 
+/// What this thread has set, to be set in a thread that it starts.
+pub(crate) fn inheritance() -> impl FnOnce() + Send {
+    let (current, direct) = (CURRENT.get(), DIRECT.get());
+    move || {
+        CURRENT.set(current);
+        DIRECT.set(direct);
+    }
+}
+
 /// True if loads have direct descriptors in this test.
 pub(crate) fn is_direct() -> bool {
     DIRECT.get()

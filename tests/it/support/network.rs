@@ -10,6 +10,8 @@ use std::thread;
 
 use nix::sched::{CloneFlags, unshare};
 
+use super::{engines, io};
+
 /// TCP counters that show a connection that did not end with FIN. Names in the kernel's net/ipv4/proc.c.
 const RESETS: [(&str, &str); 4] = [
     ("snmp", "OutRsts"),
@@ -23,10 +25,15 @@ pub(crate) struct Network(());
 
 /// Runs a test in a network of its own, or skips it where that is not allowed.
 pub(crate) fn in_network(test: impl FnOnce(&Network) + Send) {
+    let inheritances = (engines::inheritance(), io::inheritance());
     let ended = thread::scope(|scope| {
-        let thread = scope.spawn(|| match Network::new() {
-            Some(network) => test(&network),
-            None => println!("SKIPPED: needs network namespaces (root) and ip"),
+        let thread = scope.spawn(|| {
+            (inheritances.0)();
+            (inheritances.1)();
+            match Network::new() {
+                Some(network) => test(&network),
+                None => println!("SKIPPED: needs network namespaces (root) and ip"),
+            }
         });
         thread.join()
     });
