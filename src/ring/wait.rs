@@ -78,8 +78,9 @@ impl Ring {
         let window = match self.spin {
             Spin::Always(window) => window,
             Spin::Adaptive(window) if self.history.is_worth_it() => {
+                let before = self.counts.spun;
                 let found = self.busy_poll(until.min(clock::now() + window));
-                self.history.polled(found);
+                self.history.polled(found, self.counts.spun - before);
                 if !found {
                     self.sleep(until);
                 }
