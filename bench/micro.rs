@@ -21,7 +21,7 @@ use urecho::load::connection::{Connection, Next, Outgoing, Receive};
 use urecho::load::payload::PayloadStream;
 use urecho::load::pipeline::Pipeline;
 use urecho::load::sizes::Sizes;
-use urecho::ring::{Buffers, Chunk, ChunkQueue, Queues, Ring, RingPlan, Role, SizeClass};
+use urecho::ring::{Buffers, Chunk, ChunkQueue, Queues, Ring, RingPlan, Role, Store};
 use urecho::slab::{Key, Slab};
 use urecho::units;
 
@@ -113,7 +113,7 @@ fn buffers(timer: &mut Timer) {
         circulating: 1,
         total: 1 + 64,
         size: 4096,
-        large: None,
+        pipes: 0,
     };
     let plan = RingPlan {
         role: Role::Server,
@@ -130,7 +130,7 @@ fn buffers(timer: &mut Timer) {
             let chunk = black_box(ring.lease().unwrap());
             ring.give_back(chunk);
         }
-        ring.in_use(SizeClass::Small)
+        ring.in_use(Store::Buffer)
     });
     let mut chunks: Vec<Chunk> = Vec::with_capacity(2);
     timer.time_repeated("ring/queue two chunks and dequeue them", 2 * REPEATS as usize, || {
@@ -150,7 +150,7 @@ fn buffers(timer: &mut Timer) {
         chunks.drain(..).for_each(|chunk| ring.give_back(chunk));
         taken
     });
-    let (in_use, offered) = (ring.in_use(SizeClass::Small), ring.offered(SizeClass::Small));
+    let (in_use, offered) = (ring.in_use(Store::Buffer), ring.offered(Store::Buffer));
     assert_eq!((in_use, offered), (0, 1));
 }
 

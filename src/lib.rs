@@ -39,8 +39,8 @@
 //!               run: workload, target, sizes, capacity, tcp_memory, sources, preflight with echo. During it: interval,
 //!               over_time, observer, rate_control, result. After it: run_result
 //! 1  ring       io_uring: setup, probe, features, diagnosis, deadline, token, socket with or without a descriptor,
-//!               chunk, pool, group, scratch, wait, spin to busy-poll and to stop it, completion, memory; transport: a
-//!               ring, a set of rings, or a poller on epoll
+//!               chunk, pool, group of buffers, pipes and splicing, scratch, wait, spin to busy-poll and to stop it,
+//!               completion, memory; transport: a ring, a set of rings, or a poller on epoll
 //!    sys        the rest of the kernel. Network: socket, resolve, stream, socket_owner, sock_diag, ports, netstat,
 //!               tcp_info.
 //!               Threads and processes: signal, waker, threads, child with offspring, orphans and guard; successor.

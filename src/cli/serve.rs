@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use crate::cli::addresses::{self, Listen};
-use crate::cli::uring_flags::{UringFlags, buffer_size, check_buffers};
+use crate::cli::uring_flags::{UringFlags, buffer_size};
 use crate::cli::values;
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
@@ -169,10 +169,7 @@ impl Flags {
     fn engine(&self) -> Result<EnginePlan> {
         let mut plan = EnginePlan::of(self.engine);
         match &mut plan {
-            EnginePlan::Uring(plan) => {
-                *plan = self.uring.plan(self.buffer_size);
-                check_buffers(plan.buffers)?;
-            }
+            EnginePlan::Uring(plan) => *plan = self.uring.plan(self.buffer_size),
             EnginePlan::TokioUring { buffer_size } | EnginePlan::Epoll { buffer_size } => {
                 self.uring.refuse()?;
                 *buffer_size = self.buffer_size.unwrap_or(*buffer_size);

@@ -4,10 +4,9 @@ use clap::Args;
 
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
-use crate::ring::{Buffers, Large};
 use crate::serve::uring::UringPlan;
 use crate::serve::uring::fault::Fault;
-use crate::units::{self, show_count};
+use crate::units;
 
 /// Flags that only apply to `--engine uring`.
 #[derive(Debug, Args)]
@@ -16,12 +15,10 @@ pub(super) struct UringFlags {
     /// [default: 256]
     #[arg(long, value_name = "N", value_parser = buffers, hide_short_help = true)]
     buffers: Option<u16>,
-    /// Large receive buffers per worker, for peers that stream; 0 for none; uring only [default: 16]
-    #[arg(long, value_name = "N", value_parser = large_buffers, hide_short_help = true)]
-    large_buffers: Option<u16>,
-    /// Bytes in each large receive buffer; uring only [default: 64KiB]
-    #[arg(long, value_name = "SIZE", value_parser = buffer_size, hide_short_help = true)]
-    large_buffer_size: Option<u32>,
+    /// Pipes per worker, for peers that stream: their bytes are not copied; 0 for none; uring only [default: 16, or
+    /// fewer where `ulimit -n` is below 20,000]
+    #[arg(long, value_name = "N", value_parser = pipes, hide_short_help = true)]
+    pipes: Option<u16>,
     /// How long to busy-poll for completions before sleeping, while that pays off; 0s for never; uring only [default:
     /// 20us]
     #[arg(long, value_name = "TIME", value_parser = spin, hide_short_help = true)]
@@ -49,10 +46,10 @@ fn buffers(text: &str) -> std::result::Result<u16, String> {
     }
 }
 
-fn large_buffers(text: &str) -> std::result::Result<u16, String> {
+fn pipes(text: &str) -> std::result::Result<u16, String> {
     match units::count(text)? {
-        count @ 0..=32_768 => Ok(count as u16),
-        count => Err(format!("{count} is more than 32,768")),
+        count @ 0..=32_767 => Ok(count as u16),
+        count => Err(format!("{count} is more than 32,767")),
     }
 }
 
@@ -63,7 +60,7 @@ impl UringFlags {
         buffers.circulating = self.buffers.unwrap_or(buffers.circulating);
         buffers.total = buffers.total.max(buffers.circulating);
         buffers.size = buffer_size.unwrap_or(buffers.size);
-        buffers.large = buffers.large.and_then(|large| self.large(large, buffers.size));
+        buffers.pipes = self.pipes.unwrap_or(buffers.pipes);
         plan.spin = self.spin.unwrap_or(plan.spin);
         plan.direct = self.direct_descriptors;
         plan.fault = self.fault;
@@ -75,45 +72,14 @@ impl UringFlags {
         self.buffers.is_some()
     }
 
-    fn large(&self, default: Large, small: u32) -> Option<Large> {
-        let count = self.large_buffers.unwrap_or(default.count);
-        let size = self.large_buffer_size.unwrap_or(default.size);
-        // With small buffers of that size there is no need for large ones.
-        let is_needed = self.large_buffer_size.is_some() || size > small;
-        (count > 0 && is_needed).then_some(Large { count, size })
-    }
-
     /// Errors: one of these flags was given.
     pub(super) fn refuse(&self) -> Result<()> {
         uring_only("--buffers", self.buffers)?;
-        uring_only("--large-buffers", self.large_buffers)?;
-        uring_only("--large-buffer-size", self.large_buffer_size)?;
+        uring_only("--pipes", self.pipes)?;
         uring_only("--spin", self.spin)?;
         uring_only("--direct-descriptors", self.direct_descriptors.then_some(()))?;
         uring_only("--fault", self.fault)
     }
-}
-
-/// Errors: sizes and numbers that are allowed each for itself, but not together.
-pub(super) fn check_buffers(buffers: Buffers) -> Result<()> {
-    const BUFFERS_MAX: u32 = 65_535;
-    let Some(large) = buffers.large else {
-        return Ok(());
-    };
-    if u32::from(buffers.total) + u32::from(large.count) > BUFFERS_MAX {
-        return Err(Error::Usage(format!(
-            "--buffers and --large-buffers together are more than {}: a ring numbers its buffers with 16 bits",
-            show_count(BUFFERS_MAX.into())
-        )));
-    }
-    if large.size <= buffers.size {
-        return Err(Error::Usage(format!(
-            "--large-buffer-size {} has to be more than --buffer-size {}; --large-buffers 0 does without large ones",
-            units::show_size(large.size.into()),
-            units::show_size(buffers.size.into())
-        )));
-    }
-    Ok(())
 }
 
 fn uring_only<T>(flag: &str, value: Option<T>) -> Result<()> {

@@ -169,8 +169,11 @@ impl<'a, T: Transport> Worker<'a, T> {
             }
             Event::Cancelled => self.update(key, Connection::cancelled),
             Event::Woken => self.stopped |= key == STOP, // The waker only wakes.
-            Event::Accepted(_) | Event::Delivered(_) | Event::Undelivered { .. } => {
-                unreachable!("a load generator accepts no connections")
+            Event::Received(Received::NotForPipe)
+            | Event::Accepted(_)
+            | Event::Delivered(_)
+            | Event::Undelivered { .. } => {
+                unreachable!("a load generator accepts no connections and has no pipes")
             }
         }
     }

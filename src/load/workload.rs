@@ -206,7 +206,7 @@ impl Workload {
             circulating,
             total,
             size,
-            large: None,
+            pipes: 0,
         }
     }
 }

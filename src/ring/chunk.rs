@@ -1,15 +1,23 @@
-//! Received bytes on their way back: `Chunk`, which owns one buffer, and `ChunkQueue`, a queue of them.
+//! Received bytes on their way back: `Chunk`, which owns one buffer or pipe, and `ChunkQueue`, a queue of them.
 //!
 //! A chunk is moved, never copied: its owner may read the buffer, and giving it back twice does not compile. A queue
 //! links chunks through one shared table (`ChunkTable`), so that queueing does not allocate and an empty queue takes 16
 //! bytes.
 
-use super::group::SizeClass;
+/// Where a receive puts bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// A buffer of this process: for messages.
+    Buffer,
+    /// A pipe, which moves pages of the kernel instead of copying bytes: for streams.
+    Pipe,
+}
 
-/// Ownership of one buffer of a ring's pool, and the number of bytes in it.
+/// Ownership of one buffer or pipe of a ring's pool, and the number of bytes in it.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "dropping a chunk loses its buffer: send it or give it back"]
 pub struct Chunk {
+    /// The number of the buffer or pipe within the pool.
     pub(super) buffer: u16,
     /// The ring that it belongs to; checked at every use.
     pub(super) ring: u16,
@@ -139,15 +147,26 @@ impl ChunkQueue {
         self.pop(table)
     }
 
-    /// Buffer, first unsent byte and length of every chunk, in order.
+    /// The pipe that holds the first chunk, if one does.
+    pub(super) fn first_pipe(&self, table: &ChunkTable) -> Option<u16> {
+        let is_pipe = !self.is_empty() && table.store_of(self.head) == Store::Pipe;
+        is_pipe.then_some(self.head)
+    }
+
+    /// Buffer, first unsent byte and length of every chunk before the first pipe, in order.
     pub(super) fn parts<'a>(&self, table: &'a ChunkTable) -> impl Iterator<Item = (u16, u32, u32)> + use<'a> {
         let (mut at, mut skip, count) = (self.head, self.skip, self.count);
-        (0..count).map(move |_| {
+        let mut parts = (0..count).map(move |_| {
             let node = &table.nodes[at as usize];
             let part = (at, skip, node.len - skip);
             at = node.next;
             skip = 0;
             part
+        });
+        std::iter::from_fn(move || {
+            parts
+                .next()
+                .filter(|&(buffer, ..)| table.store_of(buffer) == Store::Buffer)
         })
     }
 }
@@ -156,8 +175,8 @@ impl ChunkQueue {
 #[derive(Debug)]
 pub struct ChunkTable {
     nodes: Box<[Node]>,
-    /// The number of the first large buffer.
-    first_large: u16,
+    /// The number of the first pipe: buffers come first.
+    first_pipe: u16,
     ring: u16,
 }
 
@@ -168,25 +187,25 @@ struct Node {
 }
 
 impl ChunkTable {
-    /// For `buffers` buffers, of which those from number `first_large` on are large.
-    pub(super) fn new(buffers: usize, first_large: u16, ring: u16) -> ChunkTable {
+    /// For this many buffers and pipes.
+    pub(super) fn new(buffers: u16, pipes: u16, ring: u16) -> ChunkTable {
         ChunkTable {
-            nodes: vec![Node::default(); buffers].into(),
-            first_large,
+            nodes: vec![Node::default(); usize::from(buffers) + usize::from(pipes)].into(),
+            first_pipe: buffers,
             ring,
         }
     }
 
-    /// The class of the buffer behind a chunk.
-    pub fn class(&self, chunk: &Chunk) -> SizeClass {
-        self.class_of(chunk.buffer)
+    /// Where the bytes of a chunk are.
+    pub fn store(&self, chunk: &Chunk) -> Store {
+        self.store_of(chunk.buffer)
     }
 
-    pub(super) fn class_of(&self, buffer: u16) -> SizeClass {
-        if buffer < self.first_large {
-            SizeClass::Small
+    pub(super) fn store_of(&self, buffer: u16) -> Store {
+        if buffer < self.first_pipe {
+            Store::Buffer
         } else {
-            SizeClass::Large
+            Store::Pipe
         }
     }
 
@@ -205,9 +224,9 @@ impl ChunkTable {
 pub(crate) mod fake {
     use super::{Chunk, ChunkTable};
 
-    /// For `small` small buffers, which have the lowest numbers, and `large` large ones.
-    pub(crate) fn table(small: usize, large: usize) -> ChunkTable {
-        ChunkTable::new(small + large, small as u16, 7)
+    /// For this many buffers, which have the lowest numbers, and pipes.
+    pub(crate) fn table(buffers: usize, pipes: usize) -> ChunkTable {
+        ChunkTable::new(buffers as u16, pipes as u16, 7)
     }
 
     pub(crate) fn chunk(buffer: u16, len: u32) -> Chunk {
@@ -218,8 +237,8 @@ pub(crate) mod fake {
         chunk.buffer
     }
 
-    pub(crate) fn class(buffer: u16, table: &ChunkTable) -> super::SizeClass {
-        table.class_of(buffer)
+    pub(crate) fn store(buffer: u16, table: &ChunkTable) -> super::Store {
+        table.store_of(buffer)
     }
 
     /// What the ring does when `sent` bytes of a queue have been sent: returns the chunks that it would give back.
@@ -275,6 +294,17 @@ mod tests {
         let later = ChunkQueue::of(fake::chunk(3, 5), &mut table);
         rest.append(later, &mut table);
         assert_eq!(rest.parts(&table).collect::<Vec<_>>(), [(0, 4, 6), (3, 0, 5)]);
+    }
+
+    #[test]
+    fn a_send_from_buffers_ends_before_a_pipe() {
+        let mut table = fake::table(2, 2);
+        let mut queue = queue_of(&[10, 20, 30], &mut table);
+        assert_eq!(queue.first_pipe(&table), None);
+        assert_eq!(queue.parts(&table).collect::<Vec<_>>(), [(0, 0, 10), (1, 0, 20)]);
+        fake::advance(&mut queue, 30, &table);
+        assert_eq!(queue.first_pipe(&table), Some(2));
+        assert_eq!(queue.parts(&table).count(), 0);
     }
 
     #[test]

@@ -59,8 +59,10 @@ pub enum Received {
     Data(Chunk),
     /// The peer has finished sending (FIN).
     End,
-    /// The pool was empty (ENOBUFS); the bytes remain in the socket.
+    /// Every buffer (ENOBUFS) or pipe was in use; the bytes remain in the socket.
     Starved,
+    /// A pipe cannot take what comes next, FIN or urgent data, and a receive into buffers can.
+    NotForPipe,
     /// It was cancelled.
     Cancelled,
     /// The connection is broken.
@@ -93,7 +95,8 @@ impl Cqe {
 }
 
 impl Ring {
-    /// None for a change of the table that has failed: the next operation on its socket says so.
+    /// None for a send from a pipe that goes on, and for a change of the table that has failed: the next operation on
+    /// its socket says so.
     pub(super) fn decode(&mut self, entry: &cqueue::Entry) -> Option<Completion> {
         let Token { op, key } = Token::unpack(entry.user_data());
         let raw = Cqe::of(entry);
@@ -107,7 +110,11 @@ impl Ring {
                 connection: owned(key.slot),
                 recipient: key.generation,
             },
-            Op::Receive => Event::Received(self.received(&raw)),
+            Op::Receive => Event::Received(self.received(key, &raw)),
+            Op::Send if raw.result.is_ok() && self.sends_from_pipe(key) => {
+                self.splice_out(key); // The socket has room.
+                return None;
+            }
             Op::Send => self.sent(key, raw.result),
             Op::Connect => Event::Connected(raw.result.map(|_| ())),
             Op::Cancel => Event::Cancelled,
@@ -124,7 +131,7 @@ impl Ring {
         })
     }
 
-    fn received(&mut self, raw: &Cqe) -> Received {
+    fn received(&mut self, key: Key, raw: &Cqe) -> Received {
         if let (Err(_), Some(buffer)) = (raw.result, raw.buffer) {
             // A worker thread of the kernel takes a buffer before it receives.
             let chunk = self.pool.filled(buffer, 0);
@@ -140,14 +147,15 @@ impl Ring {
                 self.give_back(chunk);
                 Received::End
             }
-            (Ok(_), None) => Received::End,
+            (Ok(0), None) => Received::End,
+            (Ok(_), None) => self.splice_in(key), // A receive that gets bytes has a buffer.
             (Err(Errno(libc::ENOBUFS)), _) => Received::Starved,
             (Err(Errno(libc::ECANCELED)), _) => Received::Cancelled,
             (Err(errno), _) => Received::Failed(errno),
         }
     }
 
-    fn sent(&mut self, key: Key, sent: Result<u32, Errno>) -> Event {
+    pub(super) fn sent(&mut self, key: Key, sent: Result<u32, Errno>) -> Event {
         let mut rest = std::mem::take(&mut self.outgoing[key.slot as usize]);
         self.pool.take_sent(&mut rest, sent.unwrap_or(0));
         Event::Sent { sent, rest }

@@ -13,30 +13,9 @@ use io_uring::types::BufRingEntry;
 
 use super::memory::Memory;
 
-/// The class of buffers that a receive uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SizeClass {
-    /// For messages.
-    Small,
-    /// For streams.
-    Large,
-}
-
-impl SizeClass {
-    /// The id of its buffer group in the kernel.
-    pub(super) fn group(self) -> u16 {
-        match self {
-            SizeClass::Small => 0,
-            SizeClass::Large => 1,
-        }
-    }
-}
-
 /// Numbers and size of the buffers of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct GroupLayout {
-    /// Number of its first buffer within the pool.
-    pub(super) first: u16,
     /// Buffers in circulation while no peer is slow. 1 to `total`.
     pub(super) circulating: u16,
     /// All buffers. At most 32,768.
@@ -45,16 +24,8 @@ pub(super) struct GroupLayout {
     pub(super) size: u32,
 }
 
-impl GroupLayout {
-    /// Bytes in all of them.
-    pub(super) fn bytes(self) -> usize {
-        usize::from(self.total) * self.size as usize
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Group {
-    first: u16,
     bytes: Memory,
     entries: Memory,
     mask: u16,
@@ -79,7 +50,6 @@ impl Group {
         // No more than circulate are ever offered. What counts towards the locked memory of the user is this ring.
         let slots = plan.circulating.next_power_of_two();
         let mut group = Group {
-            first: plan.first,
             bytes: Memory::map(plan.total as usize * plan.size as usize)?,
             entries: Memory::map(slots as usize * size_of::<BufRingEntry>())?,
             mask: slots - 1,
@@ -91,7 +61,7 @@ impl Group {
             in_use: 0,
             stuck: 0,
             // Reversed, so that buffers with low numbers are used first.
-            spare: (plan.first..plan.first + plan.total).rev().collect(),
+            spare: (0..plan.total).rev().collect(),
         };
         group.replenish(0);
         Ok(group)
@@ -165,8 +135,7 @@ impl Group {
     /// The address of byte `offset` of a buffer, for entries that the kernel reads.
     pub(super) fn address(&self, buffer: u16, offset: u32) -> *mut u8 {
         assert!(offset < self.size);
-        let index = (buffer - self.first) as usize;
-        self.bytes.at(index * self.size as usize + offset as usize)
+        self.bytes.at(buffer as usize * self.size as usize + offset as usize)
     }
 
     /// Leaves the buffers mapped forever: operations that never completed may still write to them.

@@ -13,6 +13,7 @@ mod diagnosis;
 mod features;
 mod group;
 mod memory;
+mod pipes;
 mod poller;
 mod pool;
 mod probe;
@@ -21,6 +22,7 @@ mod set;
 mod setup;
 mod socket;
 mod spin;
+mod splicing;
 mod token;
 mod transport;
 mod wait;
@@ -28,7 +30,7 @@ mod wait;
 use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -39,13 +41,13 @@ use io_uring::{IoUring, cqueue, opcode};
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use chunk::fake;
-pub use chunk::{Chunk, ChunkQueue, ChunkTable};
+pub use chunk::{Chunk, ChunkQueue, ChunkTable, Store};
 pub use completion::{Completion, Event, Received};
 pub use diagnosis::{Diagnosis, Remedy};
 pub use features::{Feature, Purpose, Trial, features, killed_by};
-pub use group::SizeClass;
+pub use pipes::PIPE_BYTES;
 pub use poller::Poller;
-pub use pool::{Buffers, Large};
+pub use pool::Buffers;
 pub use probe::probe;
 pub use set::RingSet;
 pub use setup::{Mode, Queues, Refused, Role, rings_within_locked_memory};
@@ -56,7 +58,7 @@ pub use transport::Transport;
 use crate::clock::Nanos;
 use crate::error::{Errno, Result};
 use crate::slab::Key;
-use pool::Pool;
+use pool::{GROUP, Pool};
 use scratch::Scratch;
 use setup::SetupError;
 use spin::SpinHistory;
@@ -77,9 +79,13 @@ pub struct Ring {
     pool: Pool,
     /// What is being sent, by slot: one send in flight per connection.
     outgoing: Vec<ChunkQueue>,
+    /// The sockets that are to be spliced from or into as soon as they are ready, by slot.
+    spliced: Vec<RawFd>,
     scratch: Scratch,
     /// Completion entries taken out of the shared queue and not yet returned by [`Ring::submit_and_wait`].
     ready: Vec<cqueue::Entry>,
+    /// Completed without the kernel, to be returned by the next pass.
+    done: Vec<Completion>,
     /// Operations that have not completed for the last time.
     in_flight: usize,
     /// The first error of the ring itself; the next pass returns it.
@@ -191,8 +197,10 @@ impl Ring {
             entries: plan.entries,
             pool,
             outgoing: Vec::with_capacity(plan.entries as usize),
+            spliced: Vec::new(),
             scratch: Scratch::new(),
             ready: Vec::with_capacity(plan.queues.completions as usize),
+            done: Vec::new(),
             in_flight: 0,
             broken: None,
             refused_since: None,
@@ -251,18 +259,18 @@ impl Ring {
         self.push(entry.flags(libc::SOCK_CLOEXEC).build(), Op::Accept, key);
     }
 
-    /// Receives into pool buffers until FIN, an error or a cancel ([`Event::Received`]).
-    pub fn receive<'a>(&mut self, key: Key, socket: impl Into<SocketRef<'a>>, class: SizeClass) {
+    /// Receives into buffers until FIN, an error or a cancel ([`Event::Received`]).
+    pub fn receive<'a>(&mut self, key: Key, socket: impl Into<SocketRef<'a>>) {
         let socket = socket.into();
-        let entry = opcode::RecvMulti::new(socket.number(), class.group()).build();
+        let entry = opcode::RecvMulti::new(socket.number(), GROUP).build();
         self.push(entry.flags(socket.flags()), Op::Receive, key);
     }
 
-    /// Receives into one pool buffer, once ([`Event::Received`]).
-    pub fn receive_once<'a>(&mut self, key: Key, socket: impl Into<SocketRef<'a>>, class: SizeClass) {
+    /// Receives into one buffer, once ([`Event::Received`]).
+    pub fn receive_once<'a>(&mut self, key: Key, socket: impl Into<SocketRef<'a>>) {
         let socket = socket.into();
         let entry = opcode::Recv::new(socket.number(), std::ptr::null_mut(), 0);
-        let entry = entry.buf_group(class.group()).build();
+        let entry = entry.buf_group(GROUP).build();
         self.push(entry.flags(Flags::BUFFER_SELECT | socket.flags()), Op::Receive, key);
     }
 
@@ -277,10 +285,14 @@ impl Ring {
             "one send in flight per connection"
         );
         self.outgoing[slot] = chunks;
+        let socket = socket.into();
+        if self.outgoing[slot].first_pipe(&self.pool.chunk_table).is_some() {
+            self.set_spliced(key, socket);
+            return self.splice_out(key);
+        }
         if !self.make_room() {
             return; // It is broken; the next pass returns the error.
         }
-        let socket = socket.into();
         let entry = self.scratch.send(socket.number(), &self.outgoing[slot], &self.pool);
         self.push(entry.flags(socket.flags()), Op::Send, key);
     }
@@ -369,24 +381,24 @@ impl Ring {
         &mut self.pool.chunk_table
     }
 
-    /// Number of small buffers: as planned, or fewer if memory is limited.
+    /// Number of buffers: as planned, or fewer if memory is limited.
     pub fn total(&self) -> usize {
         self.pool.total()
     }
 
-    /// True if the next pass may offer more small buffers: it replaces those that have not been given back by then.
+    /// True if the next pass may offer more buffers: it replaces those that have not been given back by then.
     pub fn has_spare(&self) -> bool {
         self.pool.has_spare()
     }
 
-    /// Number of buffers that the kernel may fill.
-    pub fn offered(&self, class: SizeClass) -> usize {
-        self.pool.offered(class)
+    /// Number of buffers that the kernel may fill, or of pipes that are empty.
+    pub fn offered(&self, store: Store) -> usize {
+        self.pool.offered(store)
     }
 
-    /// Number of chunks that exist: zero if every buffer has been given back.
-    pub fn in_use(&self, class: SizeClass) -> usize {
-        self.pool.in_use(class)
+    /// Number of chunks that exist: zero if everything has been given back.
+    pub fn in_use(&self, store: Store) -> usize {
+        self.pool.in_use(store)
     }
 
     /// Submits everything pushed so far, waits for a completion until `until`, and moves all completions into `out`.
@@ -395,7 +407,7 @@ impl Ring {
     /// Errors: the kernel does not serve the ring any more, or the ring itself is broken. It cannot be used then.
     pub fn submit_and_wait(&mut self, until: Nanos, out: &mut Vec<Completion>) -> Result<()> {
         self.submitted = None;
-        if self.ready.is_empty() {
+        if self.ready.is_empty() && self.done.is_empty() {
             self.wait(until);
         } else {
             self.submit();
@@ -412,10 +424,11 @@ impl Ring {
                 continue;
             };
             if let Event::Received(Received::Data(chunk)) = &completion.event {
-                fresh += usize::from(self.pool.chunk_table.class(chunk) == SizeClass::Small);
+                fresh += usize::from(self.pool.chunk_table.store(chunk) == Store::Buffer);
             }
             out.push(completion);
         }
+        out.append(&mut self.done);
         self.ready = ready;
         self.pool.replenish(fresh);
         Ok(())

@@ -17,7 +17,7 @@ use rustix::event::epoll::{self, CreateFlags, Event as Readiness, EventData, Eve
 use socket2::SockRef;
 
 use super::pool::Pool;
-use super::{Buffers, Chunk, ChunkQueue, ChunkTable, Completion, Counts, Event, Received, SizeClass, Spin};
+use super::{Buffers, Chunk, ChunkQueue, ChunkTable, Completion, Counts, Event, Received, Spin, Store};
 use crate::clock::Nanos;
 use crate::error::{Errno, Error, Result};
 use crate::slab::Key;
@@ -218,8 +218,8 @@ impl Poller {
     }
 
     /// Number of buffers that can be received into.
-    pub fn offered(&self, class: SizeClass) -> usize {
-        self.pool.offered(class)
+    pub fn offered(&self, store: Store) -> usize {
+        self.pool.offered(store)
     }
 }
 

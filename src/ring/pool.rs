@@ -1,29 +1,35 @@
-//! All buffers of a ring: many small ones, and a few large ones for peers that stream.
+//! All that a ring receives into: buffers for messages, and pipes for peers that stream.
 //!
-//! A small buffer holds a message; many of them serve many connections at once. A stream would need an operation for
-//! every few KiB in small buffers, and as many large ones would not fit into the cache. So there are two groups, and
-//! every receive names the one it uses. Buffers are numbered across the pool: small ones first.
+//! A buffer holds a message; many of them serve many connections at once. A stream would need an operation and two
+//! copies for every few KiB in buffers. So every receive names what it uses. Buffers and pipes are numbered across the
+//! pool: buffers first.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::Submitter;
 
-use super::chunk::{Chunk, ChunkQueue, ChunkTable};
-use super::group::{Group, GroupLayout, SizeClass};
+use super::chunk::{Chunk, ChunkQueue, ChunkTable, Store};
+use super::group::{Group, GroupLayout};
 use super::memory::Memory;
+use super::pipes::Pipes;
+use crate::error::Errno;
 
-/// Numbers and sizes of the buffers of a pool.
+/// The one group of buffers in the kernel.
+pub(super) const GROUP: u16 = 0;
+
+/// What a pool has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Buffers {
-    /// Small buffers in circulation while no peer is slow. 1 to `total`.
+    /// Buffers in circulation while no peer is slow. 1 to `total`.
     pub circulating: u16,
-    /// All small buffers, including those that replace buffers held by slow peers. At most 32,768.
+    /// All buffers, including those that replace buffers held by slow peers. At most 32,768.
     pub total: u16,
-    /// Bytes in each small buffer.
+    /// Bytes in each buffer.
     pub size: u32,
-    /// Buffers for peers that stream. All of them are in circulation.
-    pub large: Option<Large>,
+    /// Pipes for peers that stream. At most 32,767.
+    pub pipes: u16,
 }
 
 impl Buffers {
@@ -47,22 +53,12 @@ impl Buffers {
 
     /// Address space that the buffers take.
     pub fn bytes(self) -> usize {
-        let large = self.large.map_or(0, |large| large.count as usize * large.size as usize);
-        self.total as usize * self.size as usize + large
+        self.total as usize * self.size as usize
     }
 }
 
 /// Fewest buffers in circulation.
 const CIRCULATING_MIN: u16 = 4;
-
-/// Large buffers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Large {
-    /// Their number. 1 to 32,768.
-    pub count: u16,
-    /// Bytes in each.
-    pub size: u32,
-}
 
 /// Address space that buffers of more than this leave to others, such as the stacks of threads that are started later.
 /// Where it is limited, fewer buffers are better than a thread that does not start.
@@ -70,8 +66,8 @@ const LEFT_FREE: usize = 32 << 20;
 
 #[derive(Debug)]
 pub(super) struct Pool {
-    small: Group,
-    large: Option<Group>,
+    buffers: Group,
+    pipes: Pipes,
     pub(super) chunk_table: ChunkTable,
 }
 
@@ -79,31 +75,17 @@ impl Pool {
     /// Maps the buffers. Errors: as mmap(2).
     pub(super) fn map(plan: Buffers) -> io::Result<Pool> {
         static RINGS: AtomicU16 = AtomicU16::new(0);
-        let small = GroupLayout {
-            first: 0,
+        let layout = GroupLayout {
             circulating: plan.circulating,
             total: plan.total,
             size: plan.size,
         };
-        let large = plan.large.map(|large| GroupLayout {
-            first: plan.total,
-            circulating: large.count,
-            total: large.count,
-            size: large.size,
-        });
-        let buffers = plan.total as usize + large.map_or(0, |layout| layout.total as usize);
         let pool = Pool {
-            small: Group::map(small)?,
-            large: large.map(Group::map).transpose()?,
-            chunk_table: ChunkTable::new(buffers, plan.total, RINGS.fetch_add(1, Ordering::Relaxed)),
+            buffers: Group::map(layout)?,
+            pipes: Pipes::new(plan.total, plan.pipes),
+            chunk_table: ChunkTable::new(plan.total, plan.pipes, RINGS.fetch_add(1, Ordering::Relaxed)),
         };
-        if [Some(small), large]
-            .into_iter()
-            .flatten()
-            .map(GroupLayout::bytes)
-            .sum::<usize>()
-            > LEFT_FREE
-        {
+        if plan.bytes() > LEFT_FREE {
             drop(Memory::map(LEFT_FREE)?); // Just to see that it could be done.
         }
         Ok(pool)
@@ -111,17 +93,13 @@ impl Pool {
 
     /// Registers the buffers with the kernel. Errors: as io_uring_register_buf_ring(3).
     pub(super) fn register(&self, submitter: &Submitter<'_>) -> io::Result<()> {
-        self.small.register(submitter, SizeClass::Small.group())?;
-        match &self.large {
-            Some(large) => large.register(submitter, SizeClass::Large.group()),
-            None => Ok(()),
-        }
+        self.buffers.register(submitter, GROUP)
     }
 
-    /// Takes a small buffer to receive into, in a pool that is not registered; none if all are in use.
+    /// Takes a buffer to receive into, in a pool that is not registered; none if all are in use.
     pub(super) fn take(&mut self) -> Option<Chunk> {
         Some(Chunk {
-            buffer: self.small.take()?,
+            buffer: self.buffers.take()?,
             ring: self.chunk_table.ring(),
             len: 0,
         })
@@ -129,7 +107,7 @@ impl Pool {
 
     /// The chunk for a buffer that the kernel has filled with `len` bytes.
     pub(super) fn filled(&mut self, buffer: u16, len: u32) -> Chunk {
-        self.group_of_mut(buffer).filled(len);
+        self.buffers.filled(len);
         Chunk {
             buffer,
             ring: self.chunk_table.ring(),
@@ -137,10 +115,23 @@ impl Pool {
         }
     }
 
-    /// Takes an empty small buffer to fill and send; none if all are in use or offered.
+    /// Moves what a socket holds into a pipe. Errors: as [`Pipes::splice_in`].
+    pub(super) fn splice_in(&mut self, socket: BorrowedFd<'_>) -> Result<Chunk, Errno> {
+        let (buffer, len) = self.pipes.splice_in(socket)?;
+        let ring = self.chunk_table.ring();
+        Ok(Chunk { buffer, ring, len })
+    }
+
+    /// Moves what pipe `number` holds into a socket. Returns how many bytes that took. Errors: EAGAIN if there is no
+    /// room for any; otherwise as splice(2).
+    pub(super) fn splice_out(&mut self, number: u16, socket: BorrowedFd<'_>) -> Result<u32, Errno> {
+        self.pipes.splice_out(number, socket)
+    }
+
+    /// Takes an empty buffer to fill and send; none if all are in use or offered.
     pub(super) fn lease(&mut self) -> Option<Chunk> {
         Some(Chunk {
-            buffer: self.small.lease()?,
+            buffer: self.buffers.lease()?,
             ring: self.chunk_table.ring(),
             len: 0,
         })
@@ -148,7 +139,10 @@ impl Pool {
 
     pub(super) fn give_back(&mut self, chunk: Chunk) {
         self.chunk_table.check(chunk.ring);
-        self.group_of_mut(chunk.buffer).give_back(chunk.buffer);
+        match self.chunk_table.store(&chunk) {
+            Store::Buffer => self.buffers.give_back(chunk.buffer),
+            Store::Pipe => self.pipes.give_back(chunk.buffer),
+        }
     }
 
     /// Returns the buffers of all chunks of a queue.
@@ -166,10 +160,10 @@ impl Pool {
         debug_assert_eq!(sent, 0, "the kernel sent more than the chunks hold");
     }
 
-    /// Replaces the small buffers that slow peers hold. To be called once per pass, with the number of buffers taken
+    /// Replaces the buffers that slow peers hold. To be called once per pass, with the number of buffers taken
     /// in this pass.
     pub(super) fn replenish(&mut self, fresh: usize) {
-        self.small.replenish(fresh);
+        self.buffers.replenish(fresh);
     }
 
     pub(super) fn bytes(&self, chunk: &Chunk) -> &[u8] {
@@ -181,7 +175,7 @@ impl Pool {
     /// Fills the buffer of a leased chunk; `fill` returns how many bytes it wrote.
     pub(super) fn write(&mut self, chunk: &mut Chunk, fill: impl FnOnce(&mut [u8]) -> usize) {
         self.chunk_table.check(chunk.ring);
-        let size = self.group_of(chunk.buffer).size() as usize;
+        let size = self.buffers.size() as usize;
         let start = self.address(chunk.buffer, 0);
         // SAFETY: the chunk proves that its buffer is in use, and `&mut self` that nothing else reads it.
         let written = fill(unsafe { std::slice::from_raw_parts_mut(start, size) });
@@ -200,54 +194,37 @@ impl Pool {
 
     /// The address of byte `offset` of a buffer, for entries that the kernel reads.
     pub(super) fn address(&self, buffer: u16, offset: u32) -> *mut u8 {
-        self.group_of(buffer).address(buffer, offset)
+        self.buffers.address(buffer, offset)
     }
 
     /// Leaves the buffers mapped forever: operations that never completed may still write to them.
     pub(super) fn leak(&mut self) {
-        self.small.leak();
-        if let Some(large) = &mut self.large {
-            large.leak();
-        }
+        self.buffers.leak();
     }
 
-    /// Number of small buffers.
+    /// Number of buffers.
     pub(super) fn total(&self) -> usize {
-        self.small.total()
+        self.buffers.total()
     }
 
-    /// True if the next pass may offer more small buffers.
+    /// True if the next pass may offer more buffers.
     pub(super) fn has_spare(&self) -> bool {
-        self.small.has_spare()
+        self.buffers.has_spare()
     }
 
-    /// Number of buffers that the kernel may fill.
-    pub(super) fn offered(&self, class: SizeClass) -> usize {
-        match class {
-            SizeClass::Small => self.small.offered(),
-            SizeClass::Large => self.large.as_ref().map_or(0, Group::offered),
+    /// Number of buffers that the kernel may fill, or of pipes that are empty.
+    pub(super) fn offered(&self, store: Store) -> usize {
+        match store {
+            Store::Buffer => self.buffers.offered(),
+            Store::Pipe => self.pipes.free(),
         }
     }
 
     /// Number of chunks that exist.
-    pub(super) fn in_use(&self, class: SizeClass) -> usize {
-        match class {
-            SizeClass::Small => self.small.in_use(),
-            SizeClass::Large => self.large.as_ref().map_or(0, Group::in_use),
-        }
-    }
-
-    fn group_of(&self, buffer: u16) -> &Group {
-        match (&self.large, self.chunk_table.class_of(buffer)) {
-            (Some(large), SizeClass::Large) => large,
-            _ => &self.small,
-        }
-    }
-
-    fn group_of_mut(&mut self, buffer: u16) -> &mut Group {
-        match (self.chunk_table.class_of(buffer), &mut self.large) {
-            (SizeClass::Large, Some(large)) => large,
-            _ => &mut self.small,
+    pub(super) fn in_use(&self, store: Store) -> usize {
+        match store {
+            Store::Buffer => self.buffers.in_use(),
+            Store::Pipe => self.pipes.in_use(),
         }
     }
 }

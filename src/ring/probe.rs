@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use io_uring::opcode;
 use io_uring::types::Fd;
 
-use super::{Buffers, Completion, Event, Queues, Received, Ring, RingPlan, Role, SizeClass, Socket, TIMEOUT};
+use super::{Buffers, Completion, Event, Queues, Received, Ring, RingPlan, Role, Socket, TIMEOUT};
 use crate::clock;
 use crate::error::Result;
 use crate::slab::Key;
@@ -23,7 +23,7 @@ pub(super) const SMALLEST: RingPlan = RingPlan {
         circulating: 1,
         total: 1,
         size: 64,
-        large: None,
+        pipes: 0,
     },
     entries: 0,
 };
@@ -40,7 +40,7 @@ impl Ring {
         let (ours, mut theirs) = UnixStream::pair()?;
         theirs.write_all(b"?")?;
         drop(theirs);
-        self.receive(Key { slot: 0, generation: 0 }, ours.as_fd(), SizeClass::Small);
+        self.receive(Key { slot: 0, generation: 0 }, ours.as_fd());
         let deadline = clock::now() + TIMEOUT;
         let (mut bytes, mut completions) = (0, Vec::new());
         while clock::now() < deadline {
@@ -54,7 +54,7 @@ impl Ring {
                     }
                     Event::Received(Received::End) if bytes == 1 => return Ok(()),
                     Event::Received(Received::Starved) => {
-                        self.receive(completion.key, ours.as_fd(), SizeClass::Small);
+                        self.receive(completion.key, ours.as_fd());
                     }
                     Event::Received(Received::Failed(errno)) => {
                         return Err(io::Error::from_raw_os_error(errno.0));
@@ -77,7 +77,7 @@ impl Ring {
             self.make_direct(key, socket);
         }
         let [idle, closed] = sockets;
-        self.receive(keys[0], &idle, SizeClass::Small);
+        self.receive(keys[0], &idle);
         self.submit();
         let installed = self.descriptor(&closed);
         drop(installed.map_err(|errno| io::Error::from_raw_os_error(errno.0))?);

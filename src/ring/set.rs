@@ -14,8 +14,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::transport::Transport;
 use super::{
-    Buffers, Chunk, ChunkQueue, ChunkTable, Completion, Counts, Descriptor, Queues, Ring, RingPlan, Role, SizeClass,
-    Socket, Spin,
+    Buffers, Chunk, ChunkQueue, ChunkTable, Completion, Counts, Descriptor, Queues, Ring, RingPlan, Role, Socket, Spin,
+    Store,
 };
 use crate::clock::Nanos;
 use crate::error::{Errno, Error, Result};
@@ -200,7 +200,7 @@ impl Transport for RingSet {
 
     fn receive(&mut self, key: Key, socket: &Socket) {
         let (ring, key) = self.of_mut(key);
-        ring.receive(key, socket, SizeClass::Small);
+        ring.receive(key, socket);
     }
 
     fn send(&mut self, key: Key, socket: &Socket, chunks: ChunkQueue) {
@@ -250,7 +250,7 @@ impl Transport for RingSet {
     }
 
     fn offered(&self, key: Key) -> usize {
-        self.of(key).0.offered(SizeClass::Small)
+        self.of(key).0.offered(Store::Buffer)
     }
 }
 
@@ -278,7 +278,7 @@ mod tests {
                 circulating: 64,
                 total: 128,
                 size: 64,
-                large: None,
+                pipes: 0,
             },
             entries,
         };

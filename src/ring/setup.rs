@@ -290,7 +290,7 @@ mod tests {
         circulating: 256,
         total: 16_384,
         size: 4096,
-        large: None,
+        pipes: 0,
     };
 
     #[test]

@@ -17,7 +17,7 @@ fn ring_with_table(entries: u32) -> Ring {
         circulating: 2,
         total: 64,
         size: 64,
-        large: None,
+        pipes: 0,
     };
     let plan = RingPlan {
         role: Role::Server,
@@ -72,7 +72,7 @@ fn a_submission_among_many_sends_does_not_mix_their_bytes() {
             sent += 1;
         }
     }
-    assert_eq!(ring.in_use(SizeClass::Small), 0, "every buffer has been given back");
+    assert_eq!(ring.in_use(Store::Buffer), 0, "every buffer has been given back");
     for (slot, (ours, theirs)) in pairs.iter_mut().enumerate() {
         ours.shutdown(std::net::Shutdown::Write).unwrap();
         let mut got = Vec::new();
@@ -118,7 +118,7 @@ fn a_socket_in_the_table_of_its_ring_sends_receives_and_closes_like_any_other() 
             assert!(matches!(socket, Socket::Entry(_)));
             let queue = queue(&mut ring, 1, round);
             ring.send(key, &socket, queue);
-            ring.receive(key, &socket, SizeClass::Small);
+            ring.receive(key, &socket);
             theirs.write_all(&[slot as u8]).unwrap();
             assert_eq!(received(&mut ring), (vec![slot as u8], false));
             theirs.read_exact(&mut [0; 64]).unwrap();
@@ -176,7 +176,7 @@ fn an_installed_descriptor_is_found_among_other_completions() {
         let mut socket = Socket::from(OwnedFd::from(ours));
         let key = Key { slot, generation: 0 };
         ring.make_direct(key, &mut socket);
-        ring.receive(key, &socket, SizeClass::Small);
+        ring.receive(key, &socket);
         theirs.write_all(b"x").unwrap();
         sockets.push(socket);
         peers.push(theirs);
@@ -195,14 +195,14 @@ fn buffers_that_slow_peers_hold_are_replaced() {
     let held: Vec<Chunk> = (0..30).map(|_| ring.lease().unwrap()).collect();
     ring.submit_and_wait(clock::now(), &mut Vec::new()).unwrap();
     assert_eq!(
-        (ring.in_use(SizeClass::Small), ring.offered(SizeClass::Small)),
+        (ring.in_use(Store::Buffer), ring.offered(Store::Buffer)),
         (30, 2),
         "two still circulate"
     );
     held.into_iter().for_each(|chunk| ring.give_back(chunk));
     ring.submit_and_wait(clock::now(), &mut Vec::new()).unwrap();
     assert_eq!(
-        (ring.in_use(SizeClass::Small), ring.offered(SizeClass::Small)),
+        (ring.in_use(Store::Buffer), ring.offered(Store::Buffer)),
         (0, 2),
         "and no more of them once all are given back"
     );
@@ -238,7 +238,7 @@ mod poller {
             circulating: 2,
             total: 64,
             size: 64,
-            large: None,
+            pipes: 0,
         })
         .unwrap()
     }

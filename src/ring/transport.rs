@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::{
     Buffers, Chunk, ChunkQueue, ChunkTable, Completion, Counts, Descriptor, Poller, Queues, Ring, RingPlan, Role,
-    SizeClass, Socket, Spin,
+    Socket, Spin, Store,
 };
 use crate::clock::Nanos;
 use crate::error::{Errno, Result};
@@ -104,7 +104,7 @@ macro_rules! forward {
             self.chunk_table()
         }
         fn offered(&self, _: Key) -> usize {
-            self.offered(SizeClass::Small)
+            self.offered(Store::Buffer)
         }
     };
 }
@@ -137,7 +137,7 @@ impl Transport for Ring {
     }
 
     fn receive(&mut self, key: Key, socket: &Socket) {
-        self.receive(key, socket, SizeClass::Small);
+        self.receive(key, socket);
     }
 
     fn send(&mut self, key: Key, socket: &Socket, chunks: ChunkQueue) {

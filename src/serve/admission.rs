@@ -14,10 +14,10 @@ use crate::error::{Error, Result};
 use crate::sys::limits;
 use crate::sys::waker::Waker;
 
-/// Descriptors that connections leave free, as a share of the limit and at most: for a log, a resolver, or a second
-/// listener.
+/// Descriptors that connections leave free, as a share of the limit and at most: half of them for pipes, the others for
+/// a log, a resolver, or a second listener.
 const RESERVE_SHARE: u64 = 64;
-const RESERVE_MAX: u64 = 64;
+const RESERVE_MAX: u64 = 4096;
 
 /// Limits on the connections of a server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -98,6 +98,12 @@ pub(super) enum Place {
 /// Descriptors that connections leave free where a process may have `limit`.
 pub fn reserve(limit: u64) -> u64 {
     (limit / RESERVE_SHARE).min(RESERVE_MAX)
+}
+
+/// Pipes that each of `workers` may have where a process may have `limit` descriptors.
+pub(super) fn pipes(limit: u64, workers: usize) -> u64 {
+    const DESCRIPTORS_OF_A_PIPE: u64 = 2;
+    reserve(limit) / 2 / DESCRIPTORS_OF_A_PIPE / workers.max(1) as u64
 }
 
 /// Descriptors of each worker, and of the others; estimated.

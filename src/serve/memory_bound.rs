@@ -29,7 +29,7 @@ impl MemoryBound {
     /// Of a server with this many connections.
     pub fn of(plan: &Plan, connections: usize) -> MemoryBound {
         let (per_worker, per_connection) = match &plan.engine {
-            EnginePlan::Uring(uring) => (uring.within(plan.buffer_limit).buffers.bytes() as u64, PER_CONNECTION),
+            EnginePlan::Uring(uring) => (uring.within(plan).bytes(), PER_CONNECTION),
             EnginePlan::Epoll { buffer_size } => (
                 (epoll::KEPT_MAX as u64) + u64::from(*buffer_size),
                 PER_CONNECTION + epoll::READ_MIN as u64,
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_limit_below_a_stream_leaves_the_large_buffers_out() {
+    fn a_buffer_limit_below_a_stream_leaves_the_pipes_out() {
         let mut plan = Plan::loopback(Engine::Uring);
         let with = MemoryBound::of(&plan, 1).own();
         plan.buffer_limit = 100_000;

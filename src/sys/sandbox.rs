@@ -16,13 +16,15 @@ use crate::error::{Error, Result};
 
 /// What serving needs: sockets that exist, io_uring rings that exist, epoll, memory, time, threads that exist, and the
 /// end.
-const ALLOWED: [libc::c_long; 57] = [
+const ALLOWED: [libc::c_long; 59] = [
     libc::SYS_io_uring_enter,
     libc::SYS_accept4,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
     libc::SYS_sendto,
     libc::SYS_sendmsg,
+    libc::SYS_pipe2,
+    libc::SYS_splice,
     libc::SYS_shutdown,
     libc::SYS_getsockopt,
     libc::SYS_setsockopt,

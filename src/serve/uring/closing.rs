@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use super::echo::{Echo, SendFin};
 use super::{BufferLevels, Connection, Worker};
 use crate::clock::{self, Nanos};
-use crate::ring::{Ring, SizeClass};
+use crate::ring::{Ring, Store};
 use crate::serve::counters::Counters;
 use crate::serve::drain::Activity;
 use crate::serve::notices::Notice;
@@ -139,15 +139,15 @@ impl Worker<'_> {
             overflows: ring.overflows,
             enters: ring.enters,
             spun: ring.spun,
-            in_use: (self.ring.in_use(SizeClass::Small) + self.ring.in_use(SizeClass::Large)) as u64,
+            in_use: (self.ring.in_use(Store::Buffer) + self.ring.in_use(Store::Pipe)) as u64,
             ..self.counters.clone()
         }
     }
 
     pub(super) fn buffer_levels(&self) -> BufferLevels {
         BufferLevels {
-            small: self.ring.offered(SizeClass::Small),
-            large: self.ring.offered(SizeClass::Large),
+            buffers: self.ring.offered(Store::Buffer),
+            pipes: self.ring.offered(Store::Pipe),
             has_spare: self.ring.has_spare(),
         }
     }

@@ -3,7 +3,7 @@
 //! RFC 862: send back what was received, in order. Everything received is echoed before the connection ends.
 //! It knows no io_uring, no clock and no thread; the worker applies [`Next`] and reports the completions.
 
-use crate::ring::{Chunk, ChunkQueue, ChunkTable, Received, SizeClass};
+use crate::ring::{Chunk, ChunkQueue, ChunkTable, Received, Store};
 use crate::serve::uring::stream_detector::StreamDetector;
 
 #[cfg(any(test, fuzzing))]
@@ -21,8 +21,8 @@ pub struct Next {
     pub fin: Option<SendFin>,
     /// What to do about receiving.
     pub receive: Receive,
-    /// Set when the connection begins (`Large`) or ceases (`Small`) to stream.
-    pub switched: Option<SizeClass>,
+    /// Set when the connection begins (`Pipe`) or ceases (`Buffer`) to stream.
+    pub switched: Option<Store>,
     /// Close the connection: nothing of it is in the kernel, and its echo is complete or undeliverable.
     pub close: bool,
 }
@@ -44,10 +44,10 @@ pub enum Receive {
     /// Nothing.
     #[default]
     Keep,
-    /// Arm a receive into buffers of this class; its completions go to [`Echo::received`].
-    Arm(SizeClass),
-    /// Queue the connection until a buffer of this class is free, then call [`Echo::buffer_available`].
-    Starve(SizeClass),
+    /// Arm a receive into this; its completions go to [`Echo::received`].
+    Arm(Store),
+    /// Queue the connection until one of these is free, then call [`Echo::available`].
+    Starve(Store),
     /// Cancel the receive; the completion of the cancel goes to [`Echo::cancelled`].
     Cancel,
 }
@@ -55,12 +55,12 @@ pub enum Receive {
 /// The buffers that a worker can spare for one connection at the moment of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BufferAllowance {
-    /// Small buffers that the connection may hold. Receiving pauses at this number and resumes at half of it.
+    /// Buffers that the connection may hold. Receiving pauses at this number and resumes at half of it.
     pub cap: usize,
-    /// Bytes in a small buffer.
-    pub small: usize,
-    /// True if the connection may begin to stream into large buffers.
-    pub large_free: bool,
+    /// Bytes in a buffer.
+    pub buffer_size: usize,
+    /// True if the connection may begin to stream through pipes.
+    pub pipe_free: bool,
 }
 
 /// One connection. All of its buffers are in `queued` or in the kernel.
@@ -76,8 +76,8 @@ pub struct Echo {
     /// True from a cancel to its completion.
     cancelling: bool,
     detector: StreamDetector,
-    /// The class that the worker knows about, from the last [`Next::switched`].
-    reported: SizeClass,
+    /// What the worker knows about, from the last [`Next::switched`].
+    reported: Store,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,8 +86,8 @@ enum Receiving {
     Idle,
     /// No receive is in the kernel, and the connection is queued for a buffer.
     Starved,
-    /// From arming to the last completion, into buffers of this class.
-    Armed(SizeClass),
+    /// From arming to the last completion, into this.
+    Armed(Store),
     /// Still armed, and a cancel has been sent after it.
     Cancelling,
 }
@@ -130,7 +130,7 @@ impl Echo {
             sending: 0,
             cancelling: false,
             detector: StreamDetector::default(),
-            reported: SizeClass::Small,
+            reported: Store::Buffer,
         };
         let next = echo.next(allowance);
         (echo, next)
@@ -144,19 +144,20 @@ impl Echo {
         let mut unwanted = ChunkQueue::default();
         match what {
             Received::Data(chunk) => {
-                let class = table.class(&chunk);
+                let store = table.store(&chunk);
                 self.detector
-                    .observe(chunk.len(), class, allowance.small, allowance.large_free);
+                    .observe(chunk.len(), store, allowance.buffer_size, allowance.pipe_free);
                 self.data(chunk, &mut unwanted, table);
             }
             Received::End if self.peer == Peer::Open => self.peer = Peer::Finished,
             Received::End | Received::Cancelled => {}
             Received::Starved => self.receiving = Receiving::Starved,
+            Received::NotForPipe => self.detector.reset(),
             Received::Failed(_) => self.peer = Peer::Gone,
         }
         let mut next = self.next(allowance);
         if self.receiving == Receiving::Starved {
-            next.receive = Receive::Starve(self.detector.class());
+            next.receive = Receive::Starve(self.detector.store());
         }
         next.give_back.append(unwanted, table);
         next
@@ -195,18 +196,18 @@ impl Echo {
         self.next(allowance)
     }
 
-    /// A buffer of its class is free for this starved connection.
-    pub fn buffer_available(&mut self, allowance: BufferAllowance) -> Next {
+    /// What this starved connection waits for is free.
+    pub fn available(&mut self, allowance: BufferAllowance) -> Next {
         if self.receiving == Receiving::Starved {
             self.receiving = Receiving::Idle;
         }
         self.next(allowance)
     }
 
-    /// No large buffer is free for this starved stream: it receives into small ones from now on.
-    pub fn no_large_buffer(&mut self, allowance: BufferAllowance) -> Next {
+    /// No pipe is free for this starved stream: it receives into buffers from now on.
+    pub fn no_pipe(&mut self, allowance: BufferAllowance) -> Next {
         self.detector.reset();
-        self.buffer_available(allowance)
+        self.available(allowance)
     }
 
     /// Ends the armed receive. The next one is armed when it has ended, as far as the cap allows.
@@ -290,17 +291,17 @@ impl Echo {
     }
 
     fn next_receive(&mut self, cap: usize, fin_due: bool) -> Receive {
-        let (class, cap) = (self.detector.class(), self.detector.cap(cap));
+        let (store, cap) = (self.detector.store(), self.detector.cap(cap));
         let held = self.held();
         match self.receiving {
-            Receiving::Armed(armed) if self.peer == Peer::Gone || held >= cap || fin_due || armed != class => {
+            Receiving::Armed(armed) if self.peer == Peer::Gone || held >= cap || fin_due || armed != store => {
                 self.cancel()
             }
             // FIN comes first, and the echo before it.
             Receiving::Idle if fin_due && held > 0 => Receive::Keep,
             Receiving::Idle if self.peer == Peer::Open && held <= cap / 2 && !self.cancelling => {
-                self.receiving = Receiving::Armed(class);
-                Receive::Arm(class)
+                self.receiving = Receiving::Armed(store);
+                Receive::Arm(store)
             }
             Receiving::Starved if self.peer != Peer::Open => {
                 self.receiving = Receiving::Idle;
@@ -316,11 +317,11 @@ impl Echo {
         Receive::Cancel
     }
 
-    fn switched(&mut self) -> Option<SizeClass> {
-        let class = self.detector.class();
-        let switched = class != self.reported;
-        self.reported = class;
-        switched.then_some(class)
+    fn switched(&mut self) -> Option<Store> {
+        let store = self.detector.store();
+        let switched = store != self.reported;
+        self.reported = store;
+        switched.then_some(store)
     }
 
     fn is_echoed(&self) -> bool {

@@ -19,7 +19,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use crate::clock::{self, Nanos};
 use crate::error::{Errno, Error, Result};
-use crate::ring::{ChunkQueue, Completion, Event, Received, Ring, SizeClass, Socket};
+use crate::ring::{ChunkQueue, Completion, Event, Received, Ring, Socket, Store};
 use crate::serve::admission::Place;
 use crate::serve::counters::{Counters, Operation};
 use crate::serve::drain::Drain;
@@ -30,7 +30,7 @@ use crate::serve::startup::{Ready, Shared, WorkerSide};
 use crate::slab::{Key, Slab};
 use crate::sys::{affinity, socket};
 use accepting::Acceptor;
-use buffers::{BufferLevels, BufferShares, LargeShare};
+use buffers::{BufferLevels, BufferShares, PipeShare};
 use echo::{BufferAllowance, Echo, Next, Receive};
 use fault::FaultInjector;
 pub use plan::UringPlan;
@@ -55,7 +55,7 @@ fn listener_index(key: Key) -> usize {
 /// Serves on the calling thread until stopped and drained. Errors: [`Error::Machine`] when a ring cannot be created,
 /// [`Error::Bug`] when it breaks.
 pub(super) fn run(index: usize, shared: &Shared, plan: UringPlan, startup: WorkerSide) -> Result<Counters> {
-    let plan = plan.within(shared.plan.buffer_limit);
+    let plan = plan.within(&shared.plan);
     if index == 0 {
         for listener in &shared.listeners {
             // On a non-blocking one io_uring completes with EAGAIN. One that was passed to this process may be.
@@ -251,7 +251,7 @@ impl Worker<'_> {
         match &what {
             Received::Data(chunk) => self.counters.bytes_in += chunk.len() as u64,
             Received::Failed(errno) => self.counters.error(Operation::Receive, *errno),
-            Received::End | Received::Cancelled | Received::Starved => {}
+            Received::End | Received::Cancelled | Received::Starved | Received::NotForPipe => {}
         }
         let allowance = self.allowance();
         let Some(connection) = self.connections.get_mut(key) else {
@@ -315,19 +315,18 @@ impl Worker<'_> {
         let peer = &connection.socket;
         match next.receive {
             Receive::Keep => {}
-            Receive::Arm(SizeClass::Small) if self.buffers.is_low() => {
-                self.ring.receive_once(key, peer, SizeClass::Small);
-            }
-            Receive::Arm(class) => self.ring.receive(key, peer, class),
-            Receive::Starve(class) => {
-                self.counters.starved += u64::from(class == SizeClass::Small);
-                self.buffers.starve(key, class);
+            Receive::Arm(Store::Buffer) if self.buffers.is_low() => self.ring.receive_once(key, peer),
+            Receive::Arm(Store::Buffer) => self.ring.receive(key, peer),
+            Receive::Arm(Store::Pipe) => self.ring.receive_into_pipe(key, peer),
+            Receive::Starve(store) => {
+                self.counters.starved += u64::from(store == Store::Buffer);
+                self.buffers.starve(key, store);
             }
             Receive::Cancel => self.ring.cancel_receive(key),
         }
         match next.switched {
-            Some(SizeClass::Large) => self.streams += 1,
-            Some(SizeClass::Small) => self.streams -= 1,
+            Some(Store::Pipe) => self.streams += 1,
+            Some(Store::Buffer) => self.streams -= 1,
             None => {}
         }
         if next.close {
@@ -336,8 +335,8 @@ impl Worker<'_> {
     }
 
     fn allowance(&self) -> BufferAllowance {
-        let large_offered = self.ring.offered(SizeClass::Large);
-        self.buffers.allowance(self.connections.len(), large_offered)
+        self.buffers
+            .allowance(self.connections.len(), self.ring.offered(Store::Pipe))
     }
 
     /// Counts a completion for a closed connection. A connection closes only when nothing of it is in the kernel, so
@@ -353,27 +352,27 @@ impl Worker<'_> {
 impl Worker<'_> {
     /// Follows the number of buffers in use, and serves starved connections as far as buffers go.
     fn share_buffers(&mut self) {
-        if self.buffers.becomes_low(self.ring.in_use(SizeClass::Small)) {
+        if self.buffers.becomes_low(self.ring.in_use(Store::Buffer)) {
             self.notices.report(Notice::BuffersLow);
             let keys: Vec<Key> = self.connections.keys().collect();
             for key in keys {
                 self.update(key, |echo, _| echo.renew());
             }
         }
-        for _ in 0..self.ring.offered(SizeClass::Small) {
-            let Some(key) = self.buffers.next_small() else {
+        for _ in 0..self.ring.offered(Store::Buffer) {
+            let Some(key) = self.buffers.next_for_buffer() else {
                 break;
             };
-            self.update_if_open(key, Echo::buffer_available);
+            self.update_if_open(key, Echo::available);
         }
-        let offered = self.ring.offered(SizeClass::Large);
+        let free = self.ring.offered(Store::Pipe);
         let (streams, event): (_, fn(&mut Echo, BufferAllowance) -> Next) =
-            match self.buffers.large_share(offered, clock::now) {
-                LargeShare::Buffers(streams) => (streams, Echo::buffer_available),
-                LargeShare::TimedOut(streams) => (streams, Echo::no_large_buffer),
+            match self.buffers.pipe_share(free, clock::now) {
+                PipeShare::Pipes(streams) => (streams, Echo::available),
+                PipeShare::TimedOut(streams) => (streams, Echo::no_pipe),
             };
         for _ in 0..streams {
-            let Some(key) = self.buffers.next_large() else {
+            let Some(key) = self.buffers.next_for_pipe() else {
                 break;
             };
             self.update_if_open(key, event);

@@ -3,8 +3,8 @@
 use super::fault::Fault;
 use super::stream_detector;
 use crate::clock::Nanos;
-use crate::ring::{Buffers, Large, Queues, RingPlan, Role};
-use crate::serve::Plan;
+use crate::ring::{Buffers, PIPE_BYTES, Queues, RingPlan, Role};
+use crate::serve::{Plan, admission};
 use crate::sys::limits;
 
 /// Settings of this engine.
@@ -35,13 +35,9 @@ impl Default for UringPlan {
                 circulating: 256,
                 total: 16_384,
                 size: 4096,
-                // 1 MiB more, untouched until a peer streams.
-                large: Some(Large {
-                    count: 16,
-                    size: 65_536,
-                }),
+                pipes: 16,
             },
-            // As long as a peer on this machine takes to reply; longer polling finds no more (bench/README.md).
+            // As long as a peer on this machine takes to reply; longer polling finds no more (bench/TRIED.md).
             spin: Nanos(20_000),
             direct: false,
             fault: None,
@@ -50,11 +46,21 @@ impl Default for UringPlan {
 }
 
 impl UringPlan {
-    /// Without large buffers if a stream would hold more than `limit` bytes of them.
-    pub(in crate::serve) fn within(mut self, limit: u64) -> UringPlan {
-        let held = |large: &Large| stream_detector::LARGE_HELD as u64 * u64::from(large.size);
-        self.buffers.large = self.buffers.large.filter(|large| held(large) <= limit);
+    /// As this server can have it: with as many pipes as there are descriptors for, and with none if a stream would
+    /// hold more than it may in them, or has a socket that splice(2) does not know.
+    pub(in crate::serve) fn within(mut self, plan: &Plan) -> UringPlan {
+        let allowed = admission::pipes(limits::descriptors().soft, plan.workers);
+        let pipes = &mut self.buffers.pipes;
+        *pipes = (*pipes).min(allowed.try_into().unwrap_or(u16::MAX));
+        if self.direct || plan.buffer_limit < stream_detector::PIPES_HELD as u64 * u64::from(PIPE_BYTES) {
+            *pipes = 0;
+        }
         self
+    }
+
+    /// Bytes that the buffers and pipes of a worker take at most.
+    pub(in crate::serve) fn bytes(&self) -> u64 {
+        self.buffers.bytes() as u64 + u64::from(self.buffers.pipes) * u64::from(PIPE_BYTES)
     }
 
     /// A ring of a worker, with this many entries for sockets.

@@ -85,19 +85,6 @@ fn serve(address: SocketAddr, flags: &[&str]) -> Output {
 }
 
 #[test]
-fn values_that_are_allowed_alone_but_not_together_are_refused() {
-    for flags in [
-        ["--buffers", "32768", "--large-buffers", "32768"],
-        ["--buffer-size", "1MiB", "--large-buffer-size", "64B"],
-    ] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_urecho"));
-        let ended = run(command.args(["serve", "--listen", "127.0.0.1:0"]).args(flags));
-        assert_eq!(ended.code(), Some(2), "{}", ended.stderr);
-        assert_says(&ended.stderr, &[flags[0], flags[2]]);
-    }
-}
-
-#[test]
 fn an_address_of_many_hosts_is_refused() {
     for address in ["224.0.0.1:0", "255.255.255.255:0", "[ff02::1]:0"] {
         let ended = run(Command::new(env!("CARGO_BIN_EXE_urecho")).args(["serve", "--listen", address]));

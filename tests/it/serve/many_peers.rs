@@ -31,7 +31,7 @@ fn peers_that_never_read_do_not_starve_one_that_does_in_a_small_pool() {
 }
 
 #[test]
-fn a_stream_is_echoed_while_others_hold_every_large_buffer() {
+fn a_stream_is_echoed_while_others_hold_every_pipe() {
     let server = Server::start();
     let streams = server.connect_many(30);
     streams.iter().for_each(shrink); // Socket memory is limited (net.ipv4.tcp_mem).

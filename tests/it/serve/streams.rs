@@ -22,6 +22,7 @@ on_every_engine! {
     a_peer_that_sends_only_fin_is_closed,
     a_connection_without_a_byte_leaves_nothing_behind,
     out_of_band_data_does_not_delay_the_bytes_behind_it,
+    out_of_band_data_within_a_stream_is_left_out_and_ends_nothing,
 }
 
 fn messages_of_every_size_come_back_in_order(engine: Engine) {
@@ -121,5 +122,24 @@ fn out_of_band_data_does_not_delay_the_bytes_behind_it(engine: Engine) {
         assert_comes(&mut peer, &bytes(100, round + 50));
     }
     drop(peer);
+    server.stop_clean();
+}
+
+fn out_of_band_data_within_a_stream_is_left_out_and_ends_nothing(engine: Engine) {
+    let server = Server::on(engine);
+    let mut peer = server.connect();
+    for round in 0..40 {
+        let part = bytes(300_000, round);
+        thread::scope(|scope| {
+            let (mut writer, part) = (&peer, &part);
+            scope.spawn(move || {
+                writer.write_all(part).unwrap();
+                SockRef::from(writer).send_out_of_band(b"!").unwrap();
+            });
+            assert_comes(&mut peer.try_clone().unwrap(), part);
+        });
+    }
+    peer.shutdown(Shutdown::Write).unwrap();
+    assert_ends_with(&mut peer, b"");
     server.stop_clean();
 }

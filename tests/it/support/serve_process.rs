@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -108,6 +109,15 @@ impl ServeProcess {
     /// The number of open descriptors.
     pub(crate) fn descriptors(&self) -> usize {
         fs::read_dir(self.proc("fd")).unwrap().count()
+    }
+
+    /// The number of those that are ends of pipes.
+    pub(crate) fn ends_of_pipes(&self) -> usize {
+        let is_pipe = |path: PathBuf| fs::read_link(path).is_ok_and(|what| what.to_string_lossy().starts_with("pipe:"));
+        let descriptors = fs::read_dir(self.proc("fd")).unwrap();
+        descriptors
+            .filter(|entry| is_pipe(entry.as_ref().unwrap().path()))
+            .count()
     }
 
     /// Resident memory, in bytes.

@@ -2,9 +2,9 @@
 //!
 //! A world is a few connections on one pool. Each step lets a peer, the kernel or the worker do one legal thing, chosen
 //! by a seeded generator: chunks of any size, short sends, an empty pool, receives that end for no reason, FIN and RST
-//! at any moment, cancels that complete early or late, streams that find no large buffer, a server that drains. The
-//! payload is a running counter that is never written down: byte n of a connection is n, and the world remembers the
-//! range in each buffer.
+//! at any moment, cancels that complete early or late, streams that find no pipe or that a pipe does not serve, a
+//! server that drains. The payload is a running counter that is never written down: byte n of a connection is n, and
+//! the world remembers the range in each buffer.
 
 mod world;
 

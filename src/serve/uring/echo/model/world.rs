@@ -7,7 +7,7 @@ mod worker;
 
 use crate::error::Errno;
 use crate::random::Choices;
-use crate::ring::{ChunkQueue, ChunkTable, Received, SizeClass, fake};
+use crate::ring::{ChunkQueue, ChunkTable, Received, Store, fake};
 use crate::serve::uring::echo::{BufferAllowance, Echo, Next, Receive};
 
 /// Far more than any world has needed: the longest of 100,000 took 43,279, on one buffer of one byte.
@@ -38,8 +38,8 @@ enum Report {
     Cancelled,
 }
 
-/// Buffers of one class.
-struct Buffers {
+/// Buffers or pipes, and who waits for one.
+struct Supply {
     /// Those that the kernel may fill.
     offered: VecDeque<u16>,
     total: usize,
@@ -51,8 +51,8 @@ struct Buffers {
 pub(super) struct World {
     random: Choices,
     table: ChunkTable,
-    small: Buffers,
-    large: Buffers,
+    buffers: Supply,
+    pipes: Supply,
     /// Which bytes of which connection a buffer holds.
     filled: Vec<Option<(usize, Range<usize>)>>,
     reports: VecDeque<(usize, Report)>,
@@ -86,12 +86,12 @@ struct Connection {
     outgoing: Option<ChunkQueue>,
     skip: usize,
     /// The kernel's side: from arming until it has made the last completion.
-    receiving: Option<SizeClass>,
+    receiving: Option<Store>,
     /// The kernel has not processed the cancel yet.
     cancel: bool,
     /// The worker's side: from arming until the last completion is handled, and into which buffers.
     armed: bool,
-    class: SizeClass,
+    store: Store,
     sending: bool,
     cancelling: bool,
     /// A cancel has been sent after the receive that is armed.
@@ -119,13 +119,13 @@ impl Connection {
 
 impl World {
     pub(super) fn new(mut random: Choices, ending: Ending) -> World {
-        let (small, large) = (1 + random.below(8), random.below(4));
+        let (buffers, pipes) = (1 + random.below(8), random.below(4));
         let size = 1 + random.below(16);
         let mut world = World {
-            table: fake::table(small, large),
-            small: Buffers::new(0, small, size),
-            large: Buffers::new(small, large, 2 * size),
-            filled: vec![None; small + large],
+            table: fake::table(buffers, pipes),
+            buffers: Supply::new(0, buffers, size),
+            pipes: Supply::new(buffers, pipes, 2 * size),
+            filled: vec![None; buffers + pipes],
             reports: VecDeque::new(),
             cap: 1 + random.below(4),
             connections: Vec::new(),
@@ -184,10 +184,10 @@ impl World {
         self.random.below(times) == 0
     }
 
-    fn buffers(&mut self, class: SizeClass) -> &mut Buffers {
-        match class {
-            SizeClass::Small => &mut self.small,
-            SizeClass::Large => &mut self.large,
+    fn supply(&mut self, store: Store) -> &mut Supply {
+        match store {
+            Store::Buffer => &mut self.buffers,
+            Store::Pipe => &mut self.pipes,
         }
     }
 
@@ -195,19 +195,19 @@ impl World {
         assert!(self.reports.is_empty(), "a completion after the last close");
         assert!(self.filled.iter().all(Option::is_none));
         assert_eq!(self.streams, 0, "a stream that has closed is still counted");
-        for class in [SizeClass::Small, SizeClass::Large] {
-            let buffers = self.buffers(class);
-            assert_eq!(buffers.offered.len(), buffers.total, "every buffer has been given back");
-            let starved = std::mem::take(&mut buffers.starved);
+        for store in [Store::Buffer, Store::Pipe] {
+            let supply = self.supply(store);
+            assert_eq!(supply.offered.len(), supply.total, "everything has been given back");
+            let starved = std::mem::take(&mut supply.starved);
             // A connection may close in the queue; the worker skips it.
             assert!(starved.into_iter().all(|index| self.connections[index].closed));
         }
     }
 }
 
-impl Buffers {
-    fn new(first: usize, total: usize, size: usize) -> Buffers {
-        Buffers {
+impl Supply {
+    fn new(first: usize, total: usize, size: usize) -> Supply {
+        Supply {
             offered: (first as u16..(first + total) as u16).collect(),
             total,
             size,
@@ -254,24 +254,25 @@ impl World {
 impl World {
     fn kernel_receives(&mut self, index: usize) {
         let connection = &mut self.connections[index];
-        let Some(class) = connection.receiving else {
+        let Some(store) = connection.receiving else {
             return;
         };
         // Never after a failed send: the worker must not depend on it.
         let breaks = self.ending.with_failures() && !connection.silent && self.random.below(100) == 0;
-        let buffers = match class {
-            SizeClass::Small => &mut self.small,
-            SizeClass::Large => &mut self.large,
+        let supply = match store {
+            Store::Buffer => &mut self.buffers,
+            Store::Pipe => &mut self.pipes,
         };
         let (what, more) = match connection.unread() {
             _ if breaks => (Received::Failed(Errno(110)), false),
             0 if connection.reset => (Received::Failed(Errno(104)), false),
             0 if connection.fin => (Received::End, false),
             0 => return,
-            unread => match buffers.offered.pop_front() {
+            _ if store == Store::Pipe && self.random.below(20) == 0 => (Received::NotForPipe, false),
+            unread => match supply.offered.pop_front() {
                 None => (Received::Starved, false),
                 Some(buffer) => {
-                    let most = unread.min(buffers.size);
+                    let most = unread.min(supply.size);
                     // Often full, so that streams are found.
                     let len = [most, 1 + self.random.below(most)][self.random.below(2)];
                     let range = connection.taken..connection.taken + len;
@@ -284,7 +285,7 @@ impl World {
                 }
             },
         };
-        connection.receiving = more.then_some(class);
+        connection.receiving = more.then_some(store);
         self.reports.push_back((index, Report::Received { what, more }));
     }
 
@@ -350,8 +351,8 @@ impl World {
             .expect("a buffer is given back once");
         assert_eq!(owner, index, "a chunk of another connection");
         self.connections[index].held -= 1;
-        let class = fake::class(buffer, &self.table);
-        self.buffers(class).offered.push_back(buffer);
+        let store = fake::store(buffer, &self.table);
+        self.supply(store).offered.push_back(buffer);
         range
     }
 }

@@ -35,21 +35,21 @@ impl World {
     }
 
     pub(super) fn worker_serves_starved(&mut self) {
-        for class in [SizeClass::Small, SizeClass::Large] {
-            for _ in 0..self.buffers(class).offered.len() {
-                self.serve_next_starved(class, Echo::buffer_available);
+        for store in [Store::Buffer, Store::Pipe] {
+            for _ in 0..self.supply(store).offered.len() {
+                self.serve_next_starved(store, Echo::available);
             }
         }
     }
 
     pub(super) fn worker_times_out_streams(&mut self) {
-        for _ in 0..self.large.starved.len() {
-            self.serve_next_starved(SizeClass::Large, Echo::no_large_buffer);
+        for _ in 0..self.pipes.starved.len() {
+            self.serve_next_starved(Store::Pipe, Echo::no_pipe);
         }
     }
 
-    fn serve_next_starved(&mut self, class: SizeClass, event: fn(&mut Echo, BufferAllowance) -> Next) {
-        let Some(index) = self.buffers(class).starved.pop_front() else {
+    fn serve_next_starved(&mut self, store: Store, event: fn(&mut Echo, BufferAllowance) -> Next) {
+        let Some(index) = self.supply(store).starved.pop_front() else {
             return;
         };
         let allowance = self.allowance();
@@ -91,8 +91,8 @@ impl World {
     pub(super) fn allowance(&mut self) -> BufferAllowance {
         BufferAllowance {
             cap: self.some(self.cap),
-            small: self.small.size,
-            large_free: !self.large.offered.is_empty(),
+            buffer_size: self.buffers.size,
+            pipe_free: !self.pipes.offered.is_empty(),
         }
     }
 
@@ -131,20 +131,20 @@ impl World {
         let connection = &mut self.connections[index];
         match receive {
             Receive::Keep => {}
-            Receive::Arm(class) => {
+            Receive::Arm(store) => {
                 assert!(!connection.armed, "one receive in flight per connection");
                 assert!(!connection.cancelling, "a cancel would hit the new receive");
                 assert!(!connection.starved, "an empty pool would refuse it at once");
                 connection.armed = true;
-                connection.class = class;
-                connection.receiving = Some(class);
+                connection.store = store;
+                connection.receiving = Some(store);
             }
-            Receive::Starve(class) => {
+            Receive::Starve(store) => {
                 assert!(!connection.armed && !connection.gone);
-                let queues = [&self.small.starved, &self.large.starved];
+                let queues = [&self.buffers.starved, &self.pipes.starved];
                 assert!(!queues.iter().any(|queue| queue.contains(&index)), "queued once");
                 connection.starved = true;
-                self.buffers(class).starved.push_back(index);
+                self.supply(store).starved.push_back(index);
             }
             Receive::Cancel => {
                 assert!(connection.armed && !connection.ending && !connection.cancelling);
@@ -155,12 +155,12 @@ impl World {
         }
     }
 
-    fn apply_switch(&mut self, index: usize, switched: Option<SizeClass>) {
+    fn apply_switch(&mut self, index: usize, switched: Option<Store>) {
         let connection = &mut self.connections[index];
-        let Some(class) = switched else {
+        let Some(store) = switched else {
             return;
         };
-        let streams = class == SizeClass::Large;
+        let streams = store == Store::Pipe;
         assert_ne!(connection.streams, streams, "a switch that changes nothing");
         connection.streams = streams;
         if streams {
@@ -209,7 +209,7 @@ impl World {
             let held = connection.held;
             assert!(held < cap, "{held} chunks held at a cap of {cap}, and receiving");
             assert_eq!(
-                connection.class == SizeClass::Large,
+                connection.store == Store::Pipe,
                 connection.streams,
                 "receiving into the wrong buffers"
             );
@@ -234,7 +234,7 @@ impl Connection {
             receiving: None,
             cancel: false,
             armed: false,
-            class: SizeClass::Small,
+            store: Store::Buffer,
             sending: false,
             cancelling: false,
             ending: false,
