@@ -1,6 +1,6 @@
 //! How far a run is, on the progress line: alone, or as one of a series.
 
-use crate::clock::Nanos;
+use crate::clock::{self, Nanos};
 use crate::load::{Observer, Progress, Workload};
 use crate::output::progress::{ProgressLine, show_left};
 use crate::units;
@@ -8,6 +8,7 @@ use crate::units;
 /// Shows how far a run is while it goes on. Dropping it removes the line.
 pub(super) struct RunProgress {
     line: ProgressLine,
+    began: Nanos,
     connections: u64,
     duration: Nanos,
     /// From the start of messages to the start of measuring.
@@ -22,6 +23,7 @@ impl RunProgress {
     pub(super) fn new(workload: &Workload) -> RunProgress {
         RunProgress {
             line: ProgressLine::new(),
+            began: clock::now(),
             connections: workload.connections.into(),
             duration: workload.duration,
             warmup: workload.warmup,
@@ -40,12 +42,19 @@ impl RunProgress {
         }
     }
 
-    /// What matters most comes first: the end may be cut off.
-    fn text(&self, progress: Progress) -> String {
+    /// What opening the other connections takes, if they open as fast as those of the time `since` the start. Messages
+    /// begin after that.
+    fn opening_left(&self, opened: u64, since: Nanos) -> Nanos {
+        let others = self.connections.saturating_sub(opened);
+        Nanos((since.0 as f64 / opened.max(1) as f64 * others as f64) as u64)
+    }
+
+    /// After the time `since` the start. What matters most comes first: the end may be cut off.
+    fn text(&self, progress: Progress, since: Nanos) -> String {
         let all_opened = progress.opened >= self.connections;
         let mut left = self.duration - progress.elapsed + self.later;
         if progress.elapsed == Nanos(0) {
-            left = left + self.warmup;
+            left = left + self.warmup + self.opening_left(progress.opened, since);
         }
         let mut parts = vec![show_left(left)];
         parts.extend(self.which.clone());
@@ -65,7 +74,7 @@ impl RunProgress {
 
 impl Observer for RunProgress {
     fn progress(&mut self, progress: Progress) {
-        let text = self.text(progress);
+        let text = self.text(progress, clock::now() - self.began);
         self.line.show(&text);
     }
 }
@@ -74,12 +83,14 @@ impl Observer for RunProgress {
 mod tests {
     use super::*;
 
+    /// 4 s after the start.
     fn text(progress: &RunProgress, opened: u64, completed: u64, elapsed: u64) -> String {
-        progress.text(Progress {
+        let progressed = Progress {
             opened,
             completed,
             elapsed: Nanos(elapsed),
-        })
+        };
+        progress.text(progressed, Nanos(4_000_000_000))
     }
 
     #[test]
@@ -91,7 +102,11 @@ mod tests {
             ..Workload::default()
         };
         let run = RunProgress::new(&workload);
-        assert_eq!(text(&run, 4, 0, 0), "31 s left, 4 of 10 connections");
+        assert_eq!(
+            text(&run, 4, 0, 0),
+            "37 s left, 4 of 10 connections",
+            "6 s for six of them"
+        );
         assert_eq!(
             text(&run, 10, 500, 20_000_000_000),
             "10 s left, 25/s, 500 messages, 10 connections"
