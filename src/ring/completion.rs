@@ -111,8 +111,8 @@ impl Ring {
                 recipient: key.generation,
             },
             Op::Receive => Event::Received(self.received(key, &raw)),
-            Op::Send if raw.result.is_ok() && self.sends_from_pipe(key) => {
-                self.splice_out(key); // The socket has room.
+            Op::Send if self.sends_from_pipe(key) && matches!(raw.result, Ok(_) | Err(Errno(libc::ETIME))) => {
+                self.splice_out(key, raw.result.is_ok());
                 return None;
             }
             Op::Send => self.sent(key, raw.result),

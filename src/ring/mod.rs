@@ -288,7 +288,7 @@ impl Ring {
         let socket = socket.into();
         if self.outgoing[slot].first_pipe(&self.pool.chunk_table).is_some() {
             self.set_spliced(key, socket);
-            return self.splice_out(key);
+            return self.splice_out(key, false);
         }
         if !self.make_room() {
             return; // It is broken; the next pass returns the error.
