@@ -2,9 +2,9 @@
 //! server, interleaved slices.
 //!
 //! `cargo bench --bench generator` runs blocks of two slices of each client, in random order and back, and prints the
-//! ratios of rate and of CPU time per message with their intervals; then the same for the send lag and the latency of
-//! both generators in an open loop; then what verifying and recording cost. `-- --seed N` repeats an order, `--
-//! --blocks N` sets how many. Under `cargo test` one small block runs; no figure is judged.
+//! ratios of rate and of CPU time per message with their intervals, for 50 and for 1,000 connections; then the same for
+//! the send lag and the latency of both generators in an open loop; then what verifying and recording cost. `-- --seed
+//! N` repeats an order, `-- --blocks N` sets how many. Under `cargo test` one small block runs; no figure is judged.
 
 #![allow(clippy::unwrap_used)] // a benchmark that cannot run says so by its panic
 
@@ -27,7 +27,12 @@ use urecho::stats::signed_rank::{self, ConfidenceInterval};
 use urecho::sys::affinity;
 use urecho::sys::signal::Stop;
 
-const CONNECTIONS: u32 = 50;
+/// Connections of the closed loops.
+const CONNECTIONS: [u32; 2] = [50, 1000];
+
+/// Connections of the open loop.
+const OPEN_CONNECTIONS: u32 = 50;
+
 const SIZE: usize = 64;
 
 /// Messages per second of the open loop: about a fifth of what the server can do.
@@ -78,54 +83,69 @@ fn main() {
     let flags = ["--workers", "1"];
     let server = Server::start_program(env!("CARGO_BIN_EXE_urecho"), Engine::Uring, &flags, servers).unwrap();
     affinity::pin(ours).unwrap();
-    println!(
-        "{CONNECTIONS} connections, {SIZE} B, server on CPU {}, client on CPU {ours}",
-        servers[0]
-    );
+    println!("{SIZE} B, server on CPU {}, client on CPU {ours}", servers[0]);
     println!("{blocks} blocks, each with two slices of {slice:?} per client, seed {seed}");
     let (address, mut random) = (server.address(), Random::new(seed, 0));
 
-    println!("\nclosed loop");
-    let closed: Vec<Block<Slice>> = (0..blocks)
-        .map(|_| {
-            let block = block(&mut random, CLIENTS.len(), |client| match CLIENTS[client].0 {
-                Client::Generator(io) => generator(address, slice, io),
-                Client::Minimal => epoll_client::run(address, CONNECTIONS as usize, SIZE, slice),
-            });
-            let rates = block.iter().map(|slices| mean(slices, |slice| slice.rate_per_s));
-            println!("  {}", rates.map(|rate| format!("{rate:>9.0}/s")).collect::<String>());
-            block
-        })
-        .collect();
+    let mut ours_ns = f64::NAN;
+    for connections in CONNECTIONS {
+        println!("\nclosed loop, {connections} connections");
+        let closed = closed_loops(address, connections, slice, blocks, &mut random);
+        let all: Vec<Slice> = closed.iter().flat_map(|block| block[0].clone()).collect();
+        ours_ns = ours_ns.min(mean(&all, |slice| slice.cpu_ns_per_message));
+    }
+    println!("\nopen loop, {OPEN_CONNECTIONS} connections, {OPEN_RATE}/s");
+    open_loops(address, slice, blocks, &mut random);
+    server.stop().unwrap();
+
+    let (verify, record) = (verifying(), recording());
+    println!(
+        "\nof {ours_ns:.0} ns per message, verifying takes {verify:.1} ns and recording {record:.1} ns: together {:.1} %",
+        100.0 * (verify + record) / ours_ns
+    );
+}
+
+/// Compares all clients in a closed loop.
+fn closed_loops(
+    target: SocketAddr,
+    connections: u32,
+    slice: Duration,
+    blocks: u64,
+    random: &mut Random,
+) -> Vec<Block<Slice>> {
+    let one_block = |_| {
+        let block = block(random, CLIENTS.len(), |client| match CLIENTS[client].0 {
+            Client::Generator(io) => generator(target, connections, slice, io),
+            Client::Minimal => epoll_client::run(target, connections as usize, SIZE, slice),
+        });
+        let rates = block.iter().map(|slices| mean(slices, |slice| slice.rate_per_s));
+        println!("  {}", rates.map(|rate| format!("{rate:>9.0}/s")).collect::<String>());
+        block
+    };
+    let closed: Vec<Block<Slice>> = (0..blocks).map(one_block).collect();
     for (client, base) in [(0, 2), (1, 2), (1, 0)] {
         ratios("rate", &closed, client, base, |slice| slice.rate_per_s);
         ratios("CPU per message", &closed, client, base, |slice| {
             slice.cpu_ns_per_message
         });
     }
+    closed
+}
 
-    println!("\nopen loop, {OPEN_RATE}/s");
-    let open: Vec<Block<OpenSlice>> = (0..blocks)
-        .map(|_| {
-            block(&mut random, 2, |client| {
-                let Client::Generator(io) = CLIENTS[client].0 else {
-                    unreachable!("the first two are generators");
-                };
-                open_loop(address, slice, io)
-            })
+/// Compares both generators in an open loop.
+fn open_loops(target: SocketAddr, slice: Duration, blocks: u64, random: &mut Random) {
+    let one_block = |_| {
+        block(random, 2, |client| {
+            let Client::Generator(io) = CLIENTS[client].0 else {
+                unreachable!("the first two are generators");
+            };
+            open_loop(target, slice, io)
         })
-        .collect();
+    };
+    let open: Vec<Block<OpenSlice>> = (0..blocks).map(one_block).collect();
     ratios("p99 of send lag", &open, 1, 0, |slice| slice.send_lag_p99_ns);
     ratios("p50 of response time", &open, 1, 0, |slice| slice.response_p50_ns);
     ratios("CPU per message", &open, 1, 0, |slice| slice.cpu_ns_per_message);
-    server.stop().unwrap();
-
-    let all: Vec<Slice> = closed.iter().flat_map(|block| block[0].clone()).collect();
-    let (ours, verify, record) = (mean(&all, |slice| slice.cpu_ns_per_message), verifying(), recording());
-    println!(
-        "\nof {ours:.0} ns per message, verifying takes {verify:.1} ns and recording {record:.1} ns: together {:.1} %",
-        100.0 * (verify + record) / ours
-    );
 }
 
 /// Runs each of `clients` clients twice: in random order, and back.
@@ -174,8 +194,8 @@ fn number(flag: &str) -> Option<u64> {
 }
 
 /// One slice of the generator as users run it.
-fn generator(target: SocketAddr, slice: Duration, io: Io) -> Slice {
-    let outcome = run(target, slice, io, Pace::Closed { think: Nanos(0) });
+fn generator(target: SocketAddr, connections: u32, slice: Duration, io: Io) -> Slice {
+    let outcome = run(target, connections, slice, io, Pace::Closed { think: Nanos(0) });
     Slice {
         rate_per_s: outcome.stats.achieved as f64 / outcome.stats.elapsed().as_secs(),
         cpu_ns_per_message: cpu_per_message(&outcome),
@@ -191,7 +211,7 @@ fn open_loop(target: SocketAddr, slice: Duration, io: Io) -> OpenSlice {
         },
         arrivals: Arrivals::Poisson,
     };
-    let outcome = run(target, slice, io, pace);
+    let outcome = run(target, OPEN_CONNECTIONS, slice, io, pace);
     let quantile = |recorder: &Recorder, q| recorder.quantile(q).map_or(f64::NAN, |found| found.value.0 as f64);
     OpenSlice {
         send_lag_p99_ns: quantile(&outcome.stats.send_lag, 0.99),
@@ -200,11 +220,11 @@ fn open_loop(target: SocketAddr, slice: Duration, io: Io) -> OpenSlice {
     }
 }
 
-fn run(target: SocketAddr, slice: Duration, io: Io, pace: Pace) -> RunResult {
+fn run(target: SocketAddr, connections: u32, slice: Duration, io: Io, pace: Pace) -> RunResult {
     let plan = Plan {
         targets: vec![target.into()],
         workload: Workload {
-            connections: CONNECTIONS,
+            connections,
             warmup: Nanos::from(slice / 10),
             duration: Nanos::from(slice),
             pace,
