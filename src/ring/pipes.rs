@@ -142,8 +142,8 @@ fn without_blocking<T>(socket: BorrowedFd<'_>, call: impl FnOnce() -> Result<T, 
     result
 }
 
-/// True if splice(2) into a socket that is full returns at once. Linux 6.5 and the first of 6.6 ignore O_NONBLOCK
-/// there.
+/// True if splice(2) into a socket that is full returns at once. Kernels with the splice(2) of Linux 6.5 but without
+/// its commit 0f0fa27b871b ignore O_NONBLOCK there.
 fn splice_never_waits() -> bool {
     static NEVER_WAITS: OnceLock<bool> = OnceLock::new();
     // One attempt may be slow because this thread has to wait for its CPU.
