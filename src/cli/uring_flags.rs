@@ -15,8 +15,9 @@ pub(super) struct UringFlags {
     /// [default: 256]
     #[arg(long, value_name = "N", value_parser = buffers, hide_short_help = true)]
     buffers: Option<u16>,
-    /// Pipes per worker, for peers that stream: their bytes are not copied; 0 for none; uring only [default: 16, or
-    /// fewer where `ulimit -n` is below 20,000]
+    /// Pipes per worker, for peers that stream: their bytes are not copied; 0 for none; uring only [default: 16]
+    ///
+    /// All workers together have at most a 256th of `ulimit -n` of them, and at most 1024.
     #[arg(long, value_name = "N", value_parser = pipes, hide_short_help = true)]
     pipes: Option<u16>,
     /// How long to busy-poll for completions before sleeping, while that pays off; 0s for never; uring only [default:

@@ -286,7 +286,7 @@ impl Ring {
         );
         self.outgoing[slot] = chunks;
         let socket = socket.into();
-        if self.outgoing[slot].first_pipe(&self.pool.chunk_table).is_some() {
+        if self.sends_from_pipe(key) {
             self.set_spliced(key, socket);
             return self.splice_out(key, false);
         }
