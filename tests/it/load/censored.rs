@@ -71,7 +71,10 @@ fn a_thread_that_loses_all_its_connections_keeps_its_plan_and_its_seconds() {
     });
     let sent: Vec<u64> = sent.collect();
     assert_eq!(sent.len(), 3, "{lines}");
-    assert!(sent[0].abs_diff(2_000) <= 2 && sent[1].abs_diff(2_000) <= 2, "{sent:?}");
+    assert_eq!(sent.iter().sum::<u64>(), number(report, "/messages/sent"), "{sent:?}");
+    // Without the plan of the thread that lost its connections, each second would have half of its 2,000. A message
+    // sent late, at the end of a second, counts in the next.
+    assert!(sent[..2].iter().all(|&sent| sent > 1_500), "{sent:?}");
 }
 
 fn a_run_without_a_connection_left_on_any_thread_ends() {
