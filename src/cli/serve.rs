@@ -269,11 +269,11 @@ pub(super) fn run(flags: Flags) -> Result<ExitCode> {
         LogFormat::Json => log::Format::Json,
     };
     log::begin(format, flags.verbose);
-    let bound_of = plan.clone();
+    let running = plan.clone();
     let served = serve::run(plan, listeners, &stop, |listening, control| {
-        flags.warn(listening);
+        flags.warn(listening, &running);
         if flags.verbose {
-            console::note(MemoryBound::of(&bound_of, listening.connections_max));
+            console::note(MemoryBound::of(&running, listening.connections_max));
             console::note(format_args!(
                 "queue: {} connections may wait to be accepted (--backlog {}, net.core.somaxconn {})",
                 flags.backlog.min(limits::somaxconn()),
@@ -338,7 +338,7 @@ impl Flags {
         Ok(Some(TcpListener::from(listener)))
     }
 
-    fn warn(&self, listening: &Listening) {
+    fn warn(&self, listening: &Listening, plan: &Plan) {
         if let Some(max) = self.max_connections
             && listening.connections_max < max as usize
         {
@@ -351,6 +351,15 @@ impl Flags {
                 } else {
                     ""
                 }
+            ));
+        }
+        if let (Some(asked), EnginePlan::Uring(uring)) = (self.uring.pipes(), &plan.engine)
+            && let pipes = uring.within(plan).buffers.pipes
+            && pipes < asked
+        {
+            console::note(format_args!(
+                "warning: a worker has {pipes} pipes, fewer than --pipes {asked}: `ulimit -n`, --buffer-limit or direct \
+                 descriptors allow no more"
             ));
         }
         for address in &listening.addresses {

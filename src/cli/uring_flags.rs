@@ -68,6 +68,11 @@ impl UringFlags {
         plan
     }
 
+    /// The number of pipes, if it was given.
+    pub(super) fn pipes(&self) -> Option<u16> {
+        self.pipes
+    }
+
     /// True if the number of buffers was given.
     pub(super) fn sets_buffers(&self) -> bool {
         self.buffers.is_some()

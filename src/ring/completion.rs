@@ -111,11 +111,13 @@ impl Ring {
                 recipient: key.generation,
             },
             Op::Receive => Event::Received(self.received(key, &raw)),
-            Op::Send if self.sends_from_pipe(key) && matches!(raw.result, Ok(_) | Err(Errno(libc::ETIME))) => {
-                self.splice_out(key, raw.result.is_ok());
-                return None;
-            }
-            Op::Send => self.sent(key, raw.result),
+            Op::Send => match (self.pipe_to_send(key), raw.result) {
+                (Some(pipe), Ok(_) | Err(Errno(libc::ETIME))) => {
+                    self.splice_out(key, pipe, raw.result.is_ok());
+                    return None;
+                }
+                (_, result) => self.sent(key, result),
+            },
             Op::Connect => Event::Connected(raw.result.map(|_| ())),
             Op::Cancel => Event::Cancelled,
             Op::Watch => {

@@ -286,9 +286,9 @@ impl Ring {
         );
         self.outgoing[slot] = chunks;
         let socket = socket.into();
-        if self.sends_from_pipe(key) {
+        if let Some(pipe) = self.pipe_to_send(key) {
             self.set_spliced(key, socket);
-            return self.splice_out(key, false);
+            return self.splice_out(key, pipe, false);
         }
         if !self.make_room() {
             return; // It is broken; the next pass returns the error.

@@ -50,13 +50,13 @@ impl Pipes {
     }
 
     /// Moves what a socket holds into an empty pipe. Returns the pipe and the number of bytes. Errors: ENOBUFS if every
-    /// pipe is in use; EAGAIN if the socket holds nothing that can be spliced; otherwise as splice(2).
+    /// pipe is in use; EAGAIN if the socket holds nothing that can be spliced, or no pipe can be made; otherwise as
+    /// splice(2).
     pub(super) fn splice_in(&mut self, socket: BorrowedFd<'_>) -> Result<(u16, u32), Errno> {
         let number = *self.free.last().ok_or(Errno(libc::ENOBUFS))?;
         let Ok(pipe) = self.pipe(number) else {
-            // Out of descriptors, although a reserve is kept: from now on, buffers have to do.
-            self.free.clear();
-            return Err(Errno(libc::ENOBUFS));
+            // Out of descriptors, although a reserve is kept: this stream goes back to buffers, and may try again.
+            return Err(Errno(libc::EAGAIN));
         };
         match pipe.splice_from(socket)? {
             // FIN, or urgent data before it: only a receive tells them apart.

@@ -36,12 +36,9 @@ impl Ring {
         }
     }
 
-    /// Sends from the pipe that is the first to be sent, or waits until the socket has room. `is_ready` if poll(2) says
-    /// that it has: then this host is short of TCP memory, and polling again would never sleep.
-    pub(super) fn splice_out(&mut self, key: Key, is_ready: bool) {
-        let Some(pipe) = self.outgoing[key.slot as usize].first_pipe(&self.pool.chunk_table) else {
-            return;
-        };
+    /// Sends from a pipe, or waits until the socket has room. `is_ready` if poll(2) says that it has: then this host is
+    /// short of TCP memory, and polling again would never sleep.
+    pub(super) fn splice_out(&mut self, key: Key, pipe: u16, is_ready: bool) {
         let socket = self.spliced[key.slot as usize];
         match self.pool.splice_out(pipe, borrowed(socket)) {
             Err(Errno(libc::EAGAIN)) => {
@@ -73,11 +70,9 @@ impl Ring {
         self.spliced[slot] = descriptor.as_raw_fd();
     }
 
-    /// True if what is being sent begins with a pipe.
-    pub(super) fn sends_from_pipe(&self, key: Key) -> bool {
-        self.outgoing[key.slot as usize]
-            .first_pipe(&self.pool.chunk_table)
-            .is_some()
+    /// The pipe that what is being sent begins with.
+    pub(super) fn pipe_to_send(&self, key: Key) -> Option<u16> {
+        self.outgoing[key.slot as usize].first_pipe(&self.pool.chunk_table)
     }
 }
 
@@ -136,7 +131,8 @@ mod tests {
         let queue = ChunkQueue::of(chunk, ring.chunk_table());
         ring.outgoing.resize_with(4, ChunkQueue::default);
         ring.outgoing[3] = queue;
-        ring.splice_out(KEY, is_ready);
+        let pipe = ring.pipe_to_send(KEY).unwrap();
+        ring.splice_out(KEY, pipe, is_ready);
         let reading = thread::spawn(move || {
             let mut got = vec![0; before + 7];
             client.read_exact(&mut got).unwrap();

@@ -123,19 +123,19 @@ impl BufferShares {
     }
 
     /// What to give the starved streams, while `free` pipes are empty.
-    pub(super) fn pipe_share(&mut self, offered: usize, now: impl FnOnce() -> Nanos) -> PipeShare {
+    pub(super) fn pipe_share(&mut self, free: usize, now: impl FnOnce() -> Nanos) -> PipeShare {
         if self.starved_of_pipes.is_empty() {
             self.pipe_deadline = Nanos::NEVER;
             return PipeShare::Pipes(0);
         }
         let now = now();
-        if offered > 0 || self.pipe_deadline == Nanos::NEVER {
+        if free > 0 || self.pipe_deadline == Nanos::NEVER {
             self.pipe_deadline = now + PIPE_TIMEOUT;
         }
         if now >= self.pipe_deadline {
             PipeShare::TimedOut(self.starved_of_pipes.len())
         } else {
-            PipeShare::Pipes(offered)
+            PipeShare::Pipes(free)
         }
     }
 

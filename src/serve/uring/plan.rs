@@ -48,7 +48,7 @@ impl Default for UringPlan {
 impl UringPlan {
     /// As this server can have it: with as many pipes as there are descriptors for, and with none if a stream would
     /// hold more than it may in them, or has a socket that splice(2) does not know.
-    pub(in crate::serve) fn within(mut self, plan: &Plan) -> UringPlan {
+    pub(crate) fn within(mut self, plan: &Plan) -> UringPlan {
         let allowed = admission::pipes(limits::descriptors().soft, plan.workers);
         let pipes = &mut self.buffers.pipes;
         *pipes = (*pipes).min(allowed.try_into().unwrap_or(u16::MAX));

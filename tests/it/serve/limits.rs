@@ -102,6 +102,23 @@ fn when_descriptors_run_out_it_waits_without_cpu_and_continues_when_some_are_fre
     assert_waits_without_cpu_and_continues(&server, 200, || server.descriptors() >= 63);
 }
 
+#[test]
+fn a_stream_goes_through_buffers_while_no_pipe_can_be_made_and_through_pipes_again_afterwards() {
+    const DESCRIPTORS: usize = 4096;
+    let server = ServeProcess::with_descriptors(DESCRIPTORS, Engine::Uring, &["--workers", "1"]);
+    let (mut peer, stream) = (server.connect(), bytes(1 << 20, 1));
+    assert_echo(&mut peer, b"accepted");
+    let ends = server.ends_of_pipes();
+    server.limit_descriptors(server.descriptors());
+    assert_echo(&mut peer, &stream);
+    assert_eq!(server.ends_of_pipes(), ends);
+    server.limit_descriptors(DESCRIPTORS);
+    until("the stream goes through a pipe", || {
+        assert_echo(&mut peer, &stream);
+        server.ends_of_pipes() > ends
+    });
+}
+
 fn assert_waits_without_cpu_and_continues(server: &ServeProcess, peers: usize, is_full: impl Fn() -> bool) {
     let mut streams: Vec<TcpStream> = (0..peers).map(|_| server.connect()).collect();
     until("the server is full", is_full);

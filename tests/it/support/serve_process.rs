@@ -97,9 +97,9 @@ impl ServeProcess {
         self.process.read_line()
     }
 
-    /// Lowers the limit on its descriptors while it runs.
-    pub(crate) fn limit_descriptors(&self, limit: u64) {
-        let (pid, limit) = (self.process.pid(), format!("--nofile={limit}:{limit}"));
+    /// Changes the soft limit on its descriptors while it runs.
+    pub(crate) fn limit_descriptors(&self, limit: usize) {
+        let (pid, limit) = (self.process.pid(), format!("--nofile={limit}:"));
         let limited = Command::new("prlimit")
             .args(["--pid", &pid.to_string(), &limit])
             .status();
