@@ -178,7 +178,7 @@ fn start_server(workload: &Workload, cpus: &[usize]) -> Server {
 
 fn open(server: &Server, mut workload: Workload) -> Session {
     let mut targets = vec![server.address().into()];
-    workload.sources = load::sources_on_loopback(&mut targets, workload.connections);
+    workload.sources = load::sources_on_loopback(&mut targets, &workload);
     workload.tcp_memory = load::room_in_tcp_memory(&workload, &targets);
     Session::open(&Plan { targets, workload }).unwrap()
 }

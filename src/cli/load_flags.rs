@@ -103,8 +103,8 @@ pub(super) struct GeneratorFlags {
     /// Source addresses, taken in turn, as in 127.0.1.0/24 [default: chosen by the kernel; on loopback as many as the
     /// connections need]
     ///
-    /// One source address allows 28,232 connections to one target, and connecting is slow from half of that on. A name
-    /// stands for its addresses.
+    /// One source address allows 28,232 connections to one target, and connecting is slow from half of that on;
+    /// connections that --churn has closed by FIN count for a minute. A name stands for its addresses.
     #[arg(long, value_name = "CIDR", value_parser = addresses::sources)]
     source: Option<Sources>,
     /// How long a target may take to connect, and to echo a first message
@@ -268,7 +268,7 @@ impl GeneratorFlags {
     /// source does not resolve.
     pub(super) fn connect_from(&self, targets: &mut [Target], workload: &mut Workload, stop: &Stop) -> Result<()> {
         let Some(source) = &self.source else {
-            workload.sources = load::sources_on_loopback(targets, workload.connections);
+            workload.sources = load::sources_on_loopback(targets, workload);
             workload.tcp_memory = load::room_in_tcp_memory(workload, targets);
             return Ok(());
         };

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
-use crate::sys::{shortage, throttling};
+use crate::sys::{shortage, sysctl, throttling};
 
 /// A resource limit of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,6 +158,13 @@ pub fn somaxconn() -> u32 {
     // The default since Linux 5.4, if /proc/sys is hidden.
     let text = fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
     text.and_then(|text| text.trim().parse().ok()).unwrap_or(4_096)
+}
+
+/// Most connections in TIME-WAIT: those beyond it are gone at once (net.ipv4.tcp_max_tw_buckets).
+pub fn time_wait_max() -> usize {
+    // Of a machine with a few GiB of memory, if /proc/sys is hidden.
+    const USUAL: u64 = 1 << 17;
+    sysctl::number("net.ipv4.tcp_max_tw_buckets").unwrap_or(USUAL) as usize
 }
 
 /// Parses two ports separated by white space.
