@@ -2,14 +2,15 @@
 //!
 //! `cargo bench --bench scale` opens each number of connections twice in each run: for a closed loop, and for an open
 //! one at a fixed rate. It prints one row for each number, with the median of the runs and their range. `-- --runs N`
-//! sets how many, `-- --most N` leaves larger numbers out. Under `cargo test` one small number runs; no figure is
-//! judged.
+//! sets how many, `-- --most N` leaves larger numbers out. Each run of a row is a process of its own (`-- --only N`),
+//! which has no memory of another. Under `cargo test` one small number runs; no figure is judged.
 
 #![allow(clippy::unwrap_used)] // a benchmark that cannot run says so by its panic
 
 use std::fmt::Display;
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,9 @@ struct Measured {
     p99_us: f64,
 }
 
+/// What was measured, by column.
+type Figures = Vec<f64>;
+
 /// A column: its heading, its figure, and how many decimals it has.
 type Column = (&'static str, fn(&Measured) -> f64, usize);
 
@@ -70,19 +74,27 @@ const COLUMNS: [Column; 8] = [
 fn main() {
     // `cargo bench` passes --bench; `cargo test` does not.
     let full = std::env::args().any(|arg| arg == "--bench");
+    let slice = Nanos(if full { 5_000_000_000 } else { 50_000_000 });
+    if let Some(connections) = number("--only") {
+        let measured = measure(connections as u32, slice);
+        println!(
+            "{}",
+            COLUMNS.map(|(_, figure, _)| figure(&measured).to_string()).join(" ")
+        );
+        return;
+    }
     let runs = number("--runs").unwrap_or(if full { 3 } else { 1 });
     let most = number("--most").unwrap_or(if full { u64::MAX } else { 0 });
     let numbers: Vec<u32> = match CONNECTIONS.iter().filter(|&&count| u64::from(count) <= most).count() {
         0 => vec![100],
         count => CONNECTIONS[..count].to_vec(),
     };
-    let slice = Nanos(if full { 5_000_000_000 } else { 50_000_000 });
-    let mut all: Vec<Vec<Measured>> = vec![Vec::new(); numbers.len()];
+    let mut all: Vec<Vec<Figures>> = vec![Vec::new(); numbers.len()];
     for run in 1..=runs {
         for (row, &connections) in all.iter_mut().zip(&numbers) {
-            let measured = measure(connections, slice);
-            eprintln!("run {run}, {connections} connections: {measured:?}");
-            row.push(measured);
+            let figures = measure_alone(connections, full);
+            eprintln!("run {run}, {connections} connections: {figures:?}");
+            row.push(figures);
         }
     }
     println!("{runs} runs; closed loop, and {RATE}/s in an open loop; 64 B; medians, and the range of the runs\n");
@@ -90,7 +102,8 @@ fn main() {
     println!("| connections | {} |", headings.join(" | "));
     println!("|---|{}", "---|".repeat(headings.len()));
     for (row, &connections) in all.iter().zip(&numbers) {
-        let cells = COLUMNS.map(|(_, figure, decimals)| cell(row.iter().map(figure).collect(), decimals));
+        let cells = (0..COLUMNS.len()).map(|at| cell(row.iter().map(|figures| figures[at]).collect(), COLUMNS[at].2));
+        let cells: Vec<String> = cells.collect();
         println!("| {} | {} |", show_count(connections.into()), cells.join(" | "));
     }
 }
@@ -103,6 +116,18 @@ fn cell(mut figures: Vec<f64>, decimals: usize) -> String {
         1 => format!("{median:.decimals$}"),
         _ => format!("{median:.decimals$} ({least:.decimals$} to {most:.decimals$})"),
     }
+}
+
+/// Measures in a process of its own.
+fn measure_alone(connections: u32, full: bool) -> Figures {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child
+        .args(["--only", &connections.to_string()])
+        .args(full.then_some("--bench"));
+    let output = child.stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "{connections} connections: {}", output.status);
+    let figures = String::from_utf8(output.stdout).unwrap();
+    figures.split_whitespace().map(|word| word.parse().unwrap()).collect()
 }
 
 fn measure(connections: u32, slice: Nanos) -> Measured {
