@@ -24,13 +24,14 @@ const MANY: u64 = 1 << 20;
 pub(super) fn findings() -> Vec<Finding> {
     // Before the load's limits are read, which raises the soft limit.
     let limit = limits::descriptors();
-    let most = MostConnections::of_this_process();
+    let direct = ring::has_direct_descriptors();
+    let most = MostConnections::of_this_process(direct);
     let workers = affinity::parallelism() as u64;
     let open = limits::open_descriptors() as u64;
     let taken = open + SERVER_OVERHEAD + PER_WORKER * workers + admission::reserve(limit.hard);
     let server = limit.hard.saturating_sub(taken);
     vec![
-        descriptors(limit, sysctl::number("fs.nr_open"), server, most.descriptors),
+        descriptors(limit, sysctl::number("fs.nr_open"), server, most.descriptors, direct),
         file_table(sysctl::numbers("fs.file-nr")),
         source_ports(most.ports, limits::reserved_ports().is_empty()),
         memory(&most),
@@ -38,7 +39,7 @@ pub(super) fn findings() -> Vec<Finding> {
     ]
 }
 
-fn descriptors(limit: Limit, table_max: Option<u64>, serve: u64, load: u64) -> Finding {
+fn descriptors(limit: Limit, table_max: Option<u64>, serve: u64, load: u64, direct: bool) -> Finding {
     let Limit { soft, hard } = limit;
     let raised = match soft < hard {
         true => format!(" (soft limit {}, which urecho raises itself)", show_count(soft)),
@@ -58,7 +59,8 @@ fn descriptors(limit: Limit, table_max: Option<u64>, serve: u64, load: u64) -> F
                  nofile={more}`"
             ),
         )
-        .remedy(
+        .remedy_if(
+            direct,
             "urecho serve --max-connections 100k",
             "direct descriptors of io_uring, of which every worker may have as many; a load uses them by itself",
         )
@@ -155,18 +157,23 @@ mod tests {
     #[test]
     fn a_limit_that_is_as_high_as_it_can_be_has_no_remedy() {
         let limit = |hard| Limit { soft: 1024, hard };
-        let finding = descriptors(limit(20_000), Some(1 << 20), 19_960, 19_970);
+        let finding = descriptors(limit(20_000), Some(1 << 20), 19_960, 19_970, true);
         assert_eq!(
             (finding.state, finding.remedies[0].command.as_str()),
             (State::Ok, "ulimit -n 1048576")
         );
         assert!(finding.what.contains("soft limit 1,024"), "{}", finding.what);
         assert!(
-            descriptors(limit(1 << 20), Some(1 << 20), 1 << 20, 1 << 20)
+            descriptors(limit(1 << 20), Some(1 << 20), 1 << 20, 1 << 20, true)
                 .remedies
                 .is_empty()
         );
-        assert_eq!(descriptors(limit(4_096), None, 4_000, 4_000).state, State::Warning);
+        assert_eq!(
+            descriptors(limit(4_096), None, 4_000, 4_000, true).state,
+            State::Warning
+        );
+        let remedies = |direct| descriptors(limit(4_096), None, 4_000, 4_000, direct).remedies.len();
+        assert_eq!((remedies(true), remedies(false)), (2, 1));
     }
 
     #[test]

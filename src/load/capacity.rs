@@ -38,16 +38,17 @@ pub struct MostConnections {
 }
 
 impl MostConnections {
-    /// Raises the soft descriptor limit, as a load does, then reads the limits.
-    pub fn of_this_process() -> MostConnections {
+    /// Raises the soft descriptor limit, as a load does, then reads the limits. `direct`: connections may be direct
+    /// descriptors.
+    pub fn of_this_process(direct: bool) -> MostConnections {
         let limits = ProcessLimits::of_this_process();
         let ProcessLimits { ports, memory, .. } = limits;
-        let direct = Workload {
-            direct: true,
+        let workload = Workload {
+            direct,
             ..Workload::default()
         };
         MostConnections {
-            descriptors: limits.most_connections(&direct),
+            descriptors: limits.most_connections(&workload),
             ports,
             memory: memory.map(|(free, limit)| (free, limit, within_memory(free))),
         }

@@ -96,6 +96,11 @@ pub fn features() -> Vec<Feature> {
     modes.into_iter().chain(others).collect()
 }
 
+/// True if sockets can be entries in the table of a ring here.
+pub fn has_direct_descriptors() -> bool {
+    killed_by().is_none() && trials::direct_descriptors().is_ok()
+}
+
 /// The signal that ends a process which makes the calls of io_uring: some seccomp filters kill. None if it survives,
 /// or if that cannot be tried. In a child, because it may be ended.
 pub fn killed_by() -> Option<i32> {

@@ -44,7 +44,7 @@ pub(crate) use chunk::fake;
 pub use chunk::{Chunk, ChunkQueue, ChunkTable, Store};
 pub use completion::{Completion, Event, Received};
 pub use diagnosis::{Diagnosis, Remedy};
-pub use features::{Feature, Purpose, Trial, features, killed_by};
+pub use features::{Feature, Purpose, Trial, features, has_direct_descriptors, killed_by};
 pub use pipes::PIPE_BYTES;
 pub use poller::Poller;
 pub use pool::Buffers;
