@@ -74,8 +74,8 @@ mod tests {
             let workload = Workload { churn, ..workload(1) };
             sources_on_loopback(&mut [target(&["127.0.0.1:7"])], &workload).len()
         };
-        let taken = limits::time_wait_max() + 1;
-        assert_eq!(of(Close::Fin), taken.div_ceil(limits::source_ports() / 2));
+        let needed = (limits::time_wait_max() + 1).div_ceil(limits::source_ports() / 2);
+        assert_eq!(of(Close::Fin), if needed < 2 { 0 } else { needed });
         assert_eq!(of(Close::Rst), 0);
     }
 
